@@ -1,0 +1,29 @@
+"""Errors that a user can act on.
+
+`UserError` means "the input is wrong, the program is right": its text is one clear line that says what was expected,
+what came and what to do. The command line prints it without a traceback and exits with code 2.
+"""
+
+
+class UserError(Exception):
+    """The input cannot be used; the message says what to change."""
+
+
+class ConfigError(UserError):
+    """A configuration or study file names something unknown or impossible."""
+
+
+class DataError(UserError):
+    """A data folder or file is missing, damaged or incomplete."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, damaged, of another schema version or of another stage."""
+
+
+class DeviceError(UserError):
+    """The requested device is not there."""
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or gradient is NaN or infinite; raised before the weights are touched."""
