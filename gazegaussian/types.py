@@ -15,6 +15,7 @@ Conventions, stated once:
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ FEATURE_CHANNELS = 32
 class _Movable:
     """Adds `.to(device)` and row selection to a frozen dataclass of tensors."""
 
-    def to(self, device: torch.device | str, non_blocking: bool = False):  # noqa: ANN201 - returns its own type
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """Return a copy on `device`."""
         moved = {}
         for field in fields(self):  # type: ignore[arg-type]
@@ -37,7 +38,7 @@ class _Movable:
                 moved[field.name] = value.to(device, non_blocking=non_blocking)
         return replace(self, **moved)  # type: ignore[type-var]
 
-    def rows(self, index: Tensor | slice | list[int]):  # noqa: ANN201 - returns its own type
+    def rows(self, index: Tensor | slice | list[int]) -> Self:
         """Select rows of the batch dimension."""
         picked = {}
         for field in fields(self):  # type: ignore[arg-type]

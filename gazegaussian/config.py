@@ -1,0 +1,309 @@
+"""The one configuration schema: what a run is, in YAML.
+
+A run configuration has five sections (`data`, `model`, `loss`, `optim`, `training`), one class each, refused at birth when
+a value makes no sense. Field names are unique over the sections, so that a study can call a parameter by its bare name;
+`with_parameters` maps such names to fields and refuses unknown ones with the list of the known.
+
+Defaults are the published sizes; `configs/*.yaml` holds the smaller ones.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gazegaussian.errors import ConfigError
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Where images come from. Without `root`, synthetic heads are generated and cached under `cache`."""
+
+    root: Path | None = Field(None, description="folder of HDF5 subjects; empty = embedded synthetic heads")
+    cache: Path = Field(Path("data"), description="where synthetic heads are kept")
+    image_size: PositiveInt = Field(512, description="pixels; a multiple of 32")
+    people: PositiveInt = Field(40, description="synthetic people, every fifth for validation")
+    frames: PositiveInt = Field(3, description="synthetic frames per person, each seen by all cameras")
+    synthetic_seed: NonNegativeInt = 0
+    max_train_images: PositiveInt | None = Field(None, description="images per epoch, drawn anew every epoch")
+    max_val_images: PositiveInt | None = Field(None, description="validation images, the same in every epoch and trial")
+    workers: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _size(self) -> DataConfig:
+        if self.image_size % 32:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of 32; {self.image_size // 32 * 32} would do"
+            )
+        return self
+
+
+class MeshHeadModel(Section):
+    """Sizes of the MeshHead networks (published: Wei et al. 2025, code release)."""
+
+    variant: Literal["ours", "published"] = "ours"
+    grid_resolution: PositiveInt = Field(128, description="cells per axis of the tetrahedral grid")
+    geometry_width: PositiveInt = 256
+    shape_mlp_width: PositiveInt = Field(256, description="hidden width of the shape branch (colour and deformation)")
+    pose_mlp_width: PositiveInt = Field(256, description="hidden width of the pose deformation; its colour has half")
+    eye_mlp_width: PositiveInt = Field(128, description="hidden width of the eye branch (colour and rotation)")
+    landmarks: PositiveInt = Field(103, description="68 landmarks and every 100th tracked vertex")
+
+
+class MeshHeadLoss(Section):
+    """Weights of the MeshHead loss."""
+
+    color_importance: NonNegative = 1.0
+    silhouette_importance: NonNegative = 0.1
+    landmark_deform_importance: NonNegative = 0.1
+    offset_importance: NonNegative = 0.01
+    landmark_sdf_importance: NonNegative = 0.1
+    laplacian_importance: NonNegative = 100.0
+
+
+class GazeGaussianModel(Section):
+    """Sizes of the two streams and of the neural renderer."""
+
+    variant: Literal["ours", "published"] = "ours"
+    renderer: Literal["dit", "conv"] = "dit"
+    feature_downscale: Literal[4] = Field(4, description="image size over feature map size")
+    face_subdivisions: NonNegativeInt = Field(1, description="midpoint subdivisions of the neutral mesh, face stream")
+    eye_subdivisions: NonNegativeInt = Field(1, description="midpoint subdivisions of the neutral mesh, eye stream")
+    stream_mlp_width: PositiveInt | None = Field(
+        None, description="hidden width of attribute branches; empty = MeshHead's"
+    )
+    dit_depth: PositiveInt = 6
+    dit_num_heads: PositiveInt = 8
+    dit_patch_size: PositiveInt = 8
+    dit_head_dim: PositiveInt = Field(32, description="channels per head; token width = dit_num_heads * dit_head_dim")
+    upsample_width: PositiveInt = Field(
+        256, description="channels after the first upsampling level; halved at each level"
+    )
+
+
+class GazeGaussianLoss(Section):
+    """Weights of the GazeGaussian loss and the epoch from which the perceptual and gaze terms act."""
+
+    vgg_importance: NonNegative = 0.1
+    eye_loss_importance: NonNegative = 1.0
+    gaze_loss_importance: NonNegative = 0.1
+    orthogonality_loss_importance: NonNegative = 0.01
+    ssim_importance: NonNegative = 0.1
+    perceptual_start_epoch: NonNegativeInt = Field(5, description="first epoch with perceptual and gaze terms")
+    identity_offset_importance: NonNegative = 0.001
+    expression_offset_importance: NonNegative = 1.0
+    camera_offset_importance: NonNegative = 0.001
+
+
+class OptimConfig(Section):
+    """Adam and its per-group learning rates."""
+
+    lr: Positive = 1e-3
+    landmark_lr_mult: NonNegative = Field(0.1, description="MeshHead landmarks, times lr")
+    eye_lr_mult: NonNegative = Field(1.0, description="every parameter of the eye stream, times lr")
+    means_lr_mult: NonNegative = Field(0.1, description="Gaussians' means and features, times lr")
+    scales_lr_mult: NonNegative = Field(0.3, description="Gaussians' scales, times lr")
+    quats_lr_mult: NonNegative = Field(0.1, description="Gaussians' rotations, times lr")
+    max_grad_norm: Positive = 1.0
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="learning rate of the last epoch over the first's"
+    )
+
+
+class TrainingConfig(Section):
+    """The epoch loop."""
+
+    epochs: PositiveInt = 10
+    batch_size: PositiveInt = 1
+    seed: NonNegativeInt = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: fp32 on CPU, bf16/fp16 on CUDA"
+    )
+    patience: PositiveInt | None = Field(None, description="epochs without improvement before stopping; empty = never")
+    min_delta: NonNegative = 0.0
+    warm_start_steps: NonNegativeInt = Field(200, description="MeshHead: steps that fit the SDF to an ellipsoid first")
+    threads: PositiveInt | None = Field(None, description="CPU threads; empty = torch's choice")
+    preview_images: NonNegativeInt = Field(4, description="validation images in the grid saved per epoch")
+
+
+class MeshHeadRun(Section):
+    """A run of stage one."""
+
+    stage: Literal["meshhead"] = "meshhead"
+    data: DataConfig = DataConfig()
+    model: MeshHeadModel = MeshHeadModel()
+    loss: MeshHeadLoss = MeshHeadLoss()
+    optim: OptimConfig = OptimConfig(lr=1e-3)
+    training: TrainingConfig = TrainingConfig()
+
+
+class GazeGaussianRun(Section):
+    """A run of stage two; `meshhead_checkpoint` is what it starts from."""
+
+    stage: Literal["gazegaussian"] = "gazegaussian"
+    meshhead_checkpoint: Path | None = Field(None, description="best checkpoint of stage one")
+    data: DataConfig = DataConfig()
+    model: GazeGaussianModel = GazeGaussianModel()
+    loss: GazeGaussianLoss = GazeGaussianLoss()
+    optim: OptimConfig = OptimConfig(lr=1e-4)
+    training: TrainingConfig = TrainingConfig(epochs=30)
+
+    @model_validator(mode="after")
+    def _patch_divides_map(self) -> GazeGaussianRun:
+        side = self.data.image_size // self.model.feature_downscale
+        if self.model.renderer == "dit" and side % self.model.dit_patch_size:
+            raise ValueError(
+                f"dit_patch_size {self.model.dit_patch_size} does not divide the {side} px feature map "
+                f"(image_size {self.data.image_size} / {self.model.feature_downscale}); 4 or 8 would do"
+            )
+        return self
+
+
+RunConfig = MeshHeadRun | GazeGaussianRun
+RunT = TypeVar("RunT", MeshHeadRun, GazeGaussianRun)
+STAGES: dict[str, type[MeshHeadRun] | type[GazeGaussianRun]] = {
+    "meshhead": MeshHeadRun,
+    "gazegaussian": GazeGaussianRun,
+}
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """`yaml.safe_load` that refuses a key given twice (YAML itself keeps the last in silence)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise ConfigError(
+                    f"{node.start_mark.name}, line {key_node.start_mark.line + 1}: key {key!r} is given twice"
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 reads 1e-3 as a string; people write it all the time.
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping, refusing duplicate keys.
+
+    Raises:
+        ConfigError: The file is missing, is no YAML, holds no mapping or gives a key twice.
+    """
+    try:
+        with path.open(encoding="utf-8") as stream:
+            content = yaml.load(stream, Loader=_UniqueKeyLoader)
+    except OSError as error:
+        raise ConfigError(f"Cannot read {path}: {error.strerror}. Give an existing YAML file.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping (key: value lines), not {type(content).__name__}.")
+    return content
+
+
+def explain(error: ValidationError) -> str:
+    """Put pydantic's findings on one line: field, value, what was wrong."""
+    parts = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"]) or "configuration"
+        given = "" if item["type"] in ("missing", "value_error") else f" (got {item.get('input')!r})"
+        parts.append(f"{name}: {item['msg']}{given}")
+    return "; ".join(parts)
+
+
+def parse_run(content: Mapping[str, Any], stage: str | None = None, origin: str = "configuration") -> RunConfig:
+    """Validate the content of a run configuration.
+
+    Args:
+        content: Parsed YAML or JSON.
+        stage: The stage that is wanted, or None to accept what the content says.
+        origin: Named in errors.
+
+    Raises:
+        ConfigError: With the field, the value and what is allowed.
+    """
+    named = content.get("stage", stage)
+    if named not in STAGES:
+        raise ConfigError(f"{origin}: stage must be one of {', '.join(STAGES)}, not {named!r}.")
+    if stage is not None and named != stage:
+        raise ConfigError(f"{origin} configures stage {named!r}, but {stage!r} was asked for.")
+    try:
+        return STAGES[named].model_validate(dict(content))
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {explain(error)}") from error
+
+
+def load_run(path: Path, stage: str | None = None) -> RunConfig:
+    """Read a run configuration from YAML (see `parse_run`)."""
+    return parse_run(read_yaml(path), stage, str(path))
+
+
+def parameter_fields(config: type[BaseModel] | BaseModel) -> dict[str, tuple[str, str]]:
+    """Map every bare field name to its (section, field). Names are unique by construction (a test holds that)."""
+    cls = config if isinstance(config, type) else type(config)
+    table: dict[str, tuple[str, str]] = {}
+    for section, info in cls.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            table.update({name: (section, name) for name in info.annotation.model_fields})
+    return table
+
+
+def check_parameter_names(config: type[BaseModel] | BaseModel, names: list[str], origin: str = "parameters") -> None:
+    """Refuse names that are no field of the run configuration, listing the known ones.
+
+    Raises:
+        ConfigError: With a suggestion and the known names.
+    """
+    known = parameter_fields(config)
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"{origin}: unknown parameter {name!r}.{hint} Known: {', '.join(sorted(known))}.")
+
+
+def with_parameters(config: RunT, parameters: Mapping[str, Any], origin: str = "parameters") -> RunT:
+    """Return a copy of the configuration with bare-named fields replaced, validated anew.
+
+    Raises:
+        ConfigError: An unknown name or a value the schema refuses.
+    """
+    check_parameter_names(config, list(parameters), origin)
+    known = parameter_fields(config)
+    content = config.model_dump(mode="json")
+    for name, value in parameters.items():
+        section, field = known[name]
+        content[section][field] = value
+    try:
+        return type(config).model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {explain(error)}") from error
+
+
+def dump_yaml(content: Mapping[str, Any]) -> str:
+    """Serialise for people: block style, order kept."""
+    return yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=False)
