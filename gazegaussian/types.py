@@ -31,7 +31,7 @@ class _Movable:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """Return a copy on `device`."""
-        moved = {}
+        moved: dict[str, object] = {}
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if isinstance(value, Tensor | _Movable):
@@ -40,7 +40,7 @@ class _Movable:
 
     def rows(self, index: Tensor | slice | list[int]) -> Self:
         """Select rows of the batch dimension."""
-        picked = {}
+        picked: dict[str, object] = {}
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if isinstance(value, _Movable):
