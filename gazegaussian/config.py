@@ -140,6 +140,8 @@ class TrainingConfig(Section):
     min_delta: NonNegative = 0.0
     warm_start_steps: NonNegativeInt = Field(200, description="MeshHead: steps that fit the SDF to an ellipsoid first")
     threads: PositiveInt | None = Field(None, description="CPU threads; empty = torch's choice")
+    monitor: str = Field("val_loss", description="what decides which epoch is best; any recorded part of the ruler")
+    monitor_mode: Literal["min", "max"] = "min"
     preview_images: NonNegativeInt = Field(4, description="validation images in the grid saved per epoch")
 
 

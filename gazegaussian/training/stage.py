@@ -1,0 +1,67 @@
+"""What the trainer needs to know of a model: the stage protocol.
+
+MeshHead and GazeGaussian implement it (`gazegaussian.build`); any other model that does can be trained, and tuned, by the
+same machinery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gazegaussian.config import OptimConfig
+
+
+class EpochLoader(Protocol):
+    """Batches of one epoch; `set_epoch` makes the order a function of (seed, epoch)."""
+
+    def __iter__(self) -> Any:
+        """Yield batches that have `.to(device)`."""
+        ...
+
+    def __len__(self) -> int:
+        """Count the batches of an epoch."""
+        ...
+
+
+class Stage(Protocol):
+    """A model with its data, losses and ruler."""
+
+    name: str
+    variant: str
+    module: nn.Module  # everything that is trained and saved
+
+    def architecture(self) -> dict[str, Any]:
+        """Return sizes that the run configuration alone does not tell, as plain values."""
+        ...
+
+    def parameter_groups(self, optim: OptimConfig) -> list[dict[str, Any]]:
+        """Return optimizer groups `{name, params, lr}` that hold every trainable parameter once."""
+        ...
+
+    def prepare(self) -> None:
+        """Run once before the first epoch of a fresh run (warm start); skipped on resume."""
+        ...
+
+    def batches(self, epoch: int) -> Iterable[Any]:
+        """Return the batches of an epoch; sized, and the same whenever (seed, epoch) is the same."""
+        ...
+
+    def losses(self, batch: Any, epoch: int) -> dict[str, Tensor]:
+        """Return the weighted loss terms of one batch."""
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Measure the ruler on held-out data; holds `val_loss`. No searched weight enters."""
+        ...
+
+    def preview(self) -> Tensor | None:
+        """Return a grid of validation images [3, H, W] in [0, 1], or None."""
+        ...
+
+    def to(self, device: torch.device) -> None:
+        """Move the module and whatever it needs."""
+        ...

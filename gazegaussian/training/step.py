@@ -1,0 +1,81 @@
+"""One optimisation step; a bad loss or gradient stops it before the weights are touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from gazegaussian.errors import DeviceError, NonFiniteError
+
+LossTerms = dict[str, Tensor]
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn `auto`, `cpu` or `cuda` into a device.
+
+    Raises:
+        DeviceError: CUDA is asked for and is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("--device cuda was asked for, but torch finds no CUDA device here. Use --device cpu or auto.")
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """Pick the autocast type: fp32 on the CPU, bf16 from compute capability 8.0, fp16 on older GPUs."""
+    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if name != "auto":
+        return named[name]
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Autocast to `dtype`, or nothing for fp32."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)  # type: ignore[return-value]
+
+
+def optimisation_step(
+    compute_losses: Callable[[], LossTerms],
+    parameters: Iterable[Tensor],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    max_grad_norm: float,
+) -> LossTerms:
+    """Compute the losses, differentiate, clip and update.
+
+    Args:
+        compute_losses: Returns the weighted terms; their sum is minimised.
+        parameters: Whatever the optimizer holds.
+        optimizer: Updates the parameters.
+        scaler: Gradient scaler, disabled except for fp16. An overflow that the scaler provoked itself (a finite loss,
+            infinite scaled gradients) skips the update and lowers the scale, as fp16 training needs.
+        max_grad_norm: Largest gradient norm, clipped after backward.
+
+    Returns:
+        The detached terms.
+
+    Raises:
+        NonFiniteError: NaN or infinite loss or gradient; the weights are as before the step.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    terms = compute_losses()
+    total = torch.stack(list(terms.values())).sum()
+    if not torch.isfinite(total):
+        bad = [name for name, value in terms.items() if not torch.isfinite(value)]
+        raise NonFiniteError(f"non-finite loss in {', '.join(bad) or 'the sum of the terms'}")
+    scaler.scale(total).backward()
+    scaler.unscale_(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    if not torch.isfinite(norm) and not scaler.is_enabled():
+        optimizer.zero_grad(set_to_none=True)
+        raise NonFiniteError(f"non-finite gradient (norm {norm.item()})")
+    scaler.step(optimizer)
+    scaler.update()
+    return {name: value.detach() for name, value in terms.items()}

@@ -1,0 +1,217 @@
+"""The only epoch loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from gazegaussian.config import OptimConfig, TrainingConfig
+from gazegaussian.errors import CheckpointError, ConfigError
+from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
+from gazegaussian.training.hooks import EarlyStopping, EpochLine, Hook, MetricsFile, PreviewImages
+from gazegaussian.training.stage import Stage
+from gazegaussian.training.step import autocast, optimisation_step, resolve_device, resolve_precision
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run leaves."""
+
+    best_metric: float
+    best_epoch: int
+    history: list[dict[str, float]]
+    best_checkpoint: Path
+    last_checkpoint: Path
+    stop_reason: str | None = None
+
+
+class Trainer:
+    """Trains a stage: epochs of steps, validation, checkpoints, hooks.
+
+    Args:
+        stage: Model, data, losses and ruler.
+        training: Epochs, device, precision, monitored metric.
+        optim: Learning rates and clipping.
+        run_dir: Folder of this run; `best.pt`, `last.pt`, `metrics.csv` and `images/` land here.
+        hooks: Called after the built-in ones, in order.
+        config: The run configuration as plain values, stored in every checkpoint.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        training: TrainingConfig,
+        optim: OptimConfig,
+        run_dir: Path,
+        hooks: Sequence[Hook] = (),
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        self.stage, self.config, self.optim, self.run_dir = stage, training, optim, Path(run_dir)
+        self.run_config = config or {}
+        self.device = resolve_device(training.device)
+        self.dtype = resolve_precision(training.precision, self.device)
+        stage.to(self.device)
+        groups = stage.parameter_groups(optim)
+        self.parameters = [parameter for group in groups for parameter in group["params"]]
+        self.optimizer = torch.optim.Adam(groups, fused=self.device.type == "cuda")
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._decay)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.history: list[dict[str, float]] = []
+        self.best_metric, self.best_epoch = math.nan, -1
+        self._stop_reason: str | None = None
+        self.hooks: list[Hook] = [MetricsFile(), PreviewImages(), EpochLine(), EarlyStopping(), *hooks]
+
+    @property
+    def best_path(self) -> Path:
+        """Checkpoint of the best epoch."""
+        return self.run_dir / "best.pt"
+
+    @property
+    def last_path(self) -> Path:
+        """Checkpoint of the last finished epoch."""
+        return self.run_dir / "last.pt"
+
+    def stop(self, reason: str) -> None:
+        """Ask for a stop after the current epoch."""
+        self._stop_reason = reason
+
+    def fit(self, resume: Path | None = None) -> TrainResult:
+        """Train until the last epoch or until a hook stops it.
+
+        Args:
+            resume: A `last.pt` of the same run to continue from; the continued run equals an uninterrupted one.
+
+        Raises:
+            NonFiniteError: A bad loss or gradient; the checkpoints hold the last good epoch.
+            CheckpointError: `resume` cannot be used.
+        """
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        if resume is not None:
+            self._restore(resume)
+        else:
+            self.stage.prepare()
+        for hook in self.hooks:
+            hook.on_fit_start(self)
+        for epoch in range(len(self.history), self.config.epochs):
+            if self._stop_reason:
+                break
+            self._run_epoch(epoch)
+        result = TrainResult(
+            self.best_metric, self.best_epoch, self.history, self.best_path, self.last_path, self._stop_reason
+        )
+        for hook in self.hooks:
+            hook.on_fit_end(self, result)
+        return result
+
+    def _run_epoch(self, epoch: int) -> None:
+        start = time.perf_counter()
+        metrics = {"epoch": float(epoch), **self._train_epoch(epoch)}
+        trained = time.perf_counter()
+        self.stage.module.eval()
+        with torch.no_grad(), autocast(self.device, self.dtype):
+            metrics.update(self.stage.validate())
+        if self.config.monitor not in metrics:
+            known = ", ".join(sorted(metrics))
+            raise ConfigError(f"monitor {self.config.monitor!r} is not measured here; measured: {known}.")
+        self.scheduler.step()
+        metrics["train_seconds"] = trained - start
+        metrics["seconds"] = time.perf_counter() - start
+        self.history.append(metrics)
+        if self._improved(metrics[self.config.monitor]):
+            self.best_metric, self.best_epoch = metrics[self.config.monitor], epoch
+            save_checkpoint(self.best_path, self._state())
+        save_checkpoint(self.last_path, self._state())
+        for hook in self.hooks:
+            hook.on_epoch_end(self, epoch, metrics)
+
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        self.stage.module.train()
+        batches = self.stage.batches(epoch)
+        sums: dict[str, torch.Tensor] = {}
+        bar = tqdm(batches, desc=f"epoch {epoch + 1}/{self.config.epochs}", leave=False, disable=None)
+        steps = 0
+        for batch in bar:
+            moved = batch.to(self.device)
+
+            def compute(batch: Any = moved) -> dict[str, torch.Tensor]:
+                with autocast(self.device, self.dtype):
+                    return self.stage.losses(batch, epoch)
+
+            terms = optimisation_step(compute, self.parameters, self.optimizer, self.scaler, self.optim.max_grad_norm)
+            steps += 1
+            for name, value in terms.items():  # summed on the device: no synchronisation per step
+                sums[name] = sums[name] + value if name in sums else value
+        if steps == 0:
+            raise ConfigError("the training split holds no usable image; check the data with `data check`.")
+        means = {f"loss_{name}": (value / steps).item() for name, value in sums.items()}
+        return {"train_loss": sum(means.values()), **means}
+
+    def _improved(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
+        if self.best_epoch < 0:
+            return True
+        return value < self.best_metric if self.config.monitor_mode == "min" else value > self.best_metric
+
+    def _decay(self, epoch: int) -> float:
+        return float(self.optim.lr_decay ** (epoch / max(self.config.epochs - 1, 1)))
+
+    def _state(self) -> dict[str, Any]:
+        numpy_state = np.random.get_state(legacy=True)  # noqa: NPY002 - libraries may draw from the global generator
+        return {
+            "stage": self.stage.name,
+            "variant": self.stage.variant,
+            "config": self.run_config,
+            "architecture": self.stage.architecture(),
+            "model": self.stage.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": {"last_epoch": self.scheduler.last_epoch},
+            "scaler": self.scaler.state_dict(),
+            "history": self.history,
+            "best": {"metric": self.best_metric, "epoch": self.best_epoch, "monitor": self.config.monitor},
+            "rng": {
+                "torch": torch.get_rng_state(),
+                "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+                "python": _plain(random.getstate()),
+                "numpy": [numpy_state[0], torch.from_numpy(numpy_state[1].astype(np.int64)), *numpy_state[2:]],
+            },
+        }
+
+    def _restore(self, path: Path) -> None:
+        content = load_checkpoint(path, self.stage.name)
+        if content["architecture"] != self.stage.architecture():
+            raise CheckpointError(f"{path} was trained with other sizes; resume with the configuration it carries.")
+        self.stage.module.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.scaler.load_state_dict(content["scaler"])
+        self.history = list(content["history"])
+        self.best_metric, self.best_epoch = content["best"]["metric"], content["best"]["epoch"]
+        self.scheduler.last_epoch = content["scheduler"]["last_epoch"]
+        for group, base in zip(self.optimizer.param_groups, self.scheduler.base_lrs, strict=True):
+            group["lr"] = base * self._decay(self.scheduler.last_epoch)
+        rng = content["rng"]
+        torch.set_rng_state(rng["torch"])
+        if self.device.type == "cuda" and len(rng["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(rng["cuda"])
+        version, values, gauss = rng["python"]
+        random.setstate((version, tuple(values), gauss))
+        name, keys, *rest = rng["numpy"]
+        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+        logger.info("resumed %s after epoch %d", path, len(self.history))
+
+
+def _plain(value: Any) -> Any:
+    """Turn tuples into lists: checkpoints hold plain values only."""
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
