@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm.auto import tqdm
 
@@ -169,7 +167,6 @@ class Trainer:
         return float(self.optim.lr_decay ** (epoch / max(self.config.epochs - 1, 1)))
 
     def _state(self) -> dict[str, Any]:
-        numpy_state = np.random.get_state(legacy=True)  # noqa: NPY002 - libraries may draw from the global generator
         return {
             "stage": self.stage.name,
             "variant": self.stage.variant,
@@ -184,8 +181,6 @@ class Trainer:
             "rng": {
                 "torch": torch.get_rng_state(),
                 "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-                "python": _plain(random.getstate()),
-                "numpy": [numpy_state[0], torch.from_numpy(numpy_state[1].astype(np.int64)), *numpy_state[2:]],
             },
         }
 
@@ -205,13 +200,4 @@ class Trainer:
         torch.set_rng_state(rng["torch"])
         if self.device.type == "cuda" and len(rng["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(rng["cuda"])
-        version, values, gauss = rng["python"]
-        random.setstate((version, tuple(values), gauss))
-        name, keys, *rest = rng["numpy"]
-        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
         logger.info("resumed %s after epoch %d", path, len(self.history))
-
-
-def _plain(value: Any) -> Any:
-    """Turn tuples into lists: checkpoints hold plain values only."""
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

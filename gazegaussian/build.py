@@ -1,0 +1,156 @@
+"""Wires configuration, data, models and training together; the one place that does.
+
+`train_run` is what a study calls for every trial and what the command line calls for one training.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gazegaussian.config import GazeGaussianRun, RunConfig, dump_yaml
+from gazegaussian.data import HeadDataset, ensure_synthetic
+from gazegaussian.errors import ConfigError
+from gazegaussian.models.gaze_gaussian import GazeGaussian
+from gazegaussian.training.checkpoints import atomic_path, commit_file
+from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage, load_gaze_gaussian
+from gazegaussian.training.hooks import Hook
+from gazegaussian.training.mesh_head_stage import MeshHeadStage, load_mesh_head
+from gazegaussian.training.stage import Stage
+from gazegaussian.training.step import resolve_device
+from gazegaussian.training.trainer import Trainer, TrainResult
+from gazegaussian.types import Batch
+
+__all__ = ["Redirector", "build_stage", "load_mesh_head", "load_redirector", "resolve_data", "train_run"]
+
+logger = logging.getLogger(__name__)
+
+
+def resolve_data(config: RunConfig) -> Path:
+    """Return the folder of HDF5 subjects, generating the embedded synthetic heads when none is configured."""
+    data = config.data
+    if data.root is not None:
+        return data.root
+    return ensure_synthetic(data.cache, data.people, data.image_size, data.synthetic_seed, data.frames)
+
+
+def build_stage(config: RunConfig) -> Stage:
+    """Build model, data and ruler of a run; the global seed is set first.
+
+    Raises:
+        UserError: Data, checkpoint or configuration cannot be used.
+    """
+    root = resolve_data(config)
+    torch.manual_seed(config.training.seed)
+    train = HeadDataset(root, "train", config.data.image_size)
+    validation = HeadDataset(root, "val", config.data.image_size)
+    if not isinstance(config, GazeGaussianRun):
+        return MeshHeadStage(config, train, validation)
+    if config.meshhead_checkpoint is None:
+        raise ConfigError(
+            "GazeGaussian starts from a MeshHead checkpoint and none is named. Run the MeshHead study or training "
+            "first, or give --meshhead CHECKPOINT."
+        )
+    return GazeGaussianStage(config, load_mesh_head(config.meshhead_checkpoint), train, validation)
+
+
+def train_run(config: RunConfig, run_dir: Path, hooks: Sequence[Hook] = (), resume: bool = False) -> TrainResult:
+    """Train one run in its own folder: checkpoints, metrics.csv, images/, run.log, config.yaml.
+
+    Args:
+        config: What to train.
+        run_dir: Folder of the run; made when missing.
+        hooks: Called after each epoch, after the checkpoints are on disk.
+        resume: Continue from `last.pt` of this folder when it is there.
+
+    Raises:
+        UserError: Bad configuration, data, checkpoint or device.
+        NonFiniteError: The run diverged; the checkpoints hold the last good epoch.
+    """
+    resolve_device(config.training.device)  # before minutes are spent on data
+    run_dir = Path(run_dir)
+    with _run_log(run_dir), _threads(config.training.threads):
+        _write_config(config, run_dir / "config.yaml")
+        stage = build_stage(config)
+        trainer = Trainer(stage, config.training, config.optim, run_dir, hooks, config.model_dump(mode="json"))
+        last = trainer.last_path
+        return trainer.fit(resume=last if resume and last.exists() else None)
+
+
+class Redirector:
+    """Renders a trained GazeGaussian with commanded gaze."""
+
+    def __init__(self, model: GazeGaussian, image_size: int, device: torch.device) -> None:
+        self.model, self.image_size, self.device = model.to(device), image_size, device
+
+    @torch.no_grad()
+    def image(self, batch: Batch, gaze: Tensor | None = None, pose: Tensor | None = None) -> Tensor:
+        """Render the people of a batch.
+
+        Args:
+            batch: Labels and cameras of the images; a batch of one is repeated for every gaze.
+            gaze: Commanded pitch and yaw (rad), head frame; None keeps the labels. [B, 2]
+            pose: Commanded head to world; None keeps the labels. [B, 6]
+
+        Returns:
+            Images in [0, 1]. [B, 3, H, W]
+        """
+        count = max(batch.image.shape[0], 0 if gaze is None else gaze.shape[0], 0 if pose is None else pose.shape[0])
+        if batch.image.shape[0] == 1 and count > 1:
+            batch = batch.rows([0] * count)
+        batch = batch.to(self.device)
+        parameters = batch.parameters
+        if gaze is not None:
+            parameters = replace(parameters, gaze=gaze.to(self.device))
+        if pose is not None:
+            parameters = replace(parameters, pose=pose.to(self.device))
+        return self.model(parameters, batch.cameras, layers=False).image.float().clamp(0, 1).cpu()
+
+
+def load_redirector(checkpoint: Path, device: str = "auto") -> Redirector:
+    """Load a GazeGaussian checkpoint for rendering.
+
+    Raises:
+        CheckpointError: It cannot be used.
+        DeviceError: The device is not there.
+    """
+    where = resolve_device(device)
+    model = load_gaze_gaussian(Path(checkpoint))
+    return Redirector(model, model.image_size, where)
+
+
+def _write_config(config: RunConfig, path: Path) -> None:
+    temporary = atomic_path(path)
+    temporary.write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")
+    commit_file(temporary, path)
+
+
+@contextmanager
+def _run_log(run_dir: Path) -> Iterator[None]:
+    """Copy the package's log lines to `run.log` while a run lasts."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(run_dir / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    package = logging.getLogger("gazegaussian")
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

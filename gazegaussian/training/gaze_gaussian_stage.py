@@ -1,0 +1,153 @@
+"""Stage two: GazeGaussian with its data, losses, frozen networks and ruler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gazegaussian.config import GazeGaussianModel, GazeGaussianRun, MeshHeadModel, OptimConfig
+from gazegaussian.data import HeadDataset, make_loader, redirection_pairs
+from gazegaussian.losses.image import gaze_gaussian_losses
+from gazegaussian.metrics import ruler_loss, ruler_parts
+from gazegaussian.models.frozen import load_frozen
+from gazegaussian.models.gaze_gaussian import GazeGaussian
+from gazegaussian.models.image_offsets import ImageOffsets
+from gazegaussian.models.mesh_head import MeshHead
+from gazegaussian.training.checkpoints import load_checkpoint
+from gazegaussian.training.images import image_grid
+from gazegaussian.types import EXPRESSION_DIM, Batch
+
+VALIDATION_BATCH = 4
+PAIR_SEED = 7  # which redirection pairs are measured never depends on a run
+DEFAULT_PAIRS = 200
+
+
+class GazeGaussianStage:
+    """Implements `gazegaussian.training.stage.Stage` for GazeGaussian."""
+
+    name = "gazegaussian"
+
+    def __init__(
+        self, config: GazeGaussianRun, mesh_head: MeshHead, train: HeadDataset, validation: HeadDataset
+    ) -> None:
+        self.config, self.variant = config, config.model.variant
+        self.model = GazeGaussian.from_mesh_head(mesh_head, config.model, config.data.image_size)
+        self.offsets = ImageOffsets(len(train))
+        self.module = nn.ModuleDict({"model": self.model, "offsets": self.offsets})
+        self.guide, self.judge = load_frozen("guide"), load_frozen("judge")
+        self.loader = make_loader(
+            train,
+            config.training.batch_size,
+            shuffle=True,
+            seed=config.training.seed,
+            workers=config.data.workers,
+            max_images=config.data.max_train_images,
+        )
+        pairs = redirection_pairs(validation, config.data.max_val_images or DEFAULT_PAIRS, PAIR_SEED)
+        self.validation = [
+            redirection_batch(validation, pairs[i : i + VALIDATION_BATCH])
+            for i in range(0, len(pairs), VALIDATION_BATCH)
+        ]
+        self.device = torch.device("cpu")
+
+    def architecture(self) -> dict[str, Any]:
+        """Sizes that come from the MeshHead and from the data."""
+        return {
+            "mesh_model": self.model.mesh_config.model_dump(mode="json"),
+            "image_size": self.config.data.image_size,
+            "face_points": self.model.face.means.shape[0],
+            "eye_points": self.model.eyes.means.shape[0],
+            "images": self.offsets.identity.shape[0],
+        }
+
+    def parameter_groups(self, optim: OptimConfig) -> list[dict[str, Any]]:
+        """Groups of the model, and the per-image offsets at lr."""
+        offsets = {"name": "offsets", "params": list(self.offsets.parameters()), "lr": optim.lr}
+        return [*self.model.parameter_groups(optim), offsets]
+
+    def prepare(self) -> None:
+        """Nothing: the MeshHead was the warm start."""
+
+    def batches(self, epoch: int) -> Iterable[Batch]:
+        """Training batches in the order of (seed, epoch)."""
+        self.loader.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        return self.loader
+
+    def losses(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        """Weighted terms; the per-image offsets exist here only."""
+        parameters, cameras = self.offsets.apply_to(batch.parameters, batch.cameras, batch.index)
+        rendering = self.model(parameters, cameras)
+        return gaze_gaussian_losses(rendering, batch, self.config.loss, epoch, self.guide, self.offsets)
+
+    def validate(self) -> dict[str, float]:
+        """Measure the ruler: redirection pairs of held-out people, read by the judge."""
+        collected: dict[str, list[Tensor]] = {}
+        for cpu_batch in self.validation:
+            batch = cpu_batch.to(self.device)
+            image = self.model(batch.parameters, batch.cameras, layers=False).image.float()
+            parts = ruler_parts(image, batch, self.judge)
+            parts["val_loss"] = ruler_loss(parts)
+            for name, values in parts.items():
+                collected.setdefault(name, []).append(values)
+        return {name: torch.cat(values).mean().item() for name, values in collected.items()}
+
+    def preview(self) -> Tensor | None:
+        """Targets above renders, and the first three feature channels."""
+        if self.config.training.preview_images == 0:
+            return None
+        batch = self.validation[0].to(self.device).rows(slice(0, self.config.training.preview_images))
+        with torch.no_grad():
+            rendering = self.model(batch.parameters, batch.cameras, layers=False)
+        colors = nn.functional.interpolate(rendering.features[:, :3], size=batch.image.shape[-2:], mode="nearest")
+        return image_grid([batch.image, rendering.image, colors])
+
+    def to(self, device: torch.device) -> None:
+        """Move the model and the frozen networks."""
+        self.device = device
+        self.module.to(device)
+        self.guide.to(device)
+        self.judge.to(device)
+
+
+def redirection_batch(dataset: HeadDataset, pairs: list[tuple[int, int]]) -> Batch:
+    """Build redirection targets: the source gives the identity code, the target everything else.
+
+    Args:
+        dataset: Held-out people.
+        pairs: Rows (source, target) of the same subject.
+
+    Returns:
+        The targets' images and labels with the sources' identity codes.
+    """
+    source = dataset.batch([pair[0] for pair in pairs])
+    target = dataset.batch([pair[1] for pair in pairs])
+    expression = target.parameters.shape_code[:, :EXPRESSION_DIM]
+    identity = source.parameters.shape_code[:, EXPRESSION_DIM:]
+    parameters = replace(target.parameters, shape_code=torch.cat([expression, identity], dim=-1))
+    return replace(target, parameters=parameters)
+
+
+def load_gaze_gaussian(path: Path) -> GazeGaussian:
+    """Rebuild a trained GazeGaussian from its checkpoint alone.
+
+    Raises:
+        CheckpointError: Missing or damaged file, another schema version, another stage.
+    """
+    content = load_checkpoint(path, "gazegaussian")
+    sizes = content["architecture"]
+    model = GazeGaussian(
+        GazeGaussianModel.model_validate(content["config"]["model"]),
+        MeshHeadModel.model_validate(sizes["mesh_model"]),
+        sizes["image_size"],
+        sizes["face_points"],
+        sizes["eye_points"],
+    )
+    prefix = "model."
+    state = {name[len(prefix) :]: value for name, value in content["model"].items() if name.startswith(prefix)}
+    model.load_state_dict(state)
+    return model.eval()

@@ -1,0 +1,140 @@
+"""Stage one: the MeshHead with its data, losses and ruler."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gazegaussian.config import MeshHeadLoss, MeshHeadModel, MeshHeadRun, OptimConfig
+from gazegaussian.data import HeadDataset, make_loader
+from gazegaussian.geometry.heads import world_to_head
+from gazegaussian.losses.mesh import mesh_head_losses, silhouette_iou
+from gazegaussian.models.mesh_head import MeshHead, MeshHeadOutput
+from gazegaussian.rendering import render_mesh
+from gazegaussian.training.checkpoints import load_checkpoint
+from gazegaussian.training.images import image_grid
+from gazegaussian.types import Batch, MeshImage
+
+logger = logging.getLogger(__name__)
+
+RULER = MeshHeadLoss()  # the published weights: whatever a study searches, validation is measured with these
+VALIDATION_BATCH = 4
+LANDMARK_SAMPLE = 64  # training images whose mean landmarks start the neutral ones
+
+
+def spread(count: int, wanted: int | None) -> list[int]:
+    """Pick `wanted` rows of `count`, evenly spread; all of them when `wanted` is None or more."""
+    wanted = min(count, wanted or count)
+    return [i * count // wanted for i in range(wanted)]
+
+
+class MeshHeadStage:
+    """Implements `gazegaussian.training.stage.Stage` for the MeshHead."""
+
+    name = "meshhead"
+
+    def __init__(self, config: MeshHeadRun, train: HeadDataset, validation: HeadDataset) -> None:
+        self.config, self.variant = config, config.model.variant
+        sample = train.batch(spread(len(train), LANDMARK_SAMPLE))
+        landmarks = world_to_head(sample.landmarks_3d, sample.parameters.pose, sample.parameters.scale).mean(
+            0
+        )  # [L, 3]
+        model = config.model.model_copy(update={"landmarks": landmarks.shape[0]})
+        self.module = MeshHead(model)
+        self.module.initialise_landmarks(landmarks)
+        self.loader = make_loader(
+            train,
+            config.training.batch_size,
+            shuffle=True,
+            seed=config.training.seed,
+            workers=config.data.workers,
+            max_images=config.data.max_train_images,
+        )
+        rows = spread(len(validation), config.data.max_val_images)
+        self.validation = [
+            validation.batch(rows[i : i + VALIDATION_BATCH]) for i in range(0, len(rows), VALIDATION_BATCH)
+        ]
+        self.device = torch.device("cpu")
+
+    def architecture(self) -> dict[str, Any]:
+        """Sizes found in the data."""
+        return {"mesh_model": self.module.config.model_dump(mode="json")}
+
+    def parameter_groups(self, optim: OptimConfig) -> list[dict[str, Any]]:
+        """Networks at lr, landmarks at a tenth of it (published)."""
+        landmarks = self.module.landmarks_3d_neutral
+        networks = [parameter for parameter in self.module.parameters() if parameter is not landmarks]
+        return [
+            {"name": "networks", "params": networks, "lr": optim.lr},
+            {"name": "landmarks", "params": [landmarks], "lr": optim.lr * optim.landmark_lr_mult},
+        ]
+
+    def prepare(self) -> None:
+        """Fit the SDF to a head-sized ellipsoid, so that marching tetrahedra find a surface from the first step."""
+        residual = self.module.warm_start(self.config.training.warm_start_steps)
+        logger.info("warm start: mean |SDF - ellipsoid| %.4f model units", residual)
+
+    def batches(self, epoch: int) -> Iterable[Batch]:
+        """Training batches in the order of (seed, epoch)."""
+        self.loader.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        return self.loader
+
+    def losses(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        """Weighted terms of the published loss."""
+        output, image = self._render(batch)
+        return mesh_head_losses(output, image, batch, self.config.loss)
+
+    def validate(self) -> dict[str, float]:
+        """Measure the loss with the published weights on held-out people, its parts and the silhouette IoU."""
+        sums: dict[str, float] = {}
+        count = 0
+        for cpu_batch in self.validation:
+            batch = cpu_batch.to(self.device)
+            output, image = self._render(batch)
+            parts = mesh_head_losses(output, image, batch, RULER)
+            parts["silhouette_iou"] = silhouette_iou(image.mask, batch.head_mask).mean()
+            size = batch.image.shape[0]
+            count += size
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0.0) + value.item() * size
+        means = {name: value / count for name, value in sums.items()}
+        iou = means.pop("silhouette_iou")
+        val_loss = sum(means.values())
+        return {"val_loss": val_loss, "silhouette_iou": iou, **{f"val_{name}": value for name, value in means.items()}}
+
+    def preview(self) -> Tensor | None:
+        """Targets above renders."""
+        if self.config.training.preview_images == 0:
+            return None
+        batch = self.validation[0].to(self.device)
+        batch = batch.rows(slice(0, self.config.training.preview_images))
+        with torch.no_grad():
+            _, image = self._render(batch)
+        return image_grid([batch.image, image.attributes[:, :3], image.silhouette.expand(-1, 3, -1, -1)])
+
+    def to(self, device: torch.device) -> None:
+        """Move the model."""
+        self.device = device
+        self.module.to(device)
+
+    def _render(self, batch: Batch) -> tuple[MeshHeadOutput, MeshImage]:
+        output = self.module(batch.parameters)
+        image = render_mesh(output.vertices, output.faces, output.colors, batch.cameras, 1.0)
+        return output, image
+
+
+def load_mesh_head(path: Path) -> MeshHead:
+    """Rebuild a trained MeshHead from its checkpoint, whatever widths its study found.
+
+    Raises:
+        CheckpointError: Missing or damaged file, another schema version, another stage.
+    """
+    content = load_checkpoint(path, "meshhead")
+    model = MeshHead(MeshHeadModel.model_validate(content["architecture"]["mesh_model"]))
+    model.load_state_dict(content["model"])
+    return model.eval()
