@@ -139,9 +139,12 @@ def _run_log(run_dir: Path) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     package = logging.getLogger("gazegaussian")
     package.addHandler(handler)
+    level = package.level
+    package.setLevel(min(level or logging.INFO, logging.INFO))
     try:
         yield
     finally:
+        package.setLevel(level)
         package.removeHandler(handler)
         handler.close()
 

@@ -1,0 +1,33 @@
+# Two commands: `make study` (set-up + both studies + results on the embedded default), `make test` (set-up + all tests).
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+TORCH ?= torch==2.13.0
+STAMP := $(VENV)/.installed
+RUN := $(PY) train_gazegaussian_optuna.py
+
+.PHONY: setup study test test-fast lint clean-results
+
+setup: $(STAMP)
+
+# torch first and alone: on a machine without a GPU a plain `torch` would pull gigabytes of CUDA packages.
+$(STAMP): requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -c "import torch" 2>/dev/null || $(PY) -m pip install -q "$(TORCH)"
+	$(PY) -m pip install -q -r requirements-dev.txt
+	touch $(STAMP)
+
+study: setup
+	$(RUN) study meshhead
+	$(RUN) study gazegaussian
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+test: lint
+	$(PY) -m pytest
+
+clean-results:
+	find optuna_results -mindepth 1 ! -name README.md -delete
