@@ -1,0 +1,75 @@
+"""The configuration schema refuses nonsense in one clear line."""
+
+import pytest
+
+from gazegaussian.config import (
+    STAGES,
+    GazeGaussianRun,
+    MeshHeadRun,
+    Section,
+    load_run,
+    parameter_fields,
+    read_yaml,
+    with_parameters,
+)
+from gazegaussian.errors import ConfigError
+
+CONFIGS = ["meshhead_quick", "meshhead_demo", "meshhead_published"]
+CONFIGS += [name.replace("meshhead", "gazegaussian") for name in CONFIGS]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shipped_configurations_load(name, repo_root):
+    assert load_run(repo_root / "configs" / f"{name}.yaml", name.split("_")[0]).stage == name.split("_")[0]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_bare_parameter_names_are_unique(stage):
+    sections = [info.annotation for info in STAGES[stage].model_fields.values()]
+    names = [n for s in sections if isinstance(s, type) and issubclass(s, Section) for n in s.model_fields]
+    assert len(names) == len(set(names))
+    assert set(parameter_fields(STAGES[stage])) == set(names)
+
+
+def test_with_parameters_reaches_the_field_and_leaves_the_rest():
+    run = with_parameters(GazeGaussianRun(), {"eye_lr_mult": 1.5, "dit_depth": 4, "vgg_importance": 0.2})
+    assert (run.optim.eye_lr_mult, run.model.dit_depth, run.loss.vgg_importance) == (1.5, 4, 0.2)
+    assert run.optim.lr == GazeGaussianRun().optim.lr
+
+
+def test_unknown_parameter_is_named_with_the_known_ones():
+    with pytest.raises(ConfigError, match=r"unknown parameter 'dit_dept'.*Did you mean 'dit_depth'.*vgg_importance"):
+        with_parameters(GazeGaussianRun(), {"dit_dept": 4})
+
+
+def test_value_out_of_range_names_field_and_value():
+    with pytest.raises(ConfigError, match=r"optim\.lr.*-1"):
+        with_parameters(MeshHeadRun(), {"lr": -1})
+
+
+def test_patch_must_divide_the_feature_map():
+    with pytest.raises(ConfigError, match="dit_patch_size 16 does not divide"):
+        with_parameters(GazeGaussianRun(), {"image_size": 160, "dit_patch_size": 16})
+
+
+def test_duplicate_key_is_refused(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("stage: meshhead\noptim:\n  lr: 1e-3\n  lr: 1e-4\n")
+    with pytest.raises(ConfigError, match=r"line 4: key 'lr' is given twice"):
+        read_yaml(path)
+
+
+def test_scientific_notation_is_a_number(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("stage: meshhead\noptim:\n  lr: 1e-4\n")
+    assert load_run(path).optim.lr == 1e-4
+
+
+def test_misspelt_key_and_wrong_stage(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("stage: meshhead\noptim:\n  learning_rate: 0.1\n")
+    with pytest.raises(ConfigError, match="learning_rate"):
+        load_run(path)
+    path.write_text("stage: meshhead\n")
+    with pytest.raises(ConfigError, match="'gazegaussian' was asked for"):
+        load_run(path, "gazegaussian")

@@ -1,0 +1,198 @@
+"""The epoch loop, with a small stage of another model: resume, guards, checkpoints, hooks."""
+
+import csv
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from gazegaussian.config import OptimConfig, TrainingConfig
+from gazegaussian.errors import CheckpointError, DeviceError, NonFiniteError
+from gazegaussian.training.checkpoints import SCHEMA_VERSION, load_checkpoint, save_checkpoint
+from gazegaussian.training.hooks import Hook
+from gazegaussian.training.step import optimisation_step, resolve_device
+from gazegaussian.training.trainer import Trainer
+
+
+@dataclass
+class Points:
+    x: torch.Tensor
+    y: torch.Tensor
+
+    def to(self, device):
+        return self
+
+
+class LineStage:
+    """Fits a line; dropout makes the random state matter."""
+
+    name, variant = "line", "ours"
+
+    def __init__(self, seed=0, bad_at=None, validation=None):
+        torch.manual_seed(seed)
+        self.module = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(0.3), torch.nn.Linear(8, 1))
+        self.bad_at, self.calls, self.prepared, self.validation = bad_at, 0, 0, validation
+
+    def architecture(self):
+        return {"inputs": 2}
+
+    def parameter_groups(self, optim):
+        return [{"name": "all", "params": list(self.module.parameters()), "lr": optim.lr}]
+
+    def prepare(self):
+        self.prepared += 1
+
+    def batches(self, epoch):
+        g = torch.Generator().manual_seed(epoch)
+        x = torch.randn(4, 16, 2, generator=g)
+        return [Points(row, row.sum(-1, keepdim=True)) for row in x]
+
+    def losses(self, batch, epoch):
+        self.calls += 1
+        loss = (self.module(batch.x) - batch.y).square().mean()
+        return {"mse": loss * float("nan") if self.calls == self.bad_at else loss}
+
+    def validate(self):
+        if self.validation is not None:
+            return {"val_loss": self.validation.pop(0)}
+        x = torch.linspace(-1, 1, 20).reshape(10, 2)
+        return {"val_loss": (self.module(x) - x.sum(-1, keepdim=True)).square().mean().item()}
+
+    def preview(self):
+        return torch.zeros(3, 4, 4)
+
+    def to(self, device):
+        pass
+
+
+def trainer(run_dir, stage=None, hooks=(), **training):
+    config = TrainingConfig(**{"epochs": 6, "device": "cpu", **training})
+    return Trainer(stage or LineStage(), config, OptimConfig(lr=0.01, lr_decay=0.5), run_dir, hooks)
+
+
+class StopAfter(Hook):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, trainer, epoch, metrics):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
+    whole = trainer(tmp_path / "whole").fit()
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "cut", hooks=[StopAfter(2)]).fit()
+    stage = LineStage(seed=99)  # other initial weights: everything must come from the checkpoint
+    resumed = trainer(tmp_path / "cut", stage).fit(resume=tmp_path / "cut" / "last.pt")
+    assert stage.prepared == 0
+    assert [r["val_loss"] for r in resumed.history] == [r["val_loss"] for r in whole.history]
+    a, b = (load_checkpoint(p / "last.pt")["model"] for p in (tmp_path / "whole", tmp_path / "cut"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_training_learns_and_best_is_the_minimum(tmp_path):
+    result = trainer(tmp_path, epochs=12).fit()
+    values = [row["val_loss"] for row in result.history]
+    assert values[-1] < 0.5 * values[0]
+    assert result.best_metric == min(values)
+    assert load_checkpoint(result.best_checkpoint)["best"]["epoch"] == values.index(min(values))
+
+
+def test_nan_loss_stops_before_the_weights_are_touched(tmp_path):
+    stage = LineStage(bad_at=6)  # second step of the second epoch
+    with pytest.raises(NonFiniteError, match="mse"):
+        trainer(tmp_path, stage).fit()
+    assert all(torch.isfinite(p).all() for p in stage.module.parameters())
+    assert len(load_checkpoint(tmp_path / "last.pt")["history"]) == 1
+
+
+def test_infinite_gradient_stops_before_the_weights_are_touched():
+    weight = torch.nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.Adam([weight])
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    with pytest.raises(NonFiniteError, match="gradient"):
+        optimisation_step(lambda: {"root": weight.sqrt().sum()}, [weight], optimizer, scaler, 1.0)
+    assert torch.equal(weight.detach(), torch.zeros(3))
+
+
+def test_clipping_bounds_the_update_direction():
+    weight = torch.nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    optimisation_step(lambda: {"big": (weight * 1e6).sum()}, [weight], optimizer, scaler, 1.0)
+    assert weight.detach().norm().item() == pytest.approx(1.0, rel=1e-4)
+
+
+def test_early_stopping_counts_epochs_without_improvement(tmp_path):
+    stage = LineStage(validation=[3.0, 2.0, 2.5, 2.6, 1.0, 0.5])
+    result = trainer(tmp_path, stage, patience=2).fit()
+    assert len(result.history) == 4
+    assert result.best_epoch == 1
+    assert "no improvement" in result.stop_reason
+
+
+def test_files_of_a_run(tmp_path):
+    trainer(tmp_path, epochs=2).fit()
+    with (tmp_path / "metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["epoch"] for row in rows] == ["0.0", "1.0"]
+    assert {"val_loss", "train_loss", "loss_mse", "seconds"} <= set(rows[0])
+    assert sorted(p.name for p in (tmp_path / "images").iterdir()) == ["epoch_0000.png", "epoch_0001.png"]
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_learning_rate_decays_to_the_configured_share(tmp_path):
+    run = trainer(tmp_path, epochs=5)
+    seen = []
+
+    class Watch(Hook):
+        def on_epoch_end(self, trainer, epoch, metrics):
+            seen.append(trainer.optimizer.param_groups[0]["lr"])
+
+    run.hooks.append(Watch())
+    run.fit()
+    assert seen[3] == pytest.approx(0.005)  # the rate of the fifth and last epoch
+
+
+def test_checkpoint_of_another_schema_version_is_refused(tmp_path):
+    path = tmp_path / "old.pt"
+    save_checkpoint(path, {"stage": "line", "variant": "ours", "config": {}, "architecture": {}, "model": {}})
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "schema_version": SCHEMA_VERSION + 1}, path)
+    with pytest.raises(CheckpointError, match=f"schema version {SCHEMA_VERSION + 1}.*reads version {SCHEMA_VERSION}"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04broken"])
+def test_damaged_checkpoint_gives_one_line(tmp_path, content):
+    path = tmp_path / "bad.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_checkpoint_never_runs_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    path = tmp_path / "evil.pt"
+    torch.save({"schema_version": SCHEMA_VERSION, "model": Evil()}, path)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_wrong_stage_is_refused(tmp_path):
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {"stage": "line", "variant": "ours", "config": {}, "architecture": {}, "model": {}})
+    with pytest.raises(CheckpointError, match="'line'; 'meshhead' is needed"):
+        load_checkpoint(path, "meshhead")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_without_cuda_is_a_clear_error():
+    with pytest.raises(DeviceError, match="--device cpu or auto"):
+        resolve_device("cuda")
