@@ -1,0 +1,73 @@
+"""Can the model draw one image? Fits a single 128 px image with both neural renderers and prints the PSNR in the head mask.
+
+python benchmarks/overfit.py [--steps 400] [--out scratch/overfit]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from gazegaussian.build import resolve_data
+from gazegaussian.config import GazeGaussianRun, load_run, with_parameters
+from gazegaussian.data import HeadDataset
+from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
+from gazegaussian.training.hooks import save_image
+from gazegaussian.training.images import image_grid
+from gazegaussian.training.mesh_head_stage import load_mesh_head
+from gazegaussian.training.step import optimisation_step
+from gazegaussian.types import Batch
+
+
+def masked_psnr(image: torch.Tensor, batch: Batch) -> float:
+    """PSNR over the pixels of the head mask, dB."""
+    mask = batch.head_mask.expand_as(image) > 0.5
+    return float(-10 * torch.log10((image - batch.image)[mask].square().mean()))
+
+
+def overfit(config: GazeGaussianRun, steps: int) -> tuple[float, torch.Tensor]:
+    """Train on the first training image only; return PSNR and (target, render) as a grid."""
+    root = resolve_data(config)
+    torch.manual_seed(config.training.seed)
+    train = HeadDataset(root, "train", config.data.image_size)
+    assert config.meshhead_checkpoint is not None
+    stage = GazeGaussianStage(config, load_mesh_head(config.meshhead_checkpoint), train, train)
+    batch = train.batch([0])
+    groups = stage.parameter_groups(config.optim)
+    parameters = [p for group in groups for p in group["params"]]
+    optimizer = torch.optim.Adam(groups)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, config.optim.lr * 0.02)
+    for _ in range(steps):
+        optimisation_step(lambda: stage.losses(batch, 99), parameters, optimizer, scaler, config.optim.max_grad_norm)
+        schedule.step()
+    with torch.no_grad():
+        image = stage.model(batch.parameters, batch.cameras, layers=False).image
+    return masked_psnr(image, batch), image_grid([torch.cat([batch.image, image])])
+
+
+def main() -> None:
+    """Fit with both renderers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=Path("configs/gazegaussian_quick.yaml"))
+    parser.add_argument("--meshhead", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    base = load_run(arguments.config, "gazegaussian")
+    assert isinstance(base, GazeGaussianRun)
+    for renderer in ("dit", "conv"):
+        config = with_parameters(base, {"renderer": renderer, "max_val_images": 4})
+        config = config.model_copy(update={"meshhead_checkpoint": arguments.meshhead})
+        psnr, grid = overfit(config, arguments.steps)
+        print(
+            f"{renderer}: {psnr:.2f} dB inside the head mask after {arguments.steps} steps at {config.data.image_size} px"
+        )
+        if arguments.out:
+            save_image(arguments.out / f"overfit_{renderer}.png", grid.numpy())
+
+
+if __name__ == "__main__":
+    main()
