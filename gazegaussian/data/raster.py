@@ -13,9 +13,11 @@ import numpy as np
 import warp as wp
 from numpy.typing import NDArray
 
+# Before the first kernel is made: Warp announces itself and every compilation on stdout otherwise.
+wp.config.quiet = True
+
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
-
 
 
 @wp.kernel(enable_backward=False)
@@ -99,7 +101,7 @@ class Visible:
 
 @functools.cache
 def _start() -> None:
-    wp.config.quiet = True
+    """Start Warp once per process."""
     wp.init()
 
 

