@@ -1,0 +1,1 @@
+"""Geometry: rotations, gaze angles, head frame, tetrahedral grid."""

@@ -1,0 +1,47 @@
+"""Rotations on top of `roma`. Quaternions are (w, x, y, z); vectors are rows, rotated as R v."""
+
+from __future__ import annotations
+
+import roma
+import torch
+from torch import Tensor
+
+
+def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
+    """Exponential map, radians. [..., 3] -> [..., 3, 3]."""
+    return roma.rotvec_to_rotmat(axis_angle)
+
+
+def quat_to_matrix(quats: Tensor) -> Tensor:
+    """Rotation matrices of unit quaternions wxyz. [..., 4] -> [..., 3, 3]."""
+    return roma.unitquat_to_rotmat(quats.roll(-1, dims=-1))
+
+
+def matrix_to_quat(matrix: Tensor) -> Tensor:
+    """Unit quaternions wxyz of rotation matrices, up to sign. [..., 3, 3] -> [..., 4]."""
+    return roma.rotmat_to_unitquat(matrix).roll(1, dims=-1)
+
+
+def quat_multiply(a: Tensor, b: Tensor) -> Tensor:
+    """Hamilton product: rotate by b, then by a; leading dims broadcast. [..., 4] x [..., 4] -> [..., 4]."""
+    aw, av = a[..., :1], a[..., 1:]
+    bw, bv = b[..., :1], b[..., 1:]
+    av, bv = torch.broadcast_tensors(av, bv)
+    scalar = aw * bw - (av * bv).sum(-1, keepdim=True)
+    vector = aw * bv + bw * av + torch.linalg.cross(av, bv)
+    return torch.cat([scalar, vector], dim=-1)
+
+
+def rotate_about(points: Tensor, quats: Tensor, centre: Tensor) -> Tensor:
+    """Rotate points rigidly about a centre.
+
+    Args:
+        points: Head-frame positions, model units. [..., N, 3]
+        quats: Unit rotations, wxyz. [..., 4]
+        centre: Centre of rotation, head frame. [..., 3]
+
+    Returns:
+        Rotated positions. [..., N, 3]
+    """
+    centre = centre.unsqueeze(-2)
+    return (points - centre) @ quat_to_matrix(quats).transpose(-1, -2) + centre

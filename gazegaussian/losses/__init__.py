@@ -1,0 +1,1 @@
+"""Losses: pure functions; weights live in the configuration."""

@@ -1,0 +1,1 @@
+"""Models: MeshHead, the two Gaussian streams, neural renderers, frozen networks."""
