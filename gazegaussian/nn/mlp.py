@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -27,8 +28,7 @@ class MLP(nn.Module):
         dims = [in_dim, *hidden, out_dim]
         self.skip = len(dims) // 2
         self.layers = nn.ModuleList(
-            nn.Linear(a + (in_dim if i == self.skip else 0), b)
-            for i, (a, b) in enumerate(zip(dims, dims[1:], strict=False))
+            nn.Linear(a + (in_dim if i == self.skip else 0), b) for i, (a, b) in enumerate(itertools.pairwise(dims))
         )
 
     def forward(self, x: Tensor) -> Tensor:
