@@ -1,0 +1,157 @@
+"""Meshes: hard visibility, soft border, gradients to vertices and attributes.
+
+A kernel decides only which face a pixel sees. Perspective-correct barycentrics are then computed again in torch, so
+autograd gives the gradients of the interpolated attributes.
+
+The silhouette follows DIB-R (Chen et al. 2019), coverage ``exp(-d^2 / delta^2)`` at a distance ``d`` from the mesh, with
+two changes. Only contour edges count (between a face that looks at the camera and one that does not, or none), and of
+these the nearest one: the sum over all faces dilates the mask with the number of triangles. And it is two-sided, ``e/2``
+outside and ``1 - e/2`` inside, so that the border sits at 1/2 and covered pixels pull too; one-sided coverage is smallest
+in error for a mesh that is too small.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from gazegaussian.errors import UserError
+from gazegaussian.rendering import mesh_kernels, mesh_reference
+from gazegaussian.types import Cameras, MeshImage
+
+NEAR = 0.01  # world units; faces with a vertex closer than this are not drawn
+_DIBR_SHARPNESS = 7000.0  # 1 / delta^2 of DIB-R with the image 2 units wide
+_MIN_SOFTNESS = 1.0  # px; below about a pixel most border pixels get no gradient
+_REACH = 3.0  # softness lengths, where the falloff is 1e-4
+
+_edge_tables: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def edge_table(faces: Tensor) -> Tensor:
+    """Edges with their faces.
+
+    Args:
+        faces: Vertex ids. [F, 3]
+
+    Returns:
+        Two vertex ids, two face ids (the second -1 at a boundary); an edge shared by more than two faces appears once
+        per pair of successive faces. [E, 4] int32
+    """
+    f = faces.long()
+    corners = torch.cat([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]]).sort(1).values
+    owner = torch.arange(f.shape[0], device=f.device).repeat(3)
+    code = corners[:, 0] * (f.max() + 1) + corners[:, 1]
+    code, order = torch.sort(code, stable=True)
+    corners, owner = corners[order], owner[order]
+    same_as_next = torch.nn.functional.pad(code[1:] == code[:-1], (0, 1))
+    same_as_previous = torch.nn.functional.pad(code[1:] == code[:-1], (1, 0))
+    partner = torch.where(same_as_next, owner.roll(-1), -1)
+    kept = same_as_next | ~same_as_previous
+    return torch.cat([corners, owner[:, None], partner[:, None]], 1)[kept].int().contiguous()
+
+
+def _topology(faces: Tensor) -> tuple[Tensor, Tensor]:
+    """Faces as int32 and their edges, remembered as long as `faces` lives and is not written to."""
+    known = _edge_tables.get(faces)
+    if known is None or known[0] != faces._version:
+        known = (faces._version, faces.int().contiguous(), edge_table(faces))
+        _edge_tables[faces] = known
+    return known[1], known[2]
+
+
+def _to_image(vertices: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+    """World to image: px with pixel i centred at i + 0.5 [B, V, 2], and depth [B, V]."""
+    rotation, translation, k = (t.to(vertices) for t in (cameras.rotation, cameras.translation, cameras.intrinsics))
+    points = vertices @ rotation.transpose(1, 2) + translation[:, None]
+    depth = points[..., 2]
+    safe = torch.where(depth > NEAR, depth, 1)  # faces with such a vertex are dropped; keep its gradient finite
+    focal = torch.stack([k[:, 0, 0], k[:, 1, 1]], -1)[:, None]
+    return focal * points[..., :2] / safe[..., None] + k[:, None, :2, 2], depth
+
+
+def _pixel_centres(pixels: Tensor, width: int, dtype: torch.dtype) -> Tensor:
+    return torch.stack([pixels % width, torch.div(pixels, width, rounding_mode="floor")], -1).to(dtype) + 0.5
+
+
+def _interpolate(
+    xy: Tensor, depth: Tensor, faces: Tensor, face_ids: Tensor, attributes: Tensor, background: Tensor, width: int
+) -> Tensor:
+    """Perspective-correct attributes at every pixel. [B, H * W, C]"""
+    image, pixel = torch.nonzero(face_ids >= 0, as_tuple=True)
+    corners = faces.long()[face_ids[image, pixel]]  # [K, 3]
+    at = image[:, None] * xy.shape[1] + corners
+    delta = xy.flatten(0, 1)[at] - _pixel_centres(pixel, width, xy.dtype)[:, None]
+    x, y = delta.unbind(-1)
+    following, last = [1, 2, 0], [2, 0, 1]
+    weights = (x[:, following] * y[:, last] - y[:, following] * x[:, last]) / depth.flatten()[at]
+    weights = weights / weights.sum(-1, keepdim=True)
+    values = (weights[..., None] * attributes.flatten(0, 1)[at]).sum(1)
+    return background.expand(*face_ids.shape, -1).index_put((image, pixel), values)
+
+
+def _silhouette(xy: Tensor, covered: Tensor, edge_ids: Tensor, edges: Tensor, width: int, softness: float) -> Tensor:
+    """Soft coverage from the distance to the border. [B, H * W]"""
+    image, pixel = torch.nonzero(edge_ids >= 0, as_tuple=True)
+    ends = edges[edge_ids[image, pixel], :2].long()
+    points = _pixel_centres(pixel, width, xy.dtype)
+    nearest = mesh_reference.closest_point(points, xy.flatten(0, 1)[image[:, None] * xy.shape[1] + ends])
+    half = 0.5 * torch.exp(-(points - nearest).square().sum(-1) / softness**2)
+    return covered.to(xy.dtype).index_put((image, pixel), torch.where(covered[image, pixel], 1 - half, half))
+
+
+def render_mesh(
+    vertices: Tensor,
+    faces: Tensor,
+    attributes: Tensor,
+    cameras: Cameras,
+    background: Tensor | float,
+    backend: str = "auto",
+) -> MeshImage:
+    """Rasterise each batch row into its own camera. Both sides of a face are drawn.
+
+    Half-precision inputs are computed and returned in float32, also under autocast.
+
+    Args:
+        vertices: World frame. [B, V, 3]
+        faces: Vertex ids, the same for the whole batch. [F, 3] long
+        attributes: Interpolated over the faces. [B, V, C]
+        cameras: One per batch row.
+        background: Attribute where nothing is hit. [C] or one number
+        backend: "warp", "torch", or "auto": torch for float64, else Warp.
+
+    Returns:
+        Attributes [B, C, H, W], differentiable in vertices, attributes and background; hard mask [B, 1, H, W]; soft
+        silhouette [B, 1, H, W], differentiable in the vertices.
+
+    Raises:
+        UserError: The backend is unknown.
+    """
+    if backend not in ("auto", "warp", "torch"):
+        raise UserError(f"Expected a mesh backend in auto, warp, torch; got {backend!r}.")
+    width, height = cameras.width, cameras.height
+    with torch.autocast(device_type=vertices.device.type, enabled=False):
+        vertices = vertices.to(torch.promote_types(vertices.dtype, torch.float32))
+        attributes = attributes.to(vertices)
+        colour = torch.as_tensor(background).to(vertices).expand(attributes.shape[-1])
+        use_torch = backend == "torch" or (backend == "auto" and vertices.dtype == torch.float64)
+        visibility = mesh_reference if use_torch else mesh_kernels
+        triangles, edges = _topology(faces)
+        xy, depth = _to_image(vertices, cameras)
+
+        found = visibility.visible_faces(xy.detach(), depth.detach(), triangles, NEAR, width, height)
+        image = _interpolate(xy, depth, triangles, found, attributes, colour, width)
+
+        hit = found >= 0
+        gap = torch.nn.functional.max_pool2d((~hit).view(-1, 1, height, width).float(), 3, 1, 1).flatten(1) > 0
+        covered = hit.to(torch.uint8) + 2 * gap.to(torch.uint8)
+        softness = max(_MIN_SOFTNESS, 0.5 * width / _DIBR_SHARPNESS**0.5)
+        reach = _REACH * softness
+        near = visibility.nearest_border(xy.detach(), depth.detach(), triangles, edges, NEAR, covered, width, reach)
+        silhouette = _silhouette(xy, hit, near, edges, width, softness)
+        shape = (-1, 1, height, width)
+        return MeshImage(
+            attributes=image.view(-1, height, width, attributes.shape[-1]).permute(0, 3, 1, 2),
+            mask=hit.view(shape).to(vertices.dtype),
+            silhouette=silhouette.view(shape),
+        )
