@@ -19,7 +19,7 @@ _ANGLES = [
 ]  # fmt: skip
 CAMERAS = len(_ANGLES)
 _TARGET = np.array([0.0, 0.0, -0.15])  # world point in the middle of every image
-_FOCAL = 2.75  # of the image width, at distance 11: an image is 4 units high
+_FOCAL = 3.6  # of the image width, at distance 11: an image is 3.05 units high
 _DISTANCE = 11.0
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 import multiprocessing
 import os
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from gazegaussian.errors import DataError
 logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.floating]
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 GAZE_PITCH, GAZE_YAW = np.radians(25.0), np.radians(30.0)
 PREFIX = "xgaze_"
 _VALIDATION_EVERY = 5
@@ -182,18 +183,35 @@ def render_person(settings: SyntheticSettings, index: int) -> dict[str, NDArray]
     Returns:
         Arrays [frames * cameras, ...] by key of the published layout.
     """
+    frames = list(render_frames(settings, index))
+    return {key: np.concatenate([frame[key] for frame in frames]) for key in frames[0]}
+
+
+def render_frames(
+    settings: SyntheticSettings, index: int, choose_cameras: Callable[[], Iterable[int]] | None = None
+) -> Iterator[dict[str, NDArray]]:
+    """Render a person frame by frame.
+
+    Args:
+        settings: The data set.
+        index: The person's number.
+        choose_cameras: Called once per frame for the cameras to render; default the first `settings.cameras`.
+
+    Yields:
+        Arrays [cameras, ...] by key of the published layout, one dict per frame.
+    """
     rng = np.random.default_rng([settings.seed, index])
     model = head_model()
     identity = draw(IDENTITY, rng)
     head = model.neutral(identity)
     subject = Subject(identity, paint_person(named(IDENTITY, identity), UNITS_PER_DM), float(rng.uniform(0.95, 1.05)))
-    rows: list[dict[str, NDArray]] = []
     for _ in range(settings.frames):
         labels = draw_frame(rng)
         skin = model.express(head, labels.expression, labels.gaze)
         frame = make_frame(subject.person, head, skin, labels.gaze)
-        rows += [render_view(subject, labels, frame, camera, settings.size) for camera in range(settings.cameras)]
-    return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+        cameras = choose_cameras() if choose_cameras else range(settings.cameras)
+        rows = [render_view(subject, labels, frame, int(camera), settings.size) for camera in cameras]
+        yield {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
 
 def draw_frame(rng: np.random.Generator) -> FrameLabels:

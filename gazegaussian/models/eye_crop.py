@@ -1,0 +1,62 @@
+"""Where the frozen networks look for the eyes.
+
+Gaze networks must see the eyes at full resolution, so each eye is cut from the image around the middle of its corners.
+Only landmarks that do not move with the gaze are used (jaw, nose, eye corners): the lids follow the vertical gaze, and a
+reading that could see them in the labels would be no reading of the image.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+STEADY_LANDMARKS = (*range(0, 17), *range(27, 36), 36, 39, 42, 45)  # jaw, nose, eye corners
+CORNERS = ((36, 39), (42, 45))  # image-left eye, image-right eye
+CROP_HEIGHT, CROP_WIDTH = 40, 64
+CROP_HALF_WIDTH = 0.42  # of the landmarks' size (root mean square distance from their middle)
+
+
+def layout(landmarks_2d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Describe the steady landmarks without position and size.
+
+    Args:
+        landmarks_2d: Pixels. [B, 68, 2]
+
+    Returns:
+        Normalised positions [B, 30, 2], their middle in pixels [B, 2] and their size in pixels [B].
+    """
+    steady = landmarks_2d[:, list(STEADY_LANDMARKS)]
+    middle = steady.mean(1)
+    size = (steady - middle[:, None]).square().sum(-1).mean(1).sqrt()
+    return (steady - middle[:, None]) / size[:, None, None], middle, size
+
+
+def crop_eyes(image: Tensor, landmarks_2d: Tensor, zoom: float = 1.0) -> Tensor:
+    """Cut both eyes, differentiable in the image.
+
+    Args:
+        image: [B, 3, H, W]
+        landmarks_2d: Pixels of that image, pixel centres at integers. [B, 68, 2]
+        zoom: Linear size of the cut-out; the crop grows in pixels with it.
+
+    Returns:
+        Image-left, then image-right eye. [B, 6, 40 * zoom, 64 * zoom]
+    """
+    height, width = round(CROP_HEIGHT * zoom), round(CROP_WIDTH * zoom)
+    _, _, size = layout(landmarks_2d)
+    half = CROP_HALF_WIDTH * zoom * size  # [B] pixels
+    x = (torch.arange(width, device=image.device) + 0.5) / width * 2 - 1
+    y = ((torch.arange(height, device=image.device) + 0.5) / height * 2 - 1) * (CROP_HEIGHT / CROP_WIDTH)
+    offsets = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # [h, w, 2] in half widths
+    extent = image.new_tensor([image.shape[-1], image.shape[-2]])
+    crops = []
+    for corners in CORNERS:
+        centre = landmarks_2d[:, list(corners)].mean(1)  # [B, 2]
+        pixels = centre[:, None, None] + offsets * half[:, None, None, None]
+        grid = (pixels + 0.5) / extent * 2 - 1
+        crops.append(
+            torch.nn.functional.grid_sample(
+                image, grid.to(image.dtype), mode="bilinear", padding_mode="border", align_corners=False
+            )
+        )
+    return torch.cat(crops, dim=1)
