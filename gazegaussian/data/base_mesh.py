@@ -104,7 +104,7 @@ def load_base_mesh() -> BaseMesh:
         operator, fine = _catmull_clark(quads[chosen], len(points))
         label = np.full(operator.shape[0], part)
         if group == "body":
-            label = _mouth_labels(uv[uv_quads[chosen]].mean(1), fine, operator.shape[0])
+            label = _mouth_labels(uv[uv_quads[chosen]].mean(1), middle[chosen], fine, operator.shape[0])
         blocks.append(operator)
         triangles.append(np.concatenate([fine[:, [0, 1, 2]], fine[:, [0, 2, 3]]]) + start)
         parts.append(label)
@@ -183,9 +183,9 @@ def _catmull_clark(quads: IntArray, count: int) -> tuple[sparse.csr_matrix, IntA
     return (operator @ columns).tocsr(), fine
 
 
-def _mouth_labels(face_uv: FloatArray, fine: IntArray, count: int) -> IntArray:
+def _mouth_labels(face_uv: FloatArray, middle: FloatArray, fine: IntArray, count: int) -> IntArray:
     """Label the vertices of the mouth cavity, which has a texture island of its own in the corner of the map."""
-    inside = (face_uv[:, 0] > 0.74) & (face_uv[:, 1] < 0.16)
+    inside = (face_uv[:, 0] > 0.74) & (face_uv[:, 1] < 0.16) & (np.abs(middle[:, 0]) < 0.5) & (middle[:, 2] > 0.3)
     label = np.full(count, MOUTH)
     label[fine[np.repeat(~inside, 4)].ravel()] = SKIN
     return label

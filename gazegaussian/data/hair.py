@@ -64,14 +64,26 @@ class HairShell:
         return self.canonical + self.binding @ skin_offset
 
     def thickness(self, length: float, volume: float, height: float) -> FloatArray:
-        """Outward offset of the shell for a person's hair. [K] dm"""
-        above = self.canonical[:, 1] - hairline(self.azimuth, length, height)
+        """Outward offset of the shell for a person's hair: nothing at the hairline, more away from it. [K] dm"""
+        inside = np.full(len(self.azimuth), np.inf)
+        for shift in np.linspace(-0.36, 0.36, 13):  # about the distance to the hairline, also where it is steep
+            turned = (self.azimuth + shift + np.pi) % (2 * np.pi) - np.pi
+            inside = np.minimum(inside, self.canonical[:, 1] - hairline(turned, length, height) + 0.8 * abs(shift))
         long = float(np.clip((length - 0.45) / 0.4, 0, 1))
-        rise = np.clip(above / (0.35 - 0.2 * long), 0, 1)
-        rise = rise * rise * (3 - 2 * rise)
-        full = 0.03 + (0.03 + 0.16 * volume) * np.clip(length / 0.35, 0.15, 1)
-        side = np.clip(np.abs(self.azimuth) - 0.9, 0, 0.5) / 0.5
-        return 0.012 + full * rise + long * (0.10 * self.ears + 0.05 * side)
+        rise = np.clip(inside / 0.38, 0, 1)
+        rise = 1 - (1 - rise) ** 2
+        full = (0.03 + 0.15 * volume) * np.clip(length / 0.35, 0.2, 1)
+        return 0.008 + full * rise + long * 0.17 * self.ears
+
+    def kept(self, length: float, height: float) -> tuple[IntArray, IntArray]:
+        """Triangles that reach above the hairline, and those that lie well above it. Two arrays [T', 3]
+
+        Strands are cut out of the first; the second shows what is behind the cuts.
+        """
+        above = self.canonical[:, 1] - hairline(self.azimuth, length, height)
+        return self.triangles[(above > -0.02)[self.triangles].any(1)], self.triangles[
+            (above > 0.08)[self.triangles].all(1)
+        ]
 
 
 def build_hair_shell(base: BaseMesh, ears: NDArray[np.bool_]) -> HairShell:
@@ -122,11 +134,11 @@ def _fall(shell: FloatArray, turn: FloatArray) -> FloatArray:
         start = int(np.argmin(np.abs(height - 7.35)))
         steps = np.linspace(0, 1, len(height) - start)
         out[start:, column, 1] = height[start] + (_BOTTOM - height[start]) * steps
-        keep = np.clip(1 - steps * 0.25, 0, 1)
+        keep = np.clip(1 - steps * 0.18, 0, 1)
         for axis in (0, 2):
             hanging = shell[start, column, axis] * keep + _CENTRE[axis] * (1 - keep)
             follow = np.interp(out[start:, column, 1], height[::-1], shell[::-1, column, axis])
-            blend = np.clip(steps * 1.6, 0, 0.75)
+            blend = np.clip(steps * 1.2, 0, 0.45)
             out[start:, column, axis] = blend * hanging + (1 - blend) * follow
     return out
 

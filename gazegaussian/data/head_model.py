@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from gazegaussian.data.base_mesh import BaseMesh, load_base_mesh, read_target, target_paths
+from gazegaussian.data.base_mesh import SKIN, TONGUE, BaseMesh, load_base_mesh, read_target, target_paths
 from gazegaussian.data.hair import HairShell, build_hair_shell
 from gazegaussian.data.traits import EXPRESSION, IDENTITY, SHAPE, named
 
@@ -25,8 +25,25 @@ UNITS_PER_DM = 1.12
 EYE_MIDDLE = np.array([0.0, 0.12, 0.30])
 # Catmull-Clark pulls the lids a little into the eyeball of the coarse mesh; the painted ball is that much smaller.
 _BALL_FACTOR = 0.985
-# Gaze pitch (rad) at which the eyeLookUp/Down units are fully on; lids follow the eye only in part.
-_LID_FULL_PITCH = 0.62
+# Lids slide over the eyeball: angles (degrees, up positive) at rest, and their share of the gaze pitch.
+_UPPER_REST, _LOWER_REST = 4.5, -2.0
+_UPPER_FOLLOWS, _LOWER_FOLLOWS = 0.80, 0.45
+# Angle (degrees) of a fully active unit; these units rotate the lids instead of moving them along straight lines.
+_UPPER_UNITS = {"blink": -40.0, "wide": 13.0}
+_LID_UNITS = ("units/eyeBlink", "units/eyeWide")
+# Larger heads are scaled down: lowest and highest skin point, rearmost skin point (head frame); hair needs the rest.
+_REACH = ((1, -1.60), (1, 1.50), (2, -1.85))
+_LID_CLEARANCE = 1.02  # of the painted ball's radius
+
+
+@dataclass(frozen=True)
+class _Lids:
+    """The lid vertices of one eye and how much they turn with the upper and the lower lid."""
+
+    ids: IntArray  # [N]
+    upper: FloatArray  # [N] in [0, 1]
+    lower: FloatArray  # [N] in [0, 1]
+    outside: NDArray[np.bool_]  # [N] may never sink into the eyeball
 
 
 @dataclass(frozen=True)
@@ -45,7 +62,7 @@ class HeadModel:
     def __init__(self) -> None:
         self.base: BaseMesh = load_base_mesh()
         self._identity = _macro_names() + [n for t in SHAPE for n in t.more + t.less]
-        names = self._identity + [n for t in EXPRESSION for n in t.more + t.less] + _lid_names()
+        names = self._identity + [n for t in EXPRESSION for n in t.more + t.less]
         unique = list(dict.fromkeys(names))
         count = len(self.base.file_vertices)
         centres, radii = self.base.eyes()
@@ -58,7 +75,34 @@ class HeadModel:
                 moved, size = self.base.eyes(offset)
                 self._eyes[name] = (moved - centres, size - radii)
         self.canonical = self.base.vertices.astype(np.float32)  # [V, 3] dm, neutral mesh in the file's frame
+        self._basis["units/jawOpen"][self.base.part == TONGUE] += np.float32([0, -0.12, -0.1])
+        self._lids = tuple(self._lid_weights(side, centres[i], radii[i]) for i, side in enumerate(("Left", "Right")))
         self.hair: HairShell = build_hair_shell(self.base, self._ears())
+
+    def _lid_weights(self, side: str, centre: FloatArray, radius: float) -> _Lids:
+        """Share of the lids' turn per vertex: that of the blink unit above, of the squint unit below."""
+        far = np.linalg.norm(self.canonical - centre, axis=1) / radius
+        ids = np.flatnonzero((self.base.part == SKIN) & (far < 1.9) & (self.canonical[:, 2] > centre[2] - 0.03))
+        fade = np.clip((1.75 - far[ids]) / 0.5, 0, 1)
+        blink = np.linalg.norm(self._basis[f"units/eyeBlink{side}"][ids], axis=1)
+        squint = np.linalg.norm(self._basis[f"units/eyeSquint{side}"][ids], axis=1)
+        upper = np.clip(blink / np.percentile(blink, 97), 0, 1)
+        lower = np.clip(squint / np.percentile(squint, 93), 0, 1) * fade * (1 - upper)
+        return _Lids(ids, upper, lower, far[ids] > 0.985)
+
+    def _move_lids(self, skin: FloatArray, head: NeutralHead, expression: dict[str, float], pitch: float) -> None:
+        """Turn the lids about the eyeballs' horizontal axes, in place; `pitch` is the gaze's, rad."""
+        upper = _UPPER_REST + sum(angle * expression[name] for name, angle in _UPPER_UNITS.items())
+        upper += _UPPER_FOLLOWS * np.degrees(pitch)
+        lower = _LOWER_REST + _LOWER_FOLLOWS * np.degrees(pitch)
+        for lids, centre, radius in zip(self._lids, head.eye_centres, head.eye_radii, strict=True):
+            x, y, z = (skin[lids.ids] - centre).T
+            angle = np.radians(upper * lids.upper + lower * lids.lower)
+            sine, cosine = np.sin(angle), np.cos(angle)
+            turned = np.stack([x, y * cosine + z * sine, z * cosine - y * sine], 1)
+            far = np.linalg.norm(turned, axis=1)
+            lift = np.where(lids.outside, np.maximum(_LID_CLEARANCE * radius / far, 1), 1)
+            skin[lids.ids] = centre + turned * lift[:, None]
 
     def _ears(self) -> NDArray[np.bool_]:
         """Vertices that belong to the ears: those which the ear targets move."""
@@ -87,11 +131,16 @@ class HeadModel:
             radii = radii + weight * self._eyes[name][1]
         middle = centres.mean(0)
 
+        units = UNITS_PER_DM
+        for axis, reach in _REACH:
+            extent = (skin[:, axis] - middle[axis]).min() if reach < 0 else (skin[:, axis] - middle[axis]).max()
+            units = min(units, (reach - EYE_MIDDLE[axis]) / extent)
+
         def to_head(points: FloatArray) -> FloatArray:
-            return (points - middle) * UNITS_PER_DM + EYE_MIDDLE
+            return (points - middle) * units + EYE_MIDDLE
 
         hair = self.hair.follow(skin - self.canonical)
-        return NeutralHead(to_head(skin), to_head(hair), to_head(centres), radii * UNITS_PER_DM * _BALL_FACTOR)
+        return NeutralHead(to_head(skin), to_head(hair), to_head(centres), radii * units * _BALL_FACTOR)
 
     def express(self, head: NeutralHead, expression: FloatArray, gaze: FloatArray) -> FloatArray:
         """Move the skin by an expression and let the lids follow the vertical gaze.
@@ -104,17 +153,12 @@ class HeadModel:
         Returns:
             Skin vertices, head frame. [V, 3]
         """
-        weights: dict[str, float] = {}
+        skin = head.skin.copy()
         for trait, value in zip(EXPRESSION, expression, strict=True):
             for name in trait.more if value >= 0 else trait.less:
-                weights[name] = weights.get(name, 0.0) + abs(float(value))
-        direction = "Up" if gaze[0] > 0 else "Down"
-        for side in ("Left", "Right"):
-            weights[f"units/eyeLook{direction}{side}"] = abs(float(gaze[0])) / _LID_FULL_PITCH
-        skin = head.skin.copy()
-        for name, weight in weights.items():
-            if weight:
-                skin += (weight * UNITS_PER_DM) * self._basis[name]
+                if value and not name.startswith(_LID_UNITS):
+                    skin += (abs(float(value)) * UNITS_PER_DM) * self._basis[name]
+        self._move_lids(skin, head, named(EXPRESSION, expression), float(gaze[0]))
         return skin
 
 
@@ -176,10 +220,6 @@ _WEIGHT = ("minweight", "averageweight", "maxweight")
 def _macro_names() -> list[str]:
     first = [f"macrodetails/{e}-{g}-{a}" for e, g, a in product(_ANCESTRY, _GENDER, _AGE)]
     return first + [f"macrodetails/universal-{g}-{a}-averagemuscle-{w}" for g, a, w in product(_GENDER, _AGE, _WEIGHT)]
-
-
-def _lid_names() -> list[str]:
-    return [f"units/eyeLook{d}{s}" for d, s in product(("Up", "Down"), ("Left", "Right"))]
 
 
 def _identity_weights(identity: FloatArray) -> dict[str, float]:

@@ -151,7 +151,9 @@ def lip_mask() -> FloatArray:
     mask = ndimage.gaussian_filter(mask, 1.5)
     rows, cols = (1 - base.uv[:, 1]) * (mask.shape[0] - 1), base.uv[:, 0] * (mask.shape[1] - 1)
     value = ndimage.map_coordinates(mask, [rows, cols], order=1)
-    inside = np.abs(base.vertices[:, 0]) < 0.3  # vertices on a texture seam interpolate nonsense elsewhere
+    inside = (np.abs(base.vertices[:, 0]) < 0.3) & (
+        base.vertices[:, 2] > 1.0
+    )  # vertices on a texture seam interpolate nonsense elsewhere
     return np.where((base.part == SKIN) & inside & (base.vertices[:, 1] > 6.4), value, 0).astype(np.float32)
 
 

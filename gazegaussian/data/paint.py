@@ -78,8 +78,8 @@ def iris_colour(look: dict[str, float]) -> FloatArray:
 def lip_colour(look: dict[str, float]) -> FloatArray:
     """Colour of the lips: the skin, redder and darker. [3]"""
     skin = skin_colour(look)
-    tint = np.array([0.92, 0.66, 0.66]) * (1 - look["lip_pink"]) + np.array([0.95, 0.60, 0.64]) * look["lip_pink"]
-    return (skin * (1 - look["lip_depth"] * (1 - tint) * 1.4 - 0.08)).astype(np.float32)
+    tint = np.array([0.93, 0.74, 0.72]) * (1 - look["lip_pink"]) + np.array([0.96, 0.68, 0.70]) * look["lip_pink"]
+    return (skin * (1 - look["lip_depth"] * (1 - tint) * 1.3 - 0.08)).astype(np.float32)
 
 
 def value_noise(shape: tuple[int, int], cells: tuple[int, int], seed: int) -> FloatArray:
@@ -132,7 +132,7 @@ def _strokes(height: FloatArray, turn: FloatArray) -> FloatArray:
     noise = np.random.default_rng([7, 9]).standard_normal(4096).astype(np.float32)
     noise = ndimage.gaussian_filter1d(noise, 1.2, mode="wrap")
     along = np.abs(turn) * 1.0 - (height - 7.46) * (0.4 + 1.2 * np.clip(np.abs(turn) - 0.1, 0, 0.5))
-    return noise[(along * 420).astype(np.int64) % 4096] / noise.std()
+    return noise[(along * 900).astype(np.int64) % 4096] / noise.std()
 
 
 def _brows(look: dict[str, float], field: dict[str, FloatArray], rows: slice) -> FloatArray:
@@ -145,7 +145,7 @@ def _brows(look: dict[str, float], field: dict[str, FloatArray], rows: slice) ->
     ends = np.clip((turn - 0.095) / 0.05, 0, 1) * np.clip((0.68 - turn) / 0.08, 0, 1)
     body = np.clip(1.35 - across, 0, 1) * ends
     dense = 0.55 + 0.4 * look["brow_weight"]
-    return np.clip(body * (dense + 0.28 * field["strokes"][rows]), 0, 0.96)
+    return np.clip(body * (dense + 0.17 * field["strokes"][rows]), 0, 0.96)
 
 
 def skin_texture(look: dict[str, float], rows: int = 768, cols: int = 1280) -> FloatArray:

@@ -31,6 +31,7 @@ from gazegaussian.data.rig import Light
 FloatArray = NDArray[np.floating]
 
 SUPERSAMPLING = 2
+HAIR = 100  # label of hair pixels, beside the parts of the base mesh
 _BALD = 0.10  # hair length below which there is no shell, only cropped hair painted on the skin
 
 
@@ -193,7 +194,7 @@ def _shade_surface(
     lips, margin, upper, sky = values[:, 6:7], values[:, 7:8], values[:, 8:9], values[:, 9]
     azimuth = np.arctan2(x, z - AXIS_Z)
     colour = sample(person.texture, azimuth, y)
-    streaks = 1 + 0.06 * np.sin(x * 160 + 3 * np.sin(x * 45))[:, None]
+    streaks = 1 + 0.03 * np.sin(x * 220 + 3 * np.sin(x * 45))[:, None]
     colour += np.clip(lips * 1.3 - 0.15, 0, 1) * (lip_colour(look) * streaks - colour)
     lash = np.clip(margin * 0.25 + upper * (0.45 + 0.5 * look["lashes"]), 0, 0.93)
     colour += lash * (np.array([0.09, 0.065, 0.055], np.float32) - colour)
@@ -232,7 +233,7 @@ def _shade_eye(
     local = np.einsum("pi,ij->pj", normal, frame.eye_rotation.astype(np.float32))
     angle = np.arccos(np.clip(local[:, 2], -1, 1))
     turn = np.arctan2(local[:, 1], local[:, 0])
-    iris = np.radians(23.0 + 3.5 * look["iris_size"])
+    iris = np.radians(21.0 + 3.0 * look["iris_size"])
     pupil = iris * (0.30 + 0.16 * look["pupil_size"])
     r = angle / iris
     ray = np.sin(turn * 23 + 2.0 * np.sin(turn * 5)) * 0.6 + np.sin(turn * 41 + 1.3 * np.sin(turn * 7 + 1)) * 0.4
@@ -286,30 +287,45 @@ def _add_hair(
     assert frame.hair_normals is not None
     look, shell = person.look, head_model().hair
     xy, depth = _project(frame.hair, rotation, translation, focal * SUPERSAMPLING, side)
-    paint = np.column_stack([frame.hair_normals, shell.down, shell.azimuth, shell.canonical[:, 1]])
-    seen = visible(xy, depth, shell.triangles, paint.astype(np.float32), side, side)
-    values = seen.values
+    paint = np.column_stack([frame.hair_normals, shell.down, shell.azimuth, shell.canonical[:, 1]]).astype(np.float32)
+    edge, inner = shell.kept(look["hair_length"], look["hairline"])
+    behind = np.full(side * side, np.inf, np.float32)
+    behind[under.pixels] = under.depth
+    for triangles in (inner, edge):  # the outer layer last, over what shows through its cuts
+        seen = visible(xy, depth, triangles, paint, side, side)
+        front = seen.depth < behind[seen.pixels] + 0.004
+        colour, keep = _hair_colours(look, seen.values, toward_light, toward_view, light)
+        keep &= front
+        canvas[seen.pixels[keep]] = colour[keep]
+        label[seen.pixels[keep]] = HAIR
+
+
+def _hair_colours(
+    look: dict[str, float],
+    values: NDArray[np.float32],
+    toward_light: NDArray[np.float32],
+    toward_view: NDArray[np.float32],
+    light: Light,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Colour [P, 3] of the hair shell and which pixels a strand covers [P]."""
     wave = 0.05 * look["hair_waves"] * np.sin(values[:, 7] * (9 + 8 * look["hair_waves"]) + 3 * values[:, 6])
     turn = values[:, 6] + wave
     noise = _strand_noise()
     fine, coarse = noise[(turn * 700).astype(np.int64) % 8192], noise[(turn * 130 + 77).astype(np.int64) % 8192]
     line = hairline(values[:, 6], look["hair_length"], look["hairline"])
-    behind = np.full(side * side, np.inf, np.float32)
-    behind[under.pixels] = under.depth
-    keep = (values[:, 7] - line + 0.022 * fine + 0.018 * coarse > 0.02) & (seen.depth < behind[seen.pixels] + 0.004)
-    normal = _unit(values[keep, :3])
+    keep = values[:, 7] - line + 0.022 * fine + 0.018 * coarse > 0.02
+    normal = _unit(values[:, :3])
     facing = _dot(normal, toward_view)
     normal *= np.sign(facing)[:, None] + (facing == 0)[:, None]
-    strand = _unit(values[keep, 3:6])
+    strand = _unit(values[:, 3:6])
     half = toward_light + toward_view
     along = _dot(strand, (half / np.linalg.norm(half)).astype(np.float32))
     gleam = np.clip(1 - along * along, 0, 1) ** 14 * (0.5 + 0.5 * np.clip(facing, 0, 1))
-    base = hair_colour(look) * (1 + 0.13 * fine[keep] + 0.10 * coarse[keep])[:, None]
+    base = hair_colour(look) * (1 + 0.13 * fine + 0.10 * coarse)[:, None]
     lit = _lit(normal, toward_light, light, 0.85) * np.where(facing < 0, 0.55, 1.0)[:, None]
-    sheen = (0.05 + 0.16 * look["shine"]) * gleam * (1 + 0.35 * fine[keep]) * light.strength
+    sheen = (0.05 + 0.16 * look["shine"]) * gleam * (1 + 0.35 * fine) * light.strength
     colour = base * lit + sheen[:, None] * (0.35 + 0.65 * hair_colour(look) / hair_colour(look).max())
-    canvas[seen.pixels[keep]] = np.clip(colour, 0, 1)
-    label[seen.pixels[keep]] = 100
+    return np.clip(colour, 0, 1), keep
 
 
 def _finish(canvas: NDArray[np.float32], label: NDArray[np.int8], size: int) -> Pixels:
