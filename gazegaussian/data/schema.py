@@ -23,6 +23,7 @@ class Key:
     shape: tuple[int | str | None, ...]
     kind: str  # "u8" or "float"
     training_only: bool = False  # the evaluation sets (columbia_, mpii_, gaze_capture_) lack it
+    required: bool = True  # the reader needs it; our writer writes all
 
 
 KEYS = (
@@ -40,8 +41,8 @@ KEYS = (
     Key("scale", (1,), "float", training_only=True),
     Key("latent_codes", (None,), "float"),
     Key("pitchyaw_head", (2,), "float"),
-    Key("face_head_pose", (2,), "float"),
-    Key("cam_index", (1,), "u8"),
+    Key("face_head_pose", (2,), "float", required=False),
+    Key("cam_index", (1,), "u8", required=False),
 )
 TRAINING_ONLY = tuple(key.name for key in KEYS if key.training_only)
 MIN_LATENT_COLUMNS = SHAPE_CODE_DIM
@@ -52,13 +53,13 @@ def write_subject(path: Path, arrays: Mapping[str, NDArray], attributes: Mapping
 
     Args:
         path: The file to write.
-        arrays: One array [N, ...] per key of `KEYS`; keys of `KEYS` marked `training_only` may be absent.
+        arrays: One array [N, ...] per key of `KEYS`; those marked `training_only` or not `required` may be absent.
         attributes: Attributes of the file.
 
     Raises:
         DataError: When a key is missing or the arrays disagree in N.
     """
-    missing = [key.name for key in KEYS if key.name not in arrays and not key.training_only]
+    missing = [key.name for key in KEYS if key.required and key.name not in arrays and not key.training_only]
     if missing:
         raise DataError(f"Writing {path}: expected the keys of the published layout, {', '.join(missing)} not given")
     counts = {name: len(array) for name, array in arrays.items()}

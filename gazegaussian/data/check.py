@@ -1,0 +1,64 @@
+"""Look through a data folder and say what is in it and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gazegaussian.data.hdf5 import usable_rows
+from gazegaussian.data.splits import PREFIX, load_split
+from gazegaussian.data.subject_file import SubjectFile
+from gazegaussian.errors import DataError
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What a data folder holds."""
+
+    root: Path
+    subjects: int  # readable files
+    images: int  # usable images in them
+    skipped: int  # images with a constant head mask, or with both eye masks constant
+    splits: dict[str, int]  # subjects per split
+    sizes: tuple[int, ...]  # image widths met, pixels
+    problems: dict[str, str] = field(default_factory=dict)  # message by file name
+
+    @property
+    def ok(self) -> bool:
+        """No file has a problem and there is something to train on."""
+        return not self.problems and self.images > 0
+
+
+def check_dataset(root: Path | str, prefix: str = PREFIX) -> DatasetReport:
+    """Validate every subject file that the split names or the folder holds.
+
+    Args:
+        root: The data folder.
+        prefix: The data set's file prefix.
+
+    Returns:
+        Counts, and one message per unusable file.
+
+    Raises:
+        DataError: When the folder is missing or empty or its split is unusable.
+    """
+    root = Path(root)
+    splits = load_split(root, prefix)
+    listed = {key for keys in splits.values() for key in keys}
+    present = {path.name.removeprefix(prefix) for path in root.glob(f"{prefix}*.h5")}
+    subjects = images = skipped = 0
+    sizes: set[int] = set()
+    problems: dict[str, str] = {}
+    for key in sorted(listed | present):
+        name = f"{prefix}{key}"
+        try:
+            file = SubjectFile(root / name)
+            usable = len(usable_rows(file))
+        except DataError as error:
+            problems[name] = str(error)
+            continue
+        subjects, images, skipped = subjects + 1, images + usable, skipped + len(file) - usable
+        sizes.add(file.size)
+        file.close()
+    counts = {split: len(keys) for split, keys in splits.items()}
+    return DatasetReport(root, subjects, images, skipped, counts, tuple(sorted(sizes)), problems)

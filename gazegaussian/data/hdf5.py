@@ -1,0 +1,283 @@
+"""The data set: images with labels from subject files, one sample at a time, and their batches.
+
+Differences from the published loader, on purpose: landmarks go to the world frame by the true inverse R^T (P - t) of
+the camera transform (the published code computes R (P - t), right for symmetric R only); unusable images are left out
+of the index instead of being replaced by random ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from gazegaussian.data.schema import MIN_LATENT_COLUMNS, write_subject
+from gazegaussian.data.splits import PREFIX, load_split
+from gazegaussian.data.subject_file import SubjectFile
+from gazegaussian.errors import DataError
+from gazegaussian.types import IDENTITY_DIM, Batch, Cameras, HeadParameters
+
+__all__ = ["HeadDataset", "Sample", "SubjectFile", "collate", "redirection_pairs", "write_subject"]
+
+logger = logging.getLogger(__name__)
+
+LANDMARKS = 68
+_EVERY = 100  # every 100th tracked vertex joins the landmarks
+_CACHE_LIMIT = 4 << 30  # bytes
+_ROWS_AT_ONCE = 64
+
+
+class Sample(TypedDict):
+    """One image with its labels; shapes as in `types.Batch` without the batch dimension."""
+
+    image: Tensor
+    head_mask: Tensor
+    left_eye_mask: Tensor
+    right_eye_mask: Tensor
+    landmarks_2d: Tensor
+    landmarks_3d: Tensor
+    shape_code: Tensor
+    pose: Tensor
+    scale: Tensor
+    gaze: Tensor
+    rotation: Tensor
+    translation: Tensor
+    intrinsics: Tensor
+    index: Tensor
+
+
+class HeadDataset(Dataset):
+    """Images of a split, square, at one size.
+
+    Attributes:
+        keys: File names without prefix, one per subject.
+        skipped: Images left out because the head mask is constant, or both eye masks are.
+        subjects: Subject number (row of `keys`) of each image. [N]
+        gaze: (pitch, yaw) of each image, rad, head frame. [N, 2]
+        cameras: Camera number of each image, -1 where the file does not say. [N]
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        split: str | Sequence[str] = "train",
+        size: int = 256,
+        prefix: str = PREFIX,
+        max_images: int | None = None,
+        cache: bool = False,
+    ) -> None:
+        """Index a data folder.
+
+        Args:
+            root: Folder with subject files.
+            split: Name of a split, or file names with or without prefix.
+            size: Width and height of the images in pixels.
+            prefix: The data set's file prefix.
+            max_images: Keep this many images, spread evenly over the split.
+            cache: Decode everything now and keep it as bytes, when it fits into 4 GB.
+
+        Raises:
+            DataError: When the folder, a file or the split is unusable, or nothing usable is left.
+        """
+        self.root, self.size, self.prefix = Path(root), size, prefix
+        if size < 1 or (max_images is not None and max_images < 1):
+            raise DataError(f"{root}: expected size and max_images of at least 1, found {size} and {max_images}")
+        self.keys = self._resolve(split)
+        self._files = [SubjectFile(self.root / f"{prefix}{key}") for key in self.keys]
+        usable = [usable_rows(file) for file in self._files]
+        self.skipped = sum(len(file) for file in self._files) - sum(map(len, usable))
+        if self.skipped:
+            logger.warning("%s: skipped %d images with a constant head mask or constant eye masks", root, self.skipped)
+        rows = [(subject, int(row)) for subject, kept in enumerate(usable) for row in kept]
+        if not rows:
+            raise DataError(f"{root}: expected usable images in split {split!r}, found {self.skipped}, all skipped")
+        if max_images is not None and len(rows) > max_images:
+            rows = [rows[i * len(rows) // max_images] for i in range(max_images)]
+        self._rows = rows
+        self.subjects = np.array([subject for subject, _ in rows])
+        self.gaze = self._labels("pitchyaw_head", np.float32)
+        self.cameras = self._labels("cam_index", np.int64).ravel()
+        anchors = [-(-file.shape("vertice")[1] // _EVERY) for file in self._files]
+        self._anchors = min(anchors)  # subjects may be tracked with different meshes; a batch needs one number
+        if self._anchors != max(anchors):
+            logger.warning("%s: tracked meshes differ; keeping %d extra landmarks of each", root, self._anchors)
+        self._cache: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = self._fill_cache() if cache else None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Decode one image with its labels."""
+        file, row = self._where(index)
+        image, masks = self._decode(index) if self._cache is None else (self._cache[0][index], self._cache[1][index])
+        read = {key: file.read(key, row).astype(np.float64) for key in _LABELS}
+        rotation, translation = read["w2c_Rmat"], read["w2c_Tvec"]
+        vertices = file.read("vertice", row)[::_EVERY][: self._anchors].astype(np.float64)
+        points = np.concatenate([read["facial_landmarks_3d"], vertices])
+        factor = self.size / file.size
+        flags = torch.from_numpy(np.array(masks)).float()[:, None]  # [3, 1, S, S]
+        code = read["latent_codes"]
+        return Sample(
+            image=torch.from_numpy(np.array(image)).float() / 255,
+            head_mask=flags[0],
+            left_eye_mask=flags[1],
+            right_eye_mask=flags[2],
+            landmarks_2d=_float((read["facial_landmarks"] + 0.5) * factor - 0.5),
+            landmarks_3d=_float((points - translation) @ rotation),  # rows: R^T (P - t)
+            shape_code=_float(np.concatenate([code[IDENTITY_DIM:MIN_LATENT_COLUMNS], code[:IDENTITY_DIM]])),
+            pose=_float(read["pose"]),
+            scale=_float(read["scale"]),
+            gaze=_float(read["pitchyaw_head"]),
+            rotation=_float(rotation),
+            translation=_float(translation),
+            intrinsics=_float(read["inmat"] * np.array([[factor], [factor], [1.0]])),
+            index=torch.tensor(index if index >= 0 else len(self) + index),
+        )
+
+    def location(self, index: int) -> tuple[str, int]:
+        """File name without prefix and row in the file of an image."""
+        subject, row = self._rows[index]
+        return self.keys[subject], row
+
+    def _where(self, index: int) -> tuple[SubjectFile, int]:
+        subject, row = self._rows[index]
+        return self._files[subject], row
+
+    def _resolve(self, split: str | Sequence[str]) -> list[str]:
+        splits = load_split(self.root, self.prefix)
+        if isinstance(split, str):
+            if split not in splits:
+                raise DataError(f"{self.root}: expected one of the splits {', '.join(splits)}, found {split!r}")
+            keys = list(splits[split])
+        else:
+            keys = [key.removeprefix(self.prefix) for key in split]
+        if not keys:
+            raise DataError(f"{self.root}: expected subjects in split {split!r}, found an empty list")
+        return keys
+
+    def _labels(self, key: str, dtype: type) -> NDArray:
+        """Read a small key for all indexed images; -1 where a file lacks it."""
+        columns = []
+        for subject, file in enumerate(self._files):
+            rows = [row for owner, row in self._rows if owner == subject]
+            if rows:
+                columns.append(file.read(key, slice(None))[rows] if key in file else np.full((len(rows), 1), -1))
+        return np.concatenate(columns).astype(dtype)
+
+    def _decode(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the RGB image [3, S, S] over white and the masks [3, S, S] (head, left eye, right eye) in {0, 1}."""
+        file, row = self._where(index)
+        bgr = torch.from_numpy(np.ascontiguousarray(file.read("face_patch", row)[..., ::-1].transpose(2, 0, 1)))
+        masks = torch.from_numpy(np.stack([file.read(key, row) for key in _MASKS])).float() / 255
+        head = masks[:1]
+        for _ in range(2):  # 3x3 erosion; nothing comes in from beyond the border
+            head = -functional.max_pool2d(-head[None], 3, 1, 1)[0]
+        masks = torch.cat([head, masks[1:]])
+        image = bgr.float() * head + 255 * (1 - head)
+        if file.size != self.size:
+            image, masks = (functional.interpolate(x[None], self.size, mode="area")[0] for x in (image, masks))
+        return image.round().to(torch.uint8).numpy(), (masks >= 0.5).to(torch.uint8).numpy()
+
+    def _fill_cache(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+        need = len(self) * 6 * self.size * self.size
+        if need > _CACHE_LIMIT:
+            logger.warning(
+                "%s: not cached in memory: needs %.1f GB, limit %.1f GB", self.root, need / 1e9, _CACHE_LIMIT / 1e9
+            )
+            return None
+        images = np.empty((len(self), 3, self.size, self.size), np.uint8)
+        masks = np.empty_like(images)
+        for i in range(len(self)):
+            images[i], masks[i] = self._decode(i)
+        logger.info("%s: cached %d images in %.0f MB of memory", self.root, len(self), need / 1e6)
+        return images, masks
+
+
+_MASKS = ("head_mask", "left_eye_mask", "right_eye_mask")
+_LABELS = (
+    "facial_landmarks",
+    "facial_landmarks_3d",
+    "w2c_Rmat",
+    "w2c_Tvec",
+    "inmat",
+    "pose",
+    "scale",
+    "latent_codes",
+    "pitchyaw_head",
+)
+
+
+def _float(values: NDArray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+
+
+def usable_rows(file: SubjectFile) -> NDArray[np.int64]:
+    """Rows whose head mask is not constant and whose eye masks are not both constant."""
+    varies: dict[str, list[NDArray[np.bool_]]] = {key: [] for key in _MASKS}
+    for start in range(0, len(file), _ROWS_AT_ONCE):
+        for key in _MASKS:
+            flat = file.read(key, slice(start, start + _ROWS_AT_ONCE)).reshape(-1, file.size * file.size)
+            varies[key].append((flat != flat[:, :1]).any(1))
+    head, left, right = (np.concatenate(varies[key]) for key in _MASKS)
+    return np.flatnonzero(head & (left | right))
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples of one size into a batch."""
+    return to_batch(stack(samples))
+
+
+def stack(samples: Sequence[Sample]) -> dict[str, Tensor]:
+    """Stack samples key by key (plain tensors: what a loader can pin and send between processes)."""
+    return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}  # type: ignore[literal-required]
+
+
+def to_batch(columns: dict[str, Tensor]) -> Batch:
+    """Sort stacked columns into the batch's containers."""
+    height, width = columns["image"].shape[-2:]
+    direct = ("image", "head_mask", "left_eye_mask", "right_eye_mask", "landmarks_2d", "landmarks_3d", "index")
+    return Batch(
+        **{name: columns[name] for name in direct},  # type: ignore[arg-type]
+        parameters=HeadParameters(
+            shape_code=columns["shape_code"], pose=columns["pose"], scale=columns["scale"], gaze=columns["gaze"]
+        ),
+        cameras=Cameras(
+            rotation=columns["rotation"],
+            translation=columns["translation"],
+            intrinsics=columns["intrinsics"],
+            width=int(width),
+            height=int(height),
+        ),
+    )
+
+
+def redirection_pairs(dataset: HeadDataset, per_subject: int, seed: int = 0) -> list[tuple[int, int]]:
+    """Choose (source, target) images of the same subject that differ in gaze and, where possible, in camera.
+
+    Args:
+        dataset: The data set.
+        per_subject: Pairs per subject; a subject with a single image gives none.
+        seed: Other pairs for another seed; the same ones for the same.
+
+    Returns:
+        Pairs of indices, ordered by subject.
+    """
+    pairs = []
+    for subject in range(len(dataset.keys)):
+        images = np.flatnonzero(dataset.subjects == subject)
+        rng = np.random.default_rng([seed, subject])
+        for source in rng.permutation(np.resize(images, per_subject)) if len(images) > 1 else []:
+            others = images[images != source]
+            moved = others[np.abs(dataset.gaze[others] - dataset.gaze[source]).max(1) > 1e-3]
+            moved = moved if len(moved) else others
+            elsewhere = moved[dataset.cameras[moved] != dataset.cameras[source]]
+            pairs.append((int(source), int(rng.choice(elsewhere if len(elsewhere) else moved))))
+    return pairs
