@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-STEADY_LANDMARKS = (*range(0, 17), *range(27, 36), 36, 39, 42, 45)  # jaw, nose, eye corners
+STEADY_LANDMARKS = (*range(17), *range(27, 36), 36, 39, 42, 45)  # jaw, nose, eye corners
 CORNERS = ((36, 39), (42, 45))  # image-left eye, image-right eye
 CROP_HEIGHT, CROP_WIDTH = 40, 64
-CROP_HALF_WIDTH = 0.42  # of the landmarks' size (root mean square distance from their middle)
+CROP_HALF_WIDTH = 0.3  # of the landmarks' size (root mean square distance from their middle)
 
 
 def layout(landmarks_2d: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -69,7 +69,9 @@ def load_checkpoint(path: Path, stage: str | None = None) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"{path} is no readable checkpoint ({(str(error) or type(error).__name__).splitlines()[0][:120]}).") from error
+        raise CheckpointError(
+            f"{path} is no readable checkpoint ({(str(error) or type(error).__name__).splitlines()[0][:120]})."
+        ) from error
     if not isinstance(content, dict) or "schema_version" not in content:
         raise CheckpointError(f"{path} is no checkpoint of this program: it has no schema_version.")
     if content["schema_version"] != SCHEMA_VERSION:

@@ -87,7 +87,7 @@ class MeshHeadStage:
     def losses(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """Weighted terms of the published loss."""
         output, image = self._render(batch)
-        return mesh_head_losses(output, image, batch, self.config.loss)
+        return _losses(output, image, batch, self.config.loss)
 
     def validate(self) -> dict[str, float]:
         """Measure the loss with the published weights on held-out people, its parts and the silhouette IoU."""
@@ -96,7 +96,7 @@ class MeshHeadStage:
         for cpu_batch in self.validation:
             batch = cpu_batch.to(self.device)
             output, image = self._render(batch)
-            parts = mesh_head_losses(output, image, batch, RULER)
+            parts = _losses(output, image, batch, RULER)
             parts["silhouette_iou"] = silhouette_iou(image.mask, batch.head_mask).mean()
             size = batch.image.shape[0]
             count += size
@@ -126,6 +126,19 @@ class MeshHeadStage:
         output = self.module(batch.parameters)
         image = render_mesh(output.vertices, output.faces, output.colors, batch.cameras, 1.0)
         return output, image
+
+
+def _losses(output: MeshHeadOutput, image: MeshImage, batch: Batch, weights: MeshHeadLoss) -> dict[str, Tensor]:
+    return mesh_head_losses(
+        output.landmarks,
+        output.landmark_sdf,
+        output.neutral_vertices,
+        output.faces,
+        output.displacement,
+        image,
+        batch,
+        weights,
+    )
 
 
 def load_mesh_head(path: Path) -> MeshHead:

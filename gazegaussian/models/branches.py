@@ -1,0 +1,82 @@
+"""The conditional branches that MeshHead trains and the Gaussian streams inherit, and who influences which point."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gazegaussian.config import MeshHeadModel
+from gazegaussian.nn.encoding import encoded_dim, positional_encoding
+from gazegaussian.nn.mlp import MLP
+from gazegaussian.types import FEATURE_CHANNELS, SHAPE_CODE_DIM
+
+POINT_FEATURES = 128
+DEFORM_SCALE = 0.3
+ENCODED_POINT, ENCODED_POSE, ENCODED_GAZE = encoded_dim(3), encoded_dim(6), encoded_dim(2)
+EYE_LANDMARKS = (tuple(range(36, 42)), tuple(range(42, 48)))  # image-left eye, image-right eye
+
+# Squared distances between which an influence falls from 1 to 0. Expression: published. Eye: ours, an eye's own size.
+SHAPE_NEAR, SHAPE_FAR = 0.1, 0.25
+EYE_NEAR, EYE_FAR = 0.01, 0.05
+
+
+def nearest_squared(points: Tensor, landmarks: Tensor) -> Tensor:
+    """Squared distance to the nearest landmark. [N, 3], [L, 3] -> [N]."""
+    return (points[:, None] - landmarks[None]).square().sum(-1).amin(1)
+
+
+def falloff(squared: Tensor, near: float, far: float) -> Tensor:
+    """1 below `near`, 0 above `far`, linear between (both squared distances)."""
+    return ((far - squared) / (far - near)).clamp(0, 1)
+
+
+class Branches(nn.Module):
+    """Colour, deformation and eye rotation networks; hidden widths come from the configuration."""
+
+    def __init__(self, config: MeshHeadModel) -> None:
+        super().__init__()
+        shape, pose, eye = config.shape_mlp_width, config.pose_mlp_width, config.eye_mlp_width
+        self.shape_color = MLP(POINT_FEATURES + SHAPE_CODE_DIM, [shape] * 2, FEATURE_CHANNELS)
+        self.pose_color = MLP(POINT_FEATURES + ENCODED_POSE, [pose // 2], FEATURE_CHANNELS)
+        self.eye_color = MLP(POINT_FEATURES + ENCODED_GAZE, [eye], FEATURE_CHANNELS)
+        self.shape_deform = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [shape] * 5, 3)
+        self.pose_deform = MLP(ENCODED_POINT + ENCODED_POSE, [pose] * 2, 3)
+        self.eye_rotation = MLP(ENCODED_POINT + ENCODED_GAZE, [eye] * 2, 4)
+        with torch.no_grad():  # start near the neutral head
+            for branch in (self.shape_deform, self.pose_deform, self.eye_rotation):
+                last = branch.layers[-1]
+                assert isinstance(last, nn.Linear)
+                last.weight *= 0.1
+                last.bias.zero_()
+
+
+def conditioned(branch: nn.Module, points: Tensor, condition: Tensor) -> Tensor:
+    """Evaluate a branch for every point of every sample.
+
+    Args:
+        branch: MLP over [point part, condition].
+        points: Point part, shared [N, D] or per sample [B, N, D].
+        condition: One vector per sample. [B, C]
+
+    Returns:
+        Outputs. [B, N, K]
+    """
+    batch, count = condition.shape[0], points.shape[-2]
+    points = points.expand(batch, -1, -1)
+    return branch(torch.cat([points, condition[:, None].expand(-1, count, -1)], dim=-1))
+
+
+def eye_quaternions(branches: Branches, centres: Tensor, gaze: Tensor) -> Tensor:
+    """Predict each eye's rotation, near the identity at first.
+
+    Args:
+        branches: Holds the eye rotation network.
+        centres: Eye centres, head frame. [2, 3]
+        gaze: Pitch and yaw (rad). [B, 2]
+
+    Returns:
+        Unit quaternions wxyz. [B, 2, 4]
+    """
+    raw = conditioned(branches.eye_rotation, positional_encoding(centres), positional_encoding(gaze))
+    identity = raw.new_tensor([1.0, 0.0, 0.0, 0.0])
+    return nn.functional.normalize(identity + raw, dim=-1)

@@ -1,0 +1,224 @@
+"""MeshHead: a learned neutral head mesh with branches for expression, head pose and gaze (stage one).
+
+Wei et al. 2025 (GazeGaussian) and Xu et al. 2023 (Gaussian Head Avatar), in the variant `ours`: each eye rotates about its
+own centre, and everything is batched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import trimesh
+from torch import Tensor, nn
+
+from gazegaussian.config import MeshHeadModel
+from gazegaussian.errors import ConfigError
+from gazegaussian.geometry.heads import head_to_world
+from gazegaussian.geometry.rotations import rotate_about
+from gazegaussian.geometry.tetrahedra import BOX_MAX, BOX_MIN, Surface, TetrahedralGrid
+from gazegaussian.models.branches import (
+    DEFORM_SCALE,
+    ENCODED_POINT,
+    EYE_FAR,
+    EYE_LANDMARKS,
+    EYE_NEAR,
+    POINT_FEATURES,
+    SHAPE_FAR,
+    SHAPE_NEAR,
+    Branches,
+    conditioned,
+    eye_quaternions,
+    falloff,
+    nearest_squared,
+)
+from gazegaussian.nn.encoding import positional_encoding
+from gazegaussian.nn.mlp import MLP
+from gazegaussian.types import HeadParameters
+
+WARM_START_POINTS = 4096
+
+
+@dataclass(frozen=True)
+class NeutralMesh:
+    """The head without expression, pose or gaze; head frame."""
+
+    vertices: Tensor  # [V, 3]
+    faces: Tensor  # [F, 3]
+    features: Tensor  # [V, 128] in (-1, 1)
+
+
+@dataclass(frozen=True)
+class MeshHeadOutput:
+    """Posed heads that share one topology."""
+
+    vertices: Tensor  # [B, V, 3] world
+    faces: Tensor  # [F, 3]
+    colors: Tensor  # [B, V, 32]
+    landmarks: Tensor  # [B, L, 3] world
+    neutral_vertices: Tensor  # [V, 3] head frame
+    displacement: Tensor  # [B, V, 3] what expression, pose and gaze added, head frame
+    landmark_sdf: Tensor  # [L] signed distance at the neutral landmarks
+
+
+class MeshHead(nn.Module):
+    """Neutral geometry as a signed distance field on a tetrahedral grid, and the branches.
+
+    Args:
+        config: Grid resolution, widths, number of landmarks.
+    """
+
+    def __init__(self, config: MeshHeadModel) -> None:
+        super().__init__()
+        if config.variant != "ours":
+            raise ConfigError(f"MeshHead variant {config.variant!r} is not built here; use variant: ours.")
+        self.config = config
+        self.grid = TetrahedralGrid(config.grid_resolution)
+        self.geometry = MLP(ENCODED_POINT, [config.geometry_width] * 5, 1 + 3 + POINT_FEATURES)
+        self.branches = Branches(config)
+        self.landmarks_3d_neutral = nn.Parameter(torch.zeros(config.landmarks, 3))
+
+    def initialise_landmarks(self, landmarks: Tensor) -> None:
+        """Set the neutral landmarks, head frame. [L, 3]."""
+        with torch.no_grad():
+            self.landmarks_3d_neutral.copy_(landmarks)
+
+    def query(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Evaluate the geometry network.
+
+        Args:
+            points: Head frame, model units. [N, 3]
+
+        Returns:
+            Signed distance [N] (negative inside, bounded by 1), offset [N, 3] (at most a cell), features [N, 128].
+        """
+        sdf, offset, features = torch.tanh(self.geometry(positional_encoding(points))).split([1, 3, POINT_FEATURES], -1)
+        return sdf[:, 0], offset / self.config.grid_resolution, features
+
+    def warm_start(self, steps: int, seed: int = 0) -> float:
+        """Fit the signed distance to an ellipsoid around the landmarks.
+
+        Args:
+            steps: Of Adam, 4096 random points each.
+            seed: Of the points.
+
+        Returns:
+            Mean absolute residual of the last step, model units.
+        """
+        landmarks = self.landmarks_3d_neutral.detach()
+        device = landmarks.device
+        low, high = landmarks.amin(0), landmarks.amax(0)
+        centre, radii = (low + high) / 2, ((high - low) / 2).clamp_min(0.3) * 1.05
+        generator = torch.Generator().manual_seed(seed)
+        box_low, box_high = torch.tensor(BOX_MIN), torch.tensor(BOX_MAX)
+        optimizer = torch.optim.Adam(self.geometry.parameters(), 3e-3)
+        residual = torch.zeros(())
+        for _ in range(steps):
+            points = torch.rand(WARM_START_POINTS, 3, generator=generator) * (box_high - box_low) + box_low
+            points = points.to(device)
+            scaled = ((points - centre) / radii).norm(dim=-1)
+            target = torch.tanh((scaled - 1) * radii.min())
+            sdf, offset, _ = self.query(points)
+            residual = (sdf - target).abs().mean()
+            optimizer.zero_grad(set_to_none=True)
+            ((sdf - target).square().mean() + 0.01 * offset.square().mean()).backward()
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return residual.item()
+
+    def _extract(self) -> tuple[Surface, Tensor]:
+        """Surface and its vertices' features."""
+        if self.grid.points.device != self.landmarks_3d_neutral.device:
+            self.grid.to(self.landmarks_3d_neutral.device)
+        with torch.no_grad():
+            sdf = self.query(self.grid.points)[0]
+        found: dict[str, Tensor] = {}
+
+        def refine(rows: Tensor) -> tuple[Tensor, Tensor]:
+            points = self.grid.points[rows]
+            distance, offset, found["features"] = self.query(points)
+            return distance, points + offset
+
+        surface = self.grid.extract(sdf, refine)
+        features = (found["features"][surface.edges] * surface.weights[..., None]).sum(1)
+        return surface, features
+
+    def neutral_mesh(self) -> NeutralMesh:
+        """Extract the neutral head."""
+        surface, features = self._extract()
+        return NeutralMesh(surface.vertices, surface.faces, features)
+
+    def forward(self, parameters: HeadParameters) -> MeshHeadOutput:
+        """Pose the head.
+
+        Args:
+            parameters: Of B samples.
+
+        Returns:
+            Vertices, colours and landmarks of every sample on one topology.
+        """
+        with torch.autocast(self.landmarks_3d_neutral.device.type, enabled=False):  # geometry stays in fp32
+            neutral = self.neutral_mesh()
+        posed, displacement = self.deform(neutral.vertices, parameters)
+        landmarks, _ = self.deform(self.landmarks_3d_neutral, parameters)
+        return MeshHeadOutput(
+            vertices=head_to_world(posed.float(), parameters.pose, parameters.scale),
+            faces=neutral.faces,
+            colors=self.color(neutral.vertices, neutral.features, parameters).float(),
+            landmarks=head_to_world(landmarks.float(), parameters.pose, parameters.scale),
+            neutral_vertices=neutral.vertices,
+            displacement=displacement,
+            landmark_sdf=self.query(self.landmarks_3d_neutral)[0],
+        )
+
+    def deform(self, points: Tensor, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
+        """Apply expression, head pose and eye rotation to neutral points.
+
+        Args:
+            points: Head frame. [N, 3]
+            parameters: Of B samples.
+
+        Returns:
+            Deformed points [B, N, 3] and what was added to the neutral ones [B, N, 3], head frame.
+        """
+        landmarks = self.landmarks_3d_neutral.detach()
+        shape_weight = falloff(nearest_squared(points.detach(), landmarks), SHAPE_NEAR, SHAPE_FAR)[:, None]
+        shape = torch.tanh(conditioned(self.branches.shape_deform, positional_encoding(points), parameters.shape_code))
+        moved = points + DEFORM_SCALE * shape_weight * shape
+        pose_condition = positional_encoding(parameters.pose)
+        pose = torch.tanh(conditioned(self.branches.pose_deform, positional_encoding(moved), pose_condition))
+        moved = moved + DEFORM_SCALE * (1 - shape_weight) * pose
+        centres = torch.stack([self.landmarks_3d_neutral[list(eye)].mean(0) for eye in EYE_LANDMARKS])
+        quats = eye_quaternions(self.branches, centres, parameters.gaze)
+        for i, eye in enumerate(EYE_LANDMARKS):
+            weight = falloff(nearest_squared(points.detach(), landmarks[list(eye)]), EYE_NEAR, EYE_FAR)[:, None]
+            moved = moved + weight * (rotate_about(moved, quats[:, i], centres[i]) - moved)
+        return moved, moved - points
+
+    def color(self, points: Tensor, features: Tensor, parameters: HeadParameters) -> Tensor:
+        """Colours and feature channels of neutral points. [N, 3], [N, 128] -> [B, N, 32]."""
+        landmarks = self.landmarks_3d_neutral.detach()
+        squared = nearest_squared(points.detach(), landmarks)
+        shape_weight = falloff(squared, SHAPE_NEAR, SHAPE_FAR)[:, None]
+        eyes = landmarks[[row for eye in EYE_LANDMARKS for row in eye]]
+        eye_weight = falloff(nearest_squared(points.detach(), eyes), EYE_NEAR, EYE_FAR)[:, None]
+        shape = torch.sigmoid(conditioned(self.branches.shape_color, features, parameters.shape_code))
+        pose = torch.sigmoid(conditioned(self.branches.pose_color, features, positional_encoding(parameters.pose)))
+        eye = torch.sigmoid(conditioned(self.branches.eye_color, features, positional_encoding(parameters.gaze)))
+        # Ours: the eye colour takes the place of the skin colour; the published sum can exceed 1.
+        return (shape * shape_weight + pose * (1 - shape_weight)) * (1 - eye_weight) + eye * eye_weight
+
+    @torch.no_grad()
+    def export_neutral(self, path: Path, parameters: HeadParameters | None = None) -> Path:
+        """Write the neutral mesh (PLY or OBJ by suffix), coloured by the first sample of `parameters`."""
+        neutral = self.neutral_mesh()
+        colors = None
+        if parameters is not None:
+            rgb = self.color(neutral.vertices, neutral.features, parameters)[0, :, :3]
+            colors = (rgb.clamp(0, 1) * 255).byte().cpu().numpy()
+        vertices, faces = neutral.vertices.cpu().numpy(), neutral.faces.cpu().numpy()
+        mesh = trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mesh.export(path)
+        return path
