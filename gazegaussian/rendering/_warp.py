@@ -7,8 +7,10 @@ threads (the call releases the interpreter's lock). Pools belong to one process 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,29 @@ from torch import Tensor
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
+@contextmanager
+def _no_native_stderr() -> Iterator[None]:
+    """Drop what native code writes to stderr: Warp warns there that a machine without a GPU has no driver."""
+    sys.stderr.flush()
+    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(sink)
+
+
 def _import_warp() -> Any:
     """Import and initialise Warp; choose a cache folder unless the user has chosen one."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gazegaussian" / "warp"
     os.environ.setdefault("WARP_CACHE_PATH", str(cache))
     import warp
 
-    # Errors only while it starts: a machine without a GPU is no reason for a warning.
-    warp.config.log_level = warp.LOG_ERROR
-    warp.init()
-    warp.config.log_level = warp.LOG_WARNING
+    warp.config.log_level = max(warp.config.log_level, warp.LOG_WARNING)
+    with _no_native_stderr() if not torch.cuda.is_available() else nullcontext():
+        warp.init()
     return warp
 
 
@@ -44,6 +59,17 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     if key not in _pools:
         _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="splat")
     return _pools[key]
+
+
+@contextmanager
+def cpu_blocks() -> Iterator[None]:
+    """Let launches on the CPU have blocks of several threads (experimental in Warp, and slow)."""
+    before = wp.config.enable_cpu_blocks
+    wp.config.enable_cpu_blocks = True
+    try:
+        yield
+    finally:
+        wp.config.enable_cpu_blocks = before
 
 
 def launch(kernel: Any, dim: int, inputs: Sequence[Any], device: torch.device, block_dim: int | None = None) -> None:
@@ -74,5 +100,37 @@ def launch_strided(kernel: Any, dim: int, inputs: Sequence[Any]) -> None:
 
     futures = [_pool(threads).submit(part, first) for first in range(1, threads)]
     part(0)
+    for future in futures:
+        future.result()
+
+
+def launch_split(
+    kernel: Any, dim: int, inputs: Sequence[Any], device: torch.device, adjoint: Sequence[Any] | None = None
+) -> None:
+    """Launch `dim` independent elements, on the CPU shared out in runs; the kernel's last argument is the first element.
+
+    Args:
+        kernel: Takes element `first + tid`.
+        dim: Elements.
+        inputs: All arguments but `first`.
+        device: Where.
+        adjoint: Gradients of all arguments; given, the kernel's adjoint is launched instead.
+    """
+    extra: dict[str, Any] = {"record_tape": False}
+    if adjoint is not None:
+        extra |= {"adjoint": True, "adj_inputs": adjoint}
+    if device.type == "cuda":
+        extra["stream"] = wp.stream_from_torch(torch.cuda.current_stream(device))
+        wp.launch(kernel, dim=dim, inputs=[*inputs, 0], **extra)
+        return
+
+    def run(first: int, stop: int) -> None:
+        wp.launch(kernel, dim=stop - first, inputs=[*inputs, first], device="cpu", **extra)
+
+    # A launch costs about as much as a hundred elements.
+    threads = max(min(torch.get_num_threads(), dim // 1024), 1)
+    bounds = [dim * k // threads for k in range(threads + 1)]
+    futures = [_pool(threads).submit(run, *bounds[k : k + 2]) for k in range(1, threads)]
+    run(*bounds[:2])
     for future in futures:
         future.result()

@@ -19,7 +19,7 @@ NEAR = 0.2  # world units; what is closer to the camera plane is not drawn
 DILATION = 0.3  # px^2 added to both variances, so that no splat is thinner than about a pixel
 ALPHA_MIN = 1.0 / 255.0
 TRANSMITTANCE_MIN = 1e-4
-_FRUSTUM_MARGIN = 1.3  # half images; the Jacobian is evaluated no further out (it blows up near the image plane)
+FRUSTUM_MARGIN = 1.3  # half images; the Jacobian is evaluated no further out (it blows up near the image plane)
 CULLED = -1e9
 
 
@@ -31,6 +31,18 @@ class ProjectedSplats:
     conics: Tensor  # [M, 3] inverse covariance (xx, xy, yy), 1 / px^2
     depths: Tensor  # [M] camera z, world units
     extents: Tensor  # [M, 2] half size in px of the box where alpha >= 1/255; negative = culled
+
+
+@dataclass(frozen=True)
+class FlatScene:
+    """What is composited: the batch folded into one list of M = B * N splats."""
+
+    splats: ProjectedSplats
+    opacities: Tensor  # [M]
+    features: Tensor  # [M, C]
+    background: Tensor  # [C]
+    size: tuple[int, int, int]  # images, width, height
+    max_alpha: float
 
 
 def rotation_columns(quats: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,7 +82,7 @@ def project(gaussians: Gaussians, cameras: Cameras) -> ProjectedSplats:
     x, y = centre[:, 0] / z, centre[:, 1] / z
     mean = torch.stack([fx * x + cx, fy * y + cy], -1)
 
-    limit_x, limit_y = _FRUSTUM_MARGIN * 0.5 * cameras.width / fx, _FRUSTUM_MARGIN * 0.5 * cameras.height / fy
+    limit_x, limit_y = FRUSTUM_MARGIN * 0.5 * cameras.width / fx, FRUSTUM_MARGIN * 0.5 * cameras.height / fy
     x, y = torch.maximum(torch.minimum(x, limit_x), -limit_x), torch.maximum(torch.minimum(y, limit_y), -limit_y)
     row_u = (fx / z)[:, None] * (rotation[:, 0] - x[:, None] * rotation[:, 2])  # rows of J R, world to pixels
     row_v = (fy / z)[:, None] * (rotation[:, 1] - y[:, None] * rotation[:, 2])

@@ -15,33 +15,22 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gazegaussian.rendering.binning import expand_counts, pixel_boxes
-from gazegaussian.rendering.projection import ALPHA_MIN, TRANSMITTANCE_MIN, ProjectedSplats
+from gazegaussian.rendering.projection import ALPHA_MIN, TRANSMITTANCE_MIN, FlatScene
 
 _CHUNK = 1 << 18  # pairs at a time where a [pairs, C] intermediate is needed
 
 
-def composite_brute_force(
-    splats: ProjectedSplats,
-    opacities: Tensor,
-    features: Tensor,
-    background: Tensor,
-    size: tuple[int, int, int],
-    max_alpha: float,
-) -> tuple[Tensor, Tensor]:
+def composite_brute_force(scene: FlatScene) -> tuple[Tensor, Tensor]:
     """Composite every splat at every pixel; autograd does the rest.
 
     Args:
-        splats: Projected splats. [M = B * N]
-        opacities: In (0, 1). [M]
-        features: Per splat. [M, C]
-        background: Behind everything. [C]
-        size: Images, width, height.
-        max_alpha: Clamp of a splat's alpha.
+        scene: Projected splats of any floating dtype.
 
     Returns:
         Features over the background [B, H, W, C] and accumulated opacity [B, H, W].
     """
-    batch, width, height = size
+    splats, opacities, features, background = scene.splats, scene.opacities, scene.features, scene.background
+    batch, width, height = scene.size
     ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixels = torch.stack([xs, ys], -1).reshape(-1, 2).to(features) + 0.5
     images, alphas = [], []
@@ -49,7 +38,7 @@ def composite_brute_force(
         ids = ids[splats.extents[ids, 0] > 0]
         ids = ids[torch.argsort(splats.depths[ids], stable=True)]
         delta = splats.means[ids] - pixels[:, None]  # [P, N, 2]
-        alpha = _alpha(delta, splats.conics[ids], opacities[ids], max_alpha)
+        alpha = _alpha(delta, splats.conics[ids], opacities[ids], scene.max_alpha)
         after = torch.cumprod(1 - alpha, 1)
         before = torch.cat([torch.ones_like(after[:, :1]), after[:, :-1]], 1)
         # The first splat that would leave less than the minimum is not drawn, nor is any behind it.
@@ -109,16 +98,10 @@ class _CompositePairs(torch.autograd.Function):
         return torch.where(weight > 0, grad_alpha, 0), grad_features, remaining @ grad_image, None, None, None
 
 
-def composite_torch(
-    splats: ProjectedSplats,
-    opacities: Tensor,
-    features: Tensor,
-    background: Tensor,
-    size: tuple[int, int, int],
-    max_alpha: float,
-) -> tuple[Tensor, Tensor]:
-    """Composite in vectorised torch. Arguments and returns as in `composite_brute_force`."""
-    batch, width, height = size
+def composite_torch(scene: FlatScene) -> tuple[Tensor, Tensor]:
+    """Composite in vectorised torch. Argument and returns as in `composite_brute_force`."""
+    splats, opacities, features, background = scene.splats, scene.opacities, scene.features, scene.background
+    batch, width, height = scene.size
     with torch.no_grad():
         order = torch.argsort(splats.depths, stable=True)
         order = order[splats.extents[order, 0] > 0]
@@ -129,13 +112,13 @@ def composite_torch(
         px, py = x0[owner] + rank - row * columns, y0[owner] + row
         splat = order[owner]
         centre = torch.stack([px, py], -1).to(features.dtype) + 0.5
-        seen = _alpha(splats.means[splat] - centre, splats.conics[splat], opacities[splat], max_alpha) > 0
+        seen = _alpha(splats.means[splat] - centre, splats.conics[splat], opacities[splat], scene.max_alpha) > 0
         splat, px, py = splat[seen], px[seen], py[seen]
         image = torch.div(splat, max(opacities.shape[0] // batch, 1), rounding_mode="floor")
         pixel, permutation = torch.sort((image * height + py) * width + px, stable=True)
         splat = splat[permutation]
         starts = torch.nn.functional.pad(torch.bincount(pixel, minlength=batch * height * width).cumsum(0), (1, 0))
         centre = torch.stack([pixel % width, pixel // width % height], -1).to(features.dtype) + 0.5
-    alpha = _alpha(splats.means[splat] - centre, splats.conics[splat], opacities[splat], max_alpha)
+    alpha = _alpha(splats.means[splat] - centre, splats.conics[splat], opacities[splat], scene.max_alpha)
     out, remaining = _CompositePairs.apply(alpha, features, background, starts, splat, pixel)
     return out.view(batch, height, width, -1), (1 - remaining).view(batch, height, width)

@@ -6,7 +6,7 @@ entries. Nothing is shared between threads and every sum has a fixed order: resu
 
 # No `from __future__ import annotations` here: Warp reads the kernels' annotations as objects.
 # `int(0)` declares a variable to Warp, a bare 0 would be a constant.
-# ruff: noqa: UP018, RUF046
+# ruff: noqa: UP018
 # mypy: disable-error-code="valid-type"
 
 import functools
@@ -18,6 +18,28 @@ from gazegaussian.rendering.projection import ALPHA_MIN, TRANSMITTANCE_MIN
 A_MIN = wp.constant(ALPHA_MIN)
 T_MIN = wp.constant(TRANSMITTANCE_MIN)
 SIX = wp.types.vector(length=6, dtype=wp.float32)
+
+
+# Strict order would make every sum over channels sequential. Nothing that is not finite gets here but in the features
+# and gradients, where it passes through.
+_OPTIONS = {
+    "cpu_compiler_flags": (wp.config.cpu_compiler_flags or "-march=native") + " -mreassociate -fno-signed-zeros"
+}
+
+
+@wp.func
+def _exp_negative(s: float) -> float:
+    """exp(-s) for 0 <= s < 80, relative error 1e-7: a third of the time of the library's."""
+    t = s * -1.4426950408889634
+    i = wp.floor(t + 0.5)
+    f = t - i
+    p = 1.5403530393381609e-4 * f + 1.3333558146428443e-3
+    p = p * f + 9.618129107628477e-3
+    p = p * f + 5.550410866482158e-2
+    p = p * f + 0.2402265069591007
+    p = p * f + 0.6931471805599453
+    p = p * f + 1.0
+    return p * wp.cast((int(i) + 127) << 23, wp.float32)
 
 
 class BandKernels(NamedTuple):
@@ -34,7 +56,7 @@ def band_kernels(channels: int) -> BandKernels:
     """Build (compile at first launch, then from the cache) the kernels for `channels` features."""
     vec = wp.types.vector(length=channels, dtype=wp.float32)
 
-    @wp.kernel(module="unique", enable_backward=False)
+    @wp.kernel(module="unique", enable_backward=False, module_options=_OPTIONS)
     def forward(
         means: wp.array(dtype=wp.vec2),
         conics: wp.array(dtype=wp.vec3),
@@ -81,7 +103,7 @@ def band_kernels(channels: int) -> BandKernels:
                     s = (0.5 * c[0] * dx + c[1] * dy) * dx + q
                     t = transmittance[line + x]  # negative: this pixel has stopped
                     if s >= 0.0 and s <= s_max and t > 0.0:
-                        alpha = wp.min(max_alpha, o * wp.exp(-s))
+                        alpha = wp.min(max_alpha, o * _exp_negative(s))
                         if alpha >= A_MIN:
                             after = t * (1.0 - alpha)
                             if after < T_MIN:
@@ -96,7 +118,7 @@ def band_kernels(channels: int) -> BandKernels:
             transmittance[p] = t
             image[p] = image[p] + t * b
 
-    @wp.kernel(module="unique", enable_backward=False)
+    @wp.kernel(module="unique", enable_backward=False, module_options=_OPTIONS)
     def backward(
         means: wp.array(dtype=wp.vec2),
         conics: wp.array(dtype=wp.vec3),
@@ -155,7 +177,7 @@ def band_kernels(channels: int) -> BandKernels:
                     p = line + x
                     t = before[p]
                     if s >= 0.0 and s <= s_max and t > 0.0:
-                        e = wp.exp(-s)
+                        e = _exp_negative(s)
                         alpha = wp.min(max_alpha, o * e)
                         if alpha >= A_MIN:
                             after = t * (1.0 - alpha)
@@ -182,23 +204,26 @@ def band_kernels(channels: int) -> BandKernels:
             entry_features[slot] = gf
             entry_shape[slot] = SIX(gx, gy, ga, gb, gc, go)
 
-    @wp.kernel(module="unique", enable_backward=False)
+    @wp.kernel(module="unique", enable_backward=False, module_options=_OPTIONS)
     def reduce(
         slots: wp.array(dtype=int),
         entry_features: wp.array(dtype=vec),
         entry_shape: wp.array(dtype=SIX),
+        grad_means: wp.array(dtype=wp.vec2),
+        grad_conics: wp.array(dtype=wp.vec3),
+        grad_opacities: wp.array(dtype=float),
         grad_features: wp.array(dtype=vec),
-        grad_shape: wp.array(dtype=SIX),
         first: int,
-        stride: int,
     ) -> None:
-        g = first + wp.tid() * stride
+        g = first + wp.tid()
         gf = vec()
         gs = SIX()
         for slot in range(slots[g], slots[g + 1]):
             gf += entry_features[slot]
             gs += entry_shape[slot]
+        grad_means[g] = wp.vec2(gs[0], gs[1])
+        grad_conics[g] = wp.vec3(gs[2], gs[3], gs[4])
+        grad_opacities[g] = gs[5]
         grad_features[g] = gf
-        grad_shape[g] = gs
 
     return BandKernels(vec, forward, backward, reduce)

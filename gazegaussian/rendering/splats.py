@@ -7,6 +7,7 @@ background vector.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,106 +15,126 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gazegaussian.errors import UserError
-from gazegaussian.rendering._warp import as_array, launch_strided, wp
-from gazegaussian.rendering.binning import bin_bands
-from gazegaussian.rendering.projection import ProjectedSplats, project
+from gazegaussian.rendering._composites import BANDS, TILES, Composited, Compositor
+from gazegaussian.rendering.gsplat import render_gsplat
+from gazegaussian.rendering.projection import FlatScene, project
+from gazegaussian.rendering.projection_kernels import project_flat, project_flat_backward
 from gazegaussian.rendering.reference import composite_brute_force, composite_torch
-from gazegaussian.rendering.splat_kernels import SIX, band_kernels
 from gazegaussian.types import Cameras, Gaussians, SplatImage
 
 BACKENDS = ("auto", "warp", "torch", "gsplat")
 _MAX_VECTOR = 64  # channels in one kernel; more are composited in parts
-Size = tuple[int, int, int]  # images, width, height
+_References = dict[str, Callable[[FlatScene], tuple[Tensor, Tensor]]]
+_REFERENCES: _References = {"torch": composite_torch, "brute-force": composite_brute_force}
 
 
-def _band_rows(height: int) -> int:
-    """Rows of a band: short bands balance the threads, tall ones repeat fewer splats."""
-    return max(4, height // 16)
-
-
-class _BandComposite(torch.autograd.Function):
-    """The CPU kernels as one differentiable step."""
+class _WarpSplats(torch.autograd.Function):
+    """Projection, binning and compositing in Warp as one differentiable step."""
 
     @staticmethod
     def forward(
         ctx: Any,
         means: Tensor,
-        conics: Tensor,
+        quats: Tensor,
+        scales: Tensor,
         opacities: Tensor,
         features: Tensor,
         background: Tensor,
-        splats: ProjectedSplats,
-        size: Size,
+        cameras: Cameras,
         max_alpha: float,
+        compositor: Compositor,
     ) -> tuple[Tensor, Tensor]:
-        """Composite M splats [M, ...] into features [B * H * W, C] and transmittance [B * H * W]."""
-        batch, width, height = size
-        kernels = band_kernels(features.shape[1])
-        inputs = [t.detach().contiguous() for t in (means, conics, opacities, features, background[None])]
-        bands = bin_bands(splats, batch, width, height, _band_rows(height))
-        image = means.new_empty(batch * height * width, features.shape[1])
-        transmittance = means.new_empty(batch * height * width)
-        dtypes = (wp.vec2, wp.vec3, None, kernels.vector, kernels.vector)
-        arrays = [as_array(t, dtype) for t, dtype in zip(inputs, dtypes, strict=True)]
-        lists = [as_array(bands.boxes, wp.vec4i), as_array(bands.splats), as_array(bands.offsets)]
-        shape = [width, height, bands.rows, bands.per_image, max_alpha]
-        outputs = [as_array(image, kernels.vector), as_array(transmittance)]
-        launch_strided(kernels.forward, batch * bands.per_image, [*arrays, *lists, *shape, *outputs])
-        ctx.save_for_backward(*inputs[:4], image, transmittance)
-        ctx.bands, ctx.shape, ctx.batch = bands, shape, batch
-        return image, transmittance
+        """Splat M = B * N Gaussians [M, ...] into features [B * H * W, C] and alpha [B * H * W]."""
+        splats = project_flat((means, quats, scales), opacities, cameras)
+        size = (cameras.rotation.shape[0], cameras.width, cameras.height)
+        out = compositor.forward(FlatScene(splats, opacities, features, background, size, max_alpha))
+        ctx.save_for_backward(means, quats, scales, opacities, features, background, out.image, out.transmittance)
+        ctx.splats, ctx.cameras, ctx.max_alpha = splats, cameras, max_alpha
+        ctx.compositor, ctx.saved = compositor, out.saved
+        return out.image, 1 - out.transmittance
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients to means, conics, opacities, features and background."""
-        *inputs, image, transmittance = ctx.saved_tensors
-        bands, features = ctx.bands, inputs[3]
-        kernels = band_kernels(features.shape[1])
-        grad_image, grad_transmittance = (g.contiguous().float() for g in grads)
-        entries = bands.splats.shape[0]
-        entry_features, entry_shape = features.new_empty(entries, features.shape[1]), features.new_empty(entries, 6)
-        grad_features, grad_shape = torch.empty_like(features), features.new_empty(features.shape[0], 6)
-        scratch = [torch.empty_like(transmittance), torch.empty_like(transmittance)]
-        dtypes = (wp.vec2, wp.vec3, None, kernels.vector)
-        arrays = [as_array(t, dtype) for t, dtype in zip(inputs, dtypes, strict=True)]
-        lists = [as_array(bands.boxes, wp.vec4i), *(as_array(t) for t in (bands.splats, bands.offsets, bands.slots))]
-        images = [as_array(image, kernels.vector), as_array(transmittance)]
-        images += [as_array(grad_image, kernels.vector), as_array(grad_transmittance.neg())]
-        buffers = [as_array(entry_features, kernels.vector), as_array(entry_shape, SIX)]
-        work = [*arrays, *lists, *ctx.shape, *images, *(as_array(t) for t in scratch), *buffers]
-        launch_strided(kernels.backward, ctx.batch * bands.per_image, work)
-        totals = [as_array(grad_features, kernels.vector), as_array(grad_shape, SIX)]
-        launch_strided(kernels.reduce, features.shape[0], [as_array(bands.slots), *buffers, *totals])
-        grad_background = (transmittance[:, None] * grad_image).sum(0)
-        shape = (grad_shape[:, :2], grad_shape[:, 2:5], grad_shape[:, 5])
-        return *shape, grad_features, grad_background, None, None, None
+        """Gradients to the six tensors."""
+        *shape, opacities, features, background, image, transmittance = ctx.saved_tensors
+        with torch.autocast(device_type=features.device.type, enabled=False):
+            grad_image, grad_alpha = (g.float().contiguous() for g in grads)
+            size = (ctx.cameras.rotation.shape[0], ctx.cameras.width, ctx.cameras.height)
+            scene = FlatScene(ctx.splats, opacities, features, background, size, ctx.max_alpha)
+            out = Composited(image, transmittance, ctx.saved)
+            grad = ctx.compositor.backward(scene, out, grad_image, grad_alpha)
+            grad_shape: tuple[Tensor | None, ...] = (None, None, None)
+            if any(ctx.needs_input_grad[:3]):
+                grad_shape = project_flat_backward(
+                    tuple(shape), opacities, ctx.cameras, ctx.splats, grad.means, grad.conics
+                )
+            grad_background = transmittance @ grad_image if ctx.needs_input_grad[5] else None
+        return *grad_shape, grad.opacities, grad.features, grad_background, None, None, None
 
 
-def _composite_bands(
-    splats: ProjectedSplats, opacities: Tensor, features: Tensor, background: Tensor, size: Size, max_alpha: float
+def _splat_warp(
+    gaussians: Gaussians, cameras: Cameras, background: Tensor, max_alpha: float, compositor: Compositor
 ) -> tuple[Tensor, Tensor]:
-    """Composite with the CPU kernels. Arguments and returns as in `reference.composite_torch`."""
-    batch, width, height = size
-    args = (splats.means, splats.conics, opacities, features, background, splats, size, max_alpha)
-    image, transmittance = _BandComposite.apply(*args)
-    return image.view(batch, height, width, -1), (1 - transmittance).view(batch, height, width)
+    """Splat with the Warp kernels: features [B, H, W, C], alpha [B, H, W]."""
+    batch, _, channels = gaussians.features.shape
+    tensors = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities[..., None])
+    means, quats, scales, opacities = (t.reshape(-1, t.shape[-1]).contiguous() for t in tensors)
+    features = gaussians.features.reshape(-1, channels)
+    images, alphas = [], []
+    for part, behind in zip(features.split(_MAX_VECTOR, 1), background.split(_MAX_VECTOR), strict=True):
+        image, alpha = _WarpSplats.apply(
+            means,
+            quats,
+            scales,
+            opacities[:, 0].contiguous(),
+            part.contiguous(),
+            behind.contiguous(),
+            cameras,
+            max_alpha,
+            compositor,
+        )
+        images.append(image)
+        alphas.append(alpha)
+    image = images[0] if len(images) == 1 else torch.cat(images, 1)
+    shape = (batch, cameras.height, cameras.width)
+    return image.view(*shape, channels), alphas[0].view(shape)
 
 
-_Composite = Callable[[ProjectedSplats, Tensor, Tensor, Tensor, Size, float], tuple[Tensor, Tensor]]
-_COMPOSITES: dict[str, _Composite] = {
-    "warp": _composite_bands,
-    "torch": composite_torch,
-    "brute-force": composite_brute_force,
-}
+def _splat_torch(
+    gaussians: Gaussians, cameras: Cameras, background: Tensor, max_alpha: float, name: str
+) -> tuple[Tensor, Tensor]:
+    """Splat in torch: features [B, H, W, C], alpha [B, H, W]."""
+    size = (gaussians.means.shape[0], cameras.width, cameras.height)
+    splats = project(gaussians, cameras)
+    opacities, features = gaussians.opacities.reshape(-1), gaussians.features.flatten(0, 1)
+    return _REFERENCES[name](FlatScene(splats, opacities, features, background, size, max_alpha))
 
 
-def _in_parts(composite: _Composite, features: Tensor, background: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    """Composite more channels than fit one kernel."""
-    splats, opacities, size, max_alpha = rest
-    parts = zip(features.split(_MAX_VECTOR, 1), background.split(_MAX_VECTOR), strict=True)
-    images, alphas = zip(*(composite(splats, opacities, f, b, size, max_alpha) for f, b in parts), strict=True)
-    return torch.cat(images, -1), alphas[0]
+def _in_one_dtype(gaussians: Gaussians, cameras: Cameras, background: Tensor) -> tuple[Gaussians, Cameras, Tensor]:
+    """Everything in float32, or in float64 if the means are."""
+    dtype = torch.promote_types(gaussians.means.dtype, torch.float32)
+    fields = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.features)
+    rotation, translation, intrinsics = (
+        t.detach().to(gaussians.means.device, dtype).contiguous()
+        for t in (cameras.rotation, cameras.translation, cameras.intrinsics)
+    )
+    cameras = replace(cameras, rotation=rotation, translation=translation, intrinsics=intrinsics)
+    return Gaussians(*(t.to(dtype) for t in fields)), cameras, background.to(gaussians.means.device, dtype)
+
+
+def _check(gaussians: Gaussians, cameras: Cameras, background: Tensor, max_alpha: float) -> None:
+    """Reject what would otherwise fail inside a kernel."""
+    batch, count, channels = gaussians.features.shape
+    if gaussians.means.shape != (batch, count, 3) or cameras.rotation.shape[0] != batch:
+        raise UserError(
+            f"Expected one camera per batch row and means [B, N, 3]; got features {tuple(gaussians.features.shape)}, "
+            f"means {tuple(gaussians.means.shape)} and {cameras.rotation.shape[0]} cameras. Match the first dimensions."
+        )
+    if background.shape != (channels,):
+        raise UserError(f"Expected a background of shape ({channels},) as features; got {tuple(background.shape)}.")
+    if not 0.0 < max_alpha < 1.0:
+        raise UserError(f"Expected 0 < max_alpha < 1; got {max_alpha}. Published: 0.99.")
 
 
 def render_splats(
@@ -125,12 +146,13 @@ def render_splats(
 ) -> SplatImage:
     """Splat each batch row into its own camera.
 
-    Half-precision inputs are computed and returned in float32, also under autocast. Splats that are not finite, behind
-    the near plane (0.2), outside the image or below 1/255 in opacity are skipped and get zero gradients.
+    Half-precision inputs are computed and returned in float32, also under autocast. Splats whose position or shape is
+    not finite, that are behind the near plane (0.2), outside the image or below 1/255 in opacity are skipped and get
+    zero gradients.
 
     Args:
         gaussians: Splats, world frame, C features each. [B, N, ...]
-        cameras: One per batch row. [B, ...]
+        cameras: One per batch row; constants, they get no gradient. [B, ...]
         background: Feature vector behind everything. [C]
         backend: "auto" and "warp" use the Warp kernels of the device ("auto" turns to torch for float64), "torch" is
             the vectorised reference, "gsplat" the optional CUDA library.
@@ -141,24 +163,23 @@ def render_splats(
         and in `background`.
 
     Raises:
-        UserError: The backend is unknown or not installed.
+        UserError: The backend is unknown or not installed, or shapes do not match.
     """
+    _check(gaussians, cameras, background, max_alpha)
     with torch.autocast(device_type=gaussians.means.device.type, enabled=False):
-        dtype = torch.promote_types(gaussians.means.dtype, torch.float32)
-        means, quats, scales, opacities, features = (
-            t.to(dtype)
-            for t in (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.features)
-        )
-        gaussians = Gaussians(means, quats, scales, opacities, features)
-        background = background.to(features)
-        batch, channels = features.shape[0], features.shape[-1]
+        gaussians, cameras, background = _in_one_dtype(gaussians, cameras, background)
+        on_cuda = gaussians.means.device.type == "cuda"
         if backend == "auto":
-            backend = "torch" if dtype == torch.float64 else "warp"
-        composite = _COMPOSITES.get(backend)
-        if composite is None:
+            backend = "torch" if gaussians.means.dtype == torch.float64 else "warp"
+        if backend in ("warp", "warp-blocks"):  # the second: the CUDA kernels wherever the tensors are, for tests
+            if gaussians.means.dtype == torch.float64:
+                raise UserError('The Warp backend computes in float32; got float64. Use backend="torch".')
+            compositor = TILES if on_cuda or backend == "warp-blocks" else BANDS
+            image, alpha = _splat_warp(gaussians, cameras, background, max_alpha, compositor)
+        elif backend in _REFERENCES:
+            image, alpha = _splat_torch(gaussians, cameras, background, max_alpha, backend)
+        elif backend == "gsplat":
+            image, alpha = render_gsplat(gaussians, cameras, background, max_alpha)
+        else:
             raise UserError(f"Expected a splat backend in {', '.join(BACKENDS)}; got {backend!r}.")
-        size = (batch, cameras.width, cameras.height)
-        splats = project(gaussians, cameras)
-        flat = features.reshape(-1, channels)
-        image, alpha = _in_parts(composite, flat, background, splats, opacities.reshape(-1), size, max_alpha)
         return SplatImage(image.permute(0, 3, 1, 2), alpha[:, None])

@@ -1,0 +1,64 @@
+"""The optional backend gsplat (https://github.com/nerfstudio-project/gsplat), CUDA only.
+
+Fixed in its kernels: alpha clamp 0.999, cut-off 1/255, stop at 1e-4. So it agrees with the others at
+``max_alpha=0.999``, and otherwise only where no splat is nearly opaque.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+from gazegaussian.errors import UserError
+from gazegaussian.rendering.projection import DILATION, NEAR
+from gazegaussian.types import Cameras, Gaussians
+
+_MAX_ALPHA = 0.999
+_log = logging.getLogger(__name__)
+
+
+def render_gsplat(
+    gaussians: Gaussians, cameras: Cameras, background: Tensor, max_alpha: float
+) -> tuple[Tensor, Tensor]:
+    """Splat with gsplat. Arguments as in `render_splats`.
+
+    Returns:
+        Features [B, H, W, C] and alpha [B, H, W].
+
+    Raises:
+        UserError: gsplat is not installed, or the tensors are not on a CUDA device.
+    """
+    try:
+        from gsplat import rasterization
+    except ImportError as error:
+        raise UserError(
+            'The splat backend "gsplat" is not installed. Run `pip install gsplat`, or use backend="warp".'
+        ) from error
+    if gaussians.means.device.type != "cuda":
+        raise UserError(
+            f'The splat backend "gsplat" needs CUDA tensors; got {gaussians.means.device}. Use backend="warp".'
+        )
+    if max_alpha != _MAX_ALPHA:
+        _log.debug("gsplat clamps alpha at %s, not %s", _MAX_ALPHA, max_alpha)
+    batch, channels = gaussians.features.shape[0], gaussians.features.shape[-1]
+    view = torch.eye(4, device=background.device).repeat(batch, 1, 1)
+    view[:, :3, :3], view[:, :3, 3] = cameras.rotation, cameras.translation
+    # Scenes are a batch dimension, each with one camera.
+    image, alpha, _ = rasterization(
+        means=gaussians.means,
+        quats=gaussians.quats,
+        scales=gaussians.scales,
+        opacities=gaussians.opacities,
+        colors=gaussians.features[:, None],
+        viewmats=view[:, None],
+        Ks=cameras.intrinsics[:, None],
+        width=cameras.width,
+        height=cameras.height,
+        near_plane=NEAR,
+        eps2d=DILATION,
+        packed=False,
+        backgrounds=background.expand(batch, 1, channels),
+    )
+    return image[:, 0], alpha[:, 0, ..., 0]
