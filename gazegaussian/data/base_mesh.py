@@ -96,13 +96,13 @@ def load_base_mesh() -> BaseMesh:
     """Read, cut and subdivide the base mesh (a second, once per process)."""
     points, uv, quads, uv_quads, names = _read_obj(data_folder() / "mpfb2/3dobjs/base.obj")
     blocks, triangles, parts, start = [], [], [], 0
-    for group, part in _GROUPS.items():
+    for group, kind in _GROUPS.items():
         chosen = names == group
         if group == "body":
             middle = points[quads].mean(1)
             chosen &= (middle[:, 1] > 5.5) & (np.abs(middle[:, 0]) < 1.3)
         operator, fine = _catmull_clark(quads[chosen], len(points))
-        label = np.full(operator.shape[0], part)
+        label = np.full(operator.shape[0], kind)
         if group == "body":
             label = _mouth_labels(uv[uv_quads[chosen]].mean(1), middle[chosen], fine, operator.shape[0])
         blocks.append(operator)

@@ -110,7 +110,7 @@ def build_hair_shell(base: BaseMesh, ears: NDArray[np.bool_]) -> HairShell:
     )
     ear_points = base.vertices[ears]
     close, _ = cKDTree(ear_points).query(shell)
-    down = np.gradient(shell.reshape(_ROWS, _SEGMENTS + 1, 3), axis=0).reshape(-1, 3)
+    down = np.asarray(np.gradient(shell.reshape(_ROWS, _SEGMENTS + 1, 3), axis=0)).reshape(-1, 3)
     down /= np.linalg.norm(down, axis=1, keepdims=True) + 1e-12
     outward = direction * np.array([1.0, 0.8, 1.0])
     outward[shell[:, 1] < _CENTRE[1] - 0.3, 1] = 0

@@ -109,20 +109,21 @@ class HeadDataset(Dataset):
         self._anchors = min(anchors)  # subjects may be tracked with different meshes; a batch needs one number
         if self._anchors != max(anchors):
             logger.warning("%s: tracked meshes differ; keeping %d extra landmarks of each", root, self._anchors)
-        self._cache: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = self._fill_cache() if cache else None
+        self._pictures: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
+        self._label_cache: list[dict[str, NDArray[np.float64]]] | None = None
+        if cache:
+            self._fill_cache()
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Sample:
         """Decode one image with its labels."""
-        file, row = self._where(index)
-        image, masks = self._decode(index) if self._cache is None else (self._cache[0][index], self._cache[1][index])
-        read = {key: file.read(key, row).astype(np.float64) for key in _LABELS}
+        image, masks = self._decode(index) if self._pictures is None else (a[index] for a in self._pictures)
+        read = self._read_labels(index) if self._label_cache is None else self._label_cache[index]
         rotation, translation = read["w2c_Rmat"], read["w2c_Tvec"]
-        vertices = file.read("vertice", row)[::_EVERY][: self._anchors].astype(np.float64)
-        points = np.concatenate([read["facial_landmarks_3d"], vertices])
-        factor = self.size / file.size
+        points = np.concatenate([read["facial_landmarks_3d"], read["vertice"]])
+        factor = self.size / self._where(index)[0].size
         flags = torch.from_numpy(np.array(masks)).float()[:, None]  # [3, 1, S, S]
         code = read["latent_codes"]
         return Sample(
@@ -172,6 +173,13 @@ class HeadDataset(Dataset):
                 columns.append(file.read(key, slice(None))[rows] if key in file else np.full((len(rows), 1), -1))
         return np.concatenate(columns).astype(dtype)
 
+    def _read_labels(self, index: int) -> dict[str, NDArray[np.float64]]:
+        """Read the labels of an image as stored, of `vertice` only the landmarks."""
+        file, row = self._where(index)
+        read = {key: file.read(key, row).astype(np.float64) for key in _LABELS}
+        read["vertice"] = file.read("vertice", row)[::_EVERY][: self._anchors].astype(np.float64)
+        return read
+
     def _decode(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return the RGB image [3, S, S] over white and the masks [3, S, S] (head, left eye, right eye) in {0, 1}."""
         file, row = self._where(index)
@@ -186,19 +194,20 @@ class HeadDataset(Dataset):
             image, masks = (functional.interpolate(x[None], self.size, mode="area")[0] for x in (image, masks))
         return image.round().to(torch.uint8).numpy(), (masks >= 0.5).to(torch.uint8).numpy()
 
-    def _fill_cache(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    def _fill_cache(self) -> None:
         need = len(self) * 6 * self.size * self.size
         if need > _CACHE_LIMIT:
             logger.warning(
                 "%s: not cached in memory: needs %.1f GB, limit %.1f GB", self.root, need / 1e9, _CACHE_LIMIT / 1e9
             )
-            return None
+            return
         images = np.empty((len(self), 3, self.size, self.size), np.uint8)
         masks = np.empty_like(images)
         for i in range(len(self)):
             images[i], masks[i] = self._decode(i)
         logger.info("%s: cached %d images in %.0f MB of memory", self.root, len(self), need / 1e6)
-        return images, masks
+        self._pictures = (images, masks)
+        self._label_cache = [self._read_labels(i) for i in range(len(self))]
 
 
 _MASKS = ("head_mask", "left_eye_mask", "right_eye_mask")

@@ -75,7 +75,7 @@ class HeadModel:
                 moved, size = self.base.eyes(offset)
                 self._eyes[name] = (moved - centres, size - radii)
         self.canonical = self.base.vertices.astype(np.float32)  # [V, 3] dm, neutral mesh in the file's frame
-        self._basis["units/jawOpen"][self.base.part == TONGUE] += np.float32([0, -0.12, -0.1])
+        self._basis["units/jawOpen"][self.base.part == TONGUE] += np.array([0, -0.12, -0.1], np.float32)
         self._lids = tuple(self._lid_weights(side, centres[i], radii[i]) for i, side in enumerate(("Left", "Right")))
         self.hair: HairShell = build_hair_shell(self.base, self._ears())
 

@@ -57,10 +57,8 @@ def palette(colours: list[tuple[float, float, float]], where: float) -> FloatArr
 
 def skin_colour(look: dict[str, float]) -> FloatArray:
     """Base colour of the skin. [3]"""
-    colour = palette(_SKIN, look["melanin"])
-    return colour * (
-        1 + np.array([0.03, 0.0, -0.05]) * look["undertone"] + np.array([0.03, -0.03, -0.03]) * look["redness"]
-    )
+    tint = 1 + np.array([0.03, 0.0, -0.05]) * look["undertone"] + np.array([0.03, -0.03, -0.03]) * look["redness"]
+    return palette(_SKIN, look["melanin"]) * tint.astype(np.float32)
 
 
 def hair_colour(look: dict[str, float]) -> FloatArray:

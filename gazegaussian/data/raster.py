@@ -14,7 +14,7 @@ import warp as wp
 from numpy.typing import NDArray
 
 # Before the first kernel is made: Warp announces itself and every compilation on stdout otherwise.
-wp.config.quiet = True
+wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
@@ -57,7 +57,7 @@ def _cover(
                 wp.atomic_max(
                     key,
                     y * width + x,
-                    (wp.int64(wp.cast(q, wp.int32)) << wp.int64(32)) | wp.int64(2147483647 - face),
+                    (wp.int64(wp.cast(q, wp.int32)) << wp.int64(32)) | wp.int64(2147483647 - face),  # type: ignore[operator]
                 )
 
 
@@ -123,11 +123,11 @@ def visible(
     """
     _start()
     inverse = np.where(depth > 0.01, 1 / np.maximum(depth, 0.01), -1.0).astype(np.float32)
-    screen = wp.array(np.ascontiguousarray(xy, np.float32), dtype=wp.vec2, device="cpu")
-    weights = wp.array(inverse, dtype=wp.float32, device="cpu")
-    corners = wp.array(np.ascontiguousarray(triangles, np.int32), dtype=wp.vec3i, device="cpu")
+    screen: wp.array = wp.array(np.ascontiguousarray(xy, np.float32), dtype=wp.vec2, device="cpu")
+    weights: wp.array = wp.array(inverse, dtype=wp.float32, device="cpu")
+    corners: wp.array = wp.array(np.ascontiguousarray(triangles, np.int32), dtype=wp.vec3i, device="cpu")
     key = np.full(width * height, -1, np.int64)
-    target = wp.array(key, dtype=wp.int64, device="cpu", copy=False)
+    target: wp.array = wp.array(key, dtype=wp.int64, device="cpu", copy=False)
     wp.launch(_cover, dim=len(triangles), inputs=[screen, weights, corners, width, height, target], device="cpu")
     pixels = np.flatnonzero(key >= 0).astype(np.int32)
     hit = key[pixels]

@@ -5,6 +5,7 @@ World frame: x right of the image of camera 0, y up, z towards camera 0, as in t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,7 @@ def _light(index: int) -> Light:
     warm = 0.5 * np.sin(1.7 * index)
     return Light(
         direction=direction / np.linalg.norm(direction),
-        strength=0.60 + 0.07 * np.cos(2.1 * index),
-        ambient=0.44 + 0.03 * np.sin(0.9 * index),
+        strength=0.60 + 0.07 * math.cos(2.1 * index),
+        ambient=0.44 + 0.03 * math.sin(0.9 * index),
         tint=np.array([1 + 0.04 * warm, 1.0, 1 - 0.05 * warm], np.float32),
     )

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gazegaussian.data.base_mesh import LEFT_EYE, MOUTH, RIGHT_EYE, TEETH, TONGUE
-from gazegaussian.data.hair import hairline
 from gazegaussian.data.head_model import (
     NeutralHead,
     gaze_rotation,
@@ -24,9 +23,10 @@ from gazegaussian.data.head_model import (
     vertex_normals,
 )
 from gazegaussian.data.landmarks import lid_margin, lip_mask, occlusion
-from gazegaussian.data.paint import AXIS_Z, hair_colour, iris_colour, lip_colour, sample, skin_texture
+from gazegaussian.data.paint import AXIS_Z, lip_colour, sample, skin_texture
 from gazegaussian.data.raster import Visible, visible
 from gazegaussian.data.rig import Light
+from gazegaussian.data.surface import dot, hair_colours, illuminate, shade_eye, unit
 
 FloatArray = NDArray[np.floating]
 
@@ -160,24 +160,6 @@ def _project(
     return camera[:, :2] * (focal / camera[:, 2:]) + (side / 2 - 0.5), camera[:, 2]
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return vectors / (np.sqrt(np.einsum("pi,pi->p", vectors, vectors))[:, None] + 1e-9)
-
-
-def _dot(vectors: NDArray[np.float32], direction: NDArray[np.float32]) -> NDArray[np.float32]:
-    return vectors[:, 0] * direction[0] + vectors[:, 1] * direction[1] + vectors[:, 2] * direction[2]
-
-
-def _lit(
-    normal: NDArray[np.float32], toward_light: NDArray[np.float32], light: Light, open_sky: NDArray[np.float32] | float
-) -> NDArray[np.float32]:
-    """Diffuse light per colour channel. [P, 3]"""
-    wrap = np.clip((_dot(normal, toward_light) + 0.4) / 1.4, 0, 1) ** 1.3
-    sky = (light.ambient + 0.10 * normal[:, 1]) * open_sky
-    direct = light.strength * wrap * (0.35 + 0.65 * np.asarray(open_sky))
-    return sky[:, None] + direct[:, None] * light.tint
-
-
 def _shade_surface(
     person: Person,
     frame: Frame,
@@ -189,7 +171,7 @@ def _shade_surface(
 ) -> NDArray[np.float32]:
     """Colour of skin, eyes and mouth at the covered pixels. [P, 3]"""
     look, values = person.look, seen.values
-    normal = _unit(values[:, :3])
+    normal = unit(values[:, :3])
     x, y, z = values[:, 3], values[:, 4], values[:, 5]
     lips, margin, upper, sky = values[:, 6:7], values[:, 7:8], values[:, 8:9], values[:, 9]
     azimuth = np.arctan2(x, z - AXIS_Z)
@@ -201,71 +183,20 @@ def _shade_surface(
     flesh = np.array([0.50, 0.17, 0.16], np.float32)
     for kind, paint in ((MOUTH, flesh), (TEETH, np.array([0.88, 0.85, 0.78])), (TONGUE, np.array([0.72, 0.36, 0.35]))):
         colour[part == kind] = paint
-    lit = _lit(normal, toward_light, light, np.clip(sky * 1.08, 0, 1))
+    lit = illuminate(normal, toward_light, light, np.clip(sky * 1.08, 0, 1))
     # Light scattered in the skin reddens the shade.
     lit *= 1 + np.clip(0.75 - lit[:, 1:2], 0, 1) * np.array([0.16, -0.02, -0.07], np.float32)
     half = toward_light + toward_view
-    shine = np.clip(_dot(normal, half / np.linalg.norm(half)), 0, 1) ** 22
+    shine = np.clip(dot(normal, half / np.linalg.norm(half)), 0, 1) ** 22
     gloss = (0.05 + 0.10 * look["shine"]) * (1 + 1.2 * lips[:, 0]) * sky * (part < MOUTH) * light.strength
-    colour = colour * lit + (gloss * shine)[:, None]
+    colour = (colour * lit + (gloss * shine)[:, None]).astype(np.float32)
     for index, kind in enumerate((LEFT_EYE, RIGHT_EYE)):
         here = part == kind
         if here.any():
-            colour[here] = _shade_eye(look, frame, index, _unit(values[here, 3:6]), toward_light, toward_view, light)
+            colour[here] = shade_eye(
+                look, frame.eye_rotation, index, unit(values[here, 3:6]), toward_light, toward_view, light
+            )
     return np.clip(colour, 0, 1)
-
-
-def _smooth(edge0: float, edge1: float, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    t = np.clip((x - edge0) / (edge1 - edge0), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def _shade_eye(
-    look: dict[str, float],
-    frame: Frame,
-    index: int,
-    normal: NDArray[np.float32],
-    toward_light: NDArray[np.float32],
-    toward_view: NDArray[np.float32],
-    light: Light,
-) -> NDArray[np.float32]:
-    """Colour of an eyeball; `normal` [P, 3] is the direction from its centre, head frame."""
-    local = np.einsum("pi,ij->pj", normal, frame.eye_rotation.astype(np.float32))
-    angle = np.arccos(np.clip(local[:, 2], -1, 1))
-    turn = np.arctan2(local[:, 1], local[:, 0])
-    iris = np.radians(21.0 + 3.0 * look["iris_size"])
-    pupil = iris * (0.30 + 0.16 * look["pupil_size"])
-    r = angle / iris
-    ray = np.sin(turn * 23 + 2.0 * np.sin(turn * 5)) * 0.6 + np.sin(turn * 41 + 1.3 * np.sin(turn * 7 + 1)) * 0.4
-    fibre = 1 + (0.10 + 0.22 * look["iris_fibres"]) * ray * np.clip(r, 0, 1)
-    base = iris_colour(look)
-    inner = _smooth(0.62, 0.42, r)[:, None]
-    stroma = base * fibre[:, None] * (1 + inner * np.array([0.28, 0.16, -0.05], np.float32))
-    stroma *= (1 - (0.35 + 0.45 * look["limbal_ring"]) * _smooth(0.72, 0.98, r))[:, None]
-    sclera = np.array([0.925, 0.905, 0.89], np.float32) * np.ones((len(normal), 1), np.float32)
-    side = np.clip(np.abs(normal[:, 0]) - 0.35, 0, 1) * 1.4
-    vein = np.clip(np.sin(local[:, 1] * 46 + 5 * np.sin(local[:, 0] * 11 + index)) - 0.72, 0, 1) * 2.6
-    # The inner corner (towards the nose) is pinker than the outer one.
-    corner = np.clip((normal[:, 0] if index else -normal[:, 0]) - 0.42, 0, 1) * 1.9
-    pink = np.clip(side * (0.12 + 0.55 * look["sclera_veins"] * vein) + corner, 0, 0.75)[:, None]
-    sclera *= 1 - pink * np.array([0.10, 0.42, 0.42], np.float32)
-    colour = sclera + _smooth(1.03, 0.95, r)[:, None] * (stroma - sclera)
-    dark = np.array([0.03, 0.025, 0.025], np.float32)
-    colour += _smooth(pupil + 0.018, pupil - 0.018, angle)[:, None] * (dark - colour)
-    lit = 0.42 + 0.58 * _lit(normal, toward_light, light, 0.95)
-    under_lid = 1 - 0.34 * _smooth(0.06, 0.42, normal[:, 1]) - 0.10 * _smooth(-0.10, -0.42, normal[:, 1])
-    colour = colour * lit * under_lid[:, None]
-    half = toward_light + toward_view
-    shine = _dot(normal, (half / np.linalg.norm(half)).astype(np.float32))
-    spark = 0.92 * _smooth(np.cos(np.radians(7.5)), np.cos(np.radians(4.0)), shine)
-    return colour + spark[:, None] * (1 - colour)
-
-
-@functools.cache
-def _strand_noise() -> NDArray[np.float32]:
-    noise = np.random.default_rng([7, 11]).standard_normal(8192)
-    smooth = np.convolve(np.concatenate([noise, noise[:2]]), [0.25, 0.5, 0.25], "valid")
-    return (smooth / smooth.std()).astype(np.float32)
 
 
 def _add_hair(
@@ -294,38 +225,10 @@ def _add_hair(
     for triangles in (inner, edge):  # the outer layer last, over what shows through its cuts
         seen = visible(xy, depth, triangles, paint, side, side)
         front = seen.depth < behind[seen.pixels] + 0.004
-        colour, keep = _hair_colours(look, seen.values, toward_light, toward_view, light)
+        colour, keep = hair_colours(look, seen.values, toward_light, toward_view, light)
         keep &= front
         canvas[seen.pixels[keep]] = colour[keep]
         label[seen.pixels[keep]] = HAIR
-
-
-def _hair_colours(
-    look: dict[str, float],
-    values: NDArray[np.float32],
-    toward_light: NDArray[np.float32],
-    toward_view: NDArray[np.float32],
-    light: Light,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Colour [P, 3] of the hair shell and which pixels a strand covers [P]."""
-    wave = 0.05 * look["hair_waves"] * np.sin(values[:, 7] * (9 + 8 * look["hair_waves"]) + 3 * values[:, 6])
-    turn = values[:, 6] + wave
-    noise = _strand_noise()
-    fine, coarse = noise[(turn * 700).astype(np.int64) % 8192], noise[(turn * 130 + 77).astype(np.int64) % 8192]
-    line = hairline(values[:, 6], look["hair_length"], look["hairline"])
-    keep = values[:, 7] - line + 0.022 * fine + 0.018 * coarse > 0.02
-    normal = _unit(values[:, :3])
-    facing = _dot(normal, toward_view)
-    normal *= np.sign(facing)[:, None] + (facing == 0)[:, None]
-    strand = _unit(values[:, 3:6])
-    half = toward_light + toward_view
-    along = _dot(strand, (half / np.linalg.norm(half)).astype(np.float32))
-    gleam = np.clip(1 - along * along, 0, 1) ** 14 * (0.5 + 0.5 * np.clip(facing, 0, 1))
-    base = hair_colour(look) * (1 + 0.13 * fine + 0.10 * coarse)[:, None]
-    lit = _lit(normal, toward_light, light, 0.85) * np.where(facing < 0, 0.55, 1.0)[:, None]
-    sheen = (0.05 + 0.16 * look["shine"]) * gleam * (1 + 0.35 * fine) * light.strength
-    colour = base * lit + sheen[:, None] * (0.35 + 0.65 * hair_colour(look) / hair_colour(look).max())
-    return np.clip(colour, 0, 1), keep
 
 
 def _finish(canvas: NDArray[np.float32], label: NDArray[np.int8], size: int) -> Pixels:
