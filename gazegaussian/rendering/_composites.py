@@ -51,16 +51,19 @@ def _splat_arrays(splats: ProjectedSplats, opacities: Tensor, features: Tensor, 
     return [*shape, as_array(opacities), as_array(features, vector)]
 
 
-def band_rows(height: int) -> int:
-    """Rows of a band: short bands balance the threads, tall ones repeat fewer splats."""
-    return max(4, height // 16)
+def band_rows(batch: int, height: int) -> int:
+    """Rows of a band: short bands balance the threads, tall ones repeat fewer splats.
+
+    Not a function of the thread count, so that the result is not one either.
+    """
+    return max(8, batch * height // 32)
 
 
 def composite_bands(scene: FlatScene) -> Composited:
     """Composite row bands on CPU threads."""
     batch, width, height = scene.size
     kernels = band_kernels(scene.features.shape[1])
-    bands = bin_bands(scene.splats, batch, width, height, band_rows(height))
+    bands = bin_bands(scene.splats, batch, width, height, band_rows(batch, height))
     image = scene.features.new_empty(batch * height * width, scene.features.shape[1])
     transmittance = scene.features.new_empty(batch * height * width)
     inputs = [*_scene_arrays(scene, kernels.vector), as_array(scene.background, kernels.vector)]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_compiled: set[Any] = set()
 
 
 @contextmanager
@@ -89,48 +91,62 @@ def launch_strided(kernel: Any, dim: int, inputs: Sequence[Any]) -> None:
     The kernel's last two arguments are (first, stride): work item `i` is `first + tid * stride`, so neighbouring items,
     which cost about the same, go to different threads. What an item computes does not depend on the split.
     """
-    threads = min(torch.get_num_threads(), dim)
-    if threads <= 1:
-        launch(kernel, dim, [*inputs, 0, 1], torch.device("cpu"))
+    if dim == 0:
         return
+    threads = min(torch.get_num_threads(), dim)
 
     def part(first: int) -> None:
         count = (dim - first + threads - 1) // threads
         wp.launch(kernel, dim=count, inputs=[*inputs, first, threads], device="cpu", record_tape=False)
 
-    futures = [_pool(threads).submit(part, first) for first in range(1, threads)]
-    part(0)
+    _run_parts(kernel, [partial(part, first) for first in range(threads)])
+
+
+def _run_parts(kernel: Any, parts: Sequence[Callable[[], None]]) -> None:
+    """Run the parts of one launch, the first in this thread."""
+    if kernel not in _compiled:  # compile in one thread only
+        parts[0]()
+        parts = parts[1:]
+        _compiled.add(kernel)
+    futures = [_pool(len(parts)).submit(part) for part in parts[1:]]
+    for part in parts[:1]:
+        part()
     for future in futures:
         future.result()
 
 
 def launch_split(
-    kernel: Any, dim: int, inputs: Sequence[Any], device: torch.device, adjoint: Sequence[Any] | None = None
+    kernel: Any,
+    dim: int,
+    inputs: Sequence[Any],
+    device: torch.device,
+    adjoint: Sequence[Any] | None = None,
+    unit: int = 1,
 ) -> None:
-    """Launch `dim` independent elements, on the CPU shared out in runs; the kernel's last argument is the first element.
+    """Launch `dim` independent units, on the CPU shared out in runs; the kernel's last argument is the first element.
 
     Args:
         kernel: Takes element `first + tid`.
-        dim: Elements.
+        dim: Units.
         inputs: All arguments but `first`.
         device: Where.
         adjoint: Gradients of all arguments; given, the kernel's adjoint is launched instead.
+        unit: Elements that stay together in one thread.
     """
+    if dim * unit == 0:
+        return
     extra: dict[str, Any] = {"record_tape": False}
     if adjoint is not None:
         extra |= {"adjoint": True, "adj_inputs": adjoint}
     if device.type == "cuda":
         extra["stream"] = wp.stream_from_torch(torch.cuda.current_stream(device))
-        wp.launch(kernel, dim=dim, inputs=[*inputs, 0], **extra)
+        wp.launch(kernel, dim=dim * unit, inputs=[*inputs, 0], **extra)
         return
 
     def run(first: int, stop: int) -> None:
-        wp.launch(kernel, dim=stop - first, inputs=[*inputs, first], device="cpu", **extra)
+        wp.launch(kernel, dim=(stop - first) * unit, inputs=[*inputs, first * unit], device="cpu", **extra)
 
     # A launch costs about as much as a hundred elements.
-    threads = max(min(torch.get_num_threads(), dim // 1024), 1)
+    threads = max(min(torch.get_num_threads(), dim, dim * unit // 1024), 1)
     bounds = [dim * k // threads for k in range(threads + 1)]
-    futures = [_pool(threads).submit(run, *bounds[k : k + 2]) for k in range(1, threads)]
-    run(*bounds[:2])
-    for future in futures:
-        future.result()
+    _run_parts(kernel, [partial(run, *bounds[k : k + 2]) for k in range(threads)])

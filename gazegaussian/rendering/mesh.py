@@ -1,7 +1,7 @@
 """Meshes: hard visibility, soft border, gradients to vertices and attributes.
 
-A kernel decides only which face a pixel sees. Perspective-correct barycentrics are then computed again in torch, so
-autograd gives the gradients of the interpolated attributes.
+One kernel decides only which face a pixel sees. Perspective-correct barycentrics are then computed again from that
+face's vertices, and the gradients of the interpolated attributes are theirs.
 
 The silhouette follows DIB-R (Chen et al. 2019), coverage ``exp(-d^2 / delta^2)`` at a distance ``d`` from the mesh, with
 two changes. Only contour edges count (between a face that looks at the camera and one that does not, or none), and of
@@ -12,12 +12,15 @@ in error for a mesh that is too small.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from gazegaussian.errors import UserError
 from gazegaussian.rendering import mesh_kernels, mesh_reference
+from gazegaussian.rendering.mesh_interpolation import interpolate_torch, interpolate_warp, pixel_centres
 from gazegaussian.types import Cameras, MeshImage
 
 NEAR = 0.01  # world units; faces with a vertex closer than this are not drawn
@@ -25,7 +28,7 @@ _DIBR_SHARPNESS = 7000.0  # 1 / delta^2 of DIB-R with the image 2 units wide
 _MIN_SOFTNESS = 1.0  # px; below about a pixel most border pixels get no gradient
 _REACH = 3.0  # softness lengths, where the falloff is 1e-4
 
-_edge_tables: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_topologies: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def edge_table(faces: Tensor) -> Tensor:
@@ -39,6 +42,8 @@ def edge_table(faces: Tensor) -> Tensor:
         per pair of successive faces. [E, 4] int32
     """
     f = faces.long()
+    if f.shape[0] == 0:
+        return torch.zeros(0, 4, dtype=torch.int32, device=f.device)
     corners = torch.cat([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]]).sort(1).values
     owner = torch.arange(f.shape[0], device=f.device).repeat(3)
     code = corners[:, 0] * (f.max() + 1) + corners[:, 1]
@@ -51,13 +56,38 @@ def edge_table(faces: Tensor) -> Tensor:
     return torch.cat([corners, owner[:, None], partner[:, None]], 1)[kept].int().contiguous()
 
 
-def _topology(faces: Tensor) -> tuple[Tensor, Tensor]:
-    """Faces as int32 and their edges, remembered as long as `faces` lives and is not written to."""
-    known = _edge_tables.get(faces)
-    if known is None or known[0] != faces._version:
-        known = (faces._version, faces.int().contiguous(), edge_table(faces))
-        _edge_tables[faces] = known
-    return known[1], known[2]
+@dataclass(frozen=True)
+class _Topology:
+    """What depends on the faces alone."""
+
+    version: int  # of the tensor it was made from
+    faces: Tensor  # [F, 3] int32
+    edges: Tensor  # [E, 4] int32, see `edge_table`
+    vertices: int  # at least so many
+
+
+def _topology(faces: Tensor) -> _Topology:
+    """Faces and their edges, remembered as long as `faces` lives and is not written to."""
+    known = _topologies.get(faces)
+    if known is None or known.version != faces._version:
+        if faces.numel() and int(faces.min()) < 0:
+            raise UserError(f"Expected vertex ids >= 0 in `faces`; got {int(faces.min())}. Count from 0.")
+        vertices = int(faces.max()) + 1 if faces.numel() else 0
+        known = _Topology(faces._version, faces.int().contiguous(), edge_table(faces), vertices)
+        _topologies[faces] = known
+    return known
+
+
+def _check(vertices: Tensor, topology: _Topology, attributes: Tensor, cameras: Cameras) -> None:
+    """Reject what would otherwise read outside an array."""
+    batch, count = vertices.shape[:2]
+    if attributes.shape[:2] != (batch, count) or cameras.rotation.shape[0] != batch:
+        raise UserError(
+            f"Expected vertices [B, V, 3], attributes [B, V, C] and B cameras; got {tuple(vertices.shape)}, "
+            f"{tuple(attributes.shape)} and {cameras.rotation.shape[0]} cameras. Match the first dimensions."
+        )
+    if topology.vertices > count:
+        raise UserError(f"Expected vertex ids below {count} in `faces`; got {topology.vertices - 1}. Use its own mesh.")
 
 
 def _to_image(vertices: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
@@ -70,31 +100,11 @@ def _to_image(vertices: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
     return focal * points[..., :2] / safe[..., None] + k[:, None, :2, 2], depth
 
 
-def _pixel_centres(pixels: Tensor, width: int, dtype: torch.dtype) -> Tensor:
-    return torch.stack([pixels % width, torch.div(pixels, width, rounding_mode="floor")], -1).to(dtype) + 0.5
-
-
-def _interpolate(
-    xy: Tensor, depth: Tensor, faces: Tensor, face_ids: Tensor, attributes: Tensor, background: Tensor, width: int
-) -> Tensor:
-    """Perspective-correct attributes at every pixel. [B, H * W, C]"""
-    image, pixel = torch.nonzero(face_ids >= 0, as_tuple=True)
-    corners = faces.long()[face_ids[image, pixel]]  # [K, 3]
-    at = image[:, None] * xy.shape[1] + corners
-    delta = xy.flatten(0, 1)[at] - _pixel_centres(pixel, width, xy.dtype)[:, None]
-    x, y = delta.unbind(-1)
-    following, last = [1, 2, 0], [2, 0, 1]
-    weights = (x[:, following] * y[:, last] - y[:, following] * x[:, last]) / depth.flatten()[at]
-    weights = weights / weights.sum(-1, keepdim=True)
-    values = (weights[..., None] * attributes.flatten(0, 1)[at]).sum(1)
-    return background.expand(*face_ids.shape, -1).index_put((image, pixel), values)
-
-
 def _silhouette(xy: Tensor, covered: Tensor, edge_ids: Tensor, edges: Tensor, width: int, softness: float) -> Tensor:
     """Soft coverage from the distance to the border. [B, H * W]"""
     image, pixel = torch.nonzero(edge_ids >= 0, as_tuple=True)
     ends = edges[edge_ids[image, pixel], :2].long()
-    points = _pixel_centres(pixel, width, xy.dtype)
+    points = pixel_centres(pixel, width, xy.dtype)
     nearest = mesh_reference.closest_point(points, xy.flatten(0, 1)[image[:, None] * xy.shape[1] + ends])
     half = 0.5 * torch.exp(-(points - nearest).square().sum(-1) / softness**2)
     return covered.to(xy.dtype).index_put((image, pixel), torch.where(covered[image, pixel], 1 - half, half))
@@ -125,7 +135,7 @@ def render_mesh(
         silhouette [B, 1, H, W], differentiable in the vertices.
 
     Raises:
-        UserError: The backend is unknown.
+        UserError: The backend is unknown, or shapes do not match.
     """
     if backend not in ("auto", "warp", "torch"):
         raise UserError(f"Expected a mesh backend in auto, warp, torch; got {backend!r}.")
@@ -136,11 +146,14 @@ def render_mesh(
         colour = torch.as_tensor(background).to(vertices).expand(attributes.shape[-1])
         use_torch = backend == "torch" or (backend == "auto" and vertices.dtype == torch.float64)
         visibility = mesh_reference if use_torch else mesh_kernels
-        triangles, edges = _topology(faces)
+        topology = _topology(faces)
+        _check(vertices, topology, attributes, cameras)
+        triangles, edges = topology.faces, topology.edges
         xy, depth = _to_image(vertices, cameras)
 
         found = visibility.visible_faces(xy.detach(), depth.detach(), triangles, NEAR, width, height)
-        image = _interpolate(xy, depth, triangles, found, attributes, colour, width)
+        interpolate = interpolate_torch if use_torch else interpolate_warp
+        image = interpolate(xy, depth, triangles, found, attributes, colour, width)
 
         hit = found >= 0
         gap = torch.nn.functional.max_pool2d((~hit).view(-1, 1, height, width).float(), 3, 1, 1).flatten(1) > 0

@@ -55,11 +55,11 @@ def rotation_columns(quats: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _drawable(gaussians: Gaussians, cameras: Cameras) -> Tensor:
-    """Splats that are finite, in front of the near plane and not transparent. [B, N] bool"""
+    """Splats in front of the near plane, finite and not transparent. [B, N] bool"""
     depth = (gaussians.means * cameras.rotation[:, None, 2]).sum(-1) + cameras.translation[:, None, 2]
-    # A sum is finite only if every term is, short of overflow, which is no more drawable than an infinity.
-    total = gaussians.means.sum(-1) + gaussians.quats.sum(-1) + gaussians.scales.sum(-1)
-    return (depth > NEAR) & (gaussians.opacities >= ALPHA_MIN) & torch.isfinite(total) & torch.isfinite(depth)
+    rotated = torch.isfinite(gaussians.quats).all(-1) & (gaussians.quats != 0).any(-1)
+    visible = (gaussians.opacities >= ALPHA_MIN) & torch.isfinite(gaussians.opacities)
+    return (depth > NEAR) & torch.isfinite(gaussians.scales).all(-1) & rotated & visible
 
 
 def project(gaussians: Gaussians, cameras: Cameras) -> ProjectedSplats:
@@ -73,8 +73,24 @@ def project(gaussians: Gaussians, cameras: Cameras) -> ProjectedSplats:
         Splats on the image plane, differentiable in means, quats and scales; culled rows carry no gradient.
     """
     with torch.no_grad():
-        drawable = _drawable(gaussians, cameras)
-        rows, ids = torch.nonzero(drawable, as_tuple=True)
+        rows, ids = torch.nonzero(_drawable(gaussians, cameras), as_tuple=True)
+        # A first pass finds what overflows; in the second it would put NaN into the gradients.
+        *_, sound = _project_rows(gaussians, cameras, rows, ids)
+        rows, ids = rows[sound], ids[sound]
+    mean, conic, depth, extent, _ = _project_rows(gaussians, cameras, rows, ids)
+    total, flat = gaussians.opacities.numel(), rows * gaussians.opacities.shape[1] + ids
+    return ProjectedSplats(
+        means=mean.new_zeros(total, 2).index_copy(0, flat, mean),
+        conics=conic.new_zeros(total, 3).index_copy(0, flat, conic),
+        depths=depth.detach().new_zeros(total).index_copy(0, flat, depth.detach()),
+        extents=extent.new_full((total, 2), CULLED).index_copy(0, flat, extent),
+    )
+
+
+def _project_rows(
+    gaussians: Gaussians, cameras: Cameras, rows: Tensor, ids: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Mean, conic, depth, extent and soundness of the splats `ids` of the batch rows `rows`. [K, ...]"""
     rotation, k = cameras.rotation[rows], cameras.intrinsics[rows]
     fx, fy, cx, cy = k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2]
     centre = (rotation * gaussians.means[rows, ids][:, None]).sum(-1) + cameras.translation[rows]  # [K, 3]
@@ -95,16 +111,5 @@ def project(gaussians: Gaussians, cameras: Cameras) -> ProjectedSplats:
         # alpha = opacity exp(-s) >= 1/255 where s <= log(255 opacity); widened by rounding.
         reach = torch.sqrt(2 * torch.log(gaussians.opacities[rows, ids] * 255).clamp_min(0) * 1.0001 + 1e-6)
         extent = reach[:, None] * torch.stack([a, c], -1).sqrt()
-        sound = (det > 0) & torch.isfinite(mean.sum(-1) + det + extent.sum(-1))
-        extent = torch.where(sound[:, None], extent, CULLED)
-    return _scatter(mean, conic, z, extent, rows * drawable.shape[1] + ids, drawable.numel())
-
-
-def _scatter(mean: Tensor, conic: Tensor, depth: Tensor, extent: Tensor, flat: Tensor, total: int) -> ProjectedSplats:
-    """Put the projected rows back in their places among all B * N. The rest is marked culled."""
-    return ProjectedSplats(
-        means=mean.new_zeros(total, 2).index_copy(0, flat, mean),
-        conics=conic.new_zeros(total, 3).index_copy(0, flat, conic),
-        depths=depth.detach().new_zeros(total).index_copy(0, flat, depth.detach()),
-        extents=extent.new_full((total, 2), CULLED).index_copy(0, flat, extent),
-    )
+        sound = (det > 0) & torch.isfinite(det) & torch.isfinite(mean).all(-1)
+    return mean, conic, z, extent, sound

@@ -42,7 +42,7 @@ def _project(
     extents[i] = wp.vec2(_CULLED, _CULLED)
     o = opacities[i]
     # Tests are written so that a NaN fails them.
-    if not (o >= _A_MIN):
+    if not (o >= _A_MIN and wp.isfinite(o)):
         return
     camera = i // per_image
     r = rotation[camera]
@@ -140,6 +140,8 @@ def project_flat_backward(
     Returns:
         Gradients to means [M, 3], quats [M, 4], scales [M, 3]; zero for culled splats.
     """
+    # In what is culled late there may be infinities, and zero times those is no zero gradient: cull it at once.
+    opacities = torch.where(splats.extents[:, 0] > 0, opacities, 0)
     means, quats, scales = shape
     grads = (torch.zeros_like(means), torch.zeros_like(quats), torch.zeros_like(scales))
     outputs = [

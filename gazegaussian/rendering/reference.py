@@ -8,6 +8,7 @@ multiplies with the features as a sparse matrix.
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -73,7 +74,10 @@ class _CompositePairs(torch.autograd.Function):
         kept = log_after >= math.log(TRANSMITTANCE_MIN)
         before = torch.exp(log_after - log_through).to(alpha.dtype)
         weight = torch.where(kept, alpha * before, 0)
-        weights = torch.sparse_csr_tensor(starts, splat, weight, (starts.numel() - 1, features.shape[0]))
+        size = (starts.numel() - 1, features.shape[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # sparse CSR calls itself a beta feature
+            weights = torch.sparse_csr_tensor(starts, splat, weight, size, check_invariants=False)
         total = torch.nn.functional.pad(torch.cumsum(torch.where(kept, log_through, 0), 0), (1, 0))
         remaining = torch.exp(total[starts[1:]] - total[starts[:-1]]).to(alpha.dtype)
         ctx.save_for_backward(alpha, features, background, starts, splat, pixel, weight, before, remaining)
