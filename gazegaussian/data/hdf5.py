@@ -143,6 +143,15 @@ class HeadDataset(Dataset):
             index=torch.tensor(index if index >= 0 else len(self) + index),
         )
 
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Decode some images into a batch."""
+        return collate([self[index] for index in indices])
+
+    def close(self) -> None:
+        """Close this process's files; reading opens them again."""
+        for file in self._files:
+            file.close()
+
     def location(self, index: int) -> tuple[str, int]:
         """File name without prefix and row in the file of an image."""
         subject, row = self._rows[index]

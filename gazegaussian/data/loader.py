@@ -14,18 +14,19 @@ from gazegaussian.types import Batch
 class EpochSampler(Sampler[int]):
     """A permutation per epoch, reproducible after a restart in the middle of training."""
 
-    def __init__(self, count: int, shuffle: bool, seed: int) -> None:
+    def __init__(self, count: int, shuffle: bool, seed: int, limit: int | None = None) -> None:
         self.count, self.shuffle, self.seed, self.epoch = count, shuffle, seed, 0
+        self.limit = count if limit is None else min(limit, count)
 
     def __len__(self) -> int:
-        return self.count
+        return self.limit
 
     def __iter__(self) -> Iterator[int]:
         if not self.shuffle:
-            return iter(range(self.count))
+            return iter(range(self.limit))
         # Two numbers into one seed: epochs of one run and runs of neighbouring seeds must not share permutations.
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
-        return iter(torch.randperm(self.count, generator=generator).tolist())
+        return iter(torch.randperm(self.count, generator=generator)[: self.limit].tolist())
 
 
 class HeadLoader(DataLoader):
@@ -41,7 +42,13 @@ class HeadLoader(DataLoader):
 
 
 def make_loader(
-    dataset: HeadDataset, batch_size: int, shuffle: bool, seed: int = 0, workers: int = 0, pin: bool | None = None
+    dataset: HeadDataset,
+    batch_size: int,
+    shuffle: bool,
+    seed: int = 0,
+    workers: int = 0,
+    pin: bool | None = None,
+    max_images: int | None = None,
 ) -> HeadLoader:
     """Make a loader.
 
@@ -52,6 +59,7 @@ def make_loader(
         seed: Of the permutations.
         workers: Processes; 0 loads in this one.
         pin: Pin memory; by default where CUDA is there.
+        max_images: Images per epoch, drawn anew each epoch when shuffled; default all.
 
     Returns:
         An iterable of `Batch`.
@@ -59,7 +67,7 @@ def make_loader(
     return HeadLoader(
         dataset,
         batch_size=batch_size,
-        sampler=EpochSampler(len(dataset), shuffle, seed),
+        sampler=EpochSampler(len(dataset), shuffle, seed, max_images),
         num_workers=workers,
         collate_fn=stack,
         persistent_workers=workers > 0,

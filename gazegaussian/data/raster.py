@@ -7,13 +7,18 @@ Pixel centres are at integers; depth is the camera frame's z.
 # No `from __future__ import annotations` here: Warp reads the kernels' annotations as objects.
 
 import functools
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import warp as wp
 from numpy.typing import NDArray
 
-# Before the first kernel is made: Warp announces itself and every compilation on stdout otherwise.
+# The cache folder of the model's renderers; it has to be known before Warp is imported.
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gazegaussian" / "warp"
+os.environ.setdefault("WARP_CACHE_PATH", str(_CACHE))
+import warp as wp  # noqa: E402
+
 wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
 
 FloatArray = NDArray[np.floating]
@@ -101,8 +106,15 @@ class Visible:
 
 @functools.cache
 def _start() -> None:
-    """Start Warp once per process."""
-    wp.init()
+    """Start Warp once per process, without its native warning that a machine without a GPU has no driver."""
+    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        wp.init()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(sink)
 
 
 def visible(

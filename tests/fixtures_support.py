@@ -1,0 +1,26 @@
+"""Where the numerical fixtures of the published code are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parent
+COMPACT = _ROOT / "data"
+
+
+def published_fixtures() -> Path:
+    """Folder of the published fixtures: $GAZEGAUSSIAN_FIXTURES, else ../shared/fixtures/published beside the checkout.
+
+    Without them a test is skipped with a message; in CI (env CI=true) it fails.
+    """
+    default = _ROOT.parent.parent / "shared/fixtures/published"
+    folder = Path(os.environ.get("GAZEGAUSSIAN_FIXTURES", default))
+    if folder.is_dir():
+        return folder
+    message = f"no published fixtures at {folder}; set GAZEGAUSSIAN_FIXTURES to their folder"
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(message)
+    pytest.skip(message)
