@@ -85,16 +85,10 @@ class GazeGaussianModel(Section):
     feature_downscale: Literal[4] = Field(4, description="image size over feature map size")
     face_subdivisions: NonNegativeInt = Field(1, description="midpoint subdivisions of the neutral mesh, face stream")
     eye_subdivisions: NonNegativeInt = Field(1, description="midpoint subdivisions of the neutral mesh, eye stream")
-    stream_mlp_width: PositiveInt | None = Field(
-        None, description="hidden width of attribute branches; empty = MeshHead's"
-    )
     dit_depth: PositiveInt = 6
     dit_num_heads: PositiveInt = 8
     dit_patch_size: PositiveInt = 8
     dit_head_dim: PositiveInt = Field(32, description="channels per head; token width = dit_num_heads * dit_head_dim")
-    upsample_width: PositiveInt = Field(
-        256, description="channels after the first upsampling level; halved at each level"
-    )
 
 
 class GazeGaussianLoss(Section):
@@ -120,6 +114,7 @@ class OptimConfig(Section):
     means_lr_mult: NonNegative = Field(0.1, description="Gaussians' means and features, times lr")
     scales_lr_mult: NonNegative = Field(0.3, description="Gaussians' scales, times lr")
     quats_lr_mult: NonNegative = Field(0.1, description="Gaussians' rotations, times lr")
+    offset_lr_mult: NonNegative = Field(0.1, description="per-image code and camera offsets, times lr")
     max_grad_norm: Positive = 1.0
     lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="learning rate of the last epoch over the first's"

@@ -66,17 +66,17 @@ def conditioned(branch: nn.Module, points: Tensor, condition: Tensor) -> Tensor:
     return branch(torch.cat([points, condition[:, None].expand(-1, count, -1)], dim=-1))
 
 
-def eye_quaternions(branches: Branches, centres: Tensor, gaze: Tensor) -> Tensor:
+def eye_quaternions(eye_rotation: nn.Module, centres: Tensor, gaze: Tensor) -> Tensor:
     """Predict each eye's rotation, near the identity at first.
 
     Args:
-        branches: Holds the eye rotation network.
+        eye_rotation: MLP over [encoded centre, encoded gaze].
         centres: Eye centres, head frame. [2, 3]
         gaze: Pitch and yaw (rad). [B, 2]
 
     Returns:
         Unit quaternions wxyz. [B, 2, 4]
     """
-    raw = conditioned(branches.eye_rotation, positional_encoding(centres), positional_encoding(gaze))
+    raw = conditioned(eye_rotation, positional_encoding(centres), positional_encoding(gaze))
     identity = raw.new_tensor([1.0, 0.0, 0.0, 0.0])
     return nn.functional.normalize(identity + raw, dim=-1)

@@ -190,7 +190,7 @@ class MeshHead(nn.Module):
         pose = torch.tanh(conditioned(self.branches.pose_deform, positional_encoding(moved), pose_condition))
         moved = moved + DEFORM_SCALE * (1 - shape_weight) * pose
         centres = torch.stack([self.landmarks_3d_neutral[list(eye)].mean(0) for eye in EYE_LANDMARKS])
-        quats = eye_quaternions(self.branches, centres, parameters.gaze)
+        quats = eye_quaternions(self.branches.eye_rotation, centres, parameters.gaze)
         for i, eye in enumerate(EYE_LANDMARKS):
             weight = falloff(nearest_squared(points.detach(), landmarks[list(eye)]), EYE_NEAR, EYE_FAR)[:, None]
             moved = moved + weight * (rotate_about(moved, quats[:, i], centres[i]) - moved)

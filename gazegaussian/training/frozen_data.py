@@ -6,6 +6,7 @@ The guide, the judge and the held-out test use different seeds, hence different 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gazegaussian.data.rig import CAMERAS
 from gazegaussian.data.synthetic import SyntheticSettings, render_frames
 from gazegaussian.models.eye_crop import crop_eyes, layout
 from gazegaussian.types import EXPRESSION_DIM, IDENTITY_DIM
@@ -48,7 +50,8 @@ def make_frozen_data(seed: int, people: int, frames: int, cameras: int, progress
     columns: dict[str, list[Tensor]] = {field.name: [] for field in fields(FrozenData)}
     for person in tqdm(range(people), desc="people", disable=not progress):
         rng = np.random.default_rng([seed, person, 1])
-        for views in render_frames(settings, person, lambda rng=rng: rng.permutation(18)[:cameras]):
+        chooser = partial(_random_cameras, rng, cameras)
+        for views in render_frames(settings, person, chooser):
             image = torch.from_numpy(views["face_patch"][..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
             landmarks = torch.from_numpy(views["facial_landmarks"]).float()
             eyes = crop_eyes(image, landmarks, CROP_ZOOM)
@@ -61,6 +64,10 @@ def make_frozen_data(seed: int, people: int, frames: int, cameras: int, progress
             codes = torch.from_numpy(np.asarray(views["latent_codes"])).float()[:, : IDENTITY_DIM + EXPRESSION_DIM]
             columns["codes"].append(codes)
     return FrozenData(**{name: torch.cat(rows) for name, rows in columns.items()})
+
+
+def _random_cameras(rng: np.random.Generator, count: int) -> list[int]:
+    return rng.permutation(CAMERAS)[:count].tolist()
 
 
 def save_frozen_data(path: Path, data: FrozenData) -> None:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from gazegaussian.config import GazeGaussianModel, GazeGaussianRun, MeshHeadModel, OptimConfig
 from gazegaussian.data import HeadDataset, make_loader, redirection_pairs
-from gazegaussian.losses.image import gaze_gaussian_losses
+from gazegaussian.losses.image import gaze_gaussian_losses, mean_abs_cosine
 from gazegaussian.metrics import ruler_loss, ruler_parts
 from gazegaussian.models.frozen import load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.image_offsets import ImageOffsets
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.training.checkpoints import load_checkpoint
-from gazegaussian.training.images import image_grid
+from gazegaussian.training.images import image_grid, spread
 from gazegaussian.types import EXPRESSION_DIM, Batch
 
 VALIDATION_BATCH = 4
@@ -35,7 +35,8 @@ class GazeGaussianStage:
     def __init__(
         self, config: GazeGaussianRun, mesh_head: MeshHead, train: HeadDataset, validation: HeadDataset
     ) -> None:
-        self.config, self.variant = config, config.model.variant
+        self.config = config
+        self.variant: str = config.model.variant
         self.model = GazeGaussian.from_mesh_head(mesh_head, config.model, config.data.image_size)
         self.offsets = ImageOffsets(len(train))
         self.module = nn.ModuleDict({"model": self.model, "offsets": self.offsets})
@@ -48,7 +49,7 @@ class GazeGaussianStage:
             workers=config.data.workers,
             max_images=config.data.max_train_images,
         )
-        pairs = redirection_pairs(validation, config.data.max_val_images or DEFAULT_PAIRS, PAIR_SEED)
+        pairs = validation_pairs(validation, config.data.max_val_images or DEFAULT_PAIRS)
         self.validation = [
             redirection_batch(validation, pairs[i : i + VALIDATION_BATCH])
             for i in range(0, len(pairs), VALIDATION_BATCH)
@@ -67,7 +68,7 @@ class GazeGaussianStage:
 
     def parameter_groups(self, optim: OptimConfig) -> list[dict[str, Any]]:
         """Groups of the model, and the per-image offsets at lr."""
-        offsets = {"name": "offsets", "params": list(self.offsets.parameters()), "lr": optim.lr}
+        offsets = {"name": "offsets", "params": list(self.offsets.parameters()), "lr": optim.lr * optim.offset_lr_mult}
         return [*self.model.parameter_groups(optim), offsets]
 
     def prepare(self) -> None:
@@ -75,14 +76,28 @@ class GazeGaussianStage:
 
     def batches(self, epoch: int) -> Iterable[Batch]:
         """Training batches in the order of (seed, epoch)."""
-        self.loader.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        self.loader.set_epoch(epoch)
         return self.loader
 
     def losses(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """Weighted terms; the per-image offsets exist here only."""
         parameters, cameras = self.offsets.apply_to(batch.parameters, batch.cameras, batch.index)
         rendering = self.model(parameters, cameras)
-        return gaze_gaussian_losses(rendering, batch, self.config.loss, epoch, self.guide, self.offsets)
+        weights = self.config.loss
+        terms = gaze_gaussian_losses(
+            rendering.layer_features(), rendering.layer_images(), batch, weights, epoch, self.guide
+        )
+        cosines = [mean_abs_cosine(s.branch_a, s.branch_b, s.shared) for s in rendering.streams()]
+        terms["orthogonality"] = weights.orthogonality_loss_importance * torch.stack(cosines).sum()
+        offsets = self.offsets
+        terms["identity_offset"] = weights.identity_offset_importance * offsets.identity[batch.index].square().mean()
+        terms["expression_offset"] = (
+            weights.expression_offset_importance * offsets.expression[batch.index].square().mean()
+        )
+        terms["camera_offset"] = weights.camera_offset_importance * (
+            offsets.rotation[batch.index].square().mean() + offsets.translation[batch.index].square().mean()
+        )
+        return terms
 
     def validate(self) -> dict[str, float]:
         """Measure the ruler: redirection pairs of held-out people, read by the judge."""
@@ -112,6 +127,13 @@ class GazeGaussianStage:
         self.module.to(device)
         self.guide.to(device)
         self.judge.to(device)
+
+
+def validation_pairs(dataset: HeadDataset, count: int) -> list[tuple[int, int]]:
+    """Choose `count` redirection pairs, spread over the subjects; the same in every run."""
+    per_subject = -(-count // len(dataset.keys))
+    pairs = redirection_pairs(dataset, per_subject, PAIR_SEED)
+    return [pairs[row] for row in spread(len(pairs), count)]
 
 
 def redirection_batch(dataset: HeadDataset, pairs: list[tuple[int, int]]) -> Batch:

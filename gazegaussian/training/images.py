@@ -1,4 +1,4 @@
-"""Grids of validation images."""
+"""Which validation images are looked at, and grids of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import torch
 from torch import Tensor
 
 GAP = 2  # white pixels between tiles
+
+
+def spread(count: int, wanted: int | None) -> list[int]:
+    """Pick `wanted` rows of `count`, evenly spread; all of them when `wanted` is None or more."""
+    wanted = min(count, wanted or count)
+    return [i * count // wanted for i in range(wanted)]
 
 
 def image_grid(rows: Sequence[Tensor]) -> Tensor:

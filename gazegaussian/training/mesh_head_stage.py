@@ -17,7 +17,7 @@ from gazegaussian.losses.mesh import mesh_head_losses, silhouette_iou
 from gazegaussian.models.mesh_head import MeshHead, MeshHeadOutput
 from gazegaussian.rendering import render_mesh
 from gazegaussian.training.checkpoints import load_checkpoint
-from gazegaussian.training.images import image_grid
+from gazegaussian.training.images import image_grid, spread
 from gazegaussian.types import Batch, MeshImage
 
 logger = logging.getLogger(__name__)
@@ -27,19 +27,14 @@ VALIDATION_BATCH = 4
 LANDMARK_SAMPLE = 64  # training images whose mean landmarks start the neutral ones
 
 
-def spread(count: int, wanted: int | None) -> list[int]:
-    """Pick `wanted` rows of `count`, evenly spread; all of them when `wanted` is None or more."""
-    wanted = min(count, wanted or count)
-    return [i * count // wanted for i in range(wanted)]
-
-
 class MeshHeadStage:
     """Implements `gazegaussian.training.stage.Stage` for the MeshHead."""
 
     name = "meshhead"
 
     def __init__(self, config: MeshHeadRun, train: HeadDataset, validation: HeadDataset) -> None:
-        self.config, self.variant = config, config.model.variant
+        self.config = config
+        self.variant: str = config.model.variant
         sample = train.batch(spread(len(train), LANDMARK_SAMPLE))
         landmarks = world_to_head(sample.landmarks_3d, sample.parameters.pose, sample.parameters.scale).mean(
             0
@@ -81,7 +76,7 @@ class MeshHeadStage:
 
     def batches(self, epoch: int) -> Iterable[Batch]:
         """Training batches in the order of (seed, epoch)."""
-        self.loader.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        self.loader.set_epoch(epoch)
         return self.loader
 
     def losses(self, batch: Batch, epoch: int) -> dict[str, Tensor]:

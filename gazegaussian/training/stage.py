@@ -32,7 +32,11 @@ class Stage(Protocol):
 
     name: str
     variant: str
-    module: nn.Module  # everything that is trained and saved
+
+    @property
+    def module(self) -> nn.Module:
+        """Everything that is trained and saved."""
+        ...
 
     def architecture(self) -> dict[str, Any]:
         """Return sizes that the run configuration alone does not tell, as plain values."""

@@ -1,0 +1,148 @@
+"""The GazeGaussian loss (weights: `gazegaussian.config.GazeGaussianLoss`)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gazegaussian.config import GazeGaussianLoss
+from gazegaussian.geometry.gaze import angular_error
+from gazegaussian.types import Batch
+
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
+SSIM_C1, SSIM_C2 = 1e-4, 9e-4
+
+
+class Guide(Protocol):
+    """What the losses need of the guide network."""
+
+    def perceptual(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distance per image. [B]."""
+        ...
+
+    def gaze(self, image: Tensor, landmarks_2d: Tensor) -> Tensor:
+        """Pitch and yaw, rad. [B, 2]."""
+        ...
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, zero padding.
+
+    Args:
+        a: Images in [0, 1]. [B, C, H, W]
+        b: Images in [0, 1]. [B, C, H, W]
+
+    Returns:
+        Mean per image. [B]
+    """
+    x = torch.arange(SSIM_WINDOW, device=a.device, dtype=a.dtype) - SSIM_WINDOW // 2
+    window = torch.exp(-x.square() / (2 * SSIM_SIGMA**2))
+    window = window / window.sum()
+    batch, channels = a.shape[:2]
+    stacked = torch.cat([a, b, a * a, b * b, a * b], dim=1).flatten(0, 1)[:, None]  # [5 B C, 1, H, W]
+    pad = SSIM_WINDOW // 2
+    stacked = nn.functional.conv2d(stacked, window.view(1, 1, -1, 1), padding=(pad, 0))
+    stacked = nn.functional.conv2d(stacked, window.view(1, 1, 1, -1), padding=(0, pad))
+    mean_a, mean_b, square_a, square_b, product = stacked[:, 0].reshape(batch, 5, channels, *a.shape[2:]).unbind(1)
+    variance_a, variance_b = square_a - mean_a.square(), square_b - mean_b.square()
+    covariance = product - mean_a * mean_b
+    similarity = ((2 * mean_a * mean_b + SSIM_C1) * (2 * covariance + SSIM_C2)) / (
+        (mean_a.square() + mean_b.square() + SSIM_C1) * (variance_a + variance_b + SSIM_C2)
+    )
+    return similarity.mean((1, 2, 3))
+
+
+def on_white(image: Tensor, mask: Tensor) -> Tensor:
+    """Keep the image inside the mask, white outside."""
+    return image * mask + 1 - mask
+
+
+def mean_abs_cosine(a: Tensor, b: Tensor, rows: Tensor) -> Tensor:
+    """Mean |cosine| between vectors of selected points.
+
+    Args:
+        a: [B, N, C]
+        b: [B, N, C]
+        rows: Points that count. [N] bool
+
+    Returns:
+        Scalar in [0, 1]; zero when no point counts.
+    """
+    cosine = nn.functional.cosine_similarity(a, b, dim=-1, eps=1e-6).abs()  # [B, N]
+    return (cosine * rows).sum() / (rows.sum() * a.shape[0]).clamp_min(1)
+
+
+def image_terms(layers: dict[str, tuple[Tensor, Tensor]], eye_weight: float, ssim_weight: float) -> dict[str, Tensor]:
+    """L1 + ssim_weight (1 - SSIM) of each layer's (prediction, target); eye layers times `eye_weight`."""
+    names = list(layers)
+    predictions = torch.cat([layers[name][0] for name in names])
+    targets = torch.cat([layers[name][1] for name in names])
+    l1 = (predictions - targets).abs().mean((1, 2, 3))
+    value = (l1 + ssim_weight * (1 - ssim(predictions, targets))).view(len(names), -1).mean(1)
+    return {name: value[i] * (eye_weight if "eyes" in name else 1.0) for i, name in enumerate(names)}
+
+
+def layer_pairs(
+    features: dict[str, Tensor], images: dict[str, Tensor], batch: Batch
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Pair every layer with its target.
+
+    Feature maps show their first three channels, upsampled and masked; rendered images are not masked, so that they learn
+    the white background (published).
+
+    Args:
+        features: Maps of `head`, `face`, `eyes`. [B, 32, h, w]
+        images: Renders of the same. [B, 3, H, W]
+        batch: Targets.
+    """
+    eyes = batch.eye_mask * batch.head_mask
+    masks = {"head": batch.head_mask, "face": batch.head_mask * (1 - eyes), "eyes": eyes}
+    pairs = {}
+    for name, mask in masks.items():
+        target = on_white(batch.image, mask)
+        colors = nn.functional.interpolate(
+            features[name][:, :3], size=batch.image.shape[-2:], mode="bilinear", align_corners=False
+        )
+        pairs[name] = (on_white(colors, mask), target)
+        pairs[f"{name}_image"] = (images[name], target)
+    return pairs
+
+
+def gaze_gaussian_losses(
+    features: dict[str, Tensor],
+    images: dict[str, Tensor],
+    batch: Batch,
+    config: GazeGaussianLoss,
+    epoch: int,
+    guide: Guide,
+) -> dict[str, Tensor]:
+    """Weighted image terms of the GazeGaussian loss.
+
+    Args:
+        features: Feature maps of `head`, `face` and `eyes`. [B, 32, h, w]
+        images: Renders of the same. [B, 3, H, W]
+        batch: Targets.
+        config: Weights.
+        epoch: Counted from 0; perceptual and gaze terms are zero before `perceptual_start_epoch`.
+        guide: Frozen network.
+
+    Returns:
+        Scalars by name; their sum is minimised.
+    """
+    pairs = layer_pairs(features, {k: v.float() for k, v in images.items()}, batch)
+    terms = image_terms(pairs, config.eye_loss_importance, config.ssim_importance)
+    zero = batch.image.new_zeros(())
+    if epoch < config.perceptual_start_epoch:
+        return {**terms, "perceptual": zero, "gaze": zero}
+    predictions = torch.cat([pair[0] for pair in pairs.values()])
+    targets = torch.cat([pair[1] for pair in pairs.values()])
+    distances = guide.perceptual(predictions, targets).view(len(pairs), -1).mean(1)
+    weights = distances.new_tensor([config.eye_loss_importance if "eyes" in name else 1.0 for name in pairs])
+    terms["perceptual"] = config.vgg_importance * (distances * weights).sum()
+    with torch.no_grad():
+        wanted = guide.gaze(batch.image, batch.landmarks_2d)
+    seen = guide.gaze(images["head"].float(), batch.landmarks_2d)
+    terms["gaze"] = config.gaze_loss_importance * angular_error(seen, wanted).mean()
+    return terms

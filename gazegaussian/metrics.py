@@ -1,0 +1,97 @@
+"""Metrics and the ruler: what validation measures, with weights that no study can reach.
+
+The judge is passed in; it is a network that no loss uses. Every value is per image, so that means over data sets of any
+batching agree.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from gazegaussian.geometry.gaze import angular_error
+from gazegaussian.types import Batch
+
+RULER_WEIGHTS = {"l1": 1.0, "ssim": 0.1, "perceptual": 0.1, "gaze": 0.1}  # design: fixed, never searched
+
+
+class Judge(Protocol):
+    """What the metrics need of the judge network."""
+
+    def perceptual(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distance per image. [B]."""
+        ...
+
+    def gaze(self, image: Tensor, landmarks_2d: Tensor) -> Tensor:
+        """Pitch and yaw of the gaze, rad. [B, 2]."""
+        ...
+
+    def head_pose(self, image: Tensor) -> Tensor:
+        """Pitch and yaw of the head, rad. [B, 2]."""
+        ...
+
+
+def ruler_parts(render: Tensor, batch: Batch, judge: Judge) -> dict[str, Tensor]:
+    """Measure renders against held-out images.
+
+    Gaze and head pose errors compare the judge's readings of render and target, as the paper does; `gaze_label_error_deg`
+    compares the reading of the render with the label.
+
+    Args:
+        render: In [0, 1]. [B, 3, H, W]
+        batch: Targets.
+        judge: Frozen network that no loss uses.
+
+    Returns:
+        l1, ssim, psnr (dB), perceptual, gaze_error_deg, head_pose_error_deg, gaze_label_error_deg. Each [B]
+    """
+    render = render.clamp(0, 1)
+    target, mask = batch.image, batch.head_mask
+    masked = render * mask + 1 - mask
+    similarity = structural_similarity_index_measure(masked, target, data_range=1.0, reduction="none")
+    noise = peak_signal_noise_ratio(masked, target, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    read, wanted = judge.gaze(render, batch.landmarks_2d), judge.gaze(target, batch.landmarks_2d)
+    head = angular_error(judge.head_pose(render), judge.head_pose(target))
+    assert isinstance(similarity, Tensor)
+    return {
+        "l1": (masked - target).abs().mean((1, 2, 3)),
+        "ssim": similarity,
+        "psnr": noise,
+        "perceptual": judge.perceptual(render, target),
+        "gaze_error_deg": angular_error(read, wanted).rad2deg(),
+        "head_pose_error_deg": head.rad2deg(),
+        "gaze_label_error_deg": angular_error(read, batch.parameters.gaze).rad2deg(),
+    }
+
+
+def ruler_loss(parts: dict[str, Tensor]) -> Tensor:
+    """L1(head) + 0.1 (1 - SSIM) + 0.1 perceptual + 0.1 gaze angular error in radians. [B]."""
+    return (
+        RULER_WEIGHTS["l1"] * parts["l1"]
+        + RULER_WEIGHTS["ssim"] * (1 - parts["ssim"])
+        + RULER_WEIGHTS["perceptual"] * parts["perceptual"]
+        + RULER_WEIGHTS["gaze"] * parts["gaze_error_deg"].deg2rad()
+    )
+
+
+def gaze_agreement(commanded: Tensor, read: Tensor) -> dict[str, float]:
+    """How well readings follow commands.
+
+    Args:
+        commanded: Pitch and yaw, rad. [N, 2]
+        read: The same, as read from the renders. [N, 2]
+
+    Returns:
+        pearson_pitch, pearson_yaw, mean_error_deg; correlations are NaN when a column is constant.
+    """
+    found = {}
+    for axis, name in enumerate(("pitch", "yaw")):
+        pair = torch.stack([commanded[:, axis], read[:, axis]]).double()
+        constant = bool((pair.std(dim=1) < 1e-12).any())
+        found[f"pearson_{name}"] = math.nan if constant else torch.corrcoef(pair)[0, 1].item()
+    found["mean_error_deg"] = angular_error(commanded, read).rad2deg().mean().item()
+    return found

@@ -1,0 +1,155 @@
+"""GazeGaussian: two streams of Gaussians, splatted to feature maps and turned into images (stage two)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gazegaussian.config import GazeGaussianModel, MeshHeadModel, OptimConfig
+from gazegaussian.errors import ConfigError
+from gazegaussian.models.mesh_head import MeshHead
+from gazegaussian.models.neural_renderers import build_renderer
+from gazegaussian.models.streams import COLOR_CHANNELS, EyeStream, FaceStream, StreamOutput, split_points
+from gazegaussian.rendering import render_splats
+from gazegaussian.types import FEATURE_CHANNELS, Cameras, Gaussians, HeadParameters
+
+
+@dataclass(frozen=True)
+class GazeLayers:
+    """The face alone and the eyes alone, for the losses."""
+
+    face_image: Tensor  # [B, 3, H, W]
+    face_features: Tensor  # [B, 32, H / 4, W / 4]
+    eyes_image: Tensor
+    eyes_features: Tensor
+    face: StreamOutput
+    eyes: StreamOutput
+
+
+@dataclass(frozen=True)
+class GazeRendering:
+    """What one forward pass gives; `layers` is None when only the whole head was asked for."""
+
+    image: Tensor  # [B, 3, H, W] in [0, 1]
+    features: Tensor  # [B, 32, H / 4, W / 4]
+    layers: GazeLayers | None = None
+
+    def layer_images(self) -> dict[str, Tensor]:
+        """Renders of `head`, `face` and `eyes`."""
+        assert self.layers is not None
+        return {"head": self.image, "face": self.layers.face_image, "eyes": self.layers.eyes_image}
+
+    def layer_features(self) -> dict[str, Tensor]:
+        """Feature maps of `head`, `face` and `eyes`."""
+        assert self.layers is not None
+        return {"head": self.features, "face": self.layers.face_features, "eyes": self.layers.eyes_features}
+
+    def streams(self) -> tuple[StreamOutput, StreamOutput]:
+        """Face and eye stream."""
+        assert self.layers is not None
+        return self.layers.face, self.layers.eyes
+
+
+class GazeGaussian(nn.Module):
+    """The model of stage two.
+
+    Args:
+        config: Renderer and its sizes.
+        mesh_config: Widths of the MeshHead it starts from.
+        image_size: Pixels of the (square) image.
+        face_points: Gaussians of the face stream.
+        eye_points: Gaussians of the eye stream.
+    """
+
+    def __init__(
+        self, config: GazeGaussianModel, mesh_config: MeshHeadModel, image_size: int, face_points: int, eye_points: int
+    ) -> None:
+        super().__init__()
+        if config.variant != "ours":
+            raise ConfigError(f"GazeGaussian variant {config.variant!r} is not built here; use variant: ours.")
+        self.config, self.mesh_config, self.image_size = config, mesh_config, image_size
+        self.face = FaceStream(mesh_config, face_points)
+        self.eyes = EyeStream(mesh_config, eye_points)
+        self.renderer = build_renderer(config, image_size // config.feature_downscale)
+        background = torch.zeros(FEATURE_CHANNELS)
+        background[:COLOR_CHANNELS] = 1  # white
+        self.background: Tensor
+        self.register_buffer("background", background, persistent=False)
+
+    @classmethod
+    def from_mesh_head(cls, mesh_head: MeshHead, config: GazeGaussianModel, image_size: int) -> GazeGaussian:
+        """Start from a trained MeshHead: its surface, its features, its branches."""
+        face, eyes = split_points(mesh_head, config)
+        if min(len(face.means), len(eyes.means)) < 4:
+            raise ConfigError(
+                f"The MeshHead's surface gives {len(face.means)} face and {len(eyes.means)} eye points; at least 4 of "
+                "each are needed. Train the MeshHead longer or raise eye_subdivisions."
+            )
+        model = cls(config, mesh_head.config, image_size, len(face.means), len(eyes.means))
+        model.face.initialise(face, mesh_head)
+        model.eyes.initialise(eyes, mesh_head)
+        return model
+
+    def forward(self, parameters: HeadParameters, cameras: Cameras, layers: bool = True) -> GazeRendering:
+        """Render heads.
+
+        Args:
+            parameters: Of B samples.
+            cameras: One per sample, at the image's size.
+            layers: Also render the face alone and the eyes alone (training); their rows share every kernel launch.
+
+        Returns:
+            Images and feature maps.
+        """
+        face, eyes = self.face(parameters), self.eyes(parameters)
+        splats = _join(face.gaussians, eyes.gaussians)
+        small = cameras.resized(
+            cameras.width // self.config.feature_downscale, cameras.height // self.config.feature_downscale
+        )
+        batch = parameters.gaze.shape[0]
+        if not layers:
+            features = render_splats(splats, small, self.background).features
+            return GazeRendering(self.renderer(features, parameters), features)
+        rows = list(range(batch)) * 3
+        splats = replace(splats.rows(rows), opacities=_layer_opacities(splats.opacities, face.gaussians.means.shape[1]))
+        features = render_splats(splats, small.rows(rows), self.background).features  # [3 B, 32, h, w]
+        images = self.renderer(features, parameters.rows(rows))
+        image, face_image, eyes_image = images.chunk(3)
+        head_map, face_map, eyes_map = features.chunk(3)
+        return GazeRendering(image, head_map, GazeLayers(face_image, face_map, eyes_image, eyes_map, face, eyes))
+
+    def parameter_groups(self, optim: OptimConfig) -> list[dict[str, Any]]:
+        """Optimizer groups; every parameter once, everything of the eye stream times `eye_lr_mult`."""
+        groups = [{"name": "renderer", "params": list(self.renderer.parameters()), "lr": optim.lr}]
+        rates = {
+            "means": optim.means_lr_mult,
+            "features": optim.means_lr_mult,
+            "log_scales": optim.scales_lr_mult,
+            "quats": optim.quats_lr_mult,
+        }
+        for stream_name, stream, mult in (("face", self.face, 1.0), ("eyes", self.eyes, optim.eye_lr_mult)):
+            by_rate: dict[float, list[nn.Parameter]] = {}
+            for name, parameter in stream.named_parameters():
+                by_rate.setdefault(rates.get(name, 1.0), []).append(parameter)
+            for rate, parameters in by_rate.items():
+                groups.append({"name": f"{stream_name}_x{rate:g}", "params": parameters, "lr": optim.lr * mult * rate})
+        return groups
+
+
+def _join(a: Gaussians, b: Gaussians) -> Gaussians:
+    return Gaussians(
+        torch.cat([a.means, b.means], 1),
+        torch.cat([a.quats, b.quats], 1),
+        torch.cat([a.scales, b.scales], 1),
+        torch.cat([a.opacities, b.opacities], 1),
+        torch.cat([a.features, b.features], 1),
+    )
+
+
+def _layer_opacities(opacities: Tensor, face_points: int) -> Tensor:
+    """Opacities of head, face-only and eyes-only rows; transparent splats are culled. [B, N] -> [3 B, N]."""
+    is_face = torch.arange(opacities.shape[1], device=opacities.device) < face_points
+    return torch.cat([opacities, opacities * is_face, opacities * ~is_face])

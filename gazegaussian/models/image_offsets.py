@@ -1,0 +1,41 @@
+"""Small per-image corrections of codes and cameras; they exist in training only (published)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from gazegaussian.geometry.rotations import axis_angle_to_matrix
+from gazegaussian.types import EXPRESSION_DIM, IDENTITY_DIM, Cameras, HeadParameters
+
+
+class ImageOffsets(nn.Module):
+    """Offsets for every training image, all zero at first.
+
+    Args:
+        count: Training images.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.identity = nn.Parameter(torch.zeros(count, IDENTITY_DIM))
+        self.expression = nn.Parameter(torch.zeros(count, EXPRESSION_DIM))
+        self.rotation = nn.Parameter(torch.zeros(count, 3))  # axis-angle, rad, camera frame
+        self.translation = nn.Parameter(torch.zeros(count, 3))  # world units, camera frame
+
+    def apply_to(self, parameters: HeadParameters, cameras: Cameras, index: Tensor) -> tuple[HeadParameters, Cameras]:
+        """Return corrected parameters and cameras.
+
+        Args:
+            parameters: Labels of B images.
+            cameras: Their cameras.
+            index: Their rows in the training set. [B]
+        """
+        code = torch.cat([self.expression[index], self.identity[index]], dim=-1)
+        rotation = axis_angle_to_matrix(self.rotation[index]) @ cameras.rotation
+        return (
+            replace(parameters, shape_code=parameters.shape_code + code),
+            replace(cameras, rotation=rotation, translation=cameras.translation + self.translation[index]),
+        )

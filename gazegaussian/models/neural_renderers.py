@@ -1,0 +1,143 @@
+"""Neural renderers: a 32-channel feature map becomes an image four times as large.
+
+`conv` is the published renderer (1x1 convolutions, pixel shuffle, blur, attention on the shape code). `dit` refines the
+map with DiT blocks and then takes the same upsampling path; at initialisation both paths are equal.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gazegaussian.config import GazeGaussianModel
+from gazegaussian.nn.dit import DiTRefiner
+from gazegaussian.nn.encoding import encoded_dim, positional_encoding
+from gazegaussian.types import FEATURE_CHANNELS, SHAPE_CODE_DIM, HeadParameters
+
+UPSAMPLING_LEVELS = 2
+NEGATIVE_SLOPE = 0.2
+CONDITION_DIM = SHAPE_CODE_DIM + encoded_dim(6) + encoded_dim(2)
+
+
+def head_condition(parameters: HeadParameters) -> Tensor:
+    """What the DiT is told: shape code, encoded head pose and gaze. [B, CONDITION_DIM]."""
+    return torch.cat(
+        [parameters.shape_code, positional_encoding(parameters.pose), positional_encoding(parameters.gaze)], dim=-1
+    )
+
+
+def blur(x: Tensor) -> Tensor:
+    """Binomial 3x3 filter [1, 2, 1] x [1, 2, 1] / 16, reflected border. [B, C, H, W]."""
+    kernel = x.new_tensor([0.25, 0.5, 0.25])
+    channels = x.shape[1]
+    x = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
+    x = nn.functional.conv2d(x, kernel.view(1, 1, 3, 1).expand(channels, 1, 3, 1), groups=channels)
+    return nn.functional.conv2d(x, kernel.view(1, 1, 1, 3).expand(channels, 1, 1, 3), groups=channels)
+
+
+class UpsampleBlock(nn.Module):
+    """Twice the size by pixel shuffle, with the input repeated as shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(channels, 2 * channels, 1)
+        self.shuffle = nn.Conv2d(2 * channels, 4 * channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, 2 H, 2 W]."""
+        out = nn.functional.leaky_relu(self.expand(x), NEGATIVE_SLOPE)
+        out = nn.functional.leaky_relu(self.shuffle(out), NEGATIVE_SLOPE)
+        out = out + x.repeat(1, 4, 1, 1)
+        return blur(nn.functional.pixel_shuffle(out, 2))
+
+
+class ShapeAttention(nn.Module):
+    """Cross-attention with the shape code as the query and the map's pixels as keys and values.
+
+    The weighted mean of the values is added to every pixel (published). Shared by all levels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.keys = nn.Linear(channels, SHAPE_CODE_DIM)
+        self.values = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, shape_code: Tensor) -> Tensor:
+        """[B, C, H, W], [B, 144] -> [B, C, H, W]."""
+        pixels = x.flatten(2).transpose(1, 2)  # [B, P, C]
+        # (K p + b) . c = p . (K^T c) + b . c, and the constant drops out of the softmax.
+        score = torch.einsum("bpc,bc->bp", pixels, shape_code @ self.keys.weight) / SHAPE_CODE_DIM**0.5
+        mean = torch.einsum("bp,bpc->bc", score.softmax(dim=1), pixels)  # the values are linear in the pixels
+        return x + self.values(mean)[:, :, None, None]
+
+
+class ConvRenderer(nn.Module):
+    """The published upsampling path; with `attention` the published renderer.
+
+    Args:
+        attention: Attend to the shape code after every level.
+        channels: Of the feature map.
+    """
+
+    def __init__(self, attention: bool, channels: int = FEATURE_CHANNELS) -> None:
+        super().__init__()
+        self.upsample = nn.ModuleList(UpsampleBlock(channels) for _ in range(UPSAMPLING_LEVELS))
+        self.refine = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(UPSAMPLING_LEVELS))
+        self.to_rgb = nn.ModuleList(nn.Conv2d(channels, 3, 1) for _ in range(UPSAMPLING_LEVELS + 1))
+        self.attention = ShapeAttention(channels) if attention else None
+        self._start_from_colors()
+
+    def _start_from_colors(self) -> None:
+        """Begin by showing the first three channels, which are colours: 4 c - 2 is close to their logit."""
+        with torch.no_grad():
+            for i, layer in enumerate(self.to_rgb):
+                assert isinstance(layer, nn.Conv2d)
+                assert layer.bias is not None
+                layer.weight *= 0.1
+                nn.init.zeros_(layer.bias)
+                if i == 0:
+                    layer.weight[:, :3, 0, 0] += 4 * torch.eye(3)
+                    layer.bias -= 2
+
+    def forward(self, features: Tensor, parameters: HeadParameters) -> Tensor:
+        """[B, 32, h, w] -> image [B, 3, 4 h, 4 w] in [0, 1]."""
+        rgb = self.to_rgb[0](features)
+        x = features
+        for upsample, refine, to_rgb in zip(self.upsample, self.refine, self.to_rgb[1:], strict=True):
+            x = nn.functional.leaky_relu(refine(upsample(x)), NEGATIVE_SLOPE)
+            if self.attention is not None:
+                x = self.attention(x, parameters.shape_code)
+            rgb = blur(nn.functional.interpolate(rgb, scale_factor=2, mode="bilinear", align_corners=False))
+            rgb = rgb + to_rgb(x)
+        return torch.sigmoid(rgb)
+
+
+class DiTRenderer(nn.Module):
+    """DiT refinement of the map, then the upsampling path.
+
+    Args:
+        config: Depth, heads, head width, patch size.
+        side: Side of the feature map.
+    """
+
+    def __init__(self, config: GazeGaussianModel, side: int) -> None:
+        super().__init__()
+        self.refiner = DiTRefiner(
+            FEATURE_CHANNELS,
+            side,
+            config.dit_patch_size,
+            config.dit_depth,
+            config.dit_num_heads,
+            config.dit_head_dim,
+            CONDITION_DIM,
+        )
+        self.path = ConvRenderer(attention=False)
+
+    def forward(self, features: Tensor, parameters: HeadParameters) -> Tensor:
+        """[B, 32, h, w] -> image [B, 3, 4 h, 4 w] in [0, 1]."""
+        return self.path(self.refiner(features, head_condition(parameters)), parameters)
+
+
+def build_renderer(config: GazeGaussianModel, side: int) -> nn.Module:
+    """Build the configured renderer for a feature map of `side` pixels."""
+    return DiTRenderer(config, side) if config.renderer == "dit" else ConvRenderer(attention=True)

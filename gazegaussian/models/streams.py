@@ -1,0 +1,232 @@
+"""The two streams of Gaussians, initialised from the neutral mesh: the face, and both eyes.
+
+The branches come from the MeshHead with their trained weights and whatever widths its study found; attribute branches
+(scale, rotation, opacity) are new. Points are head frame, model units; outputs are in the world.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import trimesh
+from scipy.spatial import cKDTree
+from torch import Tensor, nn
+
+from gazegaussian.config import GazeGaussianModel, MeshHeadModel
+from gazegaussian.geometry.heads import head_to_world
+from gazegaussian.geometry.rotations import axis_angle_to_matrix, matrix_to_quat, quat_multiply, rotate_about
+from gazegaussian.models.branches import (
+    DEFORM_SCALE,
+    ENCODED_GAZE,
+    ENCODED_POSE,
+    EYE_LANDMARKS,
+    POINT_FEATURES,
+    SHAPE_FAR,
+    SHAPE_NEAR,
+    Branches,
+    conditioned,
+    eye_quaternions,
+    falloff,
+    nearest_squared,
+)
+from gazegaussian.models.mesh_head import MeshHead
+from gazegaussian.nn.encoding import positional_encoding
+from gazegaussian.nn.mlp import MLP
+from gazegaussian.types import SHAPE_CODE_DIM, Gaussians, HeadParameters
+
+ATTRIBUTE_SCALE = 0.2
+FACE_OPACITY, EYE_OPACITY = 0.3, 0.9
+EYE_RADIUS = 0.12  # model units: how far from a landmark or the middle of its opening an eye reaches
+EYE_DEPTH = 0.14  # centre of the eyeball behind the middle of its landmarks, model units
+COLOR_CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class StreamOutput:
+    """Splats of one stream and what its branches wrote, for the orthogonality loss."""
+
+    gaussians: Gaussians
+    branch_a: Tensor  # [B, N, 32]
+    branch_b: Tensor  # [B, N, 32]
+    shared: Tensor  # [N] bool: both branches act on this point
+
+
+@dataclass(frozen=True)
+class StreamPoints:
+    """Where a stream starts."""
+
+    means: Tensor  # [N, 3]
+    features: Tensor  # [N, 128] in (-1, 1)
+
+
+def eye_membership(points: Tensor, landmarks: Tensor) -> Tensor:
+    """Assign points to eyes.
+
+    Args:
+        points: Head frame. [N, 3]
+        landmarks: Neutral landmarks. [L, 3]
+
+    Returns:
+        0 or 1 for the eye whose landmarks or middle are within `EYE_RADIUS`, -1 for the face. [N]
+    """
+    distances = []
+    for eye in EYE_LANDMARKS:
+        rim = landmarks[list(eye)]
+        distances.append(nearest_squared(points, torch.cat([rim, rim.mean(0, keepdim=True)])))
+    squared, which = torch.stack(distances).min(0)
+    return torch.where(squared < EYE_RADIUS**2, which, torch.full_like(which, -1))
+
+
+@torch.no_grad()
+def split_points(mesh_head: MeshHead, config: GazeGaussianModel) -> tuple[StreamPoints, StreamPoints]:
+    """Sample the neutral mesh for the face and the eye stream (vertices after midpoint subdivision)."""
+    neutral = mesh_head.neutral_mesh()
+    landmarks = mesh_head.landmarks_3d_neutral
+    streams = []
+    for subdivisions, eyes in ((config.face_subdivisions, False), (config.eye_subdivisions, True)):
+        faces = neutral.faces
+        if eyes:  # subdivide the neighbourhood only
+            near = eye_membership(neutral.vertices, landmarks) >= 0
+            faces = faces[near[faces].any(1)]
+        vertices, triangles = neutral.vertices.cpu().numpy(), faces.cpu().numpy()
+        for _ in range(subdivisions):
+            vertices, triangles = trimesh.remesh.subdivide(vertices, triangles)
+        points = torch.from_numpy(np.ascontiguousarray(vertices[np.unique(triangles)])).to(neutral.vertices)
+        points = points[(eye_membership(points, landmarks) >= 0) == eyes]
+        streams.append(StreamPoints(points, mesh_head.query(points)[2]))
+    return streams[0], streams[1]
+
+
+def _neighbour_log_scale(means: Tensor) -> Tensor:
+    """Log of the root mean squared distance to the three nearest other points. [N, 3] -> [N, 1]."""
+    points = means.detach().cpu().numpy()
+    neighbours = min(4, len(points))
+    distances = np.atleast_2d(cKDTree(points).query(points, k=neighbours)[0])[:, 1:]
+    squared = np.maximum((distances**2).mean(1, keepdims=True), 1e-7)
+    return torch.from_numpy(0.5 * np.log(squared)).to(means)
+
+
+class _Stream(nn.Module):
+    """Parameters of the points; subclasses add branches."""
+
+    def __init__(self, points: int, scale_columns: int, landmarks: int) -> None:
+        super().__init__()
+        self.means = nn.Parameter(torch.zeros(points, 3))
+        self.features = nn.Parameter(torch.zeros(points, POINT_FEATURES))
+        self.log_scales = nn.Parameter(torch.zeros(points, scale_columns))
+        self.quats = nn.Parameter(torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(points, 1))
+        self.opacity_logits = nn.Parameter(torch.zeros(points, 1))
+        self.landmarks: Tensor
+        self.register_buffer("landmarks", torch.zeros(landmarks, 3))
+
+    def _initialise(self, points: StreamPoints, landmarks: Tensor, opacity: float) -> None:
+        with torch.no_grad():
+            self.means.copy_(points.means)
+            self.features.copy_(torch.atanh(points.features.clamp(-1 + 1e-5, 1 - 1e-5)))
+            self.log_scales.copy_(_neighbour_log_scale(points.means).expand_as(self.log_scales))
+            self.opacity_logits.fill_(float(np.log(opacity / (1 - opacity))))
+            self.landmarks.copy_(landmarks)
+
+    def _splats(
+        self, positions: Tensor, features: Tensor, deltas: Tensor, parameters: HeadParameters, turn: Tensor
+    ) -> Gaussians:
+        """Finish splats: attribute deltas [B, N, S + 5], then the rigid head transform; `turn` is wxyz [B, N or 1, 4]."""
+        columns = self.log_scales.shape[1]
+        scale, quat, opacity = deltas.float().split([columns, 4, 1], dim=-1)
+        head = matrix_to_quat(axis_angle_to_matrix(parameters.pose[:, :3]))[:, None]  # [B, 1, 4]
+        quats = nn.functional.normalize(self.quats + ATTRIBUTE_SCALE * quat, dim=-1)
+        scales = torch.exp(self.log_scales + ATTRIBUTE_SCALE * scale) * parameters.scale[:, None]
+        colors = torch.sigmoid(features[..., :COLOR_CHANNELS].float())  # the first three channels are an image
+        return Gaussians(
+            means=head_to_world(positions.float(), parameters.pose, parameters.scale),
+            quats=quat_multiply(head, quat_multiply(turn, quats)),
+            scales=scales.expand(-1, -1, 3),
+            opacities=torch.sigmoid(self.opacity_logits + ATTRIBUTE_SCALE * opacity)[..., 0],
+            features=torch.cat([colors, features[..., COLOR_CHANNELS:].float()], dim=-1),
+        )
+
+
+class FaceStream(_Stream):
+    """Everything but the eyes; driven by expression near the landmarks and by head pose elsewhere."""
+
+    def __init__(self, mesh_config: MeshHeadModel, points: int) -> None:
+        super().__init__(points, 3, mesh_config.landmarks - sum(map(len, EYE_LANDMARKS)))
+        branches = Branches(mesh_config)
+        shape, pose = mesh_config.shape_mlp_width, mesh_config.pose_mlp_width // 2
+        self.shape_color, self.pose_color = branches.shape_color, branches.pose_color
+        self.shape_deform, self.pose_deform = branches.shape_deform, branches.pose_deform
+        self.shape_attributes = MLP(POINT_FEATURES + SHAPE_CODE_DIM, [shape] * 3, 8)
+        self.pose_attributes = MLP(POINT_FEATURES + ENCODED_POSE, [pose] * 2, 8)
+
+    def initialise(self, points: StreamPoints, mesh_head: MeshHead) -> None:
+        """Take points, landmarks and trained branches from the MeshHead."""
+        eyes = {row for eye in EYE_LANDMARKS for row in eye}
+        rows = [row for row in range(mesh_head.config.landmarks) if row not in eyes]
+        self._initialise(points, mesh_head.landmarks_3d_neutral[rows], FACE_OPACITY)
+        for name in ("shape_color", "pose_color", "shape_deform", "pose_deform"):
+            getattr(self, name).load_state_dict(getattr(mesh_head.branches, name).state_dict())
+
+    def forward(self, parameters: HeadParameters) -> StreamOutput:
+        """Splats of B heads."""
+        weight = falloff(nearest_squared(self.means.detach(), self.landmarks), SHAPE_NEAR, SHAPE_FAR)[:, None]
+        features, points = torch.tanh(self.features), positional_encoding(self.means)
+        code, pose = parameters.shape_code, positional_encoding(parameters.pose)
+        shape_color = conditioned(self.shape_color, features, code)
+        pose_color = conditioned(self.pose_color, features, pose)
+        deltas = weight * conditioned(self.shape_attributes, features, code) + (1 - weight) * conditioned(
+            self.pose_attributes, features, pose
+        )
+        offset = weight * torch.tanh(conditioned(self.shape_deform, points, code)) + (1 - weight) * torch.tanh(
+            conditioned(self.pose_deform, points, pose)
+        )
+        colors = weight * shape_color + (1 - weight) * pose_color
+        no_turn = self.means.new_tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 4)
+        splats = self._splats(self.means + DEFORM_SCALE * offset, colors, deltas, parameters, no_turn)
+        return StreamOutput(splats, shape_color, pose_color, ((weight > 0) & (weight < 1))[:, 0])
+
+
+class EyeStream(_Stream):
+    """Both eyes; each rotates rigidly about its own centre, then expression moves its points."""
+
+    def __init__(self, mesh_config: MeshHeadModel, points: int) -> None:
+        super().__init__(points, 1, sum(map(len, EYE_LANDMARKS)))
+        branches = Branches(mesh_config)
+        self.shape_color, self.eye_color = branches.shape_color, branches.eye_color
+        self.shape_deform, self.eye_rotation = branches.shape_deform, branches.eye_rotation
+        self.eye_attributes = MLP(POINT_FEATURES + ENCODED_GAZE, [mesh_config.eye_mlp_width] * 2, 6)
+        self.side: Tensor
+        self.register_buffer("side", torch.zeros(points, dtype=torch.long))  # 0 or 1: which eye
+
+    def initialise(self, points: StreamPoints, mesh_head: MeshHead) -> None:
+        """Take points, landmarks and trained branches from the MeshHead."""
+        rows = [row for eye in EYE_LANDMARKS for row in eye]
+        self._initialise(points, mesh_head.landmarks_3d_neutral[rows], EYE_OPACITY)
+        self.side.copy_(eye_membership(points.means, mesh_head.landmarks_3d_neutral))
+        for name in ("shape_color", "eye_color", "shape_deform", "eye_rotation"):
+            getattr(self, name).load_state_dict(getattr(mesh_head.branches, name).state_dict())
+
+    @property
+    def centres(self) -> Tensor:
+        """Centres of the eyeballs, head frame. [2, 3]."""
+        middle = self.landmarks.view(2, -1, 3).mean(1)
+        return middle - middle.new_tensor([0.0, 0.0, EYE_DEPTH])
+
+    def rotate(self, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
+        """Rotated means [B, N, 3] and each point's eye rotation, wxyz [B, N, 4]."""
+        quats = eye_quaternions(self.eye_rotation, self.centres, parameters.gaze)  # [B, 2, 4]
+        turned = torch.stack([rotate_about(self.means, quats[:, i], self.centres[i]) for i in range(2)], dim=1)
+        index = self.side.view(1, 1, -1, 1).expand(quats.shape[0], 1, -1, 3)
+        return turned.gather(1, index)[:, 0], quats[:, self.side]
+
+    def forward(self, parameters: HeadParameters) -> StreamOutput:
+        """Splats of the eyes of B heads."""
+        features, gaze = torch.tanh(self.features), positional_encoding(parameters.gaze)
+        eye_color = conditioned(self.eye_color, features, gaze)
+        shape_color = conditioned(self.shape_color, features, parameters.shape_code)
+        deltas = conditioned(self.eye_attributes, features, gaze)
+        turned, turn = self.rotate(parameters)
+        offset = torch.tanh(conditioned(self.shape_deform, positional_encoding(self.means), parameters.shape_code))
+        splats = self._splats(turned + DEFORM_SCALE * offset, eye_color + shape_color, deltas, parameters, turn)
+        return StreamOutput(splats, eye_color, shape_color, torch.ones_like(self.side, dtype=torch.bool))
