@@ -26,10 +26,8 @@ from gazegaussian.errors import DataError
 from gazegaussian.types import IDENTITY_DIM, Batch, Cameras, HeadParameters
 
 __all__ = ["HeadDataset", "Sample", "SubjectFile", "collate", "redirection_pairs", "write_subject"]
-
 logger = logging.getLogger(__name__)
 
-LANDMARKS = 68
 _EVERY = 100  # every 100th tracked vertex joins the landmarks
 _CACHE_LIMIT = 4 << 30  # bytes
 _ROWS_AT_ONCE = 64
