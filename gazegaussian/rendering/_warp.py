@@ -53,7 +53,10 @@ wp = _import_warp()
 
 def as_array(tensor: Tensor, dtype: Any = None) -> Any:
     """View a contiguous tensor as a Warp array (a bare C descriptor: no Python object to build)."""
-    return wp.from_torch(tensor.detach(), dtype=dtype, return_ctype=True)
+    tensor = tensor.detach()
+    if tensor.dim() > 1 and tensor.stride(-1) != 1:  # of length 1, where torch lets the stride be anything
+        tensor = tensor.reshape(-1).view(tensor.shape)
+    return wp.from_torch(tensor, dtype=dtype, return_ctype=True)
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

@@ -1,0 +1,56 @@
+"""Scenes and comparisons shared by the rendering tests."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+
+import torch
+
+from gazegaussian.rendering import render_splats
+from gazegaussian.types import Cameras, Gaussians
+
+FIELDS = [f.name for f in fields(Gaussians)]
+
+
+def make_cameras(batch: int, width: int, height: int, dtype=torch.float64, seed: int = 0) -> Cameras:
+    """Different poses; focal lengths differ and the principal point is off the middle."""
+    generator = torch.Generator().manual_seed(seed)
+    turn = 0.15 * torch.randn(batch, 3, 3, generator=generator, dtype=torch.float64)
+    rotation = torch.linalg.matrix_exp(turn - turn.transpose(1, 2))
+    translation = torch.tensor([0.05, -0.1, 4.0], dtype=torch.float64).repeat(batch, 1)
+    focal = 0.5 * width / math.tan(math.radians(10))
+    k = torch.tensor([[focal, 0, width / 2 + 1.3], [0, 1.1 * focal, height / 2 - 2.2], [0, 0, 1]], dtype=torch.float64)
+    return Cameras(rotation.to(dtype), translation.to(dtype), k.repeat(batch, 1, 1).to(dtype), width, height)
+
+
+def make_gaussians(batch: int, count: int, channels: int, dtype=torch.float64, seed: int = 0) -> Gaussians:
+    """A cloud with everything that occurs: nearly opaque, nearly transparent, elongated, behind the camera."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    means = 0.35 * normal(batch, count, 3)
+    means[:, :5, 2] = -4.5
+    opacities = torch.sigmoid(2.5 * normal(batch, count) + 0.5)
+    opacities[:, 5:12], opacities[:, 12:16] = 0.9999, 0.001
+    scales = torch.exp(0.6 * normal(batch, count, 3) - 3)
+    made = (means, normal(batch, count, 4), scales, opacities, normal(batch, count, channels))
+    return Gaussians(*(t.to(dtype) for t in made))
+
+
+def outputs_and_grads(gaussians: Gaussians, cameras: Cameras, background, backend: str, **options) -> dict:
+    """Both images and the gradients of a fixed random function of them."""
+    inputs = {name: getattr(gaussians, name).detach().clone().requires_grad_() for name in FIELDS}
+    inputs["background"] = background.detach().clone().requires_grad_()
+    out = render_splats(Gaussians(**{n: inputs[n] for n in FIELDS}), cameras, inputs["background"], backend, **options)
+    generator = torch.Generator().manual_seed(1)
+    weights = (torch.randn(t.shape, generator=generator, dtype=torch.float64) for t in (out.features, out.alpha))
+    total = sum((t * w.to(t)).sum() for t, w in zip((out.features, out.alpha), weights, strict=True))
+    grads = torch.autograd.grad(total, list(inputs.values()), allow_unused=True)
+    return {"image": out.features.detach(), "alpha": out.alpha.detach(), **dict(zip(inputs, grads, strict=True))}
+
+
+def relative_errors(got: dict, expected: dict) -> dict[str, float]:
+    return {k: ((got[k].double() - v).abs().max() / v.abs().max()).item() for k, v in expected.items()}
