@@ -18,6 +18,7 @@ from gazegaussian.config import GazeGaussianRun, RunConfig, dump_yaml
 from gazegaussian.data import HeadDataset, ensure_synthetic
 from gazegaussian.errors import ConfigError
 from gazegaussian.models.gaze_gaussian import GazeGaussian
+from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.training.checkpoints import atomic_path, commit_file
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage, load_gaze_gaussian
 from gazegaussian.training.hooks import Hook
@@ -27,7 +28,7 @@ from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer, TrainResult
 from gazegaussian.types import Batch
 
-__all__ = ["Redirector", "build_stage", "load_mesh_head", "load_redirector", "resolve_data", "train_run"]
+__all__ = ["Redirector", "build_stage", "load_mesh_head", "load_redirector", "preflight", "resolve_data", "train_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,16 +49,34 @@ def build_stage(config: RunConfig) -> Stage:
     """
     root = resolve_data(config)
     torch.manual_seed(config.training.seed)
-    train = HeadDataset(root, "train", config.data.image_size)
-    validation = HeadDataset(root, "val", config.data.image_size)
+    train = HeadDataset(root, "train", config.data.image_size, cache=True)
+    validation = HeadDataset(root, "val", config.data.image_size, cache=True)
     if not isinstance(config, GazeGaussianRun):
         return MeshHeadStage(config, train, validation)
+    return GazeGaussianStage(config, _mesh_head(config), train, validation)
+
+
+def preflight(config: RunConfig) -> None:
+    """Find out in seconds what would end a run: device, data, MeshHead checkpoint.
+
+    Raises:
+        UserError: With what is wrong and what to do.
+    """
+    resolve_device(config.training.device)
+    if isinstance(config, GazeGaussianRun):
+        _mesh_head(config)
+    root = resolve_data(config)
+    for split in ("train", "val"):
+        HeadDataset(root, split, config.data.image_size)
+
+
+def _mesh_head(config: GazeGaussianRun) -> MeshHead:
     if config.meshhead_checkpoint is None:
         raise ConfigError(
             "GazeGaussian starts from a MeshHead checkpoint and none is named. Run the MeshHead study or training "
             "first, or give --meshhead CHECKPOINT."
         )
-    return GazeGaussianStage(config, load_mesh_head(config.meshhead_checkpoint), train, validation)
+    return load_mesh_head(config.meshhead_checkpoint)
 
 
 def train_run(config: RunConfig, run_dir: Path, hooks: Sequence[Hook] = (), resume: bool = False) -> TrainResult:

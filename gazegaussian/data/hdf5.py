@@ -29,7 +29,7 @@ __all__ = ["HeadDataset", "Sample", "SubjectFile", "collate", "redirection_pairs
 logger = logging.getLogger(__name__)
 
 _EVERY = 100  # every 100th tracked vertex joins the landmarks
-_CACHE_LIMIT = 4 << 30  # bytes
+_CACHE_LIMIT = 500_000_000  # bytes
 _ROWS_AT_ONCE = 64
 
 
@@ -80,7 +80,7 @@ class HeadDataset(Dataset):
             size: Width and height of the images in pixels.
             prefix: The data set's file prefix.
             max_images: Keep this many images, spread evenly over the split.
-            cache: Decode everything now and keep it as bytes, when it fits into 4 GB.
+            cache: Decode everything now and keep it as bytes, when it fits into 0.5 GB.
 
         Raises:
             DataError: When the folder, a file or the split is unusable, or nothing usable is left.

@@ -32,7 +32,7 @@ from gazegaussian.training.frozen_data import (
 
 logger = logging.getLogger(__name__)
 
-PEOPLE, FRAMES, CAMERAS = 200, 6, 3
+PEOPLE, FRAMES, CAMERAS = 220, 6, 3
 TEST_PEOPLE, TEST_FRAMES = 40, 4
 BATCH = 48
 RADIAN_SCALE = 10.0  # smooth L1 is quadratic below a tenth of a radian

@@ -1,0 +1,61 @@
+"""Small files written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gazegaussian.config import dump_yaml, read_yaml
+from gazegaussian.errors import ConfigError
+from gazegaussian.training.checkpoints import atomic_path, commit_file
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file atomically."""
+    temporary = atomic_path(path)
+    temporary.write_text(text, encoding="utf-8")
+    commit_file(temporary, path)
+    return path
+
+
+def write_json(path: Path, content: Any) -> Path:
+    """Write JSON atomically."""
+    return write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def write_yaml(path: Path, content: Mapping[str, Any]) -> Path:
+    """Write YAML atomically."""
+    return write_text(path, dump_yaml(json.loads(json.dumps(content, default=str))))
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows atomically; columns in order of first appearance."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)), restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_text(path, stream.getvalue())
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """Read a winner (`best.json`, `best.yaml`) or a plain mapping of parameters.
+
+    Raises:
+        ConfigError: Missing, unreadable or no mapping.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else read_yaml(path)
+    except OSError as error:
+        raise ConfigError(f"Cannot read {path}: {error.strerror}. Give a study's best.json or best.yaml.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is no valid JSON: {error}") from error
+    parameters = content.get("parameters", content) if isinstance(content, dict) else None
+    if not isinstance(parameters, dict):
+        raise ConfigError(f"{path} must hold a mapping of parameters, as a study's best.json does.")
+    return parameters

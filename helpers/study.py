@@ -1,0 +1,228 @@
+"""Runs a study: our own ask/tell loop around `gazegaussian.build.train_run`.
+
+`trials` counts finished trials (complete and pruned) in total, so the same command resumes a study, and running it again
+when it is finished adds nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from helpers.results import save_results
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from gazegaussian.build import preflight, train_run
+from gazegaussian.config import RunConfig, with_parameters
+from gazegaussian.errors import ConfigError, NonFiniteError, UserError
+from gazegaussian.training.hooks import Hook
+from gazegaussian.training.trainer import TrainResult
+from helpers.ownership import OWNER, REASON, RESUME_OF, current_owner, reap, requeue
+from helpers.pruning import PruningHook, make_pruner, make_sampler
+from helpers.search_space import StudyFile, baseline
+
+logger = logging.getLogger(__name__)
+
+MAX_FAILURES_IN_A_ROW = 3
+FINGERPRINT, STAGE, METRIC = "fingerprint", "stage", "metric"
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+Train = Callable[[RunConfig, Path, Sequence[Hook], bool], TrainResult]
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """Everything that a study needs."""
+
+    config: RunConfig
+    study: StudyFile
+    out: Path = Path("optuna_results")
+    storage: str | None = None
+    timeout: float | None = None
+    train: Train = train_run
+    check: Callable[[RunConfig], None] = preflight
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the study."""
+        return self.out / self.study.study_name
+
+
+def study_storage(folder: Path) -> str:
+    """Default storage of a study folder."""
+    return f"sqlite:///{(folder / 'study.db').resolve()}"
+
+
+def open_study(request: StudyRequest) -> optuna.Study:
+    """Create the study or open it again.
+
+    Raises:
+        ConfigError: The stored study searches another space or another metric, or the storage cannot be opened.
+    """
+    study_file, config = request.study, request.config
+    request.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        study = optuna.create_study(
+            study_name=study_file.study_name,
+            storage=request.storage or study_storage(request.folder),
+            direction=study_file.direction,
+            pruner=make_pruner(study_file.pruner, config.training.epochs),
+            load_if_exists=True,
+        )
+    except (SQLAlchemyError, ValueError, ImportError) as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"Cannot open the storage of study {study_file.study_name!r}: {first}") from error
+    # The same seed again would repeat the first suggestions after a restart.
+    study.sampler = make_sampler(study_file.sampler, study_file.seed + 1000 * len(study.trials))
+    stored = study.user_attrs.get(FINGERPRINT)
+    if stored is None:
+        study.set_user_attr(FINGERPRINT, study_file.fingerprint())
+        study.set_user_attr(STAGE, config.stage)
+        study.set_user_attr(METRIC, study_file.metric)
+    elif stored != study_file.fingerprint():
+        raise ConfigError(
+            f"Study {study_file.study_name!r} was begun with another search space, metric or direction. Give another "
+            "--study-name, or the study file it was begun with."
+        )
+    return study
+
+
+def finished_trials(study: optuna.Study) -> int:
+    """Count complete and pruned trials."""
+    return len(study.get_trials(deepcopy=False, states=FINISHED))
+
+
+def run_study(request: StudyRequest) -> optuna.Study:
+    """Run or resume a study up to its number of finished trials.
+
+    Args:
+        request: What to run and where.
+
+    Returns:
+        The study; results are on disk beside its trials.
+
+    Raises:
+        UserError: Configuration, data, checkpoint or storage cannot be used; nothing finished is lost.
+        RuntimeError: Too many trials failed in a row.
+        KeyboardInterrupt: Ctrl-C; the trial is queued again for the next run.
+    """
+    config = _monitored(request)
+    start_values = baseline(request.study, config)
+    request.check(config)
+    study = open_study(request)
+    reap(study)
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(start_values, user_attrs={"baseline": True})
+    target, done = request.study.trials, finished_trials(study)
+    if done >= target:
+        logger.info("study %s already has %d finished trials of %d: nothing to add", study.study_name, done, target)
+    deadline = None if request.timeout is None else time.monotonic() + request.timeout
+    failures = 0
+    while finished_trials(study) < target:
+        if deadline is not None and time.monotonic() >= deadline:
+            logger.info("timeout of %.0f s reached with %d finished trials", request.timeout, finished_trials(study))
+            break
+        state = _run_trial(study, request, config)
+        failures = failures + 1 if state == TrialState.FAIL else 0
+        save_results(study, request.folder)
+        if failures >= MAX_FAILURES_IN_A_ROW:
+            reason = study.trials[-1].user_attrs.get(REASON, "unknown")
+            raise RuntimeError(f"{failures} trials failed in a row, the last one: {reason}. The study stops here.")
+    save_results(study, request.folder)
+    return study
+
+
+def _monitored(request: StudyRequest) -> RunConfig:
+    """The run configuration with the study's epochs and metric."""
+    mode = "min" if request.study.direction == "minimize" else "max"
+    changes: dict[str, Any] = {"monitor": request.study.metric, "monitor_mode": mode}
+    if request.study.epochs is not None:
+        changes["epochs"] = request.study.epochs
+    return with_parameters(request.config, changes)
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """Folder of a trial."""
+    return folder / f"trial_{number:04d}"
+
+
+def _run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig) -> TrialState:
+    """Ask, train, tell. Whatever happens, the trial ends in a state that says so."""
+    trial = study.ask()
+    trial.set_user_attr(OWNER, current_owner())
+    started = time.monotonic()
+    try:
+        parameters = request.study.suggest(trial)
+        logger.info("trial %d: %s", trial.number, ", ".join(f"{k}={_short(v)}" for k, v in parameters.items()))
+        folder = trial_folder(request.folder, trial.number)
+        trial.set_user_attr("folder", str(folder))
+        trial_config = with_parameters(config, parameters, f"trial {trial.number}")
+        resume = _inherit(trial, request.folder, folder)
+        result = request.train(trial_config, folder, [PruningHook(trial, request.study.metric)], resume)
+        if result.best_epoch < 0:
+            raise NonFiniteError(f"{request.study.metric} was never finite")
+    except optuna.TrialPruned as pruned:
+        _note_checkpoints(trial, folder, started)
+        study.tell(trial, state=TrialState.PRUNED)
+        logger.info("trial %d %s", trial.number, pruned)
+        return TrialState.PRUNED
+    except (NonFiniteError, torch.OutOfMemoryError) as error:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        if isinstance(error, torch.OutOfMemoryError):
+            reason += " - use batch_size 1 or a smaller model"
+            torch.cuda.empty_cache()
+        trial.set_user_attr(REASON, reason)
+        study.tell(trial, state=TrialState.FAIL)
+        logger.warning("trial %d failed: %s", trial.number, reason)
+        return TrialState.FAIL
+    except KeyboardInterrupt:
+        requeue(study, study.trials[trial.number], "interrupted")
+        logger.info("trial %d was interrupted; its parameters are queued again", trial.number)
+        raise
+    except Exception as error:
+        trial.set_user_attr(REASON, f"{type(error).__name__}: {error}")
+        study.tell(trial, state=TrialState.FAIL)
+        if isinstance(error, UserError):
+            raise
+        logger.exception("trial %d failed", trial.number)
+        return TrialState.FAIL
+    _note_checkpoints(trial, folder, started)
+    trial.set_user_attr("best_epoch", result.best_epoch)
+    if result.stop_reason:
+        trial.set_user_attr("stop_reason", result.stop_reason)
+    study.tell(trial, result.best_metric)
+    logger.info("trial %d finished: %s %.5f", trial.number, request.study.metric, result.best_metric)
+    return TrialState.COMPLETE
+
+
+def _inherit(trial: optuna.Trial, study_folder: Path, folder: Path) -> bool:
+    """Take over the checkpoints of the interrupted trial that this one continues."""
+    before = trial.user_attrs.get(RESUME_OF)
+    if before is None:
+        return False
+    old = trial_folder(study_folder, before)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("best.pt", "last.pt"):
+        if (old / name).exists() and not (folder / name).exists():
+            shutil.copy2(old / name, folder / f".{name}.tmp")
+            (folder / f".{name}.tmp").replace(folder / name)
+    return (folder / "last.pt").exists()
+
+
+def _note_checkpoints(trial: optuna.Trial, folder: Path, started: float) -> None:
+    trial.set_user_attr("seconds", time.monotonic() - started)
+    for name in ("best", "last"):
+        if (folder / f"{name}.pt").exists():
+            trial.set_user_attr(f"{name}_checkpoint", str((folder / f"{name}.pt").resolve()))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
