@@ -174,7 +174,7 @@ class GazeGaussianRun(Section):
 
 
 RunConfig = MeshHeadRun | GazeGaussianRun
-RunT = TypeVar("RunT", MeshHeadRun, GazeGaussianRun)
+RunT = TypeVar("RunT", bound=MeshHeadRun | GazeGaussianRun)
 STAGES: dict[str, type[MeshHeadRun] | type[GazeGaussianRun]] = {
     "meshhead": MeshHeadRun,
     "gazegaussian": GazeGaussianRun,

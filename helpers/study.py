@@ -16,7 +16,6 @@ from typing import Any
 
 import optuna
 import torch
-from helpers.results import save_results
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,6 +26,7 @@ from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
 from helpers.ownership import OWNER, REASON, RESUME_OF, current_owner, reap, requeue
 from helpers.pruning import PruningHook, make_pruner, make_sampler
+from helpers.results import save_results
 from helpers.search_space import StudyFile, baseline
 
 logger = logging.getLogger(__name__)

@@ -33,6 +33,9 @@ def commit_file(temporary: Path, path: Path) -> None:
     """Flush a finished temporary file to disk and give it its name: readers see the old or the new file, never half."""
     with temporary.open("rb") as stream:
         os.fsync(stream.fileno())
+    mask = os.umask(0)
+    os.umask(mask)
+    temporary.chmod(0o666 & ~mask)  # temporary files are private, finished ones follow the user's umask
     os.replace(temporary, path)
 
 

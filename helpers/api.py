@@ -1,0 +1,209 @@
+"""The verbs behind the command line and the notebooks."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+
+from gazegaussian.build import load_redirector, train_run
+from gazegaussian.config import GazeGaussianRun, RunConfig, load_run, with_parameters
+from gazegaussian.data import HeadDataset
+from gazegaussian.errors import ConfigError, DataError
+from gazegaussian.training.hooks import save_image
+from gazegaussian.training.images import image_grid
+from gazegaussian.training.trainer import TrainResult
+from helpers.files import read_parameters
+from helpers.plots import save_figures
+from helpers.search_space import Component, load_study_file
+from helpers.study import StudyRequest, run_study, study_storage
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def make_config(
+    stage: str,
+    config: Path | None = None,
+    epochs: int | None = None,
+    data: Path | None = None,
+    device: str | None = None,
+    seed: int | None = None,
+    meshhead: Path | None = None,
+    params: Path | None = None,
+    out: Path = Path("optuna_results"),
+) -> RunConfig:
+    """Read a run configuration and apply what the command line says.
+
+    Args:
+        stage: `meshhead` or `gazegaussian`.
+        config: YAML file; default `configs/<stage>_quick.yaml`.
+        epochs: Instead of the configured number.
+        data: Folder of HDF5 subjects instead of the embedded synthetic heads.
+        device: `auto`, `cpu` or `cuda`.
+        seed: Of the training.
+        meshhead: Checkpoint that stage two starts from; default the one of the configuration, else the best of the
+            MeshHead studies under `out`.
+        params: A study's `best.json` or `best.yaml`.
+        out: Where studies are.
+
+    Raises:
+        ConfigError: Unknown stage, file, parameter or value.
+    """
+    run = load_run(config or CONFIGS / f"{stage}_quick.yaml", stage)
+    changes: dict[str, Any] = dict(read_parameters(params)) if params else {}
+    named = {"epochs": epochs, "root": str(data) if data else None, "device": device, "seed": seed}
+    changes.update({name: value for name, value in named.items() if value is not None})
+    run = with_parameters(run, changes, str(params) if params else "command line")
+    if isinstance(run, GazeGaussianRun):
+        chosen = meshhead or run.meshhead_checkpoint or best_mesh_head(out)
+        run = run.model_copy(update={"meshhead_checkpoint": chosen})
+    return run
+
+
+def best_mesh_head(out: Path) -> Path:
+    """Best checkpoint of the newest MeshHead study under `out`.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    found = []
+    for path in Path(out).glob("*/best.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        checkpoint = content.get("checkpoint")
+        if content.get("stage") == "meshhead" and checkpoint and Path(checkpoint).is_file():
+            found.append((path.stat().st_mtime, Path(checkpoint)))
+    if not found:
+        raise ConfigError(
+            f"No finished MeshHead study under {out}. Run `study meshhead` first, or give --meshhead CHECKPOINT."
+        )
+    return max(found)[1]
+
+
+def default_request(
+    stage: str,
+    config: Path | None = None,
+    study: Path | None = None,
+    n_trials: int | None = None,
+    epochs: int | None = None,
+    timeout: float | None = None,
+    storage: str | None = None,
+    study_name: str | None = None,
+    pruner: str | None = None,
+    seed: int | None = None,
+    data: Path | None = None,
+    device: str | None = None,
+    out: Path = Path("optuna_results"),
+    meshhead: Path | None = None,
+) -> StudyRequest:
+    """Put a study together from files and overrides (see `make_config` for the shared ones).
+
+    Args:
+        stage: `meshhead` or `gazegaussian`.
+        config: Run configuration.
+        study: Study file; default `configs/<stage>_quick_study.yaml`.
+        n_trials: Finished trials in total.
+        epochs: Per trial.
+        timeout: Seconds of this call, checked between trials.
+        storage: Optuna storage URL; default SQLite in the study's folder.
+        study_name: Instead of the study file's.
+        pruner: `median`, `hyperband`, `sha` or `none`.
+        seed: Of the sampler.
+        data: Folder of HDF5 subjects.
+        device: `auto`, `cpu` or `cuda`.
+        out: Where studies land.
+        meshhead: Checkpoint that stage two starts from.
+
+    Raises:
+        ConfigError: A file or value cannot be used.
+    """
+    study_file = load_study_file(study or CONFIGS / f"{stage}_quick_study.yaml", stage)
+    overrides: dict[str, Any] = {"trials": n_trials, "epochs": epochs, "study_name": study_name, "seed": seed}
+    if pruner is not None:
+        overrides["pruner"] = Component(name=pruner)
+    overrides = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        study_file = type(study_file).model_validate({**study_file.model_dump(), **overrides})
+    except ValueError as error:
+        raise ConfigError(f"command line: {' '.join(str(error).split())}") from error
+    run = make_config(stage, config, study_file.epochs, data, device, None, meshhead, None, out)
+    return StudyRequest(run, study_file, Path(out), storage, timeout)
+
+
+def run(request: StudyRequest, figures: bool = True) -> optuna.Study:
+    """Run or resume a study and draw its figures."""
+    study = run_study(request)
+    if figures:
+        save_figures(study, request.folder / "figures")
+    return study
+
+
+def load_study(folder: Path, storage: str | None = None) -> optuna.Study:
+    """Open a study of `optuna_results` for reading.
+
+    Args:
+        folder: The study's folder; its name is the study's name.
+        storage: URL, when the study is not in the folder's own SQLite file.
+
+    Raises:
+        ConfigError: There is no such study.
+    """
+    folder = Path(folder)
+    if storage is None and not (folder / "study.db").is_file():
+        raise ConfigError(f"No study at {folder} (no study.db). Run `study` first or name the folder of a study.")
+    try:
+        return optuna.load_study(study_name=folder.name, storage=storage or study_storage(folder))
+    except KeyError as error:
+        raise ConfigError(f"The storage holds no study named {folder.name!r}.") from error
+
+
+def train(config: RunConfig, out: Path, resume: bool = False) -> TrainResult:
+    """Train one stage without a study; everything lands in `out`."""
+    return train_run(config, Path(out), resume=resume)
+
+
+def redirect(
+    checkpoint: Path,
+    data: Path,
+    subject: str,
+    frame: int,
+    pitch: Sequence[float],
+    yaw: Sequence[float],
+    out: Path,
+    device: str = "auto",
+) -> Path:
+    """Render a person with commanded gaze.
+
+    Args:
+        checkpoint: GazeGaussian checkpoint.
+        data: Folder of HDF5 subjects.
+        subject: Key, such as `subject0004`.
+        frame: Row among the subject's usable images.
+        pitch: Degrees, up positive; repeated for a strip.
+        yaw: Degrees, to the right of the image positive; as many as pitches, or one for all.
+        out: PNG; several gazes give a strip.
+        device: `auto`, `cpu` or `cuda`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UserError: Checkpoint, data, subject or frame cannot be used.
+    """
+    count = max(len(pitch), len(yaw))
+    if not count or any(len(values) not in (1, count) for values in (pitch, yaw)):
+        raise ConfigError(f"Give as many --pitch as --yaw (or one for all), not {len(pitch)} and {len(yaw)}.")
+    pitches, yaws = (list(values) * (count if len(values) == 1 else 1) for values in (pitch, yaw))
+    redirector = load_redirector(checkpoint, device)
+    key = subject if subject.endswith(".h5") else f"{subject}.h5"
+    dataset = HeadDataset(data, [key], redirector.image_size)
+    if not 0 <= frame < len(dataset):
+        raise DataError(f"{subject} has images 0 to {len(dataset) - 1}; there is no frame {frame}.")
+    gaze = torch.tensor([[math.radians(p), math.radians(y)] for p, y in zip(pitches, yaws, strict=True)])
+    images = redirector.image(dataset.batch([frame]), gaze)
+    save_image(Path(out), (image_grid([images]) if count > 1 else images[0]).numpy())
+    return Path(out)

@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""Tune and train GazeGaussian: studies, single trainings, data sets, redirection.
+
+A thin command line over `helpers`. Exit codes: 0 done, 2 bad input or configuration (one line), 130 interrupted, 1 else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
+data_app = typer.Typer(help="Make and inspect data sets.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+
+class Stage(StrEnum):
+    """The two stages."""
+
+    meshhead = "meshhead"
+    gazegaussian = "gazegaussian"
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Pruner(StrEnum):
+    """Presets of pruners."""
+
+    median = "median"
+    hyperband = "hyperband"
+    sha = "sha"
+    none = "none"
+
+
+StageArgument = Annotated[Stage, typer.Argument(help="Stage one (neutral mesh) or stage two (Gaussians).")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Run configuration [configs/STAGE_quick.yaml].")]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs per training.")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of HDF5 subjects [embedded synthetic heads].")]
+DeviceOption = Annotated[Device | None, typer.Option("--device", help="Where to compute [auto].")]
+MeshHeadOption = Annotated[
+    Path | None, typer.Option("--meshhead", help="MeshHead checkpoint [best of the newest MeshHead study under --out].")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed.")]
+
+
+@app.command()
+def study(
+    stage: StageArgument,
+    config: ConfigOption = None,
+    study_file: Annotated[
+        Path | None, typer.Option("--study", help="Study file [configs/STAGE_quick_study.yaml].")
+    ] = None,
+    n_trials: Annotated[int | None, typer.Option(min=1, help="Finished trials in total; more continues.")] = None,
+    epochs: EpochsOption = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds; checked between trials.")] = None,
+    storage: Annotated[str | None, typer.Option(help="Optuna storage URL [SQLite in the study's folder].")] = None,
+    study_name: Annotated[str | None, typer.Option(help="Another name gives another study.")] = None,
+    pruner: Annotated[Pruner | None, typer.Option(help="Instead of the study file's.")] = None,
+    seed: SeedOption = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    out: Annotated[Path, typer.Option(help="Where studies land.")] = Path("optuna_results"),
+    meshhead: MeshHeadOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a study, or resume it: the same command goes on where it stopped."""
+    import helpers
+
+    request = helpers.default_request(
+        stage.value, config, study_file, n_trials, epochs, timeout, storage, study_name,
+        pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead,
+    )  # fmt: skip
+    started = time.monotonic()
+    finished = helpers.run(request)
+    best_file = request.folder / "best.json"
+    if as_json:
+        best = json.loads(best_file.read_text()) if best_file.exists() else None
+        typer.echo(json.dumps({"best": best, "trials": helpers.summary_rows(finished)}, indent=2, default=str))
+        return
+    _print_table(f"Study {finished.study_name}", helpers.summary_rows(finished))
+    best_trial = helpers.best_trial(finished)
+    if best_trial is not None:
+        print(f"best: trial {best_trial.number}, {request.study.metric} {best_trial.value:.5f}  ({best_file})")
+    print(f"figures: {request.folder / 'figures'}   this call: {time.monotonic() - started:.0f} s")
+
+
+@app.command()
+def train(
+    stage: StageArgument,
+    config: ConfigOption = None,
+    params: Annotated[Path | None, typer.Option(help="A study's best.json or best.yaml.")] = None,
+    epochs: EpochsOption = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    seed: SeedOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of this training [optuna_results/train_STAGE].")] = None,
+    meshhead: MeshHeadOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from last.pt in the folder.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one stage without a study."""
+    import helpers
+
+    folder = out or Path("optuna_results") / f"train_{stage.value}"
+    root = folder.parent
+    run = helpers.make_config(
+        stage.value, config, epochs, data, device.value if device else None, seed, meshhead, params, root
+    )
+    result = helpers.train(run, folder, resume)
+    values = {
+        "metric": run.training.monitor,
+        "best": result.best_metric,
+        "best_epoch": result.best_epoch,
+        "epochs": len(result.history),
+        "checkpoint": str(result.best_checkpoint),
+        "last": result.history[-1] if result.history else {},
+    }
+    if as_json:
+        typer.echo(json.dumps(values, indent=2))
+    else:
+        print(f"{values['metric']} {result.best_metric:.5f} in epoch {result.best_epoch + 1}: {result.best_checkpoint}")
+
+
+@data_app.command("synth")
+def data_synth(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")],
+    people: Annotated[int, typer.Option(min=1, help="Subjects; every fifth is for validation.")] = 15,
+    size: Annotated[int, typer.Option(min=32, help="Pixels.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Other seeds are other people.")] = 0,
+    frames: Annotated[int, typer.Option(min=1, help="Frames per person, each seen by 18 cameras.")] = 2,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 works in this one.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write synthetic heads with exact labels in the published HDF5 layout."""
+    from gazegaussian.data import synthesize
+
+    synthesize(folder, people, size, seed, frames, workers=workers)
+    _print_report(folder, as_json)
+
+
+@data_app.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="Folder of HDF5 subjects.")], as_json: JsonOption = False
+) -> None:
+    """Inspect a data set; exit code 2 when something in it cannot be used."""
+    if not _print_report(folder, as_json):
+        raise typer.Exit(2)
+
+
+@app.command()
+def redirect(
+    checkpoint: Annotated[Path, typer.Argument(help="GazeGaussian checkpoint.")],
+    data: Annotated[Path, typer.Option(help="Folder of HDF5 subjects.")],
+    subject: Annotated[str, typer.Option(help="Key, such as subject0004.")],
+    pitch: Annotated[list[float], typer.Option(help="Degrees, up is positive; repeat for a strip.")],
+    yaw: Annotated[list[float], typer.Option(help="Degrees, to the right of the image is positive.")],
+    out: Annotated[Path, typer.Option(help="PNG.")],
+    frame: Annotated[int, typer.Option(min=0, help="Row among the subject's images.")] = 0,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Render a person looking where you say."""
+    import helpers
+
+    path = helpers.redirect(checkpoint, data, subject, frame, pitch, yaw, out, device.value if device else "auto")
+    typer.echo(json.dumps({"image": str(path)}) if as_json else f"wrote {path}")
+
+
+def _print_report(folder: Path, as_json: bool) -> bool:
+    from dataclasses import asdict
+
+    from gazegaussian.data import check_dataset
+
+    report = check_dataset(folder)
+    if as_json:
+        typer.echo(json.dumps({**asdict(report), "ok": report.ok}, indent=2, default=str))
+    else:
+        print(report)
+    return report.ok
+
+
+def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if any(row.get(name) for row in rows)]
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        cells = [row.get(name) for name in names]
+        table.add_row(*(f"{c:.4g}" if isinstance(c, float) else "" if c is None else str(c) for c in cells))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+
+
+def main() -> None:
+    """Run the command line with its exit codes."""
+    from gazegaussian.errors import UserError
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    logging.getLogger("kaleido").setLevel(logging.WARNING)
+    logging.getLogger("choreographer").setLevel(logging.WARNING)
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where this stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
