@@ -6,6 +6,7 @@ import math
 from dataclasses import fields
 
 import torch
+from torch import Tensor
 
 from gazegaussian.rendering import render_splats
 from gazegaussian.types import Cameras, Gaussians
@@ -54,3 +55,22 @@ def outputs_and_grads(gaussians: Gaussians, cameras: Cameras, background, backen
 
 def relative_errors(got: dict, expected: dict) -> dict[str, float]:
     return {k: ((got[k].double() - v).abs().max() / v.abs().max()).item() for k, v in expected.items()}
+
+
+def sphere(rings: int = 12, radius: float = 0.5, bump: float = 0.0) -> tuple[Tensor, Tensor]:
+    """A closed latitude-longitude sphere, bumpy if asked for."""
+    theta = torch.linspace(0, math.pi, rings + 1, dtype=torch.float64)[1:-1]
+    phi = torch.linspace(0, 2 * math.pi, 2 * rings + 1, dtype=torch.float64)[:-1]
+    t, p = torch.meshgrid(theta, phi, indexing="ij")
+    points = torch.stack([t.sin() * p.cos(), t.cos(), t.sin() * p.sin()], -1).reshape(-1, 3)
+    points = torch.cat([points, torch.tensor([[0.0, 1, 0], [0, -1, 0]], dtype=torch.float64)])
+    grow = 1 + bump * torch.sin(6 * points[:, :1]) * torch.cos(5 * points[:, 1:2] + 1)
+    across, north, south = 2 * rings, points.shape[0] - 2, points.shape[0] - 1
+    faces = []
+    for j in range(across):
+        k = (j + 1) % across
+        faces += [(north, k, j), (south, (rings - 2) * across + j, (rings - 2) * across + k)]
+        for i in range(rings - 2):
+            a, b, c, d = i * across + j, i * across + k, (i + 1) * across + k, (i + 1) * across + j
+            faces += [(a, b, c), (a, c, d)]
+    return points * grow * radius, torch.tensor(faces)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -177,3 +180,16 @@ def test_warm_up_compiles_what_is_used():
     hits = band_kernels.cache_info().hits
     band_kernels(4)
     assert band_kernels.cache_info().hits == hits + 1
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_kernel_cache_is_the_users_choice_and_starting_is_quiet(tmp_path, repo_root, chosen):
+    environment = {k: v for k, v in os.environ.items() if k not in ("WARP_CACHE_PATH", "XDG_CACHE_HOME")}
+    environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(repo_root)}
+    if chosen:
+        environment["WARP_CACHE_PATH"] = str(tmp_path / "mine")
+    code = "from gazegaussian.rendering._warp import wp; print(wp.config.kernel_cache_dir)"
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    folder = tmp_path / "mine" if chosen else tmp_path / ".cache" / "gazegaussian" / "warp"
+    assert run.stdout.strip().startswith(str(folder))
+    assert run.stderr == ""
