@@ -13,7 +13,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -296,7 +296,7 @@ def with_parameters(config: RunT, parameters: Mapping[str, Any], origin: str = "
         section, field = known[name]
         content[section][field] = value
     try:
-        return type(config).model_validate(content)
+        return cast(RunT, type(config).model_validate(content))
     except ValidationError as error:
         raise ConfigError(f"{origin}: {explain(error)}") from error
 

@@ -27,6 +27,18 @@ class Guide(Protocol):
         ...
 
 
+def _window_matrix(size: int, like: Tensor) -> Tensor:
+    """The Gaussian window with zero padding as a banded symmetric matrix: products beat thin convolutions on the CPU."""
+    x = torch.arange(size, device=like.device, dtype=like.dtype)
+    distance = (x[:, None] - x[None]).abs()
+    half = SSIM_WINDOW // 2
+    taps = torch.exp(
+        -torch.arange(-half, half + 1, device=like.device, dtype=like.dtype).square() / (2 * SSIM_SIGMA**2)
+    )
+    band = torch.exp(-distance.square() / (2 * SSIM_SIGMA**2)) / taps.sum()
+    return torch.where(distance <= half, band, torch.zeros_like(band))
+
+
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, zero padding.
 
@@ -37,15 +49,11 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Mean per image. [B]
     """
-    x = torch.arange(SSIM_WINDOW, device=a.device, dtype=a.dtype) - SSIM_WINDOW // 2
-    window = torch.exp(-x.square() / (2 * SSIM_SIGMA**2))
-    window = window / window.sum()
     batch, channels = a.shape[:2]
-    stacked = torch.cat([a, b, a * a, b * b, a * b], dim=1).flatten(0, 1)[:, None]  # [5 B C, 1, H, W]
-    pad = SSIM_WINDOW // 2
-    stacked = nn.functional.conv2d(stacked, window.view(1, 1, -1, 1), padding=(pad, 0))
-    stacked = nn.functional.conv2d(stacked, window.view(1, 1, 1, -1), padding=(0, pad))
-    mean_a, mean_b, square_a, square_b, product = stacked[:, 0].reshape(batch, 5, channels, *a.shape[2:]).unbind(1)
+    stacked = torch.cat([a, b, a * a, b * b, a * b], dim=1)  # [B, 5 C, H, W]
+    stacked = _window_matrix(a.shape[2], a) @ stacked @ _window_matrix(a.shape[3], a)
+    stacked = stacked.reshape(batch, 5, channels, *a.shape[2:])
+    mean_a, mean_b, square_a, square_b, product = stacked.unbind(1)
     variance_a, variance_b = square_a - mean_a.square(), square_b - mean_b.square()
     covariance = product - mean_a * mean_b
     similarity = ((2 * mean_a * mean_b + SSIM_C1) * (2 * covariance + SSIM_C2)) / (

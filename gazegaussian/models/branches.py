@@ -12,6 +12,7 @@ from gazegaussian.types import FEATURE_CHANNELS, SHAPE_CODE_DIM
 
 POINT_FEATURES = 128
 DEFORM_SCALE = 0.3
+TURN_SCALE = 0.3  # largest quaternion component that gaze adds: about 35 degrees
 ENCODED_POINT, ENCODED_POSE, ENCODED_GAZE = encoded_dim(3), encoded_dim(6), encoded_dim(2)
 EYE_LANDMARKS = (tuple(range(36, 42)), tuple(range(42, 48)))  # image-left eye, image-right eye
 
@@ -79,4 +80,4 @@ def eye_quaternions(eye_rotation: nn.Module, centres: Tensor, gaze: Tensor) -> T
     """
     raw = conditioned(eye_rotation, positional_encoding(centres), positional_encoding(gaze))
     identity = raw.new_tensor([1.0, 0.0, 0.0, 0.0])
-    return nn.functional.normalize(identity + raw, dim=-1)
+    return nn.functional.normalize(identity + TURN_SCALE * torch.tanh(raw), dim=-1)

@@ -28,11 +28,10 @@ def head_condition(parameters: HeadParameters) -> Tensor:
 
 def blur(x: Tensor) -> Tensor:
     """Binomial 3x3 filter [1, 2, 1] x [1, 2, 1] / 16, reflected border. [B, C, H, W]."""
-    kernel = x.new_tensor([0.25, 0.5, 0.25])
-    channels = x.shape[1]
+    # Sums of shifted maps: several times faster on the CPU than a depthwise convolution, above all backward.
     x = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
-    x = nn.functional.conv2d(x, kernel.view(1, 1, 3, 1).expand(channels, 1, 3, 1), groups=channels)
-    return nn.functional.conv2d(x, kernel.view(1, 1, 1, 3).expand(channels, 1, 1, 3), groups=channels)
+    x = (x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]) / 4
+    return (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 4
 
 
 class UpsampleBlock(nn.Module):

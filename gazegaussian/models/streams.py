@@ -39,6 +39,7 @@ from gazegaussian.types import SHAPE_CODE_DIM, Gaussians, HeadParameters
 ATTRIBUTE_SCALE = 0.2
 FACE_OPACITY, EYE_OPACITY = 0.3, 0.9
 EYE_RADIUS = 0.12  # model units: how far from a landmark or the middle of its opening an eye reaches
+EYE_DEPTH_WEIGHT = 0.35  # distances in depth count less: the learned surface may lie before or behind the landmarks
 EYE_DEPTH = 0.14  # centre of the eyeball behind the middle of its landmarks, model units
 COLOR_CHANNELS = 3
 
@@ -61,22 +62,25 @@ class StreamPoints:
     features: Tensor  # [N, 128] in (-1, 1)
 
 
-def eye_membership(points: Tensor, landmarks: Tensor) -> Tensor:
+def eye_membership(points: Tensor, landmarks: Tensor, radius: float = EYE_RADIUS) -> Tensor:
     """Assign points to eyes.
 
     Args:
         points: Head frame. [N, 3]
         landmarks: Neutral landmarks. [L, 3]
+        radius: Reach of an eye, model units.
 
     Returns:
-        0 or 1 for the eye whose landmarks or middle are within `EYE_RADIUS`, -1 for the face. [N]
+        0 or 1 for the eye whose landmarks or middle are within `radius`, -1 for the face. [N]
     """
     distances = []
+    metric = points.new_tensor([1.0, 1.0, EYE_DEPTH_WEIGHT])
+    points = points * metric
     for eye in EYE_LANDMARKS:
-        rim = landmarks[list(eye)]
+        rim = landmarks[list(eye)] * metric
         distances.append(nearest_squared(points, torch.cat([rim, rim.mean(0, keepdim=True)])))
     squared, which = torch.stack(distances).min(0)
-    return torch.where(squared < EYE_RADIUS**2, which, torch.full_like(which, -1))
+    return torch.where(squared < radius**2, which, torch.full_like(which, -1))
 
 
 @torch.no_grad()
@@ -88,7 +92,7 @@ def split_points(mesh_head: MeshHead, config: GazeGaussianModel) -> tuple[Stream
     for subdivisions, eyes in ((config.face_subdivisions, False), (config.eye_subdivisions, True)):
         faces = neutral.faces
         if eyes:  # subdivide the neighbourhood only
-            near = eye_membership(neutral.vertices, landmarks) >= 0
+            near = eye_membership(neutral.vertices, landmarks, 3 * EYE_RADIUS) >= 0
             faces = faces[near[faces].any(1)]
         vertices, triangles = neutral.vertices.cpu().numpy(), faces.cpu().numpy()
         for _ in range(subdivisions):
