@@ -62,9 +62,7 @@ def conditioned(branch: nn.Module, points: Tensor, condition: Tensor) -> Tensor:
     Returns:
         Outputs. [B, N, K]
     """
-    batch, count = condition.shape[0], points.shape[-2]
-    points = points.expand(batch, -1, -1)
-    return branch(torch.cat([points, condition[:, None].expand(-1, count, -1)], dim=-1))
+    return branch(points, condition)
 
 
 def eye_quaternions(eye_rotation: nn.Module, centres: Tensor, gaze: Tensor) -> Tensor:

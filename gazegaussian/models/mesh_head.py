@@ -14,7 +14,7 @@ import trimesh
 from torch import Tensor, nn
 
 from gazegaussian.config import MeshHeadModel
-from gazegaussian.errors import ConfigError
+from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.geometry.heads import head_to_world
 from gazegaussian.geometry.rotations import rotate_about
 from gazegaussian.geometry.tetrahedra import BOX_MAX, BOX_MIN, Surface, TetrahedralGrid
@@ -38,6 +38,7 @@ from gazegaussian.nn.mlp import MLP
 from gazegaussian.types import HeadParameters
 
 WARM_START_POINTS = 4096
+GRID_CHUNK = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,14 @@ class MeshHeadOutput:
     neutral_vertices: Tensor  # [V, 3] head frame
     displacement: Tensor  # [B, V, 3] what expression, pose and gaze added, head frame
     landmark_sdf: Tensor  # [L] signed distance at the neutral landmarks
+
+
+@dataclass(frozen=True)
+class _Influence:
+    """Weights in [0, 1] of who acts on N neutral points."""
+
+    shape: Tensor  # [N, 1] expression and identity; head pose takes the rest
+    eyes: Tensor  # [2, N, 1] rotation and colour of each eye
 
 
 class MeshHead(nn.Module):
@@ -129,10 +138,13 @@ class MeshHead(nn.Module):
 
     def _extract(self) -> tuple[Surface, Tensor]:
         """Surface and its vertices' features."""
-        if self.grid.points.device != self.landmarks_3d_neutral.device:
-            self.grid.to(self.landmarks_3d_neutral.device)
-        with torch.no_grad():
-            sdf = self.query(self.grid.points)[0]
+        device = self.landmarks_3d_neutral.device
+        if self.grid.points.device != device:
+            self.grid.to(device)
+        with torch.no_grad():  # only signs are needed here, in chunks that bound the memory of large grids
+            sdf = torch.cat(
+                [self.geometry(positional_encoding(rows))[:, 0] for rows in self.grid.points.split(GRID_CHUNK)]
+            )
         found: dict[str, Tensor] = {}
 
         def refine(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,6 +153,11 @@ class MeshHead(nn.Module):
             return distance, points + offset
 
         surface = self.grid.extract(sdf, refine)
+        if len(surface.faces) == 0:
+            raise NonFiniteError(
+                "The signed distance of the MeshHead has no zero level in the box any more, so there is no mesh. "
+                "Lower lr or raise warm_start_steps."
+            )
         features = (found["features"][surface.edges] * surface.weights[..., None]).sum(1)
         return surface, features
 
@@ -160,17 +177,30 @@ class MeshHead(nn.Module):
         """
         with torch.autocast(self.landmarks_3d_neutral.device.type, enabled=False):  # geometry stays in fp32
             neutral = self.neutral_mesh()
-        posed, displacement = self.deform(neutral.vertices, parameters)
-        landmarks, _ = self.deform(self.landmarks_3d_neutral, parameters)
+            landmark_sdf = self.query(self.landmarks_3d_neutral)[0]
+        count = neutral.vertices.shape[0]
+        points = torch.cat([neutral.vertices, self.landmarks_3d_neutral])
+        influence = self._influence(points)
+        posed, displacement = self._deform(points, influence, parameters)
+        world = head_to_world(posed.float(), parameters.pose, parameters.scale)
+        on_mesh = _Influence(influence.shape[:count], influence.eyes[:, :count])
         return MeshHeadOutput(
-            vertices=head_to_world(posed.float(), parameters.pose, parameters.scale),
+            vertices=world[:, :count],
             faces=neutral.faces,
-            colors=self.color(neutral.vertices, neutral.features, parameters).float(),
-            landmarks=head_to_world(landmarks.float(), parameters.pose, parameters.scale),
+            colors=self._color(neutral.features, on_mesh, parameters).float(),
+            landmarks=world[:, count:],
             neutral_vertices=neutral.vertices,
-            displacement=displacement,
-            landmark_sdf=self.query(self.landmarks_3d_neutral)[0],
+            displacement=displacement[:, :count],
+            landmark_sdf=landmark_sdf,
         )
+
+    @torch.no_grad()
+    def _influence(self, points: Tensor) -> _Influence:
+        """Who moves and colours neutral points [N, 3]; constants of the optimisation."""
+        landmarks = self.landmarks_3d_neutral
+        shape = falloff(nearest_squared(points, landmarks), SHAPE_NEAR, SHAPE_FAR)
+        eyes = [falloff(nearest_squared(points, landmarks[list(eye)]), EYE_NEAR, EYE_FAR) for eye in EYE_LANDMARKS]
+        return _Influence(shape[:, None], torch.stack(eyes)[..., None])
 
     def deform(self, points: Tensor, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
         """Apply expression, head pose and eye rotation to neutral points.
@@ -182,32 +212,32 @@ class MeshHead(nn.Module):
         Returns:
             Deformed points [B, N, 3] and what was added to the neutral ones [B, N, 3], head frame.
         """
-        landmarks = self.landmarks_3d_neutral.detach()
-        shape_weight = falloff(nearest_squared(points.detach(), landmarks), SHAPE_NEAR, SHAPE_FAR)[:, None]
-        shape = torch.tanh(conditioned(self.branches.shape_deform, positional_encoding(points), parameters.shape_code))
-        moved = points + DEFORM_SCALE * shape_weight * shape
+        return self._deform(points, self._influence(points), parameters)
+
+    def _deform(self, points: Tensor, influence: _Influence, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
+        encoded = positional_encoding(points)
+        shape = torch.tanh(conditioned(self.branches.shape_deform, encoded, parameters.shape_code))
+        moved = points + DEFORM_SCALE * influence.shape * shape
         pose_condition = positional_encoding(parameters.pose)
         pose = torch.tanh(conditioned(self.branches.pose_deform, positional_encoding(moved), pose_condition))
-        moved = moved + DEFORM_SCALE * (1 - shape_weight) * pose
+        moved = moved + DEFORM_SCALE * (1 - influence.shape) * pose
         centres = torch.stack([self.landmarks_3d_neutral[list(eye)].mean(0) for eye in EYE_LANDMARKS])
         quats = eye_quaternions(self.branches.eye_rotation, centres, parameters.gaze)
-        for i, eye in enumerate(EYE_LANDMARKS):
-            weight = falloff(nearest_squared(points.detach(), landmarks[list(eye)]), EYE_NEAR, EYE_FAR)[:, None]
+        for i, weight in enumerate(influence.eyes):
             moved = moved + weight * (rotate_about(moved, quats[:, i], centres[i]) - moved)
         return moved, moved - points
 
     def color(self, points: Tensor, features: Tensor, parameters: HeadParameters) -> Tensor:
         """Colours and feature channels of neutral points. [N, 3], [N, 128] -> [B, N, 32]."""
-        landmarks = self.landmarks_3d_neutral.detach()
-        squared = nearest_squared(points.detach(), landmarks)
-        shape_weight = falloff(squared, SHAPE_NEAR, SHAPE_FAR)[:, None]
-        eyes = landmarks[[row for eye in EYE_LANDMARKS for row in eye]]
-        eye_weight = falloff(nearest_squared(points.detach(), eyes), EYE_NEAR, EYE_FAR)[:, None]
+        return self._color(features, self._influence(points), parameters)
+
+    def _color(self, features: Tensor, influence: _Influence, parameters: HeadParameters) -> Tensor:
+        eye_weight = influence.eyes.amax(0)
         shape = torch.sigmoid(conditioned(self.branches.shape_color, features, parameters.shape_code))
         pose = torch.sigmoid(conditioned(self.branches.pose_color, features, positional_encoding(parameters.pose)))
         eye = torch.sigmoid(conditioned(self.branches.eye_color, features, positional_encoding(parameters.gaze)))
         # Ours: the eye colour takes the place of the skin colour; the published sum can exceed 1.
-        return (shape * shape_weight + pose * (1 - shape_weight)) * (1 - eye_weight) + eye * eye_weight
+        return (shape * influence.shape + pose * (1 - influence.shape)) * (1 - eye_weight) + eye * eye_weight
 
     @torch.no_grad()
     def export_neutral(self, path: Path, parameters: HeadParameters | None = None) -> Path:

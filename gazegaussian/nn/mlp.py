@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 NEGATIVE_SLOPE = 0.01
 
@@ -31,13 +32,29 @@ class MLP(nn.Module):
             nn.Linear(a + (in_dim if i == self.skip else 0), b) for i, (a, b) in enumerate(itertools.pairwise(dims))
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map the last dimension. [..., in_dim] -> [..., out_dim]."""
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Map the last dimension.
+
+        Args:
+            x: Inputs [..., in_dim]; with a condition only their first part, shared [N, D] or per sample [B, N, D].
+            condition: The rest of the input, one vector per sample. [B, in_dim - D]
+
+        Returns:
+            Outputs: [..., out_dim] or, with a condition, [B, N, out_dim].
+        """
         hidden = x
         for i, layer in enumerate(self.layers):
             if i == self.skip:
+                if condition is not None and x.dim() < hidden.dim():
+                    x = x.expand(*hidden.shape[:-1], -1)
                 hidden = torch.cat([hidden, x], dim=-1)
-            hidden = layer(hidden)
+            if condition is not None and i in (0, self.skip):
+                # The same sum as over [hidden, condition], but the condition's part is computed once, not per point.
+                assert isinstance(layer, nn.Linear)
+                own, rest = layer.weight.split([hidden.shape[-1], condition.shape[-1]], dim=1)
+                hidden = F.linear(hidden, own) + F.linear(condition, rest, layer.bias)[:, None]
+            else:
+                hidden = layer(hidden)
             if i < len(self.layers) - 1:
-                hidden = nn.functional.leaky_relu(hidden, NEGATIVE_SLOPE)
+                hidden = F.leaky_relu(hidden, NEGATIVE_SLOPE)
         return hidden
