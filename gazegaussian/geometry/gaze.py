@@ -15,6 +15,15 @@ def pitchyaw_to_vector(pitchyaw: Tensor) -> Tensor:
     return torch.stack([pitch.cos() * yaw.sin(), pitch.sin(), pitch.cos() * yaw.cos()], dim=-1)
 
 
+def gaze_to_matrix(pitchyaw: Tensor) -> Tensor:
+    """Rotations that take (0, 0, 1) to the gaze without roll: yaw about y after pitch about x. [..., 2] -> [..., 3, 3]."""
+    pitch, yaw = pitchyaw.unbind(-1)
+    zero = torch.zeros_like(pitch)
+    return axis_angle_to_matrix(torch.stack([zero, yaw, zero], dim=-1)) @ axis_angle_to_matrix(
+        torch.stack([-pitch, zero, zero], dim=-1)
+    )
+
+
 def vector_to_pitchyaw(vector: Tensor) -> Tensor:
     """Directions of (not necessarily unit) vectors. [..., 3] -> [..., 2]."""
     x, y, z = torch.nn.functional.normalize(vector, dim=-1).unbind(-1)

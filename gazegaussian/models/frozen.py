@@ -108,7 +108,9 @@ class FrozenNetwork(nn.Module):
     def gaze_from_crops(self, crops: Tensor, steady: Tensor) -> Tensor:
         """Read gaze from eye crops [B, 6, 40, 64] in [0, 1] and steady landmarks [B, 30, 2]. Radians. [B, 2]."""
         maps = self.eyes(crops * 2 - 1)[-1].flatten(1)
-        hidden = nn.functional.relu(self.eye_hidden(self.dropout(torch.cat([maps, steady.flatten(1)], dim=-1))))
+        hidden = nn.functional.leaky_relu(
+            self.eye_hidden(self.dropout(torch.cat([maps, steady.flatten(1)], dim=-1))), 0.1
+        )
         return self.gaze_head(hidden)
 
     def gaze(self, image: Tensor, landmarks_2d: Tensor) -> Tensor:
@@ -126,7 +128,7 @@ class FrozenNetwork(nn.Module):
     def face_readings(self, face: Tensor) -> tuple[Tensor, Tensor]:
         """Head pose [B, 2] (rad) and shape code [B, 144] of faces [B, 3, 128, 128] in [0, 1]."""
         pooled = nn.functional.adaptive_avg_pool2d(self.face(face * 2 - 1)[-1], 4).flatten(1)
-        hidden = nn.functional.relu(self.face_hidden(self.dropout(pooled)))
+        hidden = nn.functional.leaky_relu(self.face_hidden(self.dropout(pooled)), 0.1)
         return self.pose_head(hidden), self.code_head(hidden)
 
     def head_pose(self, image: Tensor) -> Tensor:

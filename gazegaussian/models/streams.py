@@ -15,11 +15,13 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from gazegaussian.config import GazeGaussianModel, MeshHeadModel
+from gazegaussian.geometry.gaze import gaze_to_matrix
 from gazegaussian.geometry.heads import head_to_world
 from gazegaussian.geometry.rotations import axis_angle_to_matrix, matrix_to_quat, quat_multiply, rotate_about
 from gazegaussian.models.branches import (
     DEFORM_SCALE,
     ENCODED_GAZE,
+    ENCODED_POINT,
     ENCODED_POSE,
     EYE_LANDMARKS,
     POINT_FEATURES,
@@ -34,12 +36,13 @@ from gazegaussian.models.branches import (
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.nn.encoding import positional_encoding
 from gazegaussian.nn.mlp import MLP
-from gazegaussian.types import SHAPE_CODE_DIM, Gaussians, HeadParameters
+from gazegaussian.types import FEATURE_CHANNELS, SHAPE_CODE_DIM, Gaussians, HeadParameters
 
 ATTRIBUTE_SCALE = 0.2
 FACE_OPACITY, EYE_OPACITY = 0.3, 0.9
 EYE_RADIUS = 0.12  # model units: how far from a landmark or the middle of its opening an eye reaches
 EYE_DEPTH_WEIGHT = 0.35  # distances in depth count less: the learned surface may lie before or behind the landmarks
+EYEBALL_RADIUS = 0.18  # model units: makes positions on the eyeball about unit length
 EYE_DEPTH = 0.14  # centre of the eyeball behind the middle of its landmarks, model units
 COLOR_CHANNELS = 3
 
@@ -200,6 +203,9 @@ class EyeStream(_Stream):
         self.shape_color, self.eye_color = branches.shape_color, branches.eye_color
         self.shape_deform, self.eye_rotation = branches.shape_deform, branches.eye_rotation
         self.eye_attributes = MLP(POINT_FEATURES + ENCODED_GAZE, [mesh_config.eye_mlp_width] * 2, 6)
+        # Ours: colour as a function of the place on the turned eyeball and of the person. Iris and pupil are then learned
+        # once, not for every gaze anew, and the lids' points need not move with the ball.
+        self.eye_texture = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [2 * mesh_config.eye_mlp_width] * 2, FEATURE_CHANNELS)
         self.side: Tensor
         self.register_buffer("side", torch.zeros(points, dtype=torch.long))  # 0 or 1: which eye
 
@@ -217,6 +223,11 @@ class EyeStream(_Stream):
         middle = self.landmarks.view(2, -1, 3).mean(1)
         return middle - middle.new_tensor([0.0, 0.0, EYE_DEPTH])
 
+    def eyeball_positions(self, gaze: Tensor) -> Tensor:
+        """Where points lie on the eyeball that looks along `gaze` [B, 2]; the pupil is at (0, 0, 1). [B, N, 3]."""
+        relative = (self.means - self.centres[self.side]) / EYEBALL_RADIUS
+        return relative @ gaze_to_matrix(gaze)  # rows: R^T x
+
     def rotate(self, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
         """Rotated means [B, N, 3] and each point's eye rotation, wxyz [B, N, 4]."""
         quats = eye_quaternions(self.eye_rotation, self.centres, parameters.gaze)  # [B, 2, 4]
@@ -229,8 +240,12 @@ class EyeStream(_Stream):
         features, gaze = torch.tanh(self.features), positional_encoding(parameters.gaze)
         eye_color = conditioned(self.eye_color, features, gaze)
         shape_color = conditioned(self.shape_color, features, parameters.shape_code)
+        places = positional_encoding(self.eyeball_positions(parameters.gaze))
+        texture = conditioned(self.eye_texture, places, parameters.shape_code)
         deltas = conditioned(self.eye_attributes, features, gaze)
         turned, turn = self.rotate(parameters)
         offset = torch.tanh(conditioned(self.shape_deform, positional_encoding(self.means), parameters.shape_code))
-        splats = self._splats(turned + DEFORM_SCALE * offset, eye_color + shape_color, deltas, parameters, turn)
+        splats = self._splats(
+            turned + DEFORM_SCALE * offset, eye_color + shape_color + texture, deltas, parameters, turn
+        )
         return StreamOutput(splats, eye_color, shape_color, torch.ones_like(self.side, dtype=torch.bool))

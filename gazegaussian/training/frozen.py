@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 PEOPLE, FRAMES, CAMERAS = 220, 6, 3
 TEST_PEOPLE, TEST_FRAMES = 40, 4
 BATCH = 48
+LEARNING_RATE, WARM_UP_STEPS = 1.5e-3, 100
 RADIAN_SCALE = 10.0  # smooth L1 is quadratic below a tenth of a radian
 
 
@@ -133,18 +134,19 @@ def train_frozen(name: str, data: FrozenData, test: FrozenData, seconds: float, 
         (face_modules, face_batches, face_loss, 1 / 3),
     ):
         parameters = [p for module in modules for p in module.parameters()]
-        optimizer = torch.optim.AdamW(parameters, 2e-3, weight_decay=2e-2)
-        start, passes = time.monotonic(), 0
+        optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, weight_decay=2e-2)
+        start, passes, steps = time.monotonic(), 0, 0
         while (used := time.monotonic() - start) < seconds * share:
             network.train()
             for batch in batches(data, generator):
                 progress = min((time.monotonic() - start) / (seconds * share), 1.0)
                 for group in optimizer.param_groups:
-                    group["lr"] = 2e-3 * min(1.0, (1 - progress) * 1.3) + 1e-6
+                    group["lr"] = LEARNING_RATE * min(1.0, steps / WARM_UP_STEPS, (1 - progress) * 1.3) + 1e-6
                 value = loss(batch)
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
+                steps += 1
             passes += 1
             if passes % 5 == 0:
                 logger.info("%s %4.0f s, pass %d: %s", name, used, passes, measure(network, test))

@@ -1,0 +1,122 @@
+"""What the notebooks call: run the script with live output, show tables, figures and images inline."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+import pandas as pd
+from IPython.display import Image, display
+
+from gazegaussian.config import read_yaml
+from helpers.api import load_study
+from helpers.plots import study_figures
+from helpers.results import best_trial, summary_rows, top_trials
+from helpers.study import trial_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "train_gazegaussian_optuna.py"
+
+
+def run_script(*arguments: object) -> None:
+    """Run `train_gazegaussian_optuna.py` in a process of its own and stream its lines into the cell.
+
+    Interrupting the cell interrupts the script, which leaves a resumable state.
+
+    Args:
+        arguments: As on the command line; None is left out together with the flag before it.
+
+    Raises:
+        RuntimeError: The script ended with another exit code than 0; its last line says why.
+    """
+    words: list[str] = []
+    for argument in arguments:
+        if argument is None:
+            words.pop()
+        else:
+            words.append(str(argument))
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None
+    last = ""
+    try:
+        for line in process.stdout:
+            sys.stdout.write(line)
+            last = line.strip() or last
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
+    if code:
+        raise RuntimeError(f"{SCRIPT.name} {' '.join(words[:2])} ended with exit code {code}: {last}")
+
+
+def show_trials(study: optuna.Study) -> pd.DataFrame:
+    """Table of all trials."""
+    rows = pd.DataFrame(summary_rows(study)).set_index("trial")
+    empty = [name for name in rows if rows[name].astype(str).str.strip().eq("").all()]
+    return rows.drop(columns=empty)
+
+
+def show_top(study: optuna.Study, k: int = 3) -> pd.DataFrame:
+    """Table of the k best trials with their parameters and the best value of the metric."""
+    metric = study.user_attrs["metric"]
+    return pd.DataFrame(
+        {"trial": row["trial"], f"best {metric}": row["metrics"][metric]["min"], **row["hyperparameters"]}
+        for row in top_trials(study, k)
+    ).set_index("trial")
+
+
+def show_figures(study: optuna.Study, names: Sequence[str] | None = None) -> None:
+    """Display the study's figures inline, in the order of `names` or all of them."""
+    figures = study_figures(study)
+    for name in names or figures:
+        if name in figures:
+            display(figures[name])
+        else:
+            print(f"{name}: needs more finished trials")  # noqa: T201 - a notebook's output
+
+
+def show_best_images(study: optuna.Study, folder: Path) -> None:
+    """Display the validation images of the best trial's best epoch (targets above renders)."""
+    best = best_trial(study)
+    if best is None:
+        print("no complete trial yet")  # noqa: T201 - a notebook's output
+        return
+    images = sorted((trial_folder(Path(folder), best.number) / "images").glob("*.png"))
+    epoch = best.user_attrs.get("best_epoch", len(images) - 1)
+    display(Image(filename=str(images[min(epoch, len(images) - 1)]), width=720))
+
+
+def show_image(path: Path, width: int = 720) -> None:
+    """Display an image file."""
+    display(Image(filename=str(path), width=width))
+
+
+def best_parameters(folder: Path) -> dict[str, object]:
+    """Content of the study's `best.yaml`."""
+    return read_yaml(Path(folder) / "best.yaml")
+
+
+__all__ = [
+    "best_parameters",
+    "load_study",
+    "run_script",
+    "show_best_images",
+    "show_figures",
+    "show_image",
+    "show_top",
+    "show_trials",
+]
