@@ -1,6 +1,6 @@
 """Trains the guide and the judge: `python -m gazegaussian.training.frozen {guide,judge}`.
 
-Ten minutes on one core each, plus the rendering of their people. The weights land in `gazegaussian/models/weights` with a
+A quarter of an hour on one core each, the rendering of their people included. The weights land in `gazegaussian/models/weights` with a
 header that records seed, people, images, generator version and the errors measured on people that neither has seen.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +35,7 @@ PEOPLE, FRAMES, CAMERAS = 220, 6, 3
 TEST_PEOPLE, TEST_FRAMES = 40, 4
 BATCH = 48
 LEARNING_RATE, WARM_UP_STEPS = 1.5e-3, 100
+EYE_PASSES, FACE_PASSES = 40, 16
 RADIAN_SCALE = 10.0  # smooth L1 is quadratic below a tenth of a radian
 
 
@@ -99,14 +99,14 @@ def face_batches(data: FrozenData, generator: torch.Generator) -> Iterator[tuple
         yield augment_colors(faces, generator), data.head[rows], data.codes[rows]
 
 
-def train_frozen(name: str, data: FrozenData, test: FrozenData, seconds: float, seed: int = 0) -> FrozenNetwork:
-    """Train one network for a given time, two thirds of it on the eyes.
+def train_frozen(name: str, data: FrozenData, test: FrozenData, share: float = 1.0, seed: int = 0) -> FrozenNetwork:
+    """Train one network: first its eye tower, then its face tower.
 
     Args:
         name: `guide` or `judge`.
         data: Its own people.
         test: People neither network learns from; looked at for the log only.
-        seconds: Wall clock.
+        share: Of the usual number of passes over the data.
         seed: Of initialisation and augmentation.
 
     Returns:
@@ -129,27 +129,26 @@ def train_frozen(name: str, data: FrozenData, test: FrozenData, seconds: float, 
         pose_loss = nn.functional.smooth_l1_loss(pose * RADIAN_SCALE, head * RADIAN_SCALE)
         return pose_loss + 0.5 * nn.functional.mse_loss(code, codes)
 
-    for modules, batches, loss, share in (
-        (eye_modules, eye_batches, eye_loss, 2 / 3),
-        (face_modules, face_batches, face_loss, 1 / 3),
+    for modules, batches, loss, usual in (
+        (eye_modules, eye_batches, eye_loss, EYE_PASSES),
+        (face_modules, face_batches, face_loss, FACE_PASSES),
     ):
         parameters = [p for module in modules for p in module.parameters()]
         optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, weight_decay=2e-2)
-        start, passes, steps = time.monotonic(), 0, 0
-        while (used := time.monotonic() - start) < seconds * share:
+        passes = max(1, round(usual * share))
+        total, step = passes * -(-len(data.gaze) // BATCH), 0
+        for number in range(1, passes + 1):
             network.train()
             for batch in batches(data, generator):
-                progress = min((time.monotonic() - start) / (seconds * share), 1.0)
+                step += 1
                 for group in optimizer.param_groups:
-                    group["lr"] = LEARNING_RATE * min(1.0, steps / WARM_UP_STEPS, (1 - progress) * 1.3) + 1e-6
+                    group["lr"] = LEARNING_RATE * min(1.0, step / WARM_UP_STEPS, (1 - step / total) * 1.3) + 1e-6
                 value = loss(batch)
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
-                steps += 1
-            passes += 1
-            if passes % 5 == 0:
-                logger.info("%s %4.0f s, pass %d: %s", name, used, passes, measure(network, test))
+            if number % 5 == 0:
+                logger.info("%s pass %d of %d: %s", name, number, passes, measure(network, test))
     network.eval()
     network.metadata.update(measure(network, test))
     return network
@@ -200,14 +199,14 @@ def main() -> None:
     """Render, train, measure, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=["guide", "judge"])
-    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--share", type=float, default=1.0, help="of the usual number of passes")
     parser.add_argument("--cache", type=Path, help="folder that keeps the rendered crops")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     data = _data(arguments.name, PEOPLE, FRAMES, arguments.cache)
     test = _data("test", TEST_PEOPLE, TEST_FRAMES, arguments.cache)
-    network = train_frozen(arguments.name, data, test, arguments.seconds)
+    network = train_frozen(arguments.name, data, test, arguments.share)
     network.metadata.update(
         name=arguments.name,
         seed=str(SEEDS[arguments.name]),
