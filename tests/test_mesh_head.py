@@ -1,0 +1,439 @@
+"""MeshHead: geometry, regions, eyes, batches, export; its losses."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from gazegaussian.config import MeshHeadLoss, MeshHeadModel
+from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.geometry.heads import world_to_head
+from gazegaussian.losses.mesh import color_loss, laplacian_loss, mesh_head_losses, silhouette_iou, soft_iou_loss
+from gazegaussian.models import mesh_head as mesh_head_module
+from gazegaussian.models.branches import EYE_LANDMARKS, falloff, nearest_squared
+from gazegaussian.models.mesh_head import MeshHead
+from gazegaussian.rendering import render_mesh
+from gazegaussian.types import Batch, Cameras, HeadParameters
+from tests.fixtures_support import published_fixtures
+
+CONFIG = MeshHeadModel(
+    grid_resolution=12, geometry_width=32, shape_mlp_width=16, pose_mlp_width=8, eye_mlp_width=8, landmarks=70
+)
+SIZE = 64
+
+
+def face_landmarks():
+    """A made-up face: a rim, two eyes and scattered points on the front of an ellipsoid. [70, 3]"""
+    generator = torch.Generator().manual_seed(1)
+    xy = torch.rand(70, 2, generator=generator) * 1.4 - 0.7
+    angle = torch.arange(6) / 6 * 2 * torch.pi
+    ring = torch.stack([0.12 * angle.cos(), 0.05 * angle.sin()], dim=1)
+    for eye, x in zip(EYE_LANDMARKS, (-0.35, 0.35), strict=True):
+        xy[list(eye)] = ring + torch.tensor([x, 0.2])
+    z = 0.9 * (1 - xy.square().sum(1) / 1.2).clamp_min(0).sqrt() - 0.4
+    return torch.cat([xy, z[:, None]], dim=1)
+
+
+def random_parameters(batch, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    pose = torch.randn(batch, 6, generator=generator) * 0.1
+    return HeadParameters(
+        shape_code=torch.randn(batch, 144, generator=generator),
+        pose=pose,
+        scale=1 + 0.1 * torch.rand(batch, 1, generator=generator),
+        gaze=torch.randn(batch, 2, generator=generator) * 0.3,
+    )
+
+
+def random_batch(size=2, seed=0):
+    """Targets: a disc with a colour gradient on white."""
+    parameters = random_parameters(size, seed)
+    y, x = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
+    mask = ((x - 32).square() + (y - 34).square() < 20**2).float().expand(size, 1, SIZE, SIZE)
+    color = torch.stack([x / SIZE, y / SIZE, torch.full((SIZE, SIZE), 0.4)]).expand(size, 3, SIZE, SIZE)
+    cameras = Cameras(
+        rotation=torch.diag(torch.tensor([1.0, -1.0, -1.0])).expand(size, 3, 3),
+        translation=torch.tensor([0.0, 0.0, 5.0]).expand(size, 3),
+        intrinsics=torch.tensor([[90.0, 0, 32], [0, 90, 32], [0, 0, 1]]).expand(size, 3, 3),
+        width=SIZE,
+        height=SIZE,
+    )
+    generator = torch.Generator().manual_seed(seed)
+    return Batch(
+        image=color * mask + 1 - mask,
+        head_mask=mask,
+        left_eye_mask=mask * 0,
+        right_eye_mask=mask * 0,
+        landmarks_2d=torch.zeros(size, 68, 2),
+        landmarks_3d=face_landmarks() + 0.05 * torch.randn(size, 70, 3, generator=generator),
+        parameters=parameters,
+        cameras=cameras,
+        index=torch.arange(size),
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small products are slower on several busy cores than on one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def trained(one_thread):
+    """A warm-started head whose branches all act."""
+    torch.manual_seed(0)
+    model = MeshHead(CONFIG)
+    model.initialise_landmarks(face_landmarks())
+    model.warm_start(150)
+    with torch.no_grad():
+        for branch in (model.branches.shape_deform, model.branches.pose_deform, model.branches.eye_rotation):
+            branch.layers[-1].weight *= 20
+    return model
+
+
+def fresh(trained):
+    model = MeshHead(CONFIG)
+    model.load_state_dict(trained.state_dict())
+    return model
+
+
+def losses_of(model, batch, weights):
+    output = model(batch.parameters)
+    image = render_mesh(output.vertices, output.faces, output.colors, batch.cameras, 1.0)
+    return mesh_head_losses(
+        output.landmarks,
+        output.landmark_sdf,
+        output.neutral_vertices,
+        output.faces,
+        output.displacement,
+        image,
+        batch,
+        weights,
+    )
+
+
+def test_warm_start_gives_one_closed_head_around_the_landmarks():
+    torch.manual_seed(3)
+    model = MeshHead(CONFIG)
+    model.initialise_landmarks(face_landmarks())
+    residual = model.warm_start(150)
+    assert residual < 0.05
+    neutral = model.neutral_mesh()
+    mesh = trimesh.Trimesh(neutral.vertices.detach().numpy(), neutral.faces.numpy(), process=False)
+    assert mesh.is_watertight
+    assert mesh.volume > 0
+    assert mesh.body_count == 1
+    distance = nearest_squared(face_landmarks(), neutral.vertices).sqrt()
+    assert distance.median() < 0.3
+
+
+def test_warm_start_is_reproducible_and_leaves_no_gradients():
+    residuals = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        model = MeshHead(CONFIG)
+        model.initialise_landmarks(face_landmarks())
+        residuals.append(model.warm_start(5))
+    assert residuals[0] == residuals[1]
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_shapes_frames_and_ranges(trained):
+    parameters = random_parameters(3)
+    output = trained(parameters)
+    vertices = output.vertices.shape[1]
+    assert output.colors.shape == (3, vertices, 32)
+    assert output.landmarks.shape == (3, 70, 3)
+    assert output.landmark_sdf.shape == (70,)
+    assert output.faces.min() == 0
+    assert output.faces.max() == vertices - 1
+    assert output.colors.min() >= 0
+    assert output.colors.max() <= 1
+    in_head = world_to_head(output.vertices, parameters.pose, parameters.scale)
+    torch.testing.assert_close(in_head, output.neutral_vertices + output.displacement, atol=1e-5, rtol=0)
+
+
+def test_samples_of_a_batch_do_not_see_each_other(trained):
+    parameters = random_parameters(3)
+    together = trained(parameters)
+    for i in range(3):
+        alone = trained(parameters.rows([i]))
+        for name in ("vertices", "colors", "landmarks", "displacement"):
+            torch.testing.assert_close(getattr(alone, name)[0], getattr(together, name)[i], atol=1e-5, rtol=1e-5)
+
+
+def test_every_parameter_gets_a_gradient(trained):
+    model = fresh(trained)
+    sum(losses_of(model, random_batch(), MeshHeadLoss()).values()).backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert silent == []
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_every_parameter_gets_a_gradient_from_the_start():
+    torch.manual_seed(0)
+    model = MeshHead(CONFIG)
+    model.initialise_landmarks(face_landmarks())
+    model.warm_start(100)
+    sum(losses_of(model, random_batch(), MeshHeadLoss()).values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
+
+
+def test_the_head_starts_close_to_its_neutral_geometry():
+    torch.manual_seed(0)
+    model = MeshHead(CONFIG)
+    model.initialise_landmarks(face_landmarks())
+    model.warm_start(50)
+    assert model(random_parameters(2)).displacement.norm(dim=-1).max() < 0.15
+
+
+def test_expression_stays_near_the_landmarks_and_pose_takes_the_rest(trained):
+    points = trained.neutral_mesh().vertices.detach()
+    squared = nearest_squared(points, trained.landmarks_3d_neutral)
+    one, two = random_parameters(1, 1), random_parameters(1, 2)
+    base, _ = trained.deform(points, one)
+    expression, _ = trained.deform(points, replace(one, shape_code=two.shape_code))
+    posed, _ = trained.deform(points, replace(one, pose=two.pose))
+    moved_by_expression = (expression - base)[0].norm(dim=-1)
+    moved_by_pose = (posed - base)[0].norm(dim=-1)
+    far, near = squared > 0.25, squared < 0.1
+    assert far.any()
+    assert near.any()
+    assert moved_by_expression[far].max() == 0
+    assert moved_by_expression[near].max() > 1e-3
+    assert moved_by_pose[near].max() < 1e-6
+    assert moved_by_pose[far].max() > 1e-3
+
+
+def test_falloff_of_influence():
+    squared = torch.tensor([0.0, 0.1, 0.175, 0.25, 3.0])
+    torch.testing.assert_close(falloff(squared, 0.1, 0.25), torch.tensor([1.0, 1.0, 0.5, 0.0, 0.0]))
+
+
+def eyes_only(trained):
+    """Without expression and pose offsets."""
+    model = fresh(trained)
+    with torch.no_grad():
+        for branch in (model.branches.shape_deform, model.branches.pose_deform):
+            branch.layers[-1].weight.zero_()
+            branch.layers[-1].bias.zero_()
+    return model
+
+
+def test_each_eye_turns_rigidly_about_its_own_centre(trained):
+    model = eyes_only(trained)
+    landmarks = model.landmarks_3d_neutral.detach()
+    parameters = random_parameters(2)
+    generator = torch.Generator().manual_seed(0)
+    turns = []
+    for eye in EYE_LANDMARKS:
+        rim = landmarks[list(eye)]
+        points = rim.repeat(4, 1) + 0.02 * torch.randn(24, 3, generator=generator)  # well inside the eye's own region
+        moved, displacement = model.deform(torch.cat([points, rim.mean(0, keepdim=True)]), parameters)
+        assert displacement[:, :-1].norm(dim=-1).amax() > 1e-3
+        assert not torch.allclose(displacement[0], displacement[1], atol=1e-4)  # every sample has its own gaze
+        torch.testing.assert_close(
+            torch.cdist(moved[:, :-1], moved[:, :-1])[0], torch.cdist(points, points), atol=2e-5, rtol=0
+        )
+        centres = moved[:, :-1].mean(1) - points.mean(0)  # a rotation about the rim's middle keeps that middle
+        torch.testing.assert_close(
+            model.deform(rim, parameters)[0].mean(1), rim.mean(0).expand(2, 3), atol=1e-5, rtol=0
+        )
+        turns.append(centres)
+    assert not torch.allclose(turns[0], turns[1])
+
+
+def test_gaze_moves_nothing_but_the_eyes(trained):
+    points = trained.neutral_mesh().vertices.detach()
+    one = random_parameters(1)
+    other = replace(one, gaze=one.gaze + 0.4)
+    moved = (trained.deform(points, other)[0] - trained.deform(points, one)[0])[0].norm(dim=-1)
+    eyes = trained.landmarks_3d_neutral[[row for eye in EYE_LANDMARKS for row in eye]]
+    assert moved[nearest_squared(points, eyes) > 0.05].max() == 0
+    landmarks = (
+        trained.deform(trained.landmarks_3d_neutral, other)[0] - trained.deform(trained.landmarks_3d_neutral, one)[0]
+    )[0]
+    still = [row for row in range(70) if not any(row in eye for eye in EYE_LANDMARKS)]
+    far = nearest_squared(trained.landmarks_3d_neutral[still], eyes) > 0.05
+    assert landmarks[still][far].abs().max() == 0
+    assert landmarks[36:48].norm(dim=-1).min() > 1e-4
+
+
+def test_offsets_stay_within_a_cell_and_distances_within_one(trained):
+    distance, offset, features = trained.query(torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 2)
+    assert offset.abs().max() <= 1 / CONFIG.grid_resolution
+    assert distance.abs().max() <= 1
+    assert features.shape == (500, 128)
+    assert features.abs().max() <= 1
+
+
+def test_chunks_of_the_grid_change_nothing(trained, monkeypatch):
+    whole = trained.neutral_mesh()
+    monkeypatch.setattr(mesh_head_module, "GRID_CHUNK", 100)
+    parts = trained.neutral_mesh()
+    assert torch.equal(whole.faces, parts.faces)
+    torch.testing.assert_close(whole.vertices, parts.vertices)
+
+
+def test_deform_and_color_give_what_forward_gives(trained):
+    parameters = random_parameters(2)
+    output, neutral = trained(parameters), trained.neutral_mesh()
+    torch.testing.assert_close(trained.deform(neutral.vertices, parameters)[1], output.displacement, atol=1e-6, rtol=0)
+    colors = trained.color(neutral.vertices, neutral.features, parameters)
+    torch.testing.assert_close(colors, output.colors, atol=1e-6, rtol=0)
+
+
+def test_weights_alone_carry_the_head(trained):
+    parameters = random_parameters(1)
+    ours, copy = trained(parameters), fresh(trained)(parameters)
+    for field in fields(ours):
+        assert torch.equal(getattr(ours, field.name), getattr(copy, field.name)), field.name
+
+
+def test_geometry_stays_in_single_precision_under_autocast(trained):
+    parameters = random_parameters(1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = trained(parameters)
+    exact = trained(parameters)
+    assert torch.equal(output.neutral_vertices, exact.neutral_vertices)
+    assert torch.equal(output.landmark_sdf, exact.landmark_sdf)
+    assert output.vertices.dtype == output.colors.dtype == torch.float32
+    torch.testing.assert_close(output.vertices, exact.vertices, atol=0.02, rtol=0)
+
+
+def test_a_head_without_surface_says_what_to_change(trained):
+    model = fresh(trained)
+    with torch.no_grad():
+        model.geometry.layers[-1].bias[0] += 100
+    with pytest.raises(NonFiniteError, match=r"no zero level.*Lower lr"):
+        model(random_parameters(1))
+
+
+def test_published_variant_is_refused():
+    with pytest.raises(ConfigError, match="variant: ours"):
+        MeshHead(CONFIG.model_copy(update={"variant": "published"}))
+
+
+@pytest.mark.parametrize("name", ["head.ply", "deep/er/head.obj"])
+def test_exported_mesh_reads_back(trained, tmp_path, name):
+    parameters = random_parameters(1)
+    path = trained.export_neutral(tmp_path / name, parameters)
+    mesh = trimesh.load(path, process=False, force="mesh")
+    neutral = trained.neutral_mesh()
+    np.testing.assert_allclose(mesh.vertices, neutral.vertices.detach().numpy(), atol=1e-5)
+    assert np.array_equal(mesh.faces, neutral.faces.numpy())
+    rgb = trained.color(neutral.vertices, neutral.features, parameters)[0, :, :3].detach().numpy()
+    np.testing.assert_allclose(np.asarray(mesh.visual.vertex_colors)[:, :3] / 255, rgb, atol=1.01 / 255)
+
+
+def test_one_batch_can_be_overfitted():
+    torch.manual_seed(0)
+    model, batch = MeshHead(CONFIG), random_batch(1)
+    model.initialise_landmarks(face_landmarks())
+    model.warm_start(100)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    first: float | None = None
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = sum(losses_of(model, batch, MeshHeadLoss()).values())
+        first = loss.item() if first is None else first
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    assert loss.item() < 0.4 * first
+
+
+# Losses
+
+
+def test_weights_scale_their_own_terms_only(trained):
+    batch = random_batch(1)
+    with torch.no_grad():
+        base = losses_of(trained, batch, MeshHeadLoss())
+        for name in base:
+            key = f"{name}_importance"
+            doubled = losses_of(trained, batch, MeshHeadLoss(**{key: 2 * getattr(MeshHeadLoss(), key)}))
+            for other in base:
+                factor = 2 if other == name else 1
+                torch.testing.assert_close(doubled[other], factor * base[other])
+
+
+def test_color_counts_inside_the_mask_only():
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :2, :] = 1
+    target = torch.zeros(1, 3, 4, 4)
+    image = target.clone()
+    image[..., 2:, :] = 9.0
+    assert color_loss(image, target, mask) == 0
+    image[..., :2, :] = 0.25
+    assert color_loss(image, target, mask).item() == pytest.approx(0.25)
+    assert color_loss(image, target, mask * 0) == 0
+
+
+def test_intersection_over_union_by_hand():
+    a, b = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
+    a[0, :, :, :2], b[0, :, :, 1:3] = 1, 1  # a third
+    a[1], b[1] = 1, 1
+    torch.testing.assert_close(silhouette_iou(a, b), torch.tensor([1 / 3, 1.0]))
+    assert soft_iou_loss(a, b).item() == pytest.approx(1 - (1 / 3 + 1) / 2)
+    empty = torch.zeros(1, 1, 4, 4)
+    assert torch.isfinite(soft_iou_loss(empty, empty))
+
+
+def test_soft_overlap_pulls_the_silhouette_to_the_mask():
+    silhouette = torch.full((1, 1, 4, 4), 0.5, requires_grad=True)
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :2] = 1
+    soft_iou_loss(silhouette, mask).backward()
+    assert (silhouette.grad[mask == 1] < 0).all()
+    assert (silhouette.grad[mask == 0] > 0).all()
+
+
+def test_landmark_term_is_in_model_units(trained):
+    """The same head twice as large in the world has the same landmark loss."""
+    batch = random_batch(1)
+    output = trained(batch.parameters)
+    image = render_mesh(output.vertices, output.faces, output.colors, batch.cameras, 1.0)
+
+    def landmark_loss(factor):
+        scaled = replace(
+            batch,
+            landmarks_3d=batch.landmarks_3d * factor,
+            parameters=replace(batch.parameters, scale=batch.parameters.scale * factor),
+        )
+        return mesh_head_losses(
+            output.landmarks * factor,
+            output.landmark_sdf,
+            output.neutral_vertices,
+            output.faces,
+            output.displacement,
+            image,
+            scaled,
+            MeshHeadLoss(),
+        )["landmark_deform"]
+
+    torch.testing.assert_close(landmark_loss(2.0), landmark_loss(1.0))
+
+
+def test_laplacian_agrees_with_the_published_code():
+    with np.load(published_fixtures() / "losses.npz") as data:
+        vertices, faces = torch.from_numpy(data["lap_verts"]), torch.from_numpy(data["lap_faces"])
+        expected = float(data["lap_value"])
+    assert laplacian_loss(vertices, faces).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_laplacian_of_a_flat_regular_patch_is_zero_inside():
+    flat = torch.tensor(
+        [[0.0, 0, 0], [1, 0, 0], [0.5, 0.8, 0], [-0.5, 0.8, 0], [-1, 0, 0], [-0.5, -0.8, 0], [0.5, -0.8, 0]]
+    )
+    faces = torch.tensor([[0, i, i % 6 + 1] for i in range(1, 7)])
+    flat.requires_grad_()
+    (gradient,) = torch.autograd.grad(laplacian_loss(flat, faces), flat)
+    lifted = flat.detach() + torch.tensor([[0.0, 0, 0.5]]) * (torch.arange(7) == 0)[:, None]
+    torch.testing.assert_close(gradient[0], torch.zeros(3), atol=1e-6, rtol=0)  # the middle sits at the mean
+    assert laplacian_loss(lifted, faces) > laplacian_loss(flat, faces)
