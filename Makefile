@@ -27,7 +27,7 @@ lint: setup
 	$(PY) -m mypy
 
 test: lint
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 clean-results:
 	find optuna_results -mindepth 1 ! -name README.md -delete

@@ -1,0 +1,183 @@
+"""The command line as people use it: exit codes, one clear line, JSON."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from gazegaussian.data import synthesize
+from gazegaussian.training.checkpoints import SCHEMA_VERSION, load_checkpoint
+
+TINY_MESHHEAD = """
+stage: meshhead
+data: {image_size: 64, max_train_images: 4, max_val_images: 2}
+model: {grid_resolution: 12, geometry_width: 16, shape_mlp_width: 16, pose_mlp_width: 16, eye_mlp_width: 16}
+training: {epochs: 2, warm_start_steps: 60, preview_images: 2}
+"""
+TINY_GAZE = """
+stage: gazegaussian
+data: {image_size: 64, max_train_images: 2, max_val_images: 2}
+model: {face_subdivisions: 0, eye_subdivisions: 1, dit_head_dim: 2, dit_depth: 4}
+loss: {perceptual_start_epoch: 1}
+training: {epochs: 2, preview_images: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    synthesize(folder / "data", people=2, size=64, frames=1, cameras=4, progress=False)
+    (folder / "meshhead.yaml").write_text(TINY_MESHHEAD)
+    (folder / "gazegaussian.yaml").write_text(TINY_GAZE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(workplace, repo_root):
+    def call(*words):
+        command = [sys.executable, str(repo_root / "train_gazegaussian_optuna.py"), *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=workplace, check=False)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def meshhead(run, workplace):
+    words = ("--config", "meshhead.yaml", "--data", "data", "--device", "cpu")
+    done = run("train", "meshhead", *words, "--out", "mesh", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["checkpoint"]
+
+
+@pytest.fixture(scope="module")
+def gazegaussian(run, workplace, meshhead):
+    words = ("--config", "gazegaussian.yaml", "--data", "data", "--device", "cpu", "--meshhead", meshhead)
+    done = run("train", "gazegaussian", *words, "--out", "gaze", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["checkpoint"]
+
+
+def assert_bad_input(done, *parts):
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert part in errors[0]
+
+
+def test_help_of_every_command(run):
+    for words in ([], ["study"], ["train"], ["data", "synth"], ["data", "check"], ["redirect"]):
+        done = run(*words, "--help")
+        assert done.returncode == 0
+        assert "Usage" in done.stdout
+
+
+def test_train_leaves_the_files_of_a_run(meshhead, workplace):
+    assert {p.name for p in (workplace / "mesh").iterdir()} >= {
+        "best.pt", "last.pt", "metrics.csv", "run.log", "config.yaml", "images",
+    }  # fmt: skip
+    assert "epoch 2/2" in (workplace / "mesh" / "run.log").read_text()
+
+
+def test_study_resumes_and_its_winner_trains(run, workplace):
+    study = workplace / "study.yaml"
+    study.write_text(
+        "study_name: tiny\ntrials: 2\nsearch_space:\n  a:\n    lr: {type: float, min: 1e-4, max: 1e-2, log: true}\n"
+        "    eye_mlp_width: {type: categorical, choices: [8, 16]}\n"
+    )
+    words = ("study", "meshhead", "--config", "meshhead.yaml", "--study", study, "--data", "data", "--device", "cpu")
+    first = run(*words, "--out", "results", "--json")
+    assert first.returncode == 0, first.stderr
+    assert len(json.loads(first.stdout)["trials"]) == 2
+    again = run(*words, "--out", "results")
+    assert again.returncode == 0
+    assert "nothing to add" in again.stderr
+    best = workplace / "results" / "tiny" / "best.json"
+    stored = json.loads(best.read_text())
+    load_checkpoint_ok = load_checkpoint(workplace / "results" / "tiny" / f"trial_{stored['trial']:04d}" / "best.pt")
+    assert load_checkpoint_ok["config"]["optim"]["lr"] == stored["parameters"]["lr"]
+    words = ("train", "meshhead", "--config", "meshhead.yaml", "--params", best, "--data", "data", "--device", "cpu")
+    trained = run(*words, "--epochs", 1, "--out", "winner", "--json")
+    assert trained.returncode == 0, trained.stderr
+    assert load_checkpoint(workplace / "winner" / "best.pt")["config"]["optim"]["lr"] == stored["parameters"]["lr"]
+
+
+def test_redirect_writes_a_strip_that_differs_by_gaze(run, workplace, gazegaussian):
+    from PIL import Image
+
+    words = (
+        "--data",
+        "data",
+        "--subject",
+        "subject0001",
+        "--pitch",
+        0,
+        "--yaw",
+        -20,
+        "--yaw",
+        20,
+        "--out",
+        "strip.png",
+    )
+    done = run("redirect", gazegaussian, *words)
+    assert done.returncode == 0, done.stderr
+    strip = Image.open(workplace / "strip.png")
+    assert strip.size == (2 * 66, 66)
+    assert strip.crop((0, 0, 64, 64)).tobytes() != strip.crop((66, 0, 130, 64)).tobytes()
+
+
+def test_data_check_reports_and_fails_on_damage(run, workplace):
+    done = run("data", "check", "data", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["ok"] is True
+    broken = workplace / "broken"
+    synthesize(broken, people=2, size=32, frames=1, cameras=2, progress=False)
+    file = next(broken.glob("*.h5"))
+    file.write_bytes(file.read_bytes()[:1000])
+    assert run("data", "check", "broken").returncode == 2
+    words = ("--config", "meshhead.yaml", "--data", "broken", "--device", "cpu")
+    assert_bad_input(run("train", "meshhead", *words, "--out", "x"), file.name)
+
+
+def test_unknown_parameter_in_the_study_file(run, workplace):
+    (workplace / "typo.yaml").write_text(
+        "study_name: a\ntrials: 1\nsearch_space:\n  a:\n    dit_dept: {type: int, min: 4, max: 8}\n"
+    )
+    assert_bad_input(run("study", "gazegaussian", "--study", "typo.yaml"), "'dit_dept'", "Did you mean 'dit_depth'")
+
+
+def test_missing_data_folder(run):
+    done = run("study", "meshhead", "--data", "nowhere", "--out", "r2", "--device", "cpu")
+    assert_bad_input(done, "nowhere")
+
+
+def test_checkpoint_of_another_schema_version(run, workplace, meshhead):
+    content = torch.load(meshhead, weights_only=True)
+    torch.save({**content, "schema_version": SCHEMA_VERSION + 1}, workplace / "old.pt")
+    words = (
+        "--config",
+        "gazegaussian.yaml",
+        "--data",
+        "data",
+        "--meshhead",
+        "old.pt",
+        "--out",
+        "r3",
+        "--device",
+        "cpu",
+    )
+    assert_bad_input(run("study", "gazegaussian", *words), "schema version")
+
+
+def test_stage_two_without_stage_one(run):
+    done = run("study", "gazegaussian", "--data", "data", "--out", "empty")
+    assert_bad_input(done, "study meshhead")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_without_cuda(run):
+    done = run("train", "meshhead", "--config", "meshhead.yaml", "--data", "data", "--device", "cuda", "--out", "r4")
+    assert_bad_input(done, "--device cpu or auto")

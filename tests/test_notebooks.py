@@ -1,0 +1,60 @@
+"""Every notebook runs top to bottom, unattended, in a clean kernel, and shows what it promises."""
+
+import json
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = ("00_quickstart", "01_meshhead_study", "02_gazegaussian_study", "03_read_results")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("notebooks")
+
+
+def execute(repo_root, name, **parameters):
+    notebook = nbformat.read(repo_root / "notebooks" / f"{name}.ipynb", as_version=4)
+    position = next(i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", []))
+    injected = nbformat.v4.new_code_cell("\n".join(f"{key} = {value!r}" for key, value in parameters.items()))
+    notebook.cells.insert(position + 1, injected)
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(repo_root / "notebooks")}}).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    kinds = [key for output in outputs for key in output.get("data", {})]
+    text = "".join(output.get("text", "") for output in outputs)
+    assert "Warning" not in text
+    return kinds, text
+
+
+def test_quickstart_ends_with_a_strip(repo_root, out):
+    data = str(out / "data")
+    kinds, text = execute(
+        repo_root, "00_quickstart", people=2, frames=1, size=64, epochs_meshhead=1, epochs_gazegaussian=1, data=data,
+        out=str(out),
+    )  # fmt: skip
+    assert kinds.count("image/png") == 3
+    assert "epoch 1/1" in text
+    assert (out / "quickstart_strip.png").exists()
+
+
+def test_studies_then_their_results(repo_root, out):
+    for name, stage in (("01_meshhead_study", "meshhead"), ("02_gazegaussian_study", "gazegaussian")):
+        kinds, text = execute(repo_root, name, n_trials=2, epochs=1, out=str(out))
+        assert kinds.count("application/vnd.plotly.v1+json") >= 2
+        assert "text/html" in kinds  # the table of trials
+        assert "image/png" in kinds
+        assert "best: trial" in text
+        assert (out / f"{stage}_quick" / "best.yaml").exists()
+    kinds, _ = execute(repo_root, "03_read_results", out=str(out))
+    assert kinds.count("application/vnd.plotly.v1+json") >= 4
+    assert kinds.count("image/png") == 2
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_committed_without_outputs_and_with_short_cells(repo_root, name):
+    content = json.loads((repo_root / "notebooks" / f"{name}.ipynb").read_text())
+    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    assert all(len(cell["source"]) <= 11 for cell in code)
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1
