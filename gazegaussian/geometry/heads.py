@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gazegaussian.geometry.rotations import axis_angle_to_matrix
+from gazegaussian.geometry.rotations import axis_angle_to_matrix, full_precision
 
 
 def head_to_world(points: Tensor, pose: Tensor, scale: Tensor) -> Tensor:
@@ -19,10 +19,12 @@ def head_to_world(points: Tensor, pose: Tensor, scale: Tensor) -> Tensor:
         World positions. [B, N, 3]
     """
     rotation = axis_angle_to_matrix(pose[:, :3])
-    return (scale[:, :, None] * points) @ rotation.transpose(1, 2) + pose[:, None, 3:]
+    with full_precision(points):
+        return (scale[:, :, None] * points) @ rotation.transpose(1, 2) + pose[:, None, 3:]
 
 
 def world_to_head(points: Tensor, pose: Tensor, scale: Tensor) -> Tensor:
     """Inverse of `head_to_world`. [B, N, 3] -> [B, N, 3]."""
     rotation = axis_angle_to_matrix(pose[:, :3])
-    return (points - pose[:, None, 3:]) @ rotation / scale[:, :, None]
+    with full_precision(points):
+        return (points - pose[:, None, 3:]) @ rotation / scale[:, :, None]

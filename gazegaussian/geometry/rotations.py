@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import roma
 import torch
 from torch import Tensor
 
 
+def full_precision(like: Tensor) -> AbstractContextManager[None]:
+    """Switch autocast off on a tensor's device: positions in bf16 would be off by whole pixels."""
+    return torch.autocast(like.device.type, enabled=False)  # type: ignore[return-value]
+
+
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     """Exponential map, radians. [..., 3] -> [..., 3, 3]."""
-    return roma.rotvec_to_rotmat(axis_angle)
+    with full_precision(axis_angle):
+        return roma.rotvec_to_rotmat(axis_angle)
 
 
 def quat_to_matrix(quats: Tensor) -> Tensor:
     """Rotation matrices of unit quaternions wxyz. [..., 4] -> [..., 3, 3]."""
-    return roma.unitquat_to_rotmat(quats.roll(-1, dims=-1))
+    with full_precision(quats):
+        return roma.unitquat_to_rotmat(quats.roll(-1, dims=-1))
 
 
 def matrix_to_quat(matrix: Tensor) -> Tensor:
     """Unit quaternions wxyz of rotation matrices, up to sign. [..., 3, 3] -> [..., 4]."""
-    return roma.rotmat_to_unitquat(matrix).roll(1, dims=-1)
+    with full_precision(matrix):
+        return roma.rotmat_to_unitquat(matrix).roll(1, dims=-1)
 
 
 def quat_multiply(a: Tensor, b: Tensor) -> Tensor:
@@ -44,4 +54,5 @@ def rotate_about(points: Tensor, quats: Tensor, centre: Tensor) -> Tensor:
         Rotated positions. [..., N, 3]
     """
     centre = centre.unsqueeze(-2)
-    return (points - centre) @ quat_to_matrix(quats).transpose(-1, -2) + centre
+    with full_precision(points):
+        return (points - centre) @ quat_to_matrix(quats).transpose(-1, -2) + centre

@@ -77,5 +77,6 @@ def eye_quaternions(eye_rotation: nn.Module, centres: Tensor, gaze: Tensor) -> T
         Unit quaternions wxyz. [B, 2, 4]
     """
     raw = conditioned(eye_rotation, positional_encoding(centres), positional_encoding(gaze))
+    raw = raw.to(centres.dtype)  # rotations stay in full precision under autocast
     identity = raw.new_tensor([1.0, 0.0, 0.0, 0.0])
     return nn.functional.normalize(identity + TURN_SCALE * torch.tanh(raw), dim=-1)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from gazegaussian.geometry.rotations import axis_angle_to_matrix
+from gazegaussian.geometry.rotations import axis_angle_to_matrix, full_precision
 from gazegaussian.types import EXPRESSION_DIM, IDENTITY_DIM, Cameras, HeadParameters
 
 
@@ -34,7 +34,8 @@ class ImageOffsets(nn.Module):
             index: Their rows in the training set. [B]
         """
         code = torch.cat([self.expression[index], self.identity[index]], dim=-1)
-        rotation = axis_angle_to_matrix(self.rotation[index]) @ cameras.rotation
+        with full_precision(self.rotation):
+            rotation = axis_angle_to_matrix(self.rotation[index]) @ cameras.rotation
         return (
             replace(parameters, shape_code=parameters.shape_code + code),
             replace(cameras, rotation=rotation, translation=cameras.translation + self.translation[index]),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gazegaussian.config import GazeGaussianModel, GazeGaussianRun, MeshHeadModel, OptimConfig
 from gazegaussian.data import HeadDataset, make_loader, redirection_pairs
+from gazegaussian.geometry.rotations import full_precision
 from gazegaussian.losses.image import gaze_gaussian_losses, mean_abs_cosine
 from gazegaussian.metrics import ruler_loss, ruler_parts
 from gazegaussian.models.frozen import load_frozen
@@ -84,9 +85,10 @@ class GazeGaussianStage:
         parameters, cameras = self.offsets.apply_to(batch.parameters, batch.cameras, batch.index)
         rendering = self.model(parameters, cameras)
         weights = self.config.loss
-        terms = gaze_gaussian_losses(
-            rendering.layer_features(), rendering.layer_images(), batch, weights, epoch, self.guide
-        )
+        with full_precision(batch.image):  # variances of SSIM and small angles do not survive bf16
+            terms = gaze_gaussian_losses(
+                rendering.layer_features(), rendering.layer_images(), batch, weights, epoch, self.guide
+            )
         cosines = [mean_abs_cosine(s.branch_a, s.branch_b, s.shared) for s in rendering.streams()]
         terms["orthogonality"] = weights.orthogonality_loss_importance * torch.stack(cosines).sum()
         offsets = self.offsets
@@ -105,7 +107,8 @@ class GazeGaussianStage:
         for cpu_batch in self.validation:
             batch = cpu_batch.to(self.device)
             image = self.model(batch.parameters, batch.cameras, layers=False).image.float()
-            parts = ruler_parts(image, batch, self.judge)
+            with full_precision(image):  # the ruler is the same at every precision
+                parts = ruler_parts(image, batch, self.judge)
             parts["val_loss"] = ruler_loss(parts)
             for name, values in parts.items():
                 collected.setdefault(name, []).append(values)
