@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gazegaussian.config import GazeGaussianModel, MeshHeadModel, OptimConfig
 from gazegaussian.errors import ConfigError
+from gazegaussian.geometry.rotations import full_precision, matrix_to_quat, quat_multiply
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.neural_renderers import build_renderer
 from gazegaussian.models.streams import COLOR_CHANNELS, EyeStream, FaceStream, StreamOutput, split_points
@@ -106,6 +107,8 @@ class GazeGaussian(nn.Module):
         """
         face, eyes = self.face(parameters), self.eyes(parameters)
         splats = _join(face.gaussians, eyes.gaussians)
+        if cameras.rotation.requires_grad or cameras.translation.requires_grad:
+            splats, cameras = _in_camera_frame(splats, cameras)
         small = cameras.resized(
             cameras.width // self.config.feature_downscale, cameras.height // self.config.feature_downscale
         )
@@ -147,6 +150,16 @@ def _join(a: Gaussians, b: Gaussians) -> Gaussians:
         torch.cat([a.opacities, b.opacities], 1),
         torch.cat([a.features, b.features], 1),
     )
+
+
+def _in_camera_frame(splats: Gaussians, cameras: Cameras) -> tuple[Gaussians, Cameras]:
+    """Move the splats instead of the cameras, which get no gradient from the renderer."""
+    rotation, translation = cameras.rotation, cameras.translation
+    with full_precision(splats.means):
+        means = splats.means @ rotation.transpose(1, 2) + translation[:, None]
+    moved = replace(splats, means=means, quats=quat_multiply(matrix_to_quat(rotation)[:, None], splats.quats))
+    still = torch.eye(3, device=rotation.device, dtype=rotation.dtype).expand_as(rotation)
+    return moved, replace(cameras, rotation=still, translation=torch.zeros_like(translation))
 
 
 def _layer_opacities(opacities: Tensor, face_points: int) -> Tensor:
