@@ -58,13 +58,13 @@ class ShapeAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.keys = nn.Linear(channels, SHAPE_CODE_DIM)
+        self.keys = nn.Linear(channels, SHAPE_CODE_DIM, bias=False)
         self.values = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, shape_code: Tensor) -> Tensor:
         """[B, C, H, W], [B, 144] -> [B, C, H, W]."""
         pixels = x.flatten(2).transpose(1, 2)  # [B, P, C]
-        # (K p + b) . c = p . (K^T c) + b . c, and the constant drops out of the softmax.
+        # (K p + b) . c = p . (K^T c) + b . c; the constant drops out of the softmax, so there is no bias to learn.
         score = torch.einsum("bpc,bc->bp", pixels, shape_code @ self.keys.weight) / SHAPE_CODE_DIM**0.5
         mean = torch.einsum("bp,bpc->bc", score.softmax(dim=1), pixels)  # the values are linear in the pixels
         return x + self.values(mean)[:, :, None, None]

@@ -123,7 +123,12 @@ class _Stream(nn.Module):
         self.means = nn.Parameter(torch.zeros(points, 3))
         self.features = nn.Parameter(torch.zeros(points, POINT_FEATURES))
         self.log_scales = nn.Parameter(torch.zeros(points, scale_columns))
-        self.quats = nn.Parameter(torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(points, 1))
+        self.quats: Tensor
+        quats = torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(points, 1)
+        if scale_columns == 1:  # a ball looks the same however it is turned: nothing to learn
+            self.register_buffer("quats", quats)
+        else:
+            self.quats = nn.Parameter(quats)
         self.opacity_logits = nn.Parameter(torch.zeros(points, 1))
         self.landmarks: Tensor
         self.register_buffer("landmarks", torch.zeros(landmarks, 3))
