@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 _ROOT = Path(__file__).resolve().parent
@@ -24,3 +27,17 @@ def published_fixtures() -> Path:
     if os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+def edit(folder: Path, change: Callable[[h5py.File], object]) -> Path:
+    """Change the subject file in place."""
+    path = folder / "xgaze_subject0000.h5"
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
+
+
+def replace(file: h5py.File, key: str, values: np.ndarray) -> None:
+    """Store other values, of any shape and type, under a key."""
+    del file[key]
+    file[key] = values

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gazegaussian.data.hdf5 import usable_rows
+from gazegaussian.data.pixels import usable_rows
 from gazegaussian.data.splits import PREFIX, load_split
 from gazegaussian.data.subject_file import SubjectFile
 from gazegaussian.errors import DataError

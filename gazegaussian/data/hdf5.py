@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import Dataset
 
+from gazegaussian.data.pixels import MASKS, erode, resize, usable_rows
 from gazegaussian.data.schema import MIN_LATENT_COLUMNS, write_subject
 from gazegaussian.data.splits import PREFIX, load_split
 from gazegaussian.data.subject_file import SubjectFile
@@ -30,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 _EVERY = 100  # every 100th tracked vertex joins the landmarks
 _CACHE_LIMIT = 500_000_000  # bytes
-_ROWS_AT_ONCE = 64
 
 
 class Sample(TypedDict):
@@ -94,7 +93,7 @@ class HeadDataset(Dataset):
         self.skipped = sum(len(file) for file in self._files) - sum(map(len, usable))
         if self.skipped:
             logger.warning("%s: skipped %d images with a constant head mask or constant eye masks", root, self.skipped)
-        rows = [(subject, int(row)) for subject, kept in enumerate(usable) for row in kept]
+        rows = [(subject, row) for subject, kept in enumerate(usable) for row in kept]
         if not rows:
             raise DataError(f"{root}: expected usable images in split {split!r}, found {self.skipped}, all skipped")
         if max_images is not None and len(rows) > max_images:
@@ -190,16 +189,15 @@ class HeadDataset(Dataset):
     def _decode(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return the RGB image [3, S, S] over white and the masks [3, S, S] (head, left eye, right eye) in {0, 1}."""
         file, row = self._where(index)
-        bgr = torch.from_numpy(np.ascontiguousarray(file.read("face_patch", row)[..., ::-1].transpose(2, 0, 1)))
-        masks = torch.from_numpy(np.stack([file.read(key, row) for key in _MASKS])).float() / 255
-        head = masks[:1]
-        for _ in range(2):  # 3x3 erosion; nothing comes in from beyond the border
-            head = -functional.max_pool2d(-head[None], 3, 1, 1)[0]
-        masks = torch.cat([head, masks[1:]])
-        image = bgr.float() * head + 255 * (1 - head)
+        rgb = file.read("face_patch", row)[..., ::-1].transpose(2, 0, 1)
+        masks = np.stack([file.read(key, row) for key in MASKS])
+        masks[0] = erode(masks[0])
+        # Whole numbers throughout: (rgb * head + 255 * (255 - head)) / 255 rounded, at most 65152 before the division.
+        head = masks[0].astype(np.uint16)
+        image = ((rgb * head + 255 * (255 - head) + 127) // 255).astype(np.uint8)
         if file.size != self.size:
-            image, masks = (functional.interpolate(x[None], self.size, mode="area")[0] for x in (image, masks))
-        return image.round().to(torch.uint8).numpy(), (masks >= 0.5).to(torch.uint8).numpy()
+            image, masks = (resize(pixels, self.size) for pixels in (image, masks))
+        return image, (masks >= 128).astype(np.uint8)
 
     def _fill_cache(self) -> None:
         need = len(self) * 6 * self.size * self.size
@@ -217,7 +215,6 @@ class HeadDataset(Dataset):
         self._label_cache = [self._read_labels(i) for i in range(len(self))]
 
 
-_MASKS = ("head_mask", "left_eye_mask", "right_eye_mask")
 _LABELS = (
     "facial_landmarks",
     "facial_landmarks_3d",
@@ -233,17 +230,6 @@ _LABELS = (
 
 def _float(values: NDArray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, np.float32))
-
-
-def usable_rows(file: SubjectFile) -> NDArray[np.int64]:
-    """Rows whose head mask is not constant and whose eye masks are not both constant."""
-    varies: dict[str, list[NDArray[np.bool_]]] = {key: [] for key in _MASKS}
-    for start in range(0, len(file), _ROWS_AT_ONCE):
-        for key in _MASKS:
-            flat = file.read(key, slice(start, start + _ROWS_AT_ONCE)).reshape(-1, file.size * file.size)
-            varies[key].append((flat != flat[:, :1]).any(1))
-    head, left, right = (np.concatenate(varies[key]) for key in _MASKS)
-    return np.flatnonzero(head & (left | right))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
