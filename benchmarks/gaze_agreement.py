@@ -14,12 +14,12 @@ import math
 from pathlib import Path
 
 import torch
-from gazegaussian.geometry.gaze import angular_error
-from gazegaussian.metrics import gaze_agreement
-from gazegaussian.models.frozen import FrozenNetwork, load_frozen
 
 from gazegaussian.build import Redirector, load_redirector
 from gazegaussian.data import HeadDataset
+from gazegaussian.geometry.gaze import angular_error
+from gazegaussian.metrics import gaze_agreement
+from gazegaussian.models.frozen import FrozenNetwork, load_frozen
 from gazegaussian.training.hooks import save_image
 from gazegaussian.training.images import image_grid
 from gazegaussian.types import Batch
