@@ -105,6 +105,9 @@ def test_gradient_of_the_angular_error_is_finite_everywhere_and_right_elsewhere(
         angular_error(a, other).sum().backward()
         assert torch.isfinite(a.grad).all()
         assert a.grad.abs().max() <= 1.0 + 1e-6  # an angle cannot grow faster than the pitch turns
+    a = torch.zeros(1, 2, requires_grad=True)  # cross product exactly zero
+    angular_error(a, torch.zeros(1, 2)).sum().backward()
+    assert torch.isfinite(a.grad).all()
     a = same.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: angular_error(x, same + 0.2), (a,))
 

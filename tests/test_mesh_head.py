@@ -7,114 +7,34 @@ import pytest
 import torch
 import trimesh
 
-from gazegaussian.config import MeshHeadLoss, MeshHeadModel
+from gazegaussian.config import MeshHeadLoss
 from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.geometry.heads import world_to_head
-from gazegaussian.losses.mesh import color_loss, laplacian_loss, mesh_head_losses, silhouette_iou, soft_iou_loss
+from gazegaussian.geometry.rotations import rotate_about
 from gazegaussian.models import mesh_head as mesh_head_module
-from gazegaussian.models.branches import EYE_LANDMARKS, falloff, nearest_squared
+from gazegaussian.models.branches import EYE_LANDMARKS, eye_quaternions, falloff, nearest_squared
 from gazegaussian.models.mesh_head import MeshHead
-from gazegaussian.rendering import render_mesh
-from gazegaussian.types import Batch, Cameras, HeadParameters
-from tests.fixtures_support import published_fixtures
-
-CONFIG = MeshHeadModel(
-    grid_resolution=12, geometry_width=32, shape_mlp_width=16, pose_mlp_width=8, eye_mlp_width=8, landmarks=70
+from tests.mesh_head_support import (
+    CONFIG,
+    acting_head,
+    face_landmarks,
+    losses_of,
+    one_thread,
+    random_batch,
+    random_parameters,
 )
-SIZE = 64
-
-
-def face_landmarks():
-    """A made-up face: a rim, two eyes and scattered points on the front of an ellipsoid. [70, 3]"""
-    generator = torch.Generator().manual_seed(1)
-    xy = torch.rand(70, 2, generator=generator) * 1.4 - 0.7
-    angle = torch.arange(6) / 6 * 2 * torch.pi
-    ring = torch.stack([0.12 * angle.cos(), 0.05 * angle.sin()], dim=1)
-    for eye, x in zip(EYE_LANDMARKS, (-0.35, 0.35), strict=True):
-        xy[list(eye)] = ring + torch.tensor([x, 0.2])
-    z = 0.9 * (1 - xy.square().sum(1) / 1.2).clamp_min(0).sqrt() - 0.4
-    return torch.cat([xy, z[:, None]], dim=1)
-
-
-def random_parameters(batch, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    pose = torch.randn(batch, 6, generator=generator) * 0.1
-    return HeadParameters(
-        shape_code=torch.randn(batch, 144, generator=generator),
-        pose=pose,
-        scale=1 + 0.1 * torch.rand(batch, 1, generator=generator),
-        gaze=torch.randn(batch, 2, generator=generator) * 0.3,
-    )
-
-
-def random_batch(size=2, seed=0):
-    """Targets: a disc with a colour gradient on white."""
-    parameters = random_parameters(size, seed)
-    y, x = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
-    mask = ((x - 32).square() + (y - 34).square() < 20**2).float().expand(size, 1, SIZE, SIZE)
-    color = torch.stack([x / SIZE, y / SIZE, torch.full((SIZE, SIZE), 0.4)]).expand(size, 3, SIZE, SIZE)
-    cameras = Cameras(
-        rotation=torch.diag(torch.tensor([1.0, -1.0, -1.0])).expand(size, 3, 3),
-        translation=torch.tensor([0.0, 0.0, 5.0]).expand(size, 3),
-        intrinsics=torch.tensor([[90.0, 0, 32], [0, 90, 32], [0, 0, 1]]).expand(size, 3, 3),
-        width=SIZE,
-        height=SIZE,
-    )
-    generator = torch.Generator().manual_seed(seed)
-    return Batch(
-        image=color * mask + 1 - mask,
-        head_mask=mask,
-        left_eye_mask=mask * 0,
-        right_eye_mask=mask * 0,
-        landmarks_2d=torch.zeros(size, 68, 2),
-        landmarks_3d=face_landmarks() + 0.05 * torch.randn(size, 70, 3, generator=generator),
-        parameters=parameters,
-        cameras=cameras,
-        index=torch.arange(size),
-    )
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small products are slower on several busy cores than on one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def trained(one_thread):
-    """A warm-started head whose branches all act."""
-    torch.manual_seed(0)
-    model = MeshHead(CONFIG)
-    model.initialise_landmarks(face_landmarks())
-    model.warm_start(150)
-    with torch.no_grad():
-        for branch in (model.branches.shape_deform, model.branches.pose_deform, model.branches.eye_rotation):
-            branch.layers[-1].weight *= 20
-    return model
+def trained():
+    with one_thread():
+        yield acting_head()
 
 
 def fresh(trained):
     model = MeshHead(CONFIG)
     model.load_state_dict(trained.state_dict())
     return model
-
-
-def losses_of(model, batch, weights):
-    output = model(batch.parameters)
-    image = render_mesh(output.vertices, output.faces, output.colors, batch.cameras, 1.0)
-    return mesh_head_losses(
-        output.landmarks,
-        output.landmark_sdf,
-        output.neutral_vertices,
-        output.faces,
-        output.displacement,
-        image,
-        batch,
-        weights,
-    )
 
 
 def test_warm_start_gives_one_closed_head_around_the_landmarks():
@@ -170,6 +90,8 @@ def test_samples_of_a_batch_do_not_see_each_other(trained):
 def test_every_parameter_gets_a_gradient(trained):
     model = fresh(trained)
     sum(losses_of(model, random_batch(), MeshHeadLoss()).values()).backward()
+    outputs = model.geometry.layers[-1].bias.grad  # signed distance, offsets and every feature
+    assert (outputs != 0).all()
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert silent == []
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
@@ -229,23 +151,33 @@ def test_each_eye_turns_rigidly_about_its_own_centre(trained):
     model = eyes_only(trained)
     landmarks = model.landmarks_3d_neutral.detach()
     parameters = random_parameters(2)
+    centres = torch.stack([landmarks[list(eye)].mean(0) for eye in EYE_LANDMARKS])
+    quats = eye_quaternions(model.branches.eye_rotation, centres, parameters.gaze)
+    assert (quats[:, 0] - quats[:, 1]).abs().amax(-1).min() > 1e-3  # each eye has its own turn,
+    assert (quats[0] - quats[1]).abs().amax(-1).min() > 1e-3  # each sample its own gaze
     generator = torch.Generator().manual_seed(0)
-    turns = []
-    for eye in EYE_LANDMARKS:
+    for i, eye in enumerate(EYE_LANDMARKS):
         rim = landmarks[list(eye)]
         points = rim.repeat(4, 1) + 0.02 * torch.randn(24, 3, generator=generator)  # well inside the eye's own region
-        moved, displacement = model.deform(torch.cat([points, rim.mean(0, keepdim=True)]), parameters)
-        assert displacement[:, :-1].norm(dim=-1).amax() > 1e-3
-        assert not torch.allclose(displacement[0], displacement[1], atol=1e-4)  # every sample has its own gaze
-        torch.testing.assert_close(
-            torch.cdist(moved[:, :-1], moved[:, :-1])[0], torch.cdist(points, points), atol=2e-5, rtol=0
-        )
-        centres = moved[:, :-1].mean(1) - points.mean(0)  # a rotation about the rim's middle keeps that middle
-        torch.testing.assert_close(
-            model.deform(rim, parameters)[0].mean(1), rim.mean(0).expand(2, 3), atol=1e-5, rtol=0
-        )
-        turns.append(centres)
-    assert not torch.allclose(turns[0], turns[1])
+        moved, displacement = model.deform(points, parameters)
+        assert displacement.norm(dim=-1).amax() > 1e-3
+        expected = torch.stack([rotate_about(points, quats[b, i], centres[i]) for b in range(2)])
+        torch.testing.assert_close(moved, expected, atol=1e-5, rtol=0)
+        for sample in moved:
+            torch.testing.assert_close(torch.cdist(sample, sample), torch.cdist(points, points), atol=1e-4, rtol=0)
+        kept = model.deform(rim, parameters)[0].mean(1)  # a rotation about the rim's middle keeps that middle
+        torch.testing.assert_close(kept, centres[i].expand(2, 3), atol=1e-5, rtol=0)
+
+
+def test_gaze_colours_both_eyes_and_nothing_else(trained):
+    one = random_parameters(1)
+    landmarks = trained.landmarks_3d_neutral.detach()
+    features = torch.randn(70, 128, generator=torch.Generator().manual_seed(0))
+    other = replace(one, gaze=one.gaze + 0.4)
+    change = (trained.color(landmarks, features, other) - trained.color(landmarks, features, one))[0].abs().amax(-1)
+    eyes = landmarks[[row for eye in EYE_LANDMARKS for row in eye]]
+    assert change[36:48].min() > 1e-4
+    assert change[nearest_squared(landmarks, eyes) > 0.05].max() == 0
 
 
 def test_gaze_moves_nothing_but_the_eyes(trained):
@@ -346,94 +278,3 @@ def test_one_batch_can_be_overfitted():
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     assert loss.item() < 0.5 * first
-
-
-# Losses
-
-
-def test_weights_scale_their_own_terms_only(trained):
-    batch = random_batch(1)
-    with torch.no_grad():
-        base = losses_of(trained, batch, MeshHeadLoss())
-        for name in base:
-            key = f"{name}_importance"
-            doubled = losses_of(trained, batch, MeshHeadLoss(**{key: 2 * getattr(MeshHeadLoss(), key)}))
-            for other in base:
-                factor = 2 if other == name else 1
-                torch.testing.assert_close(doubled[other], factor * base[other])
-
-
-def test_color_counts_inside_the_mask_only():
-    mask = torch.zeros(1, 1, 4, 4)
-    mask[..., :2, :] = 1
-    target = torch.zeros(1, 3, 4, 4)
-    image = target.clone()
-    image[..., 2:, :] = 9.0
-    assert color_loss(image, target, mask) == 0
-    image[..., :2, :] = 0.25
-    assert color_loss(image, target, mask).item() == pytest.approx(0.25)
-    assert color_loss(image, target, mask * 0) == 0
-
-
-def test_intersection_over_union_by_hand():
-    a, b = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
-    a[0, :, :, :2], b[0, :, :, 1:3] = 1, 1  # a third
-    a[1], b[1] = 1, 1
-    torch.testing.assert_close(silhouette_iou(a, b), torch.tensor([1 / 3, 1.0]))
-    assert soft_iou_loss(a, b).item() == pytest.approx(1 - (1 / 3 + 1) / 2)
-    empty = torch.zeros(1, 1, 4, 4)
-    assert torch.isfinite(soft_iou_loss(empty, empty))
-
-
-def test_soft_overlap_pulls_the_silhouette_to_the_mask():
-    silhouette = torch.full((1, 1, 4, 4), 0.5, requires_grad=True)
-    mask = torch.zeros(1, 1, 4, 4)
-    mask[..., :2] = 1
-    soft_iou_loss(silhouette, mask).backward()
-    assert (silhouette.grad[mask == 1] < 0).all()
-    assert (silhouette.grad[mask == 0] > 0).all()
-
-
-def test_landmark_term_is_in_model_units(trained):
-    """The same head twice as large in the world has the same landmark loss."""
-    batch = random_batch(1)
-    output = trained(batch.parameters)
-    image = render_mesh(output.vertices, output.faces, output.colors, batch.cameras, 1.0)
-
-    def landmark_loss(factor):
-        scaled = replace(
-            batch,
-            landmarks_3d=batch.landmarks_3d * factor,
-            parameters=replace(batch.parameters, scale=batch.parameters.scale * factor),
-        )
-        return mesh_head_losses(
-            output.landmarks * factor,
-            output.landmark_sdf,
-            output.neutral_vertices,
-            output.faces,
-            output.displacement,
-            image,
-            scaled,
-            MeshHeadLoss(),
-        )["landmark_deform"]
-
-    torch.testing.assert_close(landmark_loss(2.0), landmark_loss(1.0))
-
-
-def test_laplacian_agrees_with_the_published_code():
-    with np.load(published_fixtures() / "losses.npz") as data:
-        vertices, faces = torch.from_numpy(data["lap_verts"]), torch.from_numpy(data["lap_faces"])
-        expected = float(data["lap_value"])
-    assert laplacian_loss(vertices, faces).item() == pytest.approx(expected, abs=1e-4)
-
-
-def test_laplacian_of_a_flat_regular_patch_is_zero_inside():
-    flat = torch.tensor(
-        [[0.0, 0, 0], [1, 0, 0], [0.5, 0.8, 0], [-0.5, 0.8, 0], [-1, 0, 0], [-0.5, -0.8, 0], [0.5, -0.8, 0]]
-    )
-    faces = torch.tensor([[0, i, i % 6 + 1] for i in range(1, 7)])
-    flat.requires_grad_()
-    (gradient,) = torch.autograd.grad(laplacian_loss(flat, faces), flat)
-    lifted = flat.detach() + torch.tensor([[0.0, 0, 0.5]]) * (torch.arange(7) == 0)[:, None]
-    torch.testing.assert_close(gradient[0], torch.zeros(3), atol=1e-6, rtol=0)  # the middle sits at the mean
-    assert laplacian_loss(lifted, faces) > laplacian_loss(flat, faces)
