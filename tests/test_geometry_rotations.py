@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from fixtures_support import published_fixtures
 
 from gazegaussian.geometry.gaze import angular_error, head_pitchyaw, pitchyaw_to_vector, vector_to_pitchyaw
 from gazegaussian.geometry.heads import head_to_world, world_to_head
@@ -16,7 +17,6 @@ from gazegaussian.geometry.rotations import (
     rotate_about,
 )
 from gazegaussian.types import Cameras
-from tests.fixtures_support import published_fixtures
 
 
 def random(*shape, seed=0, scale=1.0):

@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-
-from gazegaussian.config import MeshHeadLoss
-from gazegaussian.errors import ConfigError, NonFiniteError
-from gazegaussian.geometry.heads import world_to_head
-from gazegaussian.geometry.rotations import rotate_about
-from gazegaussian.models import mesh_head as mesh_head_module
-from gazegaussian.models.branches import EYE_LANDMARKS, eye_quaternions, falloff, nearest_squared
-from gazegaussian.models.mesh_head import MeshHead
-from tests.mesh_head_support import (
+from mesh_head_support import (
     CONFIG,
     acting_head,
     face_landmarks,
@@ -23,6 +15,14 @@ from tests.mesh_head_support import (
     random_batch,
     random_parameters,
 )
+
+from gazegaussian.config import MeshHeadLoss
+from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.geometry.heads import world_to_head
+from gazegaussian.geometry.rotations import rotate_about
+from gazegaussian.models import mesh_head as mesh_head_module
+from gazegaussian.models.branches import EYE_LANDMARKS, eye_quaternions, falloff, nearest_squared
+from gazegaussian.models.mesh_head import MeshHead
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fixtures_support import published_fixtures
+from mesh_head_support import acting_head, losses_of, one_thread, random_batch
 
 from gazegaussian.config import MeshHeadLoss
 from gazegaussian.losses.mesh import color_loss, laplacian_loss, mesh_head_losses, silhouette_iou, soft_iou_loss
 from gazegaussian.rendering import render_mesh
-from tests.fixtures_support import published_fixtures
-from tests.mesh_head_support import acting_head, losses_of, one_thread, random_batch
 
 
 @pytest.fixture(scope="module")

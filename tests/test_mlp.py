@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from fixtures_support import published_fixtures
 
 from gazegaussian.nn.encoding import encoded_dim, positional_encoding
 from gazegaussian.nn.mlp import MLP
-from tests.fixtures_support import published_fixtures
 
 
 def arrays(name):
