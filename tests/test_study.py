@@ -299,3 +299,42 @@ def test_gazegaussian_defaults_are_the_published_baseline():
     run = GazeGaussianRun()
     assert (run.optim.lr, run.model.dit_depth, run.model.dit_num_heads, run.model.dit_patch_size) == (1e-4, 6, 8, 8)
     assert (run.loss.vgg_importance, run.loss.gaze_loss_importance, run.loss.eye_loss_importance) == (0.1, 0.1, 1.0)
+
+
+def line_train(config, run_dir, hooks, resume):
+    """Another model under the same machinery: the stage protocol with the real trainer."""
+    from test_trainer import LineStage
+
+    from gazegaussian.training.trainer import Trainer
+
+    trainer = Trainer(LineStage(), config.training, config.optim, run_dir, hooks, config.model_dump(mode="json"))
+    return trainer.fit(resume=run_dir / "last.pt" if resume else None)
+
+
+def test_interrupted_trial_goes_on_from_its_last_epoch_with_the_same_curve(tmp_path):
+    from gazegaussian.training.hooks import Hook
+
+    class Interrupt(Hook):
+        def on_epoch_end(self, trainer, epoch, metrics):
+            if epoch == 3:
+                raise KeyboardInterrupt
+
+    def interrupted(config, run_dir, hooks, resume):
+        return line_train(config, run_dir, [*hooks, Interrupt()], resume)
+
+    whole = run_study(request(tmp_path / "whole", line_train, trials=1))
+    with pytest.raises(KeyboardInterrupt):
+        run_study(request(tmp_path / "cut", interrupted, trials=1))
+    epochs = []
+
+    class Count(Hook):
+        def on_epoch_end(self, trainer, epoch, metrics):
+            epochs.append(epoch)
+
+    def counted(config, run_dir, hooks, resume):
+        return line_train(config, run_dir, [*hooks, Count()], resume)
+
+    resumed = run_study(request(tmp_path / "cut", counted, trials=1))
+    assert epochs == [4, 5, 6, 7]
+    assert resumed.trials[1].intermediate_values == whole.trials[0].intermediate_values
+    assert resumed.trials[1].value == whole.trials[0].value
