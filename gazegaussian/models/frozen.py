@@ -83,6 +83,7 @@ class FrozenNetwork(nn.Module):
         self.name = name
         self.metadata: dict[str, str] = {}
         plain = name == "guide"
+        self.negative_slope = 0.1 if plain else 0.0  # part of the architecture: weights fit one slope only
         block: type[nn.Module] = PlainBlock if plain else ResidualBlock
         eye_plan = (
             [(24, 1), (32, 2), (48, 1), (64, 2), (64, 1), (96, 2)] if plain else [(24, 1), (40, 2), (64, 2), (80, 2)]
@@ -108,9 +109,8 @@ class FrozenNetwork(nn.Module):
     def gaze_from_crops(self, crops: Tensor, steady: Tensor) -> Tensor:
         """Read gaze from eye crops [B, 6, 40, 64] in [0, 1] and steady landmarks [B, 30, 2]. Radians. [B, 2]."""
         maps = self.eyes(crops * 2 - 1)[-1].flatten(1)
-        hidden = nn.functional.leaky_relu(
-            self.eye_hidden(self.dropout(torch.cat([maps, steady.flatten(1)], dim=-1))), 0.1
-        )
+        hidden = self.eye_hidden(self.dropout(torch.cat([maps, steady.flatten(1)], dim=-1)))
+        hidden = nn.functional.leaky_relu(hidden, self.negative_slope)
         return self.gaze_head(hidden)
 
     def gaze(self, image: Tensor, landmarks_2d: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ class FrozenNetwork(nn.Module):
     def face_readings(self, face: Tensor) -> tuple[Tensor, Tensor]:
         """Head pose [B, 2] (rad) and shape code [B, 144] of faces [B, 3, 128, 128] in [0, 1]."""
         pooled = nn.functional.adaptive_avg_pool2d(self.face(face * 2 - 1)[-1], 4).flatten(1)
-        hidden = nn.functional.leaky_relu(self.face_hidden(self.dropout(pooled)), 0.1)
+        hidden = nn.functional.leaky_relu(self.face_hidden(self.dropout(pooled)), self.negative_slope)
         return self.pose_head(hidden), self.code_head(hidden)
 
     def head_pose(self, image: Tensor) -> Tensor:
