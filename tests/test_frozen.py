@@ -1,0 +1,150 @@
+"""The frozen networks as they are shipped: files, gradients, and what they read on people nobody trained on."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from gazegaussian.data.rig import CAMERAS
+from gazegaussian.data.synthetic import GENERATOR_VERSION, SyntheticSettings, render_frames
+from gazegaussian.errors import CheckpointError
+from gazegaussian.geometry.gaze import angular_error
+from gazegaussian.models import frozen
+from gazegaussian.models.eye_crop import STEADY_LANDMARKS
+from gazegaussian.models.frozen import load_frozen
+
+torch.set_num_threads(1)
+NAMES = ("guide", "judge")
+FRESH_SEED, PEOPLE, SIZE = 77_077, 6, 256
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def network(request):
+    return load_frozen(request.param)
+
+
+def two_cameras(rng):
+    return rng.permutation(CAMERAS)[:2].tolist()
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    """Images, landmarks, gaze and head pose of people of a seed of their own, each frame by two cameras at random."""
+    rng = np.random.default_rng(FRESH_SEED)
+    columns: dict[str, list[np.ndarray]] = {}
+    for person in range(PEOPLE):
+        chooser = partial(two_cameras, rng)
+        for views in render_frames(SyntheticSettings(PEOPLE, SIZE, FRESH_SEED, frames=3), person, chooser):
+            for key in ("face_patch", "facial_landmarks", "pitchyaw_head", "face_head_pose"):
+                columns.setdefault(key, []).append(np.asarray(views[key]))
+    found = {key: torch.from_numpy(np.concatenate(rows)) for key, rows in columns.items()}
+    image = found.pop("face_patch").flip(-1).permute(0, 3, 1, 2).float() / 255
+    return {"image": image, **{key: value.float() for key, value in found.items()}}
+
+
+def picture(seed=0, size=128):
+    return torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def landmarks(size=128):
+    return torch.rand(1, 68, 2, generator=torch.Generator().manual_seed(1)) * size / 2 + size / 4
+
+
+def test_people_of_guide_judge_test_and_studies_differ():
+    seeds = [load_frozen(name).metadata["seed"] for name in NAMES]
+    seeds += [load_frozen(name).metadata["test_seed"] for name in NAMES[:1]]
+    assert len({*seeds, "0", str(FRESH_SEED)}) == 5  # studies use seed 0
+    assert load_frozen("guide").metadata["test_seed"] == load_frozen("judge").metadata["test_seed"]
+
+
+def test_header_tells_what_was_measured(network):
+    assert network.metadata["name"] == network.name
+    assert network.metadata["generator"] == str(GENERATOR_VERSION)
+    assert int(network.metadata["images"]) >= int(network.metadata["people"]) > 100
+    assert 0 < float(network.metadata["gaze_error_deg_256px"]) < 5
+    assert network.metadata["seed"] in network.description
+
+
+def test_architectures_differ():
+    kinds = [{type(module).__name__ for module in load_frozen(name).modules()} for name in NAMES]
+    assert "PlainBlock" in kinds[0] - kinds[1]
+    assert "ResidualBlock" in kinds[1] - kinds[0]
+
+
+def test_gradients_flow_to_the_image_and_not_to_the_weights(network):
+    assert not network.training
+    image = picture().requires_grad_()
+    readings = {
+        "gaze": network.gaze(image, landmarks()),
+        "head_pose": network.head_pose(image),
+        "perceptual": network.perceptual(image, picture(1)),
+    }
+    for name, value in readings.items():
+        (gradient,) = torch.autograd.grad(value.sum(), image)
+        assert torch.isfinite(gradient).all(), name
+        assert gradient.abs().max() > 0, name
+    assert all(not p.requires_grad and p.grad is None for p in network.parameters())
+
+
+def test_reading_changes_no_state(network):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    first = network.gaze(picture(), landmarks())
+    network.perceptual(picture(1), picture(2))
+    assert torch.equal(network.gaze(picture(), landmarks()), first)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_perceptual_distance_is_one(network):
+    a, b = picture(), picture(1)
+    assert network.perceptual(a, a).item() == pytest.approx(0.0, abs=1e-6)
+    torch.testing.assert_close(network.perceptual(a, b), network.perceptual(b, a))
+    slightly = (a + 0.02 * picture(2)).clamp(0, 1)
+    assert 0 < network.perceptual(a, slightly).item() < network.perceptual(a, b).item()
+    pair = network.perceptual(torch.cat([a, b]), torch.cat([slightly, a]))
+    torch.testing.assert_close(pair[:1], network.perceptual(a, slightly), atol=1e-5, rtol=1e-4)
+
+
+def test_gaze_is_read_from_the_eyes_and_not_from_the_lids_landmarks(network, fresh):
+    image, points = fresh["image"][:2], fresh["facial_landmarks"][:2]
+    read = network.gaze(image, points)
+    moved = points.clone()
+    moved[:, [row for row in range(68) if row not in STEADY_LANDMARKS]] += 7.0
+    assert torch.equal(network.gaze(image, moved), read)
+    covered = image.clone()
+    covered[:, :, 40:160] = 0.5
+    assert (network.gaze(covered, points) - read).abs().max() > 0.02
+
+
+def test_errors_on_fresh_people(network, fresh):
+    with torch.no_grad():
+        gaze = network.gaze(fresh["image"], fresh["facial_landmarks"])
+        head = network.head_pose(fresh["image"])
+    wanted = fresh["pitchyaw_head"]
+    error = angular_error(gaze, wanted).rad2deg().mean().item()
+    head_error = angular_error(head, fresh["face_head_pose"]).rad2deg().mean().item()
+    ignorant = angular_error(wanted.mean(0, keepdim=True), wanted).rad2deg().mean().item()
+    assert error <= 5.0
+    assert error < 0.4 * ignorant
+    assert head_error <= 5.0
+    # The header tells the truth: weights that do not fit the code read, but badly.
+    assert error < 1.5 * float(network.metadata["gaze_error_deg_256px"])
+    assert head_error < 1.5 * float(network.metadata["head_pose_error_deg"])
+    for axis in range(2):
+        assert torch.corrcoef(torch.stack([gaze[:, axis], wanted[:, axis]]))[0, 1] > 0.9
+
+
+def test_missing_weights_say_how_to_make_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(frozen, "WEIGHTS", tmp_path)
+    with pytest.raises(CheckpointError, match=r"No weights at .*training\.frozen guide"):
+        load_frozen("guide")
+
+
+@pytest.mark.parametrize("damage", ["empty", "noise", "cut", "other"])
+def test_damaged_weights_are_refused(tmp_path, monkeypatch, damage):
+    whole = (frozen.WEIGHTS / "judge.safetensors").read_bytes()
+    content = {"empty": b"", "noise": b"\0" * 300, "cut": whole[: len(whole) // 2], "other": whole}[damage]
+    (tmp_path / "guide.safetensors").write_bytes(content)
+    monkeypatch.setattr(frozen, "WEIGHTS", tmp_path)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_frozen("guide")
