@@ -1,0 +1,147 @@
+"""Who may import whom, no print in packages, short functions: read from the source, not from what happens to be loaded."""
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("gazegaussian", "helpers")
+BASE = {"types", "config", "errors"}
+# Parts of gazegaussian and the parts each may see, itself included.
+ALLOWED = {
+    "errors": set(),
+    "types": set(),
+    "config": {"errors"},
+    "geometry": BASE,
+    "nn": BASE | {"geometry"},
+    "rendering": BASE | {"geometry", "nn"},
+    "losses": BASE | {"geometry"},
+    "metrics": BASE | {"geometry"},
+    "data": BASE | {"geometry"},
+    "models": BASE | {"geometry", "nn", "rendering"},
+}
+ALLOWED["training"] = {*ALLOWED, "training"}
+ALLOWED["build"] = {*ALLOWED, "build"}
+FORBIDDEN = {"optuna", "helpers", "IPython", "ipywidgets", "tests", "benchmarks"}
+SPEAKS_TO_NOTEBOOKS = "helpers/notebook.py"  # its output is the notebook's
+LONGEST, LONGEST_KERNEL = 80, 100  # lines; what runs on the device in one piece cannot be split without a cost
+
+
+def sources(*folders):
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def parse(path):
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imports(tree, package=()):
+    """Dotted names a module imports, those inside functions included; relative ones made absolute."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
+            absolute = base if node.level else node.module
+            # `from gazegaussian import losses` names the part in the alias.
+            yield from (f"{absolute}.{alias.name}" for alias in node.names)
+
+
+def imports_of(path):
+    return list(imports(parse(path), path.relative_to(ROOT).parent.parts))
+
+
+def part(path):
+    """gazegaussian/models/streams.py -> models; gazegaussian/build.py -> build; gazegaussian/__init__.py -> ''."""
+    first = path.relative_to(ROOT / "gazegaussian").parts[0]
+    return first.removesuffix(".py").replace("__init__", "")
+
+
+def violations(path):
+    own = part(path)
+    allowed = {*ALLOWED.get(own, set()), own}
+    for name in imports_of(path):
+        top, _, rest = name.partition(".")
+        if top in FORBIDDEN:
+            yield f"{path.name} imports {name}"
+        if top == "gazegaussian" and rest.split(".")[0] not in allowed:
+            yield f"{own}/{path.name} imports {name}"
+
+
+def test_every_part_of_the_package_has_a_rule():
+    assert {part(path) for path in sources("gazegaussian")} - {""} == set(ALLOWED)
+
+
+def test_rules_have_no_cycle():
+    """Each part sees only parts that come before it."""
+    order: list[str] = []
+    while len(order) < len(ALLOWED):
+        ready = [name for name, seen in ALLOWED.items() if name not in order and seen - {name} <= set(order)]
+        assert ready, f"cycle among {set(ALLOWED) - set(order)}"
+        order += ready
+    assert order[-1] == "build"
+
+
+@pytest.mark.parametrize("path", sources("gazegaussian"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_import_directions(path):
+    assert list(violations(path)) == []
+
+
+def test_the_check_sees_what_it_should():
+    tree = ast.parse(
+        "def f():\n    import optuna.trial\n    from gazegaussian import losses\n    from ..training import step"
+    )
+    assert list(imports(tree, ("gazegaussian", "models"))) == [
+        "optuna.trial",
+        "gazegaussian.losses",
+        "gazegaussian.training.step",
+    ]
+
+
+def test_helpers_enter_through_the_front_door():
+    """Helpers wire studies; models, rendering, networks and losses reach them through `build` and `training` alone."""
+    inner = {"models", "rendering", "nn", "losses", "metrics"}
+    found = [
+        f"{path.name}: {name}"
+        for path in sources("helpers")
+        for name in imports_of(path)
+        if name.startswith("gazegaussian.") and name.split(".")[1] in inner
+    ]
+    assert found == []
+
+
+def notebook_code(path):
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            lines = "".join(cell["source"]).splitlines()
+            yield "\n".join("pass" if line.lstrip().startswith(("%", "!")) else line for line in lines)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.name)
+def test_notebooks_import_helpers_alone(path):
+    names = {name.split(".")[0] for code in notebook_code(path) for name in imports(ast.parse(code))}
+    assert names - set(sys.stdlib_module_names) <= {"helpers"}
+
+
+def functions(node):
+    return [n for n in ast.walk(node) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def own_lines(function):
+    """Lines of a function without those of the functions inside it (factories of kernels)."""
+    lines, *nested = (set(range(f.lineno, f.end_lineno + 1)) for f in functions(function))
+    return len(lines.difference(*nested))
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_print_and_no_long_function(path):
+    tree = parse(path)
+    calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    if path != ROOT / SPEAKS_TO_NOTEBOOKS:
+        assert "print" not in calls, "packages log, they do not print"
+    for function in functions(tree):
+        kernel = any("wp.kernel" in ast.unparse(decorator) for decorator in function.decorator_list)
+        assert own_lines(function) <= (LONGEST_KERNEL if kernel else LONGEST), function.name
