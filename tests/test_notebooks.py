@@ -52,9 +52,8 @@ def test_studies_then_their_results(repo_root, out):
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_committed_without_outputs_and_with_short_cells(repo_root, name):
+def test_committed_without_outputs_and_with_parameters(repo_root, name):
     content = json.loads((repo_root / "notebooks" / f"{name}.ipynb").read_text())
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
-    assert all(len(cell["source"]) <= 11 for cell in code)
     assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1
