@@ -155,7 +155,7 @@ def test_missing_data_folder(run):
 
 
 def test_checkpoint_of_another_schema_version(run, workplace, meshhead):
-    content = torch.load(meshhead, weights_only=True)
+    content = torch.load(workplace / meshhead, weights_only=True)
     torch.save({**content, "schema_version": SCHEMA_VERSION + 1}, workplace / "old.pt")
     words = (
         "--config",
