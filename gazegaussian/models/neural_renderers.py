@@ -28,10 +28,10 @@ def head_condition(parameters: HeadParameters) -> Tensor:
 
 def blur(x: Tensor) -> Tensor:
     """Binomial 3x3 filter [1, 2, 1] x [1, 2, 1] / 16, reflected border. [B, C, H, W]."""
-    # Sums of shifted maps: several times faster on the CPU than a depthwise convolution, above all backward.
-    x = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
-    x = (x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]) / 4
-    return (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 4
+    taps = x.new_tensor([0.25, 0.5, 0.25])
+    kernel = (taps[:, None] * taps).expand(x.shape[1], 1, 3, 3).contiguous()
+    padded = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
+    return nn.functional.conv2d(padded, kernel, groups=x.shape[1])
 
 
 class UpsampleBlock(nn.Module):
