@@ -20,6 +20,7 @@ from gazegaussian.models.eye_crop import CROP_HEIGHT, CROP_WIDTH, STEADY_LANDMAR
 from gazegaussian.types import SHAPE_CODE_DIM
 
 WEIGHTS = Path(__file__).parent / "weights"
+PERCEPTUAL_FLOOR = 0.1  # squared norm below which features count as absent: directions of almost nothing are noise
 FACE_SIZE = 128  # head pose is read at this size; perceptual features at the image's own
 
 
@@ -140,7 +141,7 @@ class FrozenNetwork(nn.Module):
         maps = self.face(torch.cat([a, b]) * 2 - 1)
         layers = []
         for features in maps:
-            unit = features / (features.square().sum(1, keepdim=True) + 1e-8).sqrt()
+            unit = features / (features.square().sum(1, keepdim=True) + PERCEPTUAL_FLOOR).sqrt()
             first, second = unit.chunk(2)
             layers.append((first - second).square().sum(1).mean((1, 2)))
         return torch.stack(layers).mean(0)
