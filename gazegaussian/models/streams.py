@@ -41,7 +41,7 @@ from gazegaussian.types import FEATURE_CHANNELS, SHAPE_CODE_DIM, Gaussians, Head
 ATTRIBUTE_SCALE = 0.2
 FACE_OPACITY, EYE_OPACITY = 0.3, 0.9
 EYE_RADIUS = 0.12  # model units: how far from a landmark or the middle of its opening an eye reaches
-EYE_DEPTH_WEIGHT = 0.7  # distances in depth count less: the learned surface may lie before or behind the landmarks
+EYE_DEPTH_WEIGHT = 0.35  # distances in depth count less: the learned surface may lie before or behind the landmarks
 EYEBALL_RADIUS = 0.18  # model units: makes positions on the eyeball about unit length
 EYE_DEPTH = 0.14  # centre of the eyeball behind the middle of its landmarks, model units
 COLOR_CHANNELS = 3
