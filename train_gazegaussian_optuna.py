@@ -191,7 +191,12 @@ def _print_report(folder: Path, as_json: bool) -> bool:
     if as_json:
         typer.echo(json.dumps({**asdict(report), "ok": report.ok}, indent=2, default=str))
     else:
-        print(report)
+        splits = ", ".join(f"{name} {count}" for name, count in report.splits.items())
+        print(f"{report.root}: {report.subjects} subjects ({splits})")
+        print(f"{report.images} usable images of {'/'.join(map(str, report.sizes))} px, {report.skipped} skipped")
+        for file, problem in report.problems.items():
+            print(f"problem in {file}: {problem}")
+        print("ok" if report.ok else "not usable as it is")
     return report.ok
 
 
