@@ -7,6 +7,7 @@ batching agree.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -76,6 +77,19 @@ def ruler_loss(parts: dict[str, Tensor]) -> Tensor:
         + RULER_WEIGHTS["perceptual"] * parts["perceptual"]
         + RULER_WEIGHTS["gaze"] * parts["gaze_error_deg"].deg2rad()
     )
+
+
+def summarise(parts: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+    """Average per-image values over all images of all batches, however they were batched.
+
+    Args:
+        parts: What `ruler_parts` returned, one per batch, with the same names. Each value [B]
+
+    Returns:
+        Mean of every part; empty without batches.
+    """
+    names = parts[0] if parts else ()
+    return {name: torch.cat([part[name] for part in parts]).double().mean().item() for name in names}
 
 
 def gaze_agreement(commanded: Tensor, read: Tensor) -> dict[str, float]:

@@ -11,8 +11,9 @@ from gazegaussian.data.synthetic import GENERATOR_VERSION, SyntheticSettings, re
 from gazegaussian.errors import CheckpointError
 from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.models import frozen
-from gazegaussian.models.eye_crop import STEADY_LANDMARKS
+from gazegaussian.models.eye_crop import STEADY_LANDMARKS, crop_eyes, layout
 from gazegaussian.models.frozen import load_frozen
+from gazegaussian.training.frozen import mirror
 
 torch.set_num_threads(1)
 NAMES = ("guide", "judge")
@@ -132,6 +133,21 @@ def test_errors_on_fresh_people(network, fresh):
     assert head_error < 1.5 * float(network.metadata["head_pose_error_deg"])
     for axis in range(2):
         assert torch.corrcoef(torch.stack([gaze[:, axis], wanted[:, axis]]))[0, 1] > 0.9
+
+
+def test_a_mirrored_training_image_is_the_crop_of_the_mirrored_picture(fresh):
+    image, points, gaze = fresh["image"][:2], fresh["facial_landmarks"][:2], fresh["pitchyaw_head"][:2]
+    given = crop_eyes(image, points), layout(points)[0], gaze
+    flipped = points * torch.tensor([-1.0, 1.0]) + torch.tensor([SIZE - 1.0, 0.0])
+    order = [*range(16, -1, -1), *range(17, 27), *range(27, 31), *range(35, 30, -1)]  # brows are not looked at
+    order += [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, *range(48, 68)]
+    wanted = crop_eyes(image.flip(-1), flipped[:, order]), layout(flipped[:, order])[0]
+    crops, steady, turned = mirror(*given, torch.tensor([True, False]))
+    torch.testing.assert_close(crops[0], wanted[0][0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(steady[0], wanted[1][0], atol=1e-5, rtol=0)
+    assert turned[0].tolist() == (gaze[0] * torch.tensor([1.0, -1.0])).tolist()
+    for value, same in zip((crops, steady, turned), given, strict=True):
+        assert torch.equal(value[1], same[1])
 
 
 def test_missing_weights_say_how_to_make_them(tmp_path, monkeypatch):

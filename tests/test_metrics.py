@@ -8,7 +8,7 @@ import torch
 from synthetic_support import batch, gaze_run, gaze_stage, jiggle
 
 from gazegaussian.config import GazeGaussianLoss
-from gazegaussian.metrics import RULER_WEIGHTS, gaze_agreement, ruler_loss, ruler_parts
+from gazegaussian.metrics import RULER_WEIGHTS, gaze_agreement, ruler_loss, ruler_parts, summarise
 
 
 class Readings:
@@ -96,6 +96,12 @@ def test_values_belong_to_images_not_to_batches(rows):
         alone = ruler_parts(render[i : i + 1], rows.rows([i]), Readings())
         for name, values in together.items():
             torch.testing.assert_close(alone[name][0], values[i], msg=name)
+
+
+def test_means_count_images_not_batches():
+    found = summarise([{"l1": torch.tensor([1.0, 2.0, 3.0])}, {"l1": torch.tensor([10.0])}])
+    assert found == {"l1": 4.0}
+    assert summarise([]) == {}
 
 
 def test_renders_outside_the_range_are_measured_clamped(rows):
