@@ -80,8 +80,11 @@ def study(
     as_json: JsonOption = False,
 ) -> None:
     """Run a study, or resume it: the same command goes on where it stopped."""
+    import optuna
+
     import helpers
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the trials have lines of their own
     request = helpers.default_request(
         stage.value, config, study_file, n_trials, epochs, timeout, storage, study_name,
         pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead,
@@ -93,7 +96,7 @@ def study(
         best = json.loads(best_file.read_text()) if best_file.exists() else None
         typer.echo(json.dumps({"best": best, "trials": helpers.summary_rows(finished)}, indent=2, default=str))
         return
-    _print_table(f"Study {finished.study_name}", helpers.summary_rows(finished))
+    _print_table(f"Study {finished.study_name}", helpers.summary_rows(finished, best_first=True))
     best_trial = helpers.best_trial(finished)
     if best_trial is not None:
         print(f"best: trial {best_trial.number}, {request.study.metric} {best_trial.value:.5f}  ({best_file})")
@@ -205,7 +208,8 @@ def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(title=title)
-    names = [name for name in dict.fromkeys(name for row in rows for name in row) if any(row.get(name) for row in rows)]
+    known = dict.fromkeys(name for row in rows for name in row)
+    names = [name for name in known if any(row.get(name) not in (None, "") for row in rows)]
     for name in names:
         table.add_column(name, overflow="fold")
     for row in rows:
@@ -220,7 +224,6 @@ def main() -> None:
     from gazegaussian.errors import UserError
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("optuna").setLevel(logging.WARNING)
     logging.getLogger("kaleido").setLevel(logging.WARNING)
     logging.getLogger("choreographer").setLevel(logging.WARNING)
     try:
@@ -229,8 +232,16 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where this stopped", file=sys.stderr)
+        _say_interrupted()
         sys.exit(130)
+    except SystemExit as ending:  # typer turns Ctrl-C into this exit code
+        if ending.code == 130:
+            _say_interrupted()
+        raise
+
+
+def _say_interrupted() -> None:
+    print("interrupted; the same command goes on where this stopped", file=sys.stderr)
 
 
 if __name__ == "__main__":

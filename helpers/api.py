@@ -10,9 +10,11 @@ from typing import Any
 
 import optuna
 import torch
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from gazegaussian.build import load_redirector, train_run
-from gazegaussian.config import GazeGaussianRun, RunConfig, load_run, with_parameters
+from gazegaussian.config import GazeGaussianRun, RunConfig, explain, load_run, with_parameters
 from gazegaussian.data import HeadDataset
 from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.training.hooks import save_image
@@ -21,7 +23,7 @@ from gazegaussian.training.trainer import TrainResult
 from helpers.files import read_parameters
 from helpers.plots import save_figures
 from helpers.search_space import Component, load_study_file
-from helpers.study import StudyRequest, run_study, study_storage
+from helpers.study import StudyRequest, run_study, study_storage, trial_folder
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -74,9 +76,13 @@ def best_mesh_head(out: Path) -> Path:
     found = []
     for path in Path(out).glob("*/best.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
-        checkpoint = content.get("checkpoint")
-        if content.get("stage") == "meshhead" and checkpoint and Path(checkpoint).is_file():
-            found.append((path.stat().st_mtime, Path(checkpoint)))
+        if content.get("stage") != "meshhead" or not content.get("checkpoint"):
+            continue
+        # A study folder may have been moved since (from Drive to a local disk, say).
+        moved = trial_folder(path.parent, content["trial"]).resolve() / "best.pt"
+        checkpoint = next((p for p in (Path(content["checkpoint"]), moved) if p.is_file()), None)
+        if checkpoint is not None:
+            found.append((path.stat().st_mtime, checkpoint))
     if not found:
         raise ConfigError(
             f"No finished MeshHead study under {out}. Run `study meshhead` first, or give --meshhead CHECKPOINT."
@@ -128,8 +134,8 @@ def default_request(
     overrides = {name: value for name, value in overrides.items() if value is not None}
     try:
         study_file = type(study_file).model_validate({**study_file.model_dump(), **overrides})
-    except ValueError as error:
-        raise ConfigError(f"command line: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        raise ConfigError(f"command line: {explain(error)}") from error
     run = make_config(stage, config, study_file.epochs, data, device, None, meshhead, None, out)
     return StudyRequest(run, study_file, Path(out), storage, timeout)
 
@@ -159,6 +165,8 @@ def load_study(folder: Path, storage: str | None = None) -> optuna.Study:
         return optuna.load_study(study_name=folder.name, storage=storage or study_storage(folder))
     except KeyError as error:
         raise ConfigError(f"The storage holds no study named {folder.name!r}.") from error
+    except SQLAlchemyError as error:
+        raise ConfigError(f"Cannot read the study at {folder}: {str(error).splitlines()[0]}") from error
 
 
 def train(config: RunConfig, out: Path, resume: bool = False) -> TrainResult:

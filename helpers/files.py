@@ -24,6 +24,14 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a binary file atomically."""
+    temporary = atomic_path(path)
+    temporary.write_bytes(content)
+    commit_file(temporary, path)
+    return path
+
+
 def write_json(path: Path, content: Any) -> Path:
     """Write JSON atomically."""
     return write_text(path, json.dumps(content, indent=2, default=str) + "\n")

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 logger = logging.getLogger(__name__)
 
-OWNER, RESUME_OF, REASON = "owner", "resume_of", "fail_reason"
+OWNER, RESUME_OF, REASON, BASELINE = "owner", "resume_of", "fail_reason", "baseline"
 _ASKED_JUST_NOW = 5.0  # seconds between a trial's start and its owner being written
 _START_TOLERANCE = 1.0  # seconds
 
@@ -29,7 +29,10 @@ def is_alive(owner: dict[str, Any]) -> bool:
     if owner["host"] != socket.gethostname():
         return True
     try:
-        return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < _START_TOLERANCE
+        process = psutil.Process(owner["pid"])
+        # A killed child whose parent (a notebook) has not collected it yet still has its number.
+        ended = process.status() == psutil.STATUS_ZOMBIE
+        return not ended and abs(process.create_time() - owner["started"]) < _START_TOLERANCE
     except psutil.NoSuchProcess:
         return False
 
@@ -41,9 +44,11 @@ def requeue(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
     it from queueing twice.
     """
     known = {t.user_attrs.get(RESUME_OF) for t in study.get_trials(deepcopy=False)}
-    parameters = trial.params or trial.system_attrs.get("fixed_params", {})
+    # A trial killed between two suggestions knows only some of its queued parameters as its own.
+    parameters = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     if parameters and trial.number not in known:
-        study.enqueue_trial(parameters, user_attrs={RESUME_OF: trial.number})
+        marks = {BASELINE: True} if trial.user_attrs.get(BASELINE) else {}
+        study.enqueue_trial(parameters, user_attrs={RESUME_OF: trial.number, **marks})
     study._storage.set_trial_user_attr(trial._trial_id, REASON, reason)
     study.tell(trial.number, state=TrialState.FAIL)
 
@@ -62,6 +67,8 @@ def reap(study: optuna.Study) -> list[int]:
             if age < _ASKED_JUST_NOW:
                 continue
         elif is_alive(owner):
+            if owner["host"] != socket.gethostname():
+                logger.info("trial %d is left alone: it runs on machine %s", trial.number, owner["host"])
             continue
         requeue(study, trial, "its process ended in the middle of the trial")
         logger.info("trial %d was left by a dead process; its parameters are queued again", trial.number)

@@ -10,14 +10,18 @@ from pathlib import Path
 
 import optuna
 import plotly.graph_objects as go
+import plotly.offline
 from optuna import visualization
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import TrialState
+
+from helpers.files import write_bytes, write_text
 
 logger = logging.getLogger(__name__)
 
 # Okabe and Ito's colours for colour-blind readers.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
+SCRIPT = "plotly.min.js"  # the name that pages made with include_plotlyjs="directory" load
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -93,10 +97,11 @@ def save_figures(study: optuna.Study, folder: Path, png: bool = True) -> list[Pa
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     figures = study_figures(study)
+    script = plotly.offline.get_plotlyjs().encode()
+    if not (folder / SCRIPT).is_file() or (folder / SCRIPT).stat().st_size != len(script):
+        write_bytes(folder / SCRIPT, script)
     for name, figure in figures.items():
-        path = folder / f"{name}.html"
-        figure.write_html(path, include_plotlyjs="directory")
-        written.append(path)
+        written.append(write_text(folder / f"{name}.html", figure.to_html(include_plotlyjs="directory")))
     browser = find_browser() if png else None
     if png and browser is None:
         logger.info("no browser found for PNG figures; the HTML ones are complete (set BROWSER_PATH to a Chromium)")
@@ -111,7 +116,7 @@ def _write_pngs(figures: dict[str, go.Figure], folder: Path) -> list[Path]:
     for name, figure in figures.items():
         path = folder / f"{name}.png"
         try:
-            figure.write_image(path, scale=1.5)
+            write_bytes(path, figure.to_image(format="png", scale=1.5))
         except (RuntimeError, OSError, ValueError) as error:
             logger.warning("PNG figures left out: the browser failed (%s)", str(error).splitlines()[0])
             break

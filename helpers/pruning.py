@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import optuna
 
-from gazegaussian.errors import ConfigError
+from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
 from helpers.search_space import Component
@@ -33,7 +34,11 @@ class PruningHook(Hook):
 
         Raises:
             optuna.TrialPruned: The pruner gives the trial up.
+            NonFiniteError: The metric is NaN or infinite; Optuna never sees it, since a NaN is not pruned and an
+                infinite value would count as a result.
         """
+        if not math.isfinite(metrics[self.metric]):
+            raise NonFiniteError(f"{self.metric} is {metrics[self.metric]} after epoch {epoch + 1}")
         self.trial.report(metrics[self.metric], epoch)
         if self.trial.should_prune():
             raise optuna.TrialPruned(f"pruned after epoch {epoch + 1}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import read_yaml
 from helpers.files import write_csv, write_json, write_yaml
-from helpers.ownership import REASON
+from helpers.ownership import BASELINE, REASON
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -24,19 +23,29 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
     return min(complete, key=lambda t: (sign * float(t.value or 0.0), t.number), default=None)
 
 
-def summary_rows(study: optuna.Study) -> list[dict[str, Any]]:
-    """One row per trial in order of number: state, value, epochs, parameters, reason of a failure."""
+def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str, Any]]:
+    """One row per trial: state, value, epochs, parameters, reason of a failure.
+
+    Args:
+        study: A loaded study.
+        best_first: Complete trials by value, then pruned ones by their last value, then the others; else by number.
+    """
     rows = []
-    for trial in study.get_trials(deepcopy=False):
-        reported = trial.intermediate_values
+    trials = list(study.get_trials(deepcopy=False))
+    if best_first:
+        sign = 1 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1
+        order = {state: rank for rank, state in enumerate(_FINISHED)}
+        trials.sort(key=lambda t: (order.get(t.state, len(order)), sign * (t.value or 0.0), t.number))
+    for trial in trials:
+        reported, seconds = trial.intermediate_values, trial.user_attrs.get("seconds")
         rows.append(
             {
                 "trial": trial.number,
                 "state": trial.state.name,
                 "value": trial.value if trial.state in _FINISHED else None,
                 "epochs": len(reported),
-                "seconds": round(trial.user_attrs.get("seconds", math.nan), 1),
-                "baseline": bool(trial.user_attrs.get("baseline", False)),
+                "seconds": None if seconds is None else round(seconds, 1),
+                "baseline": bool(trial.user_attrs.get(BASELINE, False)),
                 **trial.params,
                 "note": trial.user_attrs.get(REASON, trial.user_attrs.get("stop_reason", "")),
             }
@@ -101,8 +110,8 @@ def save_results(study: optuna.Study, folder: Path) -> None:
     best = best_trial(study)
     if best is None:
         return
-    trials = study.get_trials(deepcopy=False)
-    first = next((t for t in trials if t.user_attrs.get("baseline")), None)
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    first = next((t for t in complete if t.user_attrs.get(BASELINE)), None)  # an interrupted baseline comes again
     content = {
         "study": study.study_name,
         "stage": study.user_attrs.get("stage"),
@@ -110,7 +119,7 @@ def save_results(study: optuna.Study, folder: Path) -> None:
         "direction": study.direction.name.lower(),
         "trial": best.number,
         "value": best.value,
-        "baseline_value": first.value if first is not None and first.state == TrialState.COMPLETE else None,
+        "baseline_value": None if first is None else first.value,
         "parameters": best.params,
         "checkpoint": best.user_attrs.get("best_checkpoint"),
     }

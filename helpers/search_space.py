@@ -13,7 +13,15 @@ from typing import Annotated, Any, Literal
 import optuna
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gazegaussian.config import STAGES, RunConfig, check_parameter_names, explain, parameter_fields, read_yaml
+from gazegaussian.config import (
+    STAGES,
+    RunConfig,
+    check_parameter_names,
+    explain,
+    parameter_fields,
+    read_yaml,
+    with_parameters,
+)
 from gazegaussian.errors import ConfigError
 
 Choice = bool | int | float | str
@@ -36,6 +44,10 @@ class Categorical(_Strict):
     def contains(self, value: Any) -> bool:
         """Tell whether the baseline's value can be enqueued."""
         return value in self.choices
+
+    def corners(self) -> list[Choice]:
+        """Values that the run configuration must accept, if it is to accept them all."""
+        return self.choices
 
 
 class _Range(_Strict):
@@ -71,6 +83,10 @@ class Int(_Range):
         """Tell whether the baseline's value can be enqueued."""
         return self.min <= value <= self.max and (value - self.min) % self.step == 0
 
+    def corners(self) -> list[int]:
+        """Values that the run configuration must accept, if it is to accept them all."""
+        return [self.min, self.max]
+
 
 class Float(_Range):
     """A real number."""
@@ -87,6 +103,10 @@ class Float(_Range):
     def contains(self, value: Any) -> bool:
         """Tell whether the baseline's value can be enqueued."""
         return self.min <= value <= self.max
+
+    def corners(self) -> list[float]:
+        """Values that the run configuration must accept, if it is to accept them all."""
+        return [self.min, self.max]
 
 
 Parameter = Annotated[Categorical | Int | Float, Field(discriminator="type")]
@@ -136,6 +156,20 @@ class StudyFile(_Strict):
         content = {name: space.model_dump() for name, space in sorted(self.parameters.items())}
         return json.dumps({"space": content, "metric": self.metric, "direction": self.direction}, sort_keys=True)
 
+    def differences(self, fingerprint: str) -> list[str]:
+        """Name what differs from the fingerprint of a stored study, as `what: stored -> here`."""
+        old, new = json.loads(fingerprint), json.loads(self.fingerprint())
+        pairs = [(name, old["space"].get(name), new["space"].get(name)) for name in {**old["space"], **new["space"]}]
+        pairs += [(name, old[name], new[name]) for name in ("metric", "direction")]
+        return [f"{name}: {_compact(before)} -> {_compact(now)}" for name, before, now in pairs if before != now]
+
+
+def _compact(space: Any) -> str:
+    """Show a space on one line, unset fields left out."""
+    if not isinstance(space, dict):
+        return "not searched" if space is None else str(space)
+    return ", ".join(f"{k} {v}" for k, v in space.items() if v not in (None, False))
+
 
 def load_study_file(path: Path, stage: str) -> StudyFile:
     """Read and check a study file.
@@ -153,6 +187,17 @@ def load_study_file(path: Path, stage: str) -> StudyFile:
         raise ConfigError(f"{path}: {explain(error)}") from error
     check_parameter_names(STAGES[stage], list(study.parameters), str(path))
     return study
+
+
+def check_space(study: StudyFile, config: RunConfig) -> None:
+    """Find values that the run configuration refuses before any trial is paid for.
+
+    Raises:
+        ConfigError: Naming the parameter and the value.
+    """
+    for name, space in study.parameters.items():
+        for value in space.corners():
+            with_parameters(config, {name: value}, f"search space of {study.study_name!r}, {name} = {value}")
 
 
 def baseline(study: StudyFile, config: RunConfig) -> dict[str, Any]:

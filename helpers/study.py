@@ -6,6 +6,7 @@ when it is finished adds nothing.
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import time
@@ -24,15 +25,17 @@ from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, UserError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
-from helpers.ownership import OWNER, REASON, RESUME_OF, current_owner, reap, requeue
+from helpers.ownership import BASELINE, OWNER, REASON, RESUME_OF, current_owner, reap, requeue
 from helpers.pruning import PruningHook, make_pruner, make_sampler
 from helpers.results import save_results
-from helpers.search_space import StudyFile, baseline
+from helpers.search_space import StudyFile, baseline, check_space
 
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES_IN_A_ROW = 3
-FINGERPRINT, STAGE, METRIC = "fingerprint", "stage", "metric"
+FINGERPRINT, STAGE, METRIC, CONFIG = "fingerprint", "stage", "metric", "config"
+# Fields that may change between two calls without making trials incomparable.
+RUNTIME_FIELDS = {"device", "workers", "threads", "preview_images", "cache"}
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 Train = Callable[[RunConfig, Path, Sequence[Hook], bool], TrainResult]
@@ -61,13 +64,17 @@ def study_storage(folder: Path) -> str:
     return f"sqlite:///{(folder / 'study.db').resolve()}"
 
 
-def open_study(request: StudyRequest) -> optuna.Study:
+def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
     """Create the study or open it again.
+
+    Args:
+        request: Which study, and where.
+        config: The run configuration that its trials start from.
 
     Raises:
         ConfigError: The stored study searches another space or another metric, or the storage cannot be opened.
     """
-    study_file, config = request.study, request.config
+    study_file = request.study
     request.folder.mkdir(parents=True, exist_ok=True)
     try:
         study = optuna.create_study(
@@ -84,15 +91,42 @@ def open_study(request: StudyRequest) -> optuna.Study:
     study.sampler = make_sampler(study_file.sampler, study_file.seed + 1000 * len(study.trials))
     stored = study.user_attrs.get(FINGERPRINT)
     if stored is None:
-        study.set_user_attr(FINGERPRINT, study_file.fingerprint())
         study.set_user_attr(STAGE, config.stage)
         study.set_user_attr(METRIC, study_file.metric)
-    elif stored != study_file.fingerprint():
+        study.set_user_attr(CONFIG, config.model_dump_json())
+        study.set_user_attr(FINGERPRINT, study_file.fingerprint())  # last: a kill before it repeats all of them
+        return study
+    if study.user_attrs[STAGE] != config.stage:
         raise ConfigError(
-            f"Study {study_file.study_name!r} was begun with another search space, metric or direction. Give another "
-            "--study-name, or the study file it was begun with."
+            f"Study {study_file.study_name!r} tunes stage {study.user_attrs[STAGE]}, not {config.stage}. Give another "
+            "--study-name."
+        )
+    if stored != study_file.fingerprint():
+        raise ConfigError(
+            f"Study {study_file.study_name!r} was begun with another search space, metric or direction "
+            f"({'; '.join(study_file.differences(stored))}). Give another --study-name, or the study file it was begun "
+            "with."
+        )
+    changed = _changed_fields(json.loads(study.user_attrs.get(CONFIG, "{}")), config)
+    if changed:
+        logger.warning(
+            "study %s was begun with another configuration (%s): its trials are not comparable with the coming ones; "
+            "another --study-name keeps them apart",
+            study.study_name,
+            "; ".join(changed),
         )
     return study
+
+
+def _changed_fields(stored: dict[str, Any], config: RunConfig) -> list[str]:
+    """Name the fields that differ from a stored run configuration, as `field: stored -> here`."""
+    now = json.loads(config.model_dump_json())
+    changed = []
+    for section in [name for name in now if name in stored]:
+        old, new = ({section: c[section]} if not isinstance(c[section], dict) else c[section] for c in (stored, now))
+        names = [name for name in new if name not in RUNTIME_FIELDS and name in old and old[name] != new[name]]
+        changed += [f"{name}: {old[name]} -> {new[name]}" for name in names]
+    return changed
 
 
 def finished_trials(study: optuna.Study) -> int:
@@ -116,11 +150,12 @@ def run_study(request: StudyRequest) -> optuna.Study:
     """
     config = _monitored(request)
     start_values = baseline(request.study, config)
+    check_space(request.study, config)
     request.check(config)
-    study = open_study(request)
+    study = open_study(request, config)
     reap(study)
     if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(start_values, user_attrs={"baseline": True})
+        study.enqueue_trial(start_values, user_attrs={BASELINE: True})
     target, done = request.study.trials, finished_trials(study)
     if done >= target:
         logger.info("study %s already has %d finished trials of %d: nothing to add", study.study_name, done, target)
@@ -131,6 +166,7 @@ def run_study(request: StudyRequest) -> optuna.Study:
             logger.info("timeout of %.0f s reached with %d finished trials", request.timeout, finished_trials(study))
             break
         state = _run_trial(study, request, config)
+        reap(study)  # one asked for just before a kill is too young at the start
         failures = failures + 1 if state == TrialState.FAIL else 0
         save_results(study, request.folder)
         if failures >= MAX_FAILURES_IN_A_ROW:
@@ -179,21 +215,22 @@ def _run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig) ->
         if isinstance(error, torch.OutOfMemoryError):
             reason += " - use batch_size 1 or a smaller model"
             torch.cuda.empty_cache()
-        trial.set_user_attr(REASON, reason)
-        study.tell(trial, state=TrialState.FAIL)
-        logger.warning("trial %d failed: %s", trial.number, reason)
-        return TrialState.FAIL
+        _note_checkpoints(trial, folder, started)
+        return _fail(study, trial, reason)
     except KeyboardInterrupt:
         requeue(study, study.trials[trial.number], "interrupted")
         logger.info("trial %d was interrupted; its parameters are queued again", trial.number)
         raise
+    except UserError as error:
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, ConfigError):  # the same parameters would meet the same refusal
+            _fail(study, trial, reason)
+        else:  # repaired data or a device that is back let this trial go on
+            requeue(study, study.trials[trial.number], reason)
+        raise
     except Exception as error:
-        trial.set_user_attr(REASON, f"{type(error).__name__}: {error}")
-        study.tell(trial, state=TrialState.FAIL)
-        if isinstance(error, UserError):
-            raise
-        logger.exception("trial %d failed", trial.number)
-        return TrialState.FAIL
+        logger.exception("trial %d met an error that is not the input's", trial.number)
+        return _fail(study, trial, f"{type(error).__name__}: {error}")
     _note_checkpoints(trial, folder, started)
     trial.set_user_attr("best_epoch", result.best_epoch)
     if result.stop_reason:
@@ -201,6 +238,13 @@ def _run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig) ->
     study.tell(trial, result.best_metric)
     logger.info("trial %d finished: %s %.5f", trial.number, request.study.metric, result.best_metric)
     return TrialState.COMPLETE
+
+
+def _fail(study: optuna.Study, trial: optuna.Trial, reason: str) -> TrialState:
+    trial.set_user_attr(REASON, reason)
+    study.tell(trial, state=TrialState.FAIL)
+    logger.warning("trial %d failed: %s", trial.number, reason)
+    return TrialState.FAIL
 
 
 def _inherit(trial: optuna.Trial, study_folder: Path, folder: Path) -> bool:
