@@ -148,15 +148,14 @@ run_study(request(Path({out!r}), partial(fake_train, seconds=1.0), trials=6))
 
 def test_sigkill_in_the_middle_loses_no_trial(tmp_path, repo_root):
     code = KILLED.format(root=str(repo_root), tests=str(repo_root / "tests"), out=str(tmp_path))
+    database = tmp_path / "toy" / "study.db"
     for _ in range(2):
+        before = len(load_trials(database))  # while nobody writes: a locked database reads as empty
         process = subprocess.Popen([sys.executable, "-c", code], cwd=repo_root)
-        database = tmp_path / "toy" / "study.db"
-        deadline = time.monotonic() + 60
-        before = len(load_trials(database))
-        while time.monotonic() < deadline and not any(
-            t.state == TrialState.RUNNING and t.intermediate_values for t in load_trials(database)[before:]
-        ):
-            time.sleep(0.02)
+        deadline = time.monotonic() + 180
+        while not any(t.state == TrialState.RUNNING and t.intermediate_values for t in load_trials(database)[before:]):
+            assert time.monotonic() < deadline, "the study did not report an epoch"
+            time.sleep(0.1)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     study = run_study(request(tmp_path, trials=6))
