@@ -99,6 +99,10 @@ class GazeGaussianLoss(Section):
     gaze_loss_importance: NonNegative = 0.1
     orthogonality_loss_importance: NonNegative = 0.01
     ssim_importance: NonNegative = 0.1
+    eye_region_importance: NonNegative = Field(
+        0.0,
+        description="ours: L1 inside the eye masks over their own area; in the published terms an eye is 1% of the image",
+    )
     perceptual_start_epoch: NonNegativeInt = Field(5, description="first epoch with perceptual and gaze terms")
     identity_offset_importance: NonNegative = 0.001
     expression_offset_importance: NonNegative = 1.0
@@ -110,8 +114,10 @@ class OptimConfig(Section):
 
     lr: Positive = 1e-3
     landmark_lr_mult: NonNegative = Field(0.1, description="MeshHead landmarks, times lr")
+    dit_lr_mult: NonNegative = Field(1.0, description="the DiT blocks of the neural renderer, times lr")
     eye_lr_mult: NonNegative = Field(1.0, description="every parameter of the eye stream, times lr")
-    means_lr_mult: NonNegative = Field(0.1, description="Gaussians' means and features, times lr")
+    means_lr_mult: NonNegative = Field(0.1, description="Gaussians' means, times lr")
+    features_lr_mult: NonNegative = Field(0.1, description="Gaussians' features, times lr")
     scales_lr_mult: NonNegative = Field(0.3, description="Gaussians' scales, times lr")
     quats_lr_mult: NonNegative = Field(0.1, description="Gaussians' rotations, times lr")
     offset_lr_mult: NonNegative = Field(0.1, description="per-image code and camera offsets, times lr")

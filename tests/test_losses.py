@@ -1,5 +1,7 @@
 """The GazeGaussian loss: SSIM, image terms, orthogonality, start epoch, weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,15 @@ from synthetic_support import batch, gaze_run, gaze_stage
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from gazegaussian.config import GazeGaussianLoss
-from gazegaussian.losses.image import gaze_gaussian_losses, image_terms, layer_pairs, mean_abs_cosine, on_white, ssim
+from gazegaussian.losses.image import (
+    eye_region_loss,
+    gaze_gaussian_losses,
+    image_terms,
+    layer_pairs,
+    mean_abs_cosine,
+    on_white,
+    ssim,
+)
 from gazegaussian.models.frozen import load_frozen
 
 LAYERS = ("head", "face", "eyes")
@@ -152,7 +162,7 @@ def terms(stage):
         rendering = stage.model(rows.parameters, rows.cameras)
 
     def weighted(epoch=3, **weights):
-        config = GazeGaussianLoss(**{"perceptual_start_epoch": 3, **weights})
+        config = GazeGaussianLoss(**{"perceptual_start_epoch": 3, "eye_region_importance": 0.3, **weights})
         with torch.no_grad():
             return gaze_gaussian_losses(
                 rendering.layer_features(), rendering.layer_images(), rows, config, epoch, guide
@@ -174,7 +184,7 @@ def test_perceptual_and_gaze_terms_wait_for_their_epoch(terms):
 
 
 def test_terms_of_every_epoch_have_the_same_names(terms):
-    assert terms(0).keys() == terms(3).keys() == IMAGE_TERMS | {"perceptual", "gaze"}
+    assert terms(0).keys() == terms(3).keys() == IMAGE_TERMS | {"eye_region", "perceptual", "gaze"}
 
 
 @pytest.mark.parametrize(
@@ -182,7 +192,8 @@ def test_terms_of_every_epoch_have_the_same_names(terms):
     [
         ("vgg_importance", {"perceptual"}),
         ("gaze_loss_importance", {"gaze"}),
-        ("eye_loss_importance", {"eyes", "eyes_image"}),
+        ("eye_loss_importance", {"eyes", "eyes_image", "eye_region"}),
+        ("eye_region_importance", {"eye_region"}),
     ],
 )
 def test_every_searched_weight_scales_its_own_terms(terms, weight, scaled):
@@ -192,6 +203,20 @@ def test_every_searched_weight_scales_its_own_terms(terms, weight, scaled):
             torch.testing.assert_close(tripled[name], 3 * value)
         elif not (weight == "eye_loss_importance" and name == "perceptual"):  # its eye layers are weighted, too
             torch.testing.assert_close(tripled[name], value)
+
+
+def test_eye_region_is_l1_over_the_eyes_own_area():
+    rows = batch(2)
+    target = rows.image
+    eyes = (rows.eye_mask * rows.head_mask).expand_as(target)
+    image = target + 0.25 * eyes + 0.5 * (1 - eyes)
+    colors = target - 0.5 * eyes
+    torch.testing.assert_close(
+        eye_region_loss((colors, target), (image, target), rows), torch.tensor(0.75), atol=1e-5, rtol=0
+    )
+    none = torch.zeros_like(rows.head_mask)
+    closed = replace(rows, left_eye_mask=none, right_eye_mask=none)
+    assert eye_region_loss((colors, target), (image, target), closed) == 0
 
 
 def test_eye_weight_counts_in_the_perceptual_term(terms):

@@ -20,6 +20,7 @@ from gazegaussian.config import MeshHeadLoss
 from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.geometry.heads import world_to_head
 from gazegaussian.geometry.rotations import rotate_about
+from gazegaussian.geometry.tetrahedra import BOX_MAX, BOX_MIN
 from gazegaussian.models import mesh_head as mesh_head_module
 from gazegaussian.models.branches import EYE_LANDMARKS, eye_quaternions, falloff, nearest_squared
 from gazegaussian.models.mesh_head import MeshHead
@@ -238,11 +239,25 @@ def test_geometry_stays_in_single_precision_under_autocast(trained):
     torch.testing.assert_close(output.vertices, exact.vertices, atol=0.02, rtol=0)
 
 
-def test_a_head_without_surface_says_what_to_change(trained):
+@pytest.mark.parametrize("shift", [100.0, -100.0])
+def test_a_surface_remains_whatever_the_network_says(trained, shift):
     model = fresh(trained)
     with torch.no_grad():
-        model.geometry.layers[-1].bias[0] += 100
-    with pytest.raises(NonFiniteError, match=r"no zero level.*Lower lr"):
+        model.geometry.layers[-1].bias[0] += shift
+    output = model(random_parameters(1))
+    assert len(output.faces) > 0
+    sdf = model.query(output.neutral_vertices)[0]
+    assert sdf.abs().max() < 0.3, "vertices lie on the bounded zero level"
+    vertices = output.neutral_vertices
+    assert (vertices >= torch.tensor(BOX_MIN)).all()
+    assert (vertices <= torch.tensor(BOX_MAX)).all()
+
+
+def test_weights_that_are_not_finite_say_what_to_change(trained):
+    model = fresh(trained)
+    with torch.no_grad():
+        model.geometry.layers[-1].bias[0] = float("nan")
+    with pytest.raises(NonFiniteError, match=r"not finite.*Lower lr"):
         model(random_parameters(1))
 
 

@@ -192,18 +192,19 @@ def test_groups_hold_every_parameter_once():
 
 def test_learning_rates_of_the_eyes_follow_their_factor():
     network = model()
-    optim = OptimConfig(lr=1e-3, eye_lr_mult=1.7)
+    optim = OptimConfig(lr=1e-3, eye_lr_mult=1.7, features_lr_mult=0.6, dit_lr_mult=0.5)
     rate = {id(p): group["lr"] for group in network.parameter_groups(optim) for p in group["params"]}
     mults = {
         "means": optim.means_lr_mult,
-        "features": optim.means_lr_mult,
+        "features": optim.features_lr_mult,
         "log_scales": optim.scales_lr_mult,
         "quats": optim.quats_lr_mult,
     }
     for stream, factor in ((network.face, 1.0), (network.eyes, 1.7)):
         for name, parameter in stream.named_parameters():
             assert rate[id(parameter)] == pytest.approx(1e-3 * factor * mults.get(name, 1.0)), name
-    assert {rate[id(p)] for p in network.renderer.parameters()} == {1e-3}
+    assert {rate[id(p)] for p in network.renderer.refiner.parameters()} == {5e-4}
+    assert {rate[id(p)] for p in network.renderer.path.parameters()} == {1e-3}
 
 
 def test_first_step_with_another_eye_rate_changes_the_eyes_alone():

@@ -117,6 +117,13 @@ def layer_pairs(
     return pairs
 
 
+def eye_region_loss(colors: tuple[Tensor, Tensor], images: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+    """L1 inside the eye masks over their own area (ours), of the whole head's feature colours and of its image."""
+    eyes = batch.eye_mask * batch.head_mask
+    error = sum((prediction - target).abs() for prediction, target in (colors, images))
+    return (error * eyes).sum() / (3 * eyes.sum()).clamp_min(1)
+
+
 def gaze_gaussian_losses(
     features: dict[str, Tensor],
     images: dict[str, Tensor],
@@ -140,6 +147,8 @@ def gaze_gaussian_losses(
     """
     pairs = layer_pairs(features, {k: v.float() for k, v in images.items()}, batch)
     terms = image_terms(pairs, config.eye_loss_importance, config.ssim_importance)
+    region = eye_region_loss(pairs["head"], pairs["head_image"], batch)
+    terms["eye_region"] = config.eye_loss_importance * config.eye_region_importance * region
     zero = batch.image.new_zeros(())
     if epoch < config.perceptual_start_epoch:
         return {**terms, "perceptual": zero, "gaze": zero}

@@ -126,10 +126,13 @@ class GazeGaussian(nn.Module):
 
     def parameter_groups(self, optim: OptimConfig) -> list[dict[str, Any]]:
         """Optimizer groups; every parameter once, everything of the eye stream times `eye_lr_mult`."""
-        groups = [{"name": "renderer", "params": list(self.renderer.parameters()), "lr": optim.lr}]
+        blocks, path = self.renderer.blocks_and_path()
+        groups = [{"name": "renderer", "params": path, "lr": optim.lr}]
+        if blocks:
+            groups.append({"name": "dit", "params": blocks, "lr": optim.lr * optim.dit_lr_mult})
         rates = {
             "means": optim.means_lr_mult,
-            "features": optim.means_lr_mult,
+            "features": optim.features_lr_mult,
             "log_scales": optim.scales_lr_mult,
             "quats": optim.quats_lr_mult,
         }

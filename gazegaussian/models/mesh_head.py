@@ -40,6 +40,7 @@ from gazegaussian.types import HeadParameters
 WARM_START_POINTS = 4096
 WARM_START_LR = 0.64  # over the width: twice as much is still stable at all widths from 32 to 256 (5 seeds each)
 HEAD_DEPTH = 1.2  # least depth of a head over its width; trackers of the face alone have landmarks on its front only
+CORE = 0.5  # of the ellipsoid's radii: what lies nearer to its centre is always inside the head
 GRID_CHUNK = 1 << 17
 
 
@@ -78,8 +79,8 @@ def _head_ellipsoid(landmarks: Tensor) -> tuple[Tensor, Tensor]:
     low, high = landmarks.amin(0), landmarks.amax(0)
     low[2] = torch.minimum(low[2], high[2] - HEAD_DEPTH * (high[0] - low[0]))
     margin = 0.1
-    low = torch.maximum(low, torch.tensor(BOX_MIN) + margin)
-    high = torch.minimum(high, torch.tensor(BOX_MAX) - margin)
+    low = torch.maximum(low, low.new_tensor(BOX_MIN) + margin)
+    high = torch.minimum(high, high.new_tensor(BOX_MAX) - margin)
     return (low + high) / 2, ((high - low) / 2).clamp_min(0.3) * 1.05
 
 
@@ -115,7 +116,19 @@ class MeshHead(nn.Module):
             Signed distance [N] (negative inside, bounded by 1), offset [N, 3] (at most a cell), features [N, 128].
         """
         sdf, offset, features = torch.tanh(self.geometry(positional_encoding(points))).split([1, 3, POINT_FEATURES], -1)
-        return sdf[:, 0], offset / self.config.grid_resolution, features
+        return self._bounded(sdf[:, 0], points), offset / self.config.grid_resolution, features
+
+    def _bounded(self, sdf: Tensor, points: Tensor) -> Tensor:
+        """Union with the head's core, intersection with the grid's box: a surface exists whatever the network says.
+
+        At high learning rates the network can lose its zero level, and with it every gradient that could bring it back.
+        """
+        centre, radii = _head_ellipsoid(self.landmarks_3d_neutral.detach())
+        core = (((points - centre) / radii).norm(dim=-1) - CORE) * radii.min()
+        low, high = points.new_tensor(BOX_MIN), points.new_tensor(BOX_MAX)
+        cell = (high - low) / self.config.grid_resolution
+        box = torch.maximum(low + cell - points, points - high + cell).amax(-1)
+        return torch.maximum(torch.minimum(sdf, core), box).clamp(max=1)
 
     def warm_start(self, steps: int, seed: int = 0) -> float:
         """Fit the signed distance to an ellipsoid around the landmarks.
@@ -156,9 +169,7 @@ class MeshHead(nn.Module):
         if self.grid.points.device != device:
             self.grid.to(device)
         with torch.no_grad():  # only signs are needed here, in chunks that bound the memory of large grids
-            sdf = torch.cat(
-                [self.geometry(positional_encoding(rows))[:, 0] for rows in self.grid.points.split(GRID_CHUNK)]
-            )
+            sdf = torch.cat([self.query(rows)[0] for rows in self.grid.points.split(GRID_CHUNK)])
         found: dict[str, Tensor] = {}
 
         def refine(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,10 +179,7 @@ class MeshHead(nn.Module):
 
         surface = self.grid.extract(sdf, refine)
         if len(surface.faces) == 0:
-            raise NonFiniteError(
-                "The signed distance of the MeshHead has no zero level in the box any more, so there is no mesh. "
-                "Lower lr or raise warm_start_steps."
-            )
+            raise NonFiniteError("The MeshHead's signed distance is not finite, so there is no mesh. Lower lr.")
         features = (found["features"][surface.edges] * surface.weights[..., None]).sum(1)
         return surface, features
 

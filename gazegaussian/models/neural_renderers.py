@@ -98,6 +98,10 @@ class ConvRenderer(nn.Module):
                     layer.weight[:, :3, 0, 0] += 4 * torch.eye(3)
                     layer.bias -= 2
 
+    def blocks_and_path(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Parameters of the DiT blocks (none here) and of the upsampling path."""
+        return [], list(self.parameters())
+
     def forward(self, features: Tensor, parameters: HeadParameters) -> Tensor:
         """[B, 32, h, w] -> image [B, 3, 4 h, 4 w] in [0, 1]."""
         rgb = self.to_rgb[0](features)
@@ -132,11 +136,15 @@ class DiTRenderer(nn.Module):
         )
         self.path = ConvRenderer(attention=False)
 
+    def blocks_and_path(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Parameters of the DiT blocks and of the upsampling path."""
+        return list(self.refiner.parameters()), list(self.path.parameters())
+
     def forward(self, features: Tensor, parameters: HeadParameters) -> Tensor:
         """[B, 32, h, w] -> image [B, 3, 4 h, 4 w] in [0, 1]."""
         return self.path(self.refiner(features, head_condition(parameters)), parameters)
 
 
-def build_renderer(config: GazeGaussianModel, side: int) -> nn.Module:
+def build_renderer(config: GazeGaussianModel, side: int) -> DiTRenderer | ConvRenderer:
     """Build the configured renderer for a feature map of `side` pixels."""
     return DiTRenderer(config, side) if config.renderer == "dit" else ConvRenderer(attention=True)

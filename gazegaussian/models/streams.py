@@ -40,8 +40,8 @@ from gazegaussian.types import FEATURE_CHANNELS, SHAPE_CODE_DIM, Gaussians, Head
 
 ATTRIBUTE_SCALE = 0.2
 FACE_OPACITY, EYE_OPACITY = 0.3, 0.9
-EYE_RADIUS = 0.12  # model units: how far from a landmark or the middle of its opening an eye reaches
-EYE_DEPTH_WEIGHT = 0.35  # distances in depth count less: the learned surface may lie before or behind the landmarks
+EYE_RADIUS = 0.1  # model units: how far from a landmark or the middle of its opening an eye reaches
+EYE_DEPTH_WEIGHT = 0.3  # distances in depth count less: the learned surface may lie before or behind the landmarks
 EYEBALL_RADIUS = 0.18  # model units: makes positions on the eyeball about unit length
 EYE_DEPTH = 0.14  # centre of the eyeball behind the middle of its landmarks, model units
 COLOR_CHANNELS = 3
@@ -210,7 +210,10 @@ class EyeStream(_Stream):
         self.eye_attributes = MLP(POINT_FEATURES + ENCODED_GAZE, [mesh_config.eye_mlp_width] * 2, 6)
         # Ours: colour as a function of the place on the turned eyeball and of the person. Iris and pupil are then learned
         # once, not for every gaze anew, and the lids' points need not move with the ball.
-        self.eye_texture = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [2 * mesh_config.eye_mlp_width] * 2, FEATURE_CHANNELS)
+        # The lids cover the ball where the opening, a function of the unturned place, says so.
+        width = 2 * mesh_config.eye_mlp_width
+        self.eye_texture = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [width] * 2, FEATURE_CHANNELS)
+        self.eye_opening = MLP(ENCODED_POINT + SHAPE_CODE_DIM + ENCODED_GAZE, [width] * 2, 1)
         self.side: Tensor
         self.register_buffer("side", torch.zeros(points, dtype=torch.long))  # 0 or 1: which eye
 
@@ -228,10 +231,13 @@ class EyeStream(_Stream):
         middle = self.landmarks.view(2, -1, 3).mean(1)
         return middle - middle.new_tensor([0.0, 0.0, EYE_DEPTH])
 
+    def eye_positions(self) -> Tensor:
+        """Points relative to the centre of their eyeball, in its radii. [N, 3]."""
+        return (self.means - self.centres[self.side]) / EYEBALL_RADIUS
+
     def eyeball_positions(self, gaze: Tensor) -> Tensor:
         """Where points lie on the eyeball that looks along `gaze` [B, 2]; the pupil is at (0, 0, 1). [B, N, 3]."""
-        relative = (self.means - self.centres[self.side]) / EYEBALL_RADIUS
-        return relative @ gaze_to_matrix(gaze)  # rows: R^T x
+        return self.eye_positions() @ gaze_to_matrix(gaze)  # rows: R^T x
 
     def rotate(self, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
         """Rotated means [B, N, 3] and each point's eye rotation, wxyz [B, N, 4]."""
@@ -247,10 +253,11 @@ class EyeStream(_Stream):
         shape_color = conditioned(self.shape_color, features, parameters.shape_code)
         places = positional_encoding(self.eyeball_positions(parameters.gaze))
         texture = conditioned(self.eye_texture, places, parameters.shape_code)
+        code = torch.cat([parameters.shape_code, gaze], dim=-1)
+        opening = torch.sigmoid(conditioned(self.eye_opening, positional_encoding(self.eye_positions()), code))
+        colors = opening * texture + (1 - opening) * (eye_color + shape_color)
         deltas = conditioned(self.eye_attributes, features, gaze)
         turned, turn = self.rotate(parameters)
         offset = torch.tanh(conditioned(self.shape_deform, positional_encoding(self.means), parameters.shape_code))
-        splats = self._splats(
-            turned + DEFORM_SCALE * offset, eye_color + shape_color + texture, deltas, parameters, turn
-        )
+        splats = self._splats(turned + DEFORM_SCALE * offset, colors, deltas, parameters, turn)
         return StreamOutput(splats, eye_color, shape_color, torch.ones_like(self.side, dtype=torch.bool))
