@@ -1,0 +1,207 @@
+"""Opens what a study is stored in, whatever the URL says, and makes its errors readable.
+
+| given | store |
+|---|---|
+| nothing | SQLite file `study.db` in the study's folder |
+| `sqlite:///study.db`, `sqlite:////abs/study.db` | SQLite file on a local disk |
+| `study.journal`, `study.log`, `journal:///study.journal` | journal file, for network folders; slashes as for SQLite |
+| `postgresql+psycopg://user:password@host/db` | PostgreSQL |
+| `mysql+pymysql://user:password@host/db` | MySQL |
+| `grpc://host:port` | Optuna's gRPC proxy |
+
+SQLite keeps its rollback journal: with WAL the newest trials live in a second file that a copied folder may lack, and its
+shared memory does not work on network mounts; writers of trials of minutes gain nothing from it.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from sqlalchemy import event
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+
+from gazegaussian.errors import ConfigError
+from helpers import snapshots
+from helpers.journal import Journal
+from helpers.storage_errors import DAMAGED, StorageError, redacted, scrubbed, sqlite_problem
+
+ANSWER_SECONDS = 10  # how long a server may take to answer at all
+JOURNAL_SUFFIXES = (".journal", ".log")
+_KINDS = (
+    "nothing (SQLite in the study's folder), sqlite:///FILE, FILE.journal, postgresql+psycopg://, mysql+pymysql:// or "
+    "grpc://HOST:PORT"
+)
+_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+_PIP = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "mysqldb": "mysqlclient"}
+_CREATION_ATTEMPTS = 8
+
+
+def study_url(folder: Path) -> str:
+    """Default storage of a study folder."""
+    return f"sqlite:///{(folder / 'study.db').resolve()}"
+
+
+def open_storage(url: str | None, folder: Path, must_exist: bool = False) -> BaseStorage:
+    """Open the store of a study.
+
+    Args:
+        url: Where (see the module's table); None for SQLite in `folder`, which is made when absent.
+        folder: The study's folder.
+        must_exist: Refuse to begin a new file, for those who only read.
+
+    Returns:
+        What `optuna.create_study` and `load_study` take as `storage`; later failures raise `StorageError` too.
+
+    Raises:
+        ConfigError: The URL is of no known kind or its driver is not installed.
+        StorageError: Locked, damaged, unreachable, or not there.
+    """
+    if url is None:
+        if not must_exist:
+            _make_folder(folder)
+        return _open_sqlite(study_url(folder), must_exist)
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme == "journal" or (not scheme and url.endswith(JOURNAL_SUFFIXES)):
+        return _open_journal(Path(url.removeprefix("journal://").removeprefix("/") if scheme else url), must_exist)
+    dialect = scheme.partition("+")[0]
+    if dialect == "sqlite":
+        return _open_sqlite(url, must_exist)
+    if dialect in _DRIVERS:
+        return _open_server(_DRIVERS.get(scheme, scheme) + url[len(scheme) :])
+    if scheme == "grpc":
+        return _open_proxy(url)
+    raise ConfigError(f"Unknown storage {redacted(url)!r}: give {_KINDS}.")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"The study's folder {folder} cannot be made ({error.strerror}).") from error
+
+
+def _check_place(path: Path, must_exist: bool) -> None:
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder, where a study's store must be a file; add a file name.")
+    if not path.resolve().parent.is_dir():
+        raise StorageError(
+            f"The folder of {path} does not exist (looked for {path.resolve().parent}); make it, or correct the path "
+            "(in a URL three slashes begin a relative path, four an absolute one)."
+        )
+    if must_exist and not path.is_file():
+        raise StorageError(f"There is no study in {path}; run `study` first or name another storage.")
+
+
+def _open_journal(path: Path, must_exist: bool) -> BaseStorage:
+    path = path.expanduser()
+    _check_place(path, must_exist)
+    return JournalStorage(Journal(path))
+
+
+def _open_sqlite(url: str, must_exist: bool) -> BaseStorage:
+    database = _parse(url).database
+    if database in (None, "", ":memory:"):
+        raise ConfigError(f"Storage {url!r} names no file, so that the study would be lost; give sqlite:///FILE.")
+    path = Path(str(database))
+    _check_place(path, must_exist)
+    broken = snapshots.damage(path) if path.is_file() else None
+    if broken is not None:
+        raise StorageError(f"The database {path} {DAMAGED} ({broken}).")
+    return _open_rdb(url, f"The database {path}", {"connect_args": {"timeout": snapshots.BUSY_SECONDS}})
+
+
+def _open_server(url: str) -> BaseStorage:
+    parsed = _parse(url)
+    driver = parsed.get_driver_name()
+    try:
+        parsed.get_dialect().import_dbapi()
+    except NoSuchModuleError:
+        raise ConfigError(
+            f"Storage {redacted(url)!r}: {driver!r} is no driver of {parsed.get_backend_name()}."
+        ) from None
+    except ImportError as error:
+        raise ConfigError(
+            f"Storage {redacted(url)!r} needs the driver {driver}, which is not installed: "
+            f"pip install '{_PIP.get(driver, driver)}'"
+        ) from error
+    # One connection per worker, checked before use: servers close the idle ones during long epochs.
+    options = {"pool_size": 1, "pool_pre_ping": True, "connect_args": {"connect_timeout": ANSWER_SECONDS}}
+    return _open_rdb(url, f"The database {redacted(url)}", options)
+
+
+def _parse(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # its text may hold a part of the password
+        raise ConfigError(
+            f"Storage {redacted(url)!r} cannot be read as a URL; percent-encode the special characters of its password."
+        ) from None
+
+
+def _open_rdb(url: str, store: str, options: dict[str, Any]) -> BaseStorage:
+    """Open a relational database and translate its later failures at their source.
+
+    Args:
+        url: SQLAlchemy URL.
+        store: What messages call it; holds no password.
+        options: For `create_engine`.
+    """
+    for attempt in range(_CREATION_ATTEMPTS):
+        try:
+            # Optuna formats the URL as a template: braces of a path or password must be doubled.
+            storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=dict(options))
+            break
+        except SQLAlchemyError as error:
+            # Two processes that begin a study together both try to make its tables.
+            twin = isinstance(error, IntegrityError) or "already exists" in str(error).lower()
+            if twin and attempt + 1 < _CREATION_ATTEMPTS:
+                time.sleep(0.05 * (attempt + 1))
+                continue
+            problem = sqlite_problem(getattr(error, "orig", None))
+            problem = problem or f"cannot be opened: {scrubbed(getattr(error, 'orig', None) or error, url)}"
+            raise StorageError(f"{store} {problem}.") from None  # the chain may show the password
+        except RuntimeError as error:  # tables of another version of Optuna
+            raise StorageError(f"{store} cannot be opened: {scrubbed(error, url)}") from None
+
+    def translate(context: ExceptionContext) -> None:
+        problem = sqlite_problem(context.original_exception)
+        # Other errors of a server stay as they are: Optuna itself retries deadlocks.
+        if problem is None and (context.is_disconnect or context.connection is None) and not context.is_pre_ping:
+            problem = f"does not answer: {scrubbed(context.original_exception, url)}"
+        if problem is not None:
+            raise StorageError(f"{store} {problem}.") from context.original_exception
+
+    event.listen(storage.engine, "handle_error", translate)
+    return storage
+
+
+def _open_proxy(url: str) -> BaseStorage:
+    host, _, port = url.removeprefix("grpc://").rstrip("/").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError(f"Storage {redacted(url)!r} must be grpc://HOST:PORT, for example grpc://localhost:13000.")
+    try:
+        import grpc  # noqa: F401  optional
+
+        from helpers.storage_proxy import Proxy
+    except ImportError as error:
+        raise ConfigError(
+            f"Storage {redacted(url)!r} needs gRPC, which is not installed: pip install grpcio protobuf"
+        ) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        storage = Proxy(host=host, port=int(port))
+    try:
+        storage.wait_server_ready(timeout=ANSWER_SECONDS)
+    except ConnectionError as error:
+        storage.close()
+        raise StorageError(
+            f"No gRPC storage proxy answers at {host}:{port} within {ANSWER_SECONDS} s; start it there "
+            "(optuna.storages.run_grpc_proxy_server) or correct the address."
+        ) from error
+    return storage
