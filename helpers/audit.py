@@ -1,0 +1,141 @@
+"""The parameter audit of a study: every searched parameter must reach training, and none may bend the ruler.
+
+`helpers.audit_checks` says how one parameter is judged; here are the report and its cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import gazegaussian
+from gazegaussian.build import build_stage
+from gazegaussian.config import RunConfig, with_parameters
+from gazegaussian.errors import ConfigError
+from helpers.audit_checks import Auditor, AuditRow, Bends, shown
+from helpers.files import write_json
+from helpers.search_space import StudyFile
+from helpers.short_run import Build, shortened
+
+if TYPE_CHECKING:
+    from helpers.study import StudyRequest
+
+logger = logging.getLogger(__name__)
+
+AUDIT_FILE = "audit.json"
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What was found about all searched parameters."""
+
+    parameters: tuple[AuditRow, ...]
+    seconds: float
+    cached: bool = False  # read from the study's folder, nothing was trained
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether a study may be paid for."""
+        return all(row.ok for row in self.parameters)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per parameter, for tables."""
+        answers: dict[Bends, str] = {True: "yes", False: "no", None: "-", "shape": "shape"}
+        return [
+            {
+                "parameter": row.parameter,
+                "values": " / ".join(shown(value) for value in row.values),
+                "reaches training": answers[row.reaches_training],
+                "bends the ruler": answers[row.bends_ruler],
+                "seconds": round(row.seconds, 1),
+                "verdict": row.verdict,
+            }
+            for row in self.parameters
+        ]
+
+    def raise_if_failed(self) -> None:
+        """Refuse a study whose answer could not be trusted.
+
+        Raises:
+            ConfigError: Naming each culprit and what it does.
+        """
+        bad = [f"{row.parameter} {row.verdict}" for row in self.parameters if not row.ok]
+        if bad:
+            raise ConfigError(
+                f"The audit refuses the search space: {'; '.join(bad)}. Take {'it' if len(bad) == 1 else 'them'} out of "
+                "the search space or repair what should read it (--no-audit skips this check)."
+            )
+
+
+def audit_study(request: StudyRequest, build: Build = build_stage, use_cache: bool = True) -> AuditReport:
+    """Audit every searched parameter of a study; about one short training each and two more.
+
+    Args:
+        request: The study; its folder holds the report (`audit.json`), so that a passed audit is not repeated until the
+            space, the configuration or the code changes.
+        build: Makes the stage that is to be tuned; the global seed is set before each call.
+        use_cache: Take over a passed audit.
+
+    Raises:
+        ConfigError: The run configuration refuses a value, or even its own training fails.
+        UserError: Data or checkpoint cannot be used.
+    """
+    study = request.study
+    base = shortened(with_parameters(request.config, {"monitor": getattr(study, "metrics", [study.metric])[0]}))
+    key = _key(study, base, build)
+    path = request.folder / AUDIT_FILE
+    known = _read(path, key) if use_cache else None
+    if known is not None:
+        logger.info("audit: passed before with the same space, configuration and code")
+        return known
+    started = time.monotonic()
+    audit = Auditor(study, base, build)
+    rows = []
+    with torch.random.fork_rng():  # a study after an audit is the study without one
+        for number, name in enumerate(study.parameters, 1):
+            row = audit.parameter(name)
+            logger.info("audit %d/%d %s: %s (%.1f s)", number, len(study.parameters), name, row.verdict, row.seconds)
+            rows.append(row)
+    report = AuditReport(tuple(rows), time.monotonic() - started)
+    write_json(path, {"key": key, **asdict(report), "ok": report.ok})
+    return report
+
+
+def _key(study: StudyFile, config: RunConfig, build: Build) -> str:
+    """Digest of everything that an audit's outcome depends on."""
+    digest = hashlib.sha256(f"{study.fingerprint()}\n{config.model_dump_json()}\n".encode())
+    here = Path(__file__).parent
+    checks = [here / name for name in ("audit.py", "audit_checks.py", "short_run.py")]
+    for path in [*sorted(Path(gazegaussian.__file__).parent.rglob("*.py")), *checks, *_source(build)]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _source(build: Build) -> list[Path]:
+    """File of a function or of its partial, method or class; none when it was typed into a notebook."""
+    function = getattr(build, "func", build)
+    named = function if inspect.isroutine(function) or inspect.isclass(function) else type(function)
+    found = inspect.getsourcefile(named)
+    return [Path(found)] if found and Path(found).is_file() else []
+
+
+def _read(path: Path, key: str) -> AuditReport | None:
+    """Read a passed audit of the same things; whatever else the file holds is not taken over."""
+    try:
+        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if content["key"] != key:
+            return None
+        rows = tuple(AuditRow(**{**row, "values": tuple(row["values"])}) for row in content["parameters"])
+        report = AuditReport(rows, content["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return replace(report, cached=True) if report.ok else None

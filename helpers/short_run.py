@@ -1,0 +1,164 @@
+"""Very short trainings for the audit: the real trainer on two batches, and the ruler on given weights."""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gazegaussian.config import RunConfig, parameter_fields, with_parameters
+from gazegaussian.errors import NonFiniteError
+from gazegaussian.training.hooks import Hook
+from gazegaussian.training.stage import Stage
+from gazegaussian.training.step import autocast
+from gazegaussian.training.trainer import Trainer
+
+Build = Callable[[RunConfig], Stage]
+
+EPOCHS = 2  # the second one sees what a schedule makes of the learning rate
+VALIDATION_IMAGES = 2
+BATCHES = 2  # per pass; two batch sizes then always differ in the number of steps
+
+
+@dataclass(frozen=True)
+class ShortRun:
+    """What the audit compares of a short training; weights lie on the CPU."""
+
+    weights: dict[str, Tensor]  # the whole state dict after training
+    parameters: frozenset[str]  # names of what can be trained
+    moved: frozenset[str]  # names of the parameters that training changed
+    curve: list[float]  # training loss per epoch
+    failure: str | None  # why training ended early, when it did
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Shape of every entry of the state dict."""
+        return {name: value.shape for name, value in self.weights.items()}
+
+    def distance(self, other: ShortRun) -> float:
+        """Euclidean distance of the trained parameters; infinite when the shapes differ.
+
+        Parameters alone: a counter among the buffers says nothing about training.
+        """
+        if self.shapes != other.shapes:
+            return math.inf
+        squares = [
+            (self.weights[name].double() - other.weights[name].double()).square().sum().item()
+            for name in self.parameters
+        ]
+        return math.sqrt(math.fsum(squares))
+
+
+def without_delays(config: RunConfig) -> RunConfig:
+    """Return the configuration with every loss term acting from the first epoch."""
+    delayed = {name: 0 for name in parameter_fields(config) if name.endswith("_start_epoch")}
+    return with_parameters(config, delayed)
+
+
+def shortened(config: RunConfig) -> RunConfig:
+    """Return the configuration with a few images and epochs; everything that may be searched stays."""
+    few = {
+        "epochs": EPOCHS,
+        "max_train_images": BATCHES * config.training.batch_size,
+        "max_val_images": VALIDATION_IMAGES,
+        "preview_images": 0,
+        "patience": None,
+    }
+    return with_parameters(without_delays(config), few)
+
+
+class ShortTraining:
+    """A stage trained for a few steps, kept for measuring its ruler on any weights of the same shape.
+
+    Args:
+        build: Makes the stage.
+        config: A `shortened` configuration with the value under audit.
+
+    Raises:
+        UserError: Data, checkpoint or configuration cannot be used.
+    """
+
+    def __init__(self, build: Build, config: RunConfig) -> None:
+        torch.manual_seed(config.training.seed)
+        self.config, self.stage = config, build(config)
+        start = _Start()
+        failure = None
+        with tempfile.TemporaryDirectory(prefix="audit_") as folder, quiet_package():
+            trainer = Trainer(_Twice(self.stage), config.training, config.optim, Path(folder), [start])
+            try:
+                trainer.fit()
+            except (NonFiniteError, torch.OutOfMemoryError) as error:  # it trained, if not for long
+                failure = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        self._device, self._dtype = trainer.device, trainer.dtype
+        weights = _copy(self.stage)
+        names = frozenset(name for name, _ in self.stage.module.named_parameters()) & weights.keys()
+        moved = frozenset(name for name in names if not torch.equal(weights[name], start.weights.get(name, Tensor())))
+        curve = [row["train_loss"] for row in trainer.history]
+        self.run = ShortRun(weights, names, moved, curve, failure)
+
+    def measure(self, weights: dict[str, Tensor], metrics: Sequence[str]) -> dict[str, float]:
+        """Measure the ruler as the trainer does.
+
+        Args:
+            weights: Of the same shapes as this stage's.
+            metrics: What to measure; what the ruler does not hold is left out.
+        """
+        self.stage.module.load_state_dict(weights)
+        self.stage.module.eval()
+        torch.manual_seed(self.config.training.seed)
+        with torch.no_grad(), autocast(self._device, self._dtype):
+            measured = self.stage.validate()
+        return {name: float(measured[name]) for name in metrics if name in measured}
+
+
+class _Start(Hook):
+    """Remembers the weights that training starts from, after the warm start."""
+
+    def __init__(self) -> None:
+        self.weights: dict[str, Tensor] = {}
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Copy them."""
+        self.weights = _copy(trainer.stage)
+
+
+class _Twice:
+    """A stage whose epochs pass twice over their batches.
+
+    What belongs to one image (its code and camera offsets) starts at zero, where a penalty has no gradient: only the
+    second visit of an image shows whether the weight of that penalty is read.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stage, name)
+
+    def batches(self, epoch: int) -> list[Any]:
+        """Return the epoch's batches, twice."""
+        return 2 * list(self._stage.batches(epoch))
+
+
+def _copy(stage: Stage) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", copy=True) for name, value in stage.module.state_dict().items()}
+
+
+@contextmanager
+def quiet_package() -> Iterator[None]:
+    """Hold back the package's lines about epochs and warm starts while short runs last."""
+    package = logging.getLogger("gazegaussian")
+    level = package.level
+    package.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        package.setLevel(level)

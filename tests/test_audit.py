@@ -1,0 +1,177 @@
+"""The parameter audit: planted faults are found and named, a clean stage passes, a passed audit is not repeated."""
+
+import json
+
+import pytest
+import torch
+from audit_support import Builder
+
+from gazegaussian.config import GazeGaussianRun
+from gazegaussian.errors import ConfigError
+from helpers.audit import audit_study
+from helpers.search_space import StudyFile
+from helpers.study import StudyRequest
+
+GAZE = {"type": "float", "min": 0.05, "max": 0.5, "log": True}
+SPACE = {
+    "lr": {"type": "float", "min": 1e-4, "max": 1e-1, "log": True},
+    "batch_size": {"type": "categorical", "choices": [2, 4]},
+    "dit_num_heads": {"type": "categorical", "choices": [4, 8]},
+    "dit_depth": {"type": "int", "min": 1, "max": 6},
+    "gaze_loss_importance": GAZE,
+    "vgg_importance": GAZE,
+    "identity_offset_importance": {"type": "float", "min": 1e-3, "max": 1.0, "log": True},
+    "lr_decay": {"type": "float", "min": 0.1, "max": 1.0},
+}
+
+
+def request(tmp_path, *names, **spaces):
+    space = {**{name: SPACE[name] for name in names}, **spaces}
+    study = StudyFile.model_validate({"study_name": "toy", "trials": 6, "search_space": {"all": space}})
+    run = GazeGaussianRun(optim={"lr": 1e-3}, training={"device": "cpu", "batch_size": 2})
+    return StudyRequest(run, study, tmp_path, check=lambda config: None)
+
+
+def audit(tmp_path, *names, faults=(), **spaces):
+    report = audit_study(request(tmp_path, *names, **spaces), Builder(*faults))
+    return report, {row.parameter: row for row in report.parameters}
+
+
+def test_a_clean_stage_passes_and_shapes_are_told_from_weights(tmp_path):
+    report, rows = audit(tmp_path, *SPACE)
+    assert report.ok, report.rows()
+    report.raise_if_failed()
+    assert all(row.reaches_training is True for row in rows.values())
+    assert {name for name, row in rows.items() if row.bends_ruler == "shape"} == {"dit_num_heads", "dit_depth"}
+    assert rows["lr"].values == (1e-3, 1e-1)
+    assert [row["parameter"] for row in report.rows()] == list(SPACE)
+
+
+@pytest.mark.parametrize("fault", ["unread", "labels only"])
+def test_a_parameter_that_does_not_reach_training_is_named(tmp_path, fault):
+    """`labels only` changes the reported loss but no weight: the loss curve alone would be fooled."""
+    report, rows = audit(tmp_path, "lr", "gaze_loss_importance", "vgg_importance", faults=[fault])
+    assert [name for name, row in rows.items() if not row.ok] == ["gaze_loss_importance"]
+    with pytest.raises(ConfigError, match=r"gaze_loss_importance does not reach training \(0\.1 and 0\.5") as caught:
+        report.raise_if_failed()
+    assert "\n" not in str(caught.value)
+    assert "vgg_importance" not in str(caught.value)
+
+
+def test_a_loss_weight_inside_the_metric_is_named(tmp_path):
+    report, rows = audit(tmp_path, "lr", "gaze_loss_importance", "vgg_importance", faults=["weighted ruler"])
+    assert [name for name, row in rows.items() if row.bends_ruler is True] == ["gaze_loss_importance"]
+    assert rows["gaze_loss_importance"].reaches_training is True
+    with pytest.raises(
+        ConfigError, match=r"gaze_loss_importance bends the ruler \(val_loss of the same weights .* -> "
+    ):
+        report.raise_if_failed()
+
+
+def test_both_faults_of_one_parameter_are_told(tmp_path):
+    _, rows = audit(tmp_path, "gaze_loss_importance", faults=["unread", "weighted ruler"])
+    verdict = rows["gaze_loss_importance"].verdict
+    assert "does not reach training" in verdict
+    assert "bends the ruler" in verdict
+
+
+def test_a_network_that_is_never_called_does_not_hide_behind_its_shape(tmp_path):
+    _, rows = audit(tmp_path, "dit_depth", "dit_num_heads", faults=["idle branch"])
+    assert rows["dit_depth"].reaches_training is False
+    assert rows["dit_num_heads"].reaches_training is True
+
+
+def test_training_that_is_not_repeatable_does_not_make_an_unread_parameter_look_read(tmp_path):
+    _, rows = audit(tmp_path, "lr", "gaze_loss_importance", faults=["noise", "unread"])
+    assert rows["gaze_loss_importance"].reaches_training is False
+    assert rows["lr"].reaches_training is True
+
+
+def test_parameters_that_make_the_data_bend_the_ruler(tmp_path):
+    class Images(Builder):
+        def __call__(self, config):
+            stage = super().__call__(config)
+            stage.module["map"] = torch.nn.Linear(config.data.image_size // 32, 1)
+            return stage
+
+    size = {"type": "categorical", "choices": [512, 256]}
+    report = audit_study(request(tmp_path, image_size=size), Images())
+    assert report.parameters[0].bends_ruler is True
+
+
+def test_late_loss_terms_act_from_the_start_and_their_start_can_be_searched(tmp_path):
+    start = {"type": "int", "min": 2, "max": 9}
+    _, rows = audit(tmp_path, "vgg_importance", perceptual_start_epoch=start)
+    assert GazeGaussianRun().loss.perceptual_start_epoch > 2
+    assert rows["vgg_importance"].reaches_training is True
+    assert rows["perceptual_start_epoch"].reaches_training is True
+
+
+def test_a_value_that_ends_training_early_is_said_and_is_no_fault(tmp_path):
+    report, rows = audit(tmp_path, "lr", faults=["diverges"])
+    assert report.ok
+    assert rows["lr"].verdict == "ok, but 0.1 ends training early: NonFiniteError: bad loss"
+    assert rows["lr"].bends_ruler is False
+
+
+def test_a_run_that_cannot_be_trained_at_all_is_refused(tmp_path):
+    bad = request(tmp_path, "vgg_importance")
+    bad = type(bad)(GazeGaussianRun(optim={"lr": 0.1}, training={"device": "cpu"}), bad.study, tmp_path)
+    with pytest.raises(ConfigError, match="cannot train the run configuration itself"):
+        audit_study(bad, Builder("diverges"))
+
+
+def test_one_choice_is_no_question(tmp_path):
+    report, rows = audit(tmp_path, "lr", batch_size={"type": "categorical", "choices": [2]})
+    assert report.ok
+    assert rows["batch_size"].reaches_training is None
+
+
+def test_a_passed_audit_is_not_repeated_until_something_changes(tmp_path):
+    build = Builder()
+    first = audit_study(request(tmp_path, "lr"), build)
+    trained = build.count
+    assert trained == 3  # the configuration twice, and the other value
+    again = audit_study(request(tmp_path, "lr"), build)
+    assert build.count == trained
+    assert again.cached
+    assert again.parameters == first.parameters
+    audit_study(request(tmp_path, "lr", "vgg_importance"), build)
+    assert build.count == trained + 4
+    audit_study(request(tmp_path, "lr", "vgg_importance"), build, use_cache=False)
+    assert build.count == trained + 8
+
+
+def test_a_failed_or_damaged_audit_is_repeated(tmp_path):
+    build = Builder("unread")
+    assert not audit_study(request(tmp_path, "gaze_loss_importance"), build).ok
+    before = build.count
+    stored = json.loads((tmp_path / "toy" / "audit.json").read_text())
+    assert stored["ok"] is False
+    assert not audit_study(request(tmp_path, "gaze_loss_importance"), build).ok
+    assert build.count > before
+    (tmp_path / "toy" / "audit.json").write_text('{"key": ')
+    assert audit_study(request(tmp_path, "lr"), build).ok
+
+
+def test_an_audit_leaves_the_random_state_alone(tmp_path):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    audit(tmp_path, "lr")
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_the_real_mesh_head_passes(tmp_path):
+    from synthetic_support import mesh_run, mesh_stage
+
+    space = {
+        "lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log": True},
+        "eye_mlp_width": {"type": "categorical", "choices": [16, 32]},
+        "silhouette_importance": {"type": "float", "min": 0.01, "max": 1.0, "log": True},
+    }
+    study = StudyFile.model_validate({"study_name": "real", "trials": 1, "search_space": {"all": space}})
+    run = mesh_run(warm_start_steps=30)
+    report = audit_study(StudyRequest(run, study, tmp_path), build=mesh_stage)
+    assert report.ok, report.rows()
+    assert [row.bends_ruler for row in report.parameters] == [False, "shape", False]
