@@ -17,11 +17,28 @@ from typing import Any
 
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from helpers.storage_errors import StorageError, os_problem
+from helpers.storage_errors import LEFT, StorageError, os_problem
 
 logger = logging.getLogger(__name__)
 
 LOCK_GRACE = 30  # seconds after which the lock of a process that was killed while it wrote is taken over
+
+
+def lock_of(path: Path) -> JournalFileOpenLock:
+    """Lock of a file between processes and, where the file system is shared, machines."""
+    # Exclusive creation works on NFS 3+, SMB, Windows and Drive's FUSE; symbolic links do not exist on the latter.
+    return JournalFileOpenLock(str(path), grace_period=LOCK_GRACE)
+
+
+@contextmanager
+def file_lock(lock: JournalFileOpenLock) -> Iterator[None]:
+    """Hold a lock; wait for it without end, since that of a dead process is taken over."""
+    lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError):  # taken over after LOCK_GRACE: nothing is left to give back
+            lock.release()
 
 
 class Journal(JournalFileBackend):
@@ -36,13 +53,12 @@ class Journal(JournalFileBackend):
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        # Exclusive creation works on NFS 3+, SMB, Windows and Drive's FUSE; symbolic links do not exist on the latter.
-        self.lock = JournalFileOpenLock(str(self.path), grace_period=LOCK_GRACE)
+        self.lock = lock_of(self.path)
         with self._clear_errors():
             super().__init__(str(self.path), lock_obj=self.lock)
             # Looked at without the lock first, so that a journal in a read-only folder can still be read.
             if _whole_size(self.path) != self.path.stat().st_size:
-                with self._locked():
+                with file_lock(self.lock):
                     self._cut(_whole_size(self.path))
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
@@ -55,10 +71,7 @@ class Journal(JournalFileBackend):
             try:
                 yield from super().read_logs(log_number_from)
             except ValueError as error:
-                raise StorageError(
-                    f"{self.path} is damaged in the middle ({error}); it was left as it is: restore a copy, or move it "
-                    "away to begin anew."
-                ) from error
+                raise StorageError(f"{self.path} is damaged in the middle ({error}); {LEFT}.") from error
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append records: all of them, or none when the disk is full or the process is interrupted.
@@ -67,7 +80,7 @@ class Journal(JournalFileBackend):
             StorageError: They cannot be written.
         """
         content = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
-        with self._clear_errors(), self._locked():
+        with self._clear_errors(), file_lock(self.lock):
             if not _ends_with_newline(self.path):  # another process was killed while it wrote
                 self._cut(_whole_size(self.path))
             with self.path.open("ab", buffering=0) as stream:
@@ -93,15 +106,6 @@ class Journal(JournalFileBackend):
             stream.truncate(size)
             os.fsync(stream.fileno())
         logger.warning("%s ended in %d torn bytes; they were cut off and kept in %s", self.path, len(torn), kept)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.lock.acquire()
-        try:
-            yield
-        finally:
-            with suppress(RuntimeError):  # taken over after LOCK_GRACE: nothing is left to give back
-                self.lock.release()
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gazegaussian.training.checkpoints import atomic_path, commit_file
-from helpers.storage_errors import DAMAGED, StorageError, os_problem, sqlite_problem
+from helpers.journal import file_lock, lock_of
+from helpers.storage_errors import StorageError, os_problem, sqlite_problem
 
 logger = logging.getLogger(__name__)
 
@@ -88,14 +89,15 @@ class Snapshots:
             raise StorageError(f"The database {self.live} is gone; run the same command again to restore a snapshot.")
         try:
             # SQLite locks what it writes to, which such folders cannot: the copy is made beside the live file.
-            with tempfile.TemporaryDirectory(prefix=".snapshot-", dir=self.live.parent) as work:
-                copy = Path(work) / self.live.name
+            work = tempfile.TemporaryDirectory(prefix=self._workplace, dir=self.live.parent)
+            with file_lock(lock_of(self.live)), work as name:
+                copy = Path(name) / self.live.name
                 _back_up(self.live, copy)
                 newest = self._number(self.saved()[0]) if self.saved() else 0
                 target = self.folder / f"{self.live.stem}.{newest + 1:06d}{self.live.suffix}"
                 _put(copy, target)
-            for old in self.saved()[self.keep :]:
-                old.unlink(missing_ok=True)
+                for old in self.saved()[self.keep :]:
+                    old.unlink(missing_ok=True)
         except OSError as error:
             logger.warning("no snapshot of %s: %s %s", self.live, self.folder, os_problem(error))
             return None
@@ -104,7 +106,8 @@ class Snapshots:
     def restore(self) -> Path | None:
         """Put the newest valid snapshot in the place of a live file that is missing, empty, damaged or behind it.
 
-        Call it before anything opens the live file. What is replaced is kept beside it.
+        Call it before anything opens the live file. What is replaced is kept beside it. One machine at a time may use
+        the folder; several processes on it may start together.
 
         Returns:
             The snapshot taken; None when the live file stays, or when there is nothing yet.
@@ -112,6 +115,19 @@ class Snapshots:
         Raises:
             StorageError: Snapshots or a damaged live file are there, but nothing valid.
         """
+        try:
+            self.live.parent.mkdir(parents=True, exist_ok=True)
+            with file_lock(lock_of(self.live)):  # the second of two processes must see what the first restored
+                return self._restore()
+        except OSError as error:
+            raise StorageError(f"{self.live} cannot be restored from {self.folder}: it {os_problem(error)}.") from error
+
+    def _restore(self) -> Path | None:
+        # What saves that were killed have left; the lock says that none is under way.
+        for rest in self.folder.glob(f".{self.live.stem}.*{self.live.suffix}.*.tmp"):
+            rest.unlink(missing_ok=True)
+        for rest in self.live.parent.glob(f"{self._workplace}*"):
+            shutil.rmtree(rest, ignore_errors=True)
         snapshots = self.saved()
         newest = next((path for path in snapshots if path.stat().st_size and damage(path, resting=True) is None), None)
         fault = self._fault(newest)
@@ -123,14 +139,14 @@ class Snapshots:
             if not snapshots and self.live.stat().st_size == 0:
                 return None  # killed between the creation of the file and of its tables
             raise StorageError(f"The database {self.live} {fault}, and {self.folder} holds no valid snapshot of it.")
-        try:
-            if self.live.exists():
-                self._set_aside()
-            _put(newest, self.live)
-        except OSError as error:
-            raise StorageError(f"The snapshot {newest} cannot be restored: {self.live} {os_problem(error)}.") from error
+        self._set_aside()
+        _put(newest, self.live)
         logger.warning("%s %s: restored from %s", self.live, fault, newest)
         return newest
+
+    @property
+    def _workplace(self) -> str:
+        return f".{self.live.name}.snapshot-"
 
     def _fault(self, newest: Path | None) -> str | None:
         """Say why the live file must not be used."""
@@ -140,7 +156,7 @@ class Snapshots:
             return "is empty"
         broken = damage(self.live)
         if broken is not None:
-            return f"{DAMAGED} ({broken})"
+            return f"is damaged ({broken})"
         # The study went on elsewhere: the next saves of this old file would push the newer snapshots out.
         if newest is not None and _finished_trials(newest, resting=True) > _finished_trials(self.live):
             return "has fewer finished trials than its newest snapshot"
@@ -185,7 +201,7 @@ def _back_up(source: Path, target: Path) -> None:
         raise StorageError(f"No snapshot was made: the database {source} {sqlite_problem(error) or error}.") from error
     broken = damage(target)
     if broken is not None:
-        raise StorageError(f"The database {source} {DAMAGED} ({broken}); its older snapshots stay.")
+        raise StorageError(f"The database {source} is damaged ({broken}); its older snapshots stay.")
 
 
 def _put(source: Path, target: Path) -> None:

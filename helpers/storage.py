@@ -29,7 +29,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQL
 from gazegaussian.errors import ConfigError
 from helpers import snapshots
 from helpers.journal import Journal
-from helpers.storage_errors import DAMAGED, StorageError, redacted, scrubbed, sqlite_problem
+from helpers.storage_errors import LEFT, StorageError, redacted, scrubbed, sqlite_problem
 
 ANSWER_SECONDS = 10  # how long a server may take to answer at all
 JOURNAL_SUFFIXES = (".journal", ".log")
@@ -112,7 +112,7 @@ def _open_sqlite(url: str, must_exist: bool) -> BaseStorage:
     _check_place(path, must_exist)
     broken = snapshots.damage(path) if path.is_file() else None
     if broken is not None:
-        raise StorageError(f"The database {path} {DAMAGED} ({broken}).")
+        raise StorageError(f"The database {path} is damaged ({broken}); {LEFT}.")
     return _open_rdb(url, f"The database {path}", {"connect_args": {"timeout": snapshots.BUSY_SECONDS}})
 
 
@@ -137,7 +137,10 @@ def _open_server(url: str) -> BaseStorage:
 
 def _parse(url: str) -> URL:
     try:
-        return make_url(url)
+        parsed = make_url(url)
+        if "@" in (parsed.host or ""):  # the rest of a password: drivers would print it as the host
+            raise ValueError
+        return parsed
     except (ArgumentError, ValueError):  # its text may hold a part of the password
         raise ConfigError(
             f"Storage {redacted(url)!r} cannot be read as a URL; percent-encode the special characters of its password."

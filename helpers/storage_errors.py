@@ -14,7 +14,8 @@ class StorageError(UserError):
     """A study's store cannot be opened, read or written; what was stored before is still there."""
 
 
-DAMAGED = "is damaged; it was left as it is: restore a snapshot or a copy, or move it away to begin anew"
+LEFT = "it was left as it is: restore a snapshot or a copy, or move it away to begin anew"
+_DAMAGED = f"is damaged; {LEFT}"
 _FULL = "cannot grow (disk full or quota reached); nothing stored is lost: free space and run the same command again"
 _READ_ONLY = "is read-only; make the file and its folder writable, or give another storage"
 
@@ -26,8 +27,8 @@ _SQLITE = {
     sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_IOERR: "cannot be read or written (disk full, quota reached or drive disconnected); nothing stored "
     "is lost: repair that and run the same command again",
-    sqlite3.SQLITE_CORRUPT: DAMAGED,
-    sqlite3.SQLITE_NOTADB: DAMAGED,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; its folder must exist and be writable",
 }
 _FULL_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
