@@ -19,7 +19,8 @@ from helpers.search_space import StudyFile
 from helpers.short_run import Build, ShortRun, ShortTraining
 
 RULER_TOLERANCE = 1e-6  # of the metric, relative above 1
-CHANCE = 3.0  # a difference counts when it is so many times that of a repeated training
+CHANCE = 3.0  # a difference counts when it is so many times the largest among repeated trainings
+MORE_REPEATS = 2  # where trainings cannot be repeated bit for bit
 RULER_CHANCE = 10.0  # the same for the ruler, whose chance is known from two numbers only
 
 Bends = bool | Literal["shape"] | None
@@ -44,11 +45,11 @@ class AuditRow:
 
 @dataclass(frozen=True)
 class _Reference:
-    """The run configuration as it is, trained twice: what a parameter is compared with."""
+    """The run configuration as it is, trained and trained again: what a parameter is compared with."""
 
     run: ShortRun
     ruler: dict[str, float]
-    chance: float  # distance of the two trainings
+    chance: float  # distance between trainings of the same configuration
     curve_chance: float
     ruler_chance: dict[str, float]
 
@@ -104,12 +105,14 @@ class Auditor:
                 )
             first, second = (training.measure(run.weights, self.metrics) for _ in range(2))
             del training  # two stages may not fit on a device at once
-            again = ShortTraining(self.build, config).run
+            again = [ShortTraining(self.build, config).run]
+            if run.distance(again[0]) > 0:  # one number says little about the size of chance
+                again += [ShortTraining(self.build, config).run for _ in range(MORE_REPEATS)]
             self.references[key] = _Reference(
                 run,
                 first,
-                run.distance(again),
-                _curve_distance(run, again),
+                max(run.distance(other) for other in again),
+                max(_curve_distance(run, other) for other in again),
                 {name: abs(first[name] - second[name]) for name in first},
             )
         return self.references[key]
@@ -171,7 +174,10 @@ def _value(config: RunConfig, name: str) -> Any:
 
 
 def _far_value(study: StudyFile, name: str, here: Any) -> Any:
-    """Pick the end of the range, or the choice, that is farthest from the run configuration's value; None without one."""
+    """Pick the end of the range, or the choice, that is farthest from the run configuration's value; None without one.
+
+    Of two that are equally far the larger: the effect of a small loss weight is smaller still.
+    """
     values = [value for value in study.parameters[name].corners() if value != here]
     if not values:
         return None
@@ -179,7 +185,7 @@ def _far_value(study: StudyFile, name: str, here: Any) -> Any:
     if not numbers:
         return values[0]
     log = getattr(study.parameters[name], "log", False) and here > 0
-    return max(values, key=lambda value: abs(math.log(value / here)) if log else abs(value - here))
+    return max(values, key=lambda value: (round(abs(math.log(value / here)) if log else abs(value - here), 9), value))
 
 
 def _context(study: StudyFile, config: RunConfig, name: str) -> dict[str, Any]:
