@@ -271,6 +271,20 @@ def test_a_kill_loses_no_told_trial(tmp_path, url):
     assert add_trial(open_study(url, tmp_path)) > max(numbers)
 
 
+def test_writers_of_a_journal_wait_for_each_other(tmp_path):
+    path = tmp_path / "study.journal"
+    study = open_study(str(path), tmp_path)
+    before = path.read_bytes()
+    with futures.ThreadPoolExecutor(1) as pool:
+        with journal.file_lock(journal.lock_of(path)):
+            written = pool.submit(add_trial, study)
+            with pytest.raises(futures.TimeoutError):
+                written.result(timeout=0.1)
+            assert path.read_bytes() == before
+        assert written.result(timeout=10) == 0
+    assert len(content(str(path), tmp_path)) == 1
+
+
 # --- torn journals
 
 
