@@ -88,10 +88,11 @@ class ShortTraining:
 
     def __init__(self, build: Build, config: RunConfig) -> None:
         torch.manual_seed(config.training.seed)
-        self.config, self.stage = config, build(config)
+        self.config = config
         start = _Start()
         failure = None
         with tempfile.TemporaryDirectory(prefix="audit_") as folder, quiet_package():
+            self.stage = build(config)
             trainer = Trainer(_Twice(self.stage), config.training, config.optim, Path(folder), [start])
             try:
                 trainer.fit()
@@ -154,7 +155,7 @@ def _copy(stage: Stage) -> dict[str, Tensor]:
 
 @contextmanager
 def quiet_package() -> Iterator[None]:
-    """Hold back the package's lines about epochs and warm starts while short runs last."""
+    """Hold back the package's lines about data, warm starts and epochs while short runs last."""
     package = logging.getLogger("gazegaussian")
     level = package.level
     package.setLevel(max(level, logging.WARNING))

@@ -57,7 +57,9 @@ class TinyStage:
         return [Rows(x[r], x[r].sum(-1, keepdim=True), (r + shift) % self.images) for r in rows]
 
     def _predict(self, x):
-        extra = 0 if "idle branch" in self.faults else self.module["branch"](x).sum(-1, keepdim=True)
+        idle = "idle branch" in self.faults
+        idle |= "branch of dit" in self.faults and self.config.model.renderer != "dit"
+        extra = 0 if idle else self.module["branch"](x).sum(-1, keepdim=True)
         return self.module["main"](x) + extra
 
     def losses(self, batch, epoch):
@@ -84,8 +86,6 @@ class TinyStage:
         loss = (self._predict(x) - x.sum(-1, keepdim=True)).square().mean().item()
         scale = 1.0
         if "weighted ruler" in self.faults:
-            scale += self.config.loss.gaze_loss_importance
-        if "ruler of the parent" in self.faults and self.config.model.renderer == "dit":
             scale += self.config.loss.gaze_loss_importance
         return {"val_loss": loss * scale, "other": loss}
 

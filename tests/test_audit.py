@@ -1,6 +1,7 @@
 """The parameter audit: planted faults are found and named, a clean stage passes, a passed audit is not repeated."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from audit_support import CHANCE, Builder
 from gazegaussian.config import GazeGaussianRun
 from gazegaussian.errors import ConfigError
 from helpers.audit import audit_study
+from helpers.audit_checks import Auditor
 from helpers.search_space import StudyFile
+from helpers.short_run import shortened
 from helpers.study import StudyRequest
 
 GAZE = {"type": "float", "min": 0.05, "max": 0.5, "log": True}
@@ -120,6 +123,21 @@ def test_a_run_that_cannot_be_trained_at_all_is_refused(tmp_path):
     bad = type(bad)(GazeGaussianRun(optim={"lr": 0.1}, training={"device": "cpu"}), bad.study, tmp_path)
     with pytest.raises(ConfigError, match="cannot train the run configuration itself"):
         audit_study(bad, Builder("diverges"))
+
+
+@pytest.mark.parametrize(
+    ("when", "reaches"), [(None, False), ({"renderer": "dit"}, True), ({"renderer": ["dit"]}, True)]
+)
+def test_a_conditional_parameter_is_audited_where_it_acts(tmp_path, when, reaches):
+    depth = SimpleNamespace(when=when, corners=lambda: [1, 4])
+    renderer = SimpleNamespace(when=None, corners=lambda: ["conv", "dit"])
+    study = SimpleNamespace(
+        metrics=["val_loss"], metric="val_loss", parameters={"dit_depth": depth, "renderer": renderer}
+    )
+    run = GazeGaussianRun(model={"renderer": "conv", "dit_depth": 2}, training={"device": "cpu"})
+    row = Auditor(study, shortened(run), Builder("branch of dit")).parameter("dit_depth")
+    assert row.reaches_training is reaches
+    assert row.values == (2, 4)
 
 
 def test_one_choice_is_no_question(tmp_path):

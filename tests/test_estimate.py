@@ -138,6 +138,43 @@ def test_a_timeout_ends_the_bill(tmp_path):
     assert estimate.seconds_high == 1.0
 
 
+class Extended:
+    """A study file with other values of some attributes."""
+
+    def __init__(self, study, **changes):
+        self.study, self.changes = study, changes
+
+    def __getattr__(self, name):
+        return self.changes[name] if name in self.changes else getattr(self.study, name)
+
+
+def extended(request, **changes):
+    return replace(request, study=Extended(request.study, **changes))
+
+
+def test_thinned_checkpoints_need_less_disk(tmp_path):
+    every = estimate_study(extended(request(tmp_path), keep_best=None), SlowStage)
+    two = estimate_study(extended(request(tmp_path), keep_best=2), SlowStage)
+    assert two.disk_gb == pytest.approx(every.disk_gb * 3 / 8, rel=0.02)  # two and the running one of eight
+
+
+def test_budgets_end_the_bill(tmp_path):
+    budget = SimpleNamespace(timeout=50.0, max_compute=2.0, max_total_epochs=30, min_epochs=None)
+    known = extended(request(tmp_path, trials=8), budget=budget)
+    begun_study(known, pruned=1, complete=1, length=5)
+    estimate = estimate_study(known, SlowStage)
+    assert (estimate.epochs_expected, estimate.epochs_most) == (15, 15)
+    assert estimate.seconds_high == 2.0
+    assert "the budget allows 15 epochs more" in estimate.assumption
+
+
+def test_several_objectives_are_not_pruned(tmp_path):
+    known = extended(request(tmp_path), multi=True, metrics=["val_loss", "other"])
+    estimate = estimate_study(known, SlowStage)
+    assert estimate.epochs_expected == estimate.epochs_most
+    assert "several objectives" in estimate.assumption
+
+
 def test_a_disk_that_will_not_do_is_refused_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=50e6))
     with pytest.raises(ConfigError, match=r"needs about 0\.128 GB at .* and 0\.05 GB are free") as caught:
