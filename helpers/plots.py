@@ -5,73 +5,153 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import tempfile
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 import plotly.graph_objects as go
+import plotly.io
 import plotly.offline
 from optuna import visualization
-from optuna.importance import FanovaImportanceEvaluator
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from helpers.files import write_bytes, write_text
+from helpers.importance import Importances, parameter_importances
+from helpers.results import metric_names
 
 logger = logging.getLogger(__name__)
 
 # Okabe and Ito's colours for colour-blind readers.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
+STATE_COLORS = {"COMPLETE": PALETTE[0], "PRUNED": PALETTE[1], "FAIL": PALETTE[3], "RUNNING": PALETTE[2]}
+UNITS = {"_deg": "degrees", "_rad": "radians", "psnr": "dB", "_fps": "frames/s", "_gb": "GB", "seconds": "s"}
+MOST_AXES, MOST_PAIRED = 10, 4  # parameters side by side, and parameters of which every pair is drawn
 SCRIPT = "plotly.min.js"  # the name that pages made with include_plotlyjs="directory" load
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
-def study_figures(study: optuna.Study) -> dict[str, go.Figure]:
+def study_figures(study: optuna.Study, importances: Importances | None = None) -> dict[str, go.Figure]:
     """Draw what the finished trials allow.
 
     Args:
         study: A loaded study.
+        importances: As `parameter_importances` gives them; computed here when they are not at hand.
 
     Returns:
-        Figures by name: history, importances, parallel_coordinate, intermediate_values. Importances need at least two
-        complete trials that differ; what cannot be drawn is left out and logged.
+        Figures by name: history (one per objective), importances, parallel_coordinate, slice, contour, rank, edf,
+        timeline, intermediate_values (one objective) and pareto_front (two or three). What cannot be drawn yet is left
+        out and logged.
     """
-    metric = study.user_attrs.get("metric", "objective value")
+    metrics = metric_names(study)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    makers: dict[str, Callable[[], go.Figure]] = {
-        "history": lambda: visualization.plot_optimization_history(study, target_name=metric),
-        "intermediate_values": lambda: visualization.plot_intermediate_values(study),
-    }
-    if len(complete) >= 2:
-        # Below some 200 trials fANOVA names the right parameter more often than Optuna's default (PED-ANOVA).
-        evaluator = FanovaImportanceEvaluator(seed=0)
-        makers["importances"] = lambda: visualization.plot_param_importances(
-            study, evaluator=evaluator, target_name=metric
+    makers: dict[str, Callable[[], go.Figure]] = {}
+    for number, metric in enumerate(metrics):
+        name = "history" if number == 0 else f"history_{metric}"
+        makers[name] = partial(
+            visualization.plot_optimization_history, study, target=_target(study, number), target_name=with_unit(metric)
         )
-        makers["parallel_coordinate"] = lambda: visualization.plot_parallel_coordinate(study, target_name=metric)
+    reported = any(trial.intermediate_values for trial in study.get_trials(deepcopy=False))
+    if len(metrics) == 1 and reported:
+        makers["intermediate_values"] = lambda: visualization.plot_intermediate_values(study)
+    elif 1 < len(metrics) <= 3:
+        makers["pareto_front"] = lambda: visualization.plot_pareto_front(
+            study, target_names=[with_unit(metric) for metric in metrics]
+        )
+    makers["timeline"] = lambda: visualization.plot_timeline(study)
+    if len(complete) >= 2:
+        found = importances or parameter_importances(study)
+        makers["importances"] = lambda: importance_figure(found)
+        makers |= _parameter_figures(study, _ordered_parameters(complete, found))
     else:
-        logger.info("importances and parallel coordinates need two complete trials; there are %d", len(complete))
+        logger.info("figures of parameters need two complete trials; there are %d", len(complete))
     figures = {}
     for name, make in makers.items():
         try:
-            figures[name] = _style(make(), study.study_name)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # experimental functions of Optuna
+                figures[name] = _style(name, make(), study.study_name, with_unit(metrics[0]))
         except (ValueError, RuntimeError) as error:
             logger.info("no figure %s: %s", name, str(error).splitlines()[0])
-    if "intermediate_values" in figures:
-        figures["intermediate_values"].update_layout(xaxis_title="Epoch", yaxis_title=metric)
     return figures
 
 
-def _style(figure: go.Figure, study_name: str) -> go.Figure:
-    title = figure.layout.title.text or ""
+def _target(study: optuna.Study, objective: int) -> Callable[[FrozenTrial], float] | None:
+    """Optuna's `target`: none for a single objective, which lets it mark the best value."""
+    return None if len(study.directions) == 1 else lambda trial: trial.values[objective]
+
+
+def _ordered_parameters(complete: list[FrozenTrial], found: Importances) -> list[str]:
+    """Varied parameters: by importance where it is known, the others in the order of their appearance."""
+    spaces = {name: space for trial in complete for name, space in trial.distributions.items()}
+    varied = [name for name, space in spaces.items() if not space.single()]
+    return list(dict.fromkeys([*found.names, *varied]))
+
+
+def _parameter_figures(study: optuna.Study, parameters: list[str]) -> dict[str, Callable[[], go.Figure]]:
+    """Figures over parameters, of the first objective; the more a figure grows with them, the fewer it gets."""
+    shared: dict[str, Any] = {"target": _target(study, 0), "target_name": with_unit(metric_names(study)[0])}
+    makers: dict[str, Callable[[], go.Figure]] = {"edf": partial(visualization.plot_edf, study, **shared)}
+    for name, draw, most in (
+        ("parallel_coordinate", visualization.plot_parallel_coordinate, MOST_AXES),
+        ("slice", visualization.plot_slice, MOST_AXES),
+        ("rank", visualization.plot_rank, MOST_PAIRED),
+        ("contour", visualization.plot_contour, 2),  # over all of them it weighs 22 MB at 500 trials
+    ):
+        if len(parameters) >= (2 if name in ("rank", "contour") else 1):
+            makers[name] = partial(draw, study, params=parameters[:most], **shared)
+    return makers
+
+
+def importance_figure(found: Importances) -> go.Figure:
+    """Bars with intervals; without enough trials, the sentence that says so instead."""
+    rows = list(reversed(found.parameters))  # plotly draws from the bottom
+    figure = go.Figure()
+    figure.update_layout(title="Hyperparameter importances", xaxis_title=f"share of the variance of {found.metric}")
+    if not rows:
+        figure.add_annotation(text=found.statement, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+        return figure.update_layout(xaxis_visible=False, yaxis_visible=False)
+    bounds = {
+        "type": "data",
+        "symmetric": False,
+        "array": [row.high - row.value for row in rows],
+        "arrayminus": [row.value - row.low for row in rows],
+    }
+    names = [row.parameter for row in rows]
+    figure.add_bar(x=[row.value for row in rows], y=names, orientation="h", error_x=bounds, marker_color=PALETTE[0])
+    return figure.update_layout(title=f"Hyperparameter importances<br><sup>{found.statement}</sup>")
+
+
+def with_unit(metric: str) -> str:
+    """Name a metric with its unit, for the axes."""
+    unit = next((unit for ending, unit in UNITS.items() if metric.endswith(ending)), None)
+    return f"{metric} ({unit})" if unit else metric
+
+
+def _style(name: str, figure: go.Figure, study_name: str, metric: str) -> go.Figure:
+    title = figure.layout.title.text or name.replace("_", " ").capitalize()
     figure.update_layout(
         template="plotly_white",
         colorway=PALETTE,
-        title=f"{title} - {study_name}",
+        title=f"{title} - {study_name}" if "<br>" not in title else title.replace("<br>", f" - {study_name}<br>", 1),
         font_size=14,
         width=900,
         height=520,
         margin={"l": 70, "r": 40, "t": 80, "b": 60},
     )
+    if name == "intermediate_values":
+        figure.update_layout(xaxis_title="Epoch", yaxis_title=metric)
+    elif name == "timeline":
+        figure.update_layout(xaxis_title="Time (local)", yaxis_title="Trial")
+        for trace in figure.data:
+            trace.marker.color = STATE_COLORS.get(trace.name, "#999999")
+    elif name == "slice":
+        figure.update_layout(width=max(900, 230 * sum(axis.startswith("xaxis") for axis in figure.to_dict()["layout"])))
+    elif name == "rank":
+        figure.update_layout(width=1000, height=900)
     return figure
 
 
@@ -83,20 +163,23 @@ def find_browser() -> str | None:
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
-def save_figures(study: optuna.Study, folder: Path, png: bool = True) -> list[Path]:
+def save_figures(
+    study: optuna.Study, folder: Path, png: bool = True, figures: dict[str, go.Figure] | None = None
+) -> list[Path]:
     """Write the figures of a study.
 
     Args:
         study: A loaded study.
         folder: `figures/` of the study.
         png: Also as PNG, when a browser is found.
+        figures: As `study_figures` gives them, when they are drawn already.
 
     Returns:
         The files; the HTML pages share one `plotly.min.js` beside them and need no network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    figures = study_figures(study)
+    figures = study_figures(study) if figures is None else figures
     script = plotly.offline.get_plotlyjs().encode()
     if not (folder / SCRIPT).is_file() or (folder / SCRIPT).stat().st_size != len(script):
         write_bytes(folder / SCRIPT, script)
@@ -112,13 +195,12 @@ def save_figures(study: optuna.Study, folder: Path, png: bool = True) -> list[Pa
 
 
 def _write_pngs(figures: dict[str, go.Figure], folder: Path) -> list[Path]:
-    paths = []
-    for name, figure in figures.items():
-        path = folder / f"{name}.png"
+    """Draw all of them in one browser: it takes seconds to start."""
+    with tempfile.TemporaryDirectory(prefix="figures_") as name:
+        drawn = [Path(name) / f"{figure}.png" for figure in figures]
         try:
-            write_bytes(path, figure.to_image(format="png", scale=1.5))
+            plotly.io.write_images(list(figures.values()), drawn, format="png", scale=1.5)
+            return [write_bytes(folder / path.name, path.read_bytes()) for path in drawn]
         except (RuntimeError, OSError, ValueError) as error:
-            logger.warning("PNG figures left out: the browser failed (%s)", str(error).splitlines()[0])
-            break
-        paths.append(path)
-    return paths
+            logger.warning("PNG figures left out: the browser failed (%s)", next(iter(str(error).splitlines()), ""))
+            return []
