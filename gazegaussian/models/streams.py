@@ -30,6 +30,7 @@ from gazegaussian.models.branches import (
     Branches,
     conditioned,
     eye_quaternions,
+    eyeball_centres,
     falloff,
     nearest_squared,
 )
@@ -43,7 +44,6 @@ FACE_OPACITY, EYE_OPACITY = 0.3, 0.9
 EYE_RADIUS = 0.1  # model units: how far from a landmark or the middle of its opening an eye reaches
 EYE_DEPTH_WEIGHT = 0.3  # distances in depth count less: the learned surface may lie before or behind the landmarks
 EYEBALL_RADIUS = 0.18  # model units: makes positions on the eyeball about unit length
-EYE_DEPTH = 0.14  # centre of the eyeball behind the middle of its landmarks, model units
 COLOR_CHANNELS = 3
 
 
@@ -228,8 +228,7 @@ class EyeStream(_Stream):
     @property
     def centres(self) -> Tensor:
         """Centres of the eyeballs, head frame. [2, 3]."""
-        middle = self.landmarks.view(2, -1, 3).mean(1)
-        return middle - middle.new_tensor([0.0, 0.0, EYE_DEPTH])
+        return eyeball_centres(self.landmarks.view(2, -1, 3))
 
     def eye_positions(self) -> Tensor:
         """Points relative to the centre of their eyeball, in its radii. [N, 3]."""
