@@ -40,7 +40,10 @@ from gazegaussian.nn.mlp import MLP
 from gazegaussian.types import FEATURE_CHANNELS, SHAPE_CODE_DIM, Gaussians, HeadParameters
 
 ATTRIBUTE_SCALE = 0.2
-FACE_OPACITY, EYE_OPACITY = 0.3, 0.9
+INITIAL_OPACITY = 0.9
+INITIAL_SCALE = (
+    0.5  # of the distance to the neighbours: enough to close the surface; larger splats blur small maps for long
+)
 EYE_RADIUS = 0.1  # model units: how far from a landmark or the middle of its opening an eye reaches
 EYE_DEPTH_WEIGHT = 0.3  # distances in depth count less: the learned surface may lie before or behind the landmarks
 EYEBALL_RADIUS = 0.18  # model units: makes positions on the eyeball about unit length
@@ -133,12 +136,13 @@ class _Stream(nn.Module):
         self.landmarks: Tensor
         self.register_buffer("landmarks", torch.zeros(landmarks, 3))
 
-    def _initialise(self, points: StreamPoints, landmarks: Tensor, opacity: float) -> None:
+    def _initialise(self, points: StreamPoints, landmarks: Tensor) -> None:
         with torch.no_grad():
             self.means.copy_(points.means)
             self.features.copy_(torch.atanh(points.features.clamp(-1 + 1e-5, 1 - 1e-5)))
-            self.log_scales.copy_(_neighbour_log_scale(points.means).expand_as(self.log_scales))
-            self.opacity_logits.fill_(float(np.log(opacity / (1 - opacity))))
+            scales = _neighbour_log_scale(points.means) + float(np.log(INITIAL_SCALE))
+            self.log_scales.copy_(scales.expand_as(self.log_scales))
+            self.opacity_logits.fill_(float(np.log(INITIAL_OPACITY / (1 - INITIAL_OPACITY))))
             self.landmarks.copy_(landmarks)
 
     def _splats(
@@ -176,7 +180,7 @@ class FaceStream(_Stream):
         """Take points, landmarks and trained branches from the MeshHead."""
         eyes = {row for eye in EYE_LANDMARKS for row in eye}
         rows = [row for row in range(mesh_head.config.landmarks) if row not in eyes]
-        self._initialise(points, mesh_head.landmarks_3d_neutral[rows], FACE_OPACITY)
+        self._initialise(points, mesh_head.landmarks_3d_neutral[rows])
         for name in ("shape_color", "pose_color", "shape_deform", "pose_deform"):
             getattr(self, name).load_state_dict(getattr(mesh_head.branches, name).state_dict())
 
@@ -220,7 +224,7 @@ class EyeStream(_Stream):
     def initialise(self, points: StreamPoints, mesh_head: MeshHead) -> None:
         """Take points, landmarks and trained branches from the MeshHead."""
         rows = [row for eye in EYE_LANDMARKS for row in eye]
-        self._initialise(points, mesh_head.landmarks_3d_neutral[rows], EYE_OPACITY)
+        self._initialise(points, mesh_head.landmarks_3d_neutral[rows])
         self.side.copy_(eye_membership(points.means, mesh_head.landmarks_3d_neutral))
         for name in ("shape_color", "eye_color", "shape_deform", "eye_rotation"):
             getattr(self, name).load_state_dict(getattr(mesh_head.branches, name).state_dict())
