@@ -38,10 +38,10 @@ class Branches(nn.Module):
     def __init__(self, config: MeshHeadModel) -> None:
         super().__init__()
         shape, pose, eye = config.shape_mlp_width, config.pose_mlp_width, config.eye_mlp_width
-        self.shape_color = MLP(POINT_FEATURES + SHAPE_CODE_DIM, [shape] * 2, FEATURE_CHANNELS)
+        self.shape_color = MLP(POINT_FEATURES + SHAPE_CODE_DIM, [shape] * 2, FEATURE_CHANNELS, SHAPE_CODE_DIM)
         self.pose_color = MLP(POINT_FEATURES + ENCODED_POSE, [pose // 2], FEATURE_CHANNELS)
         self.eye_color = MLP(POINT_FEATURES + ENCODED_GAZE, [eye], FEATURE_CHANNELS)
-        self.shape_deform = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [shape] * 5, 3)
+        self.shape_deform = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [shape] * 5, 3, SHAPE_CODE_DIM)
         self.pose_deform = MLP(ENCODED_POINT + ENCODED_POSE, [pose] * 2, 3)
         self.eye_rotation = MLP(ENCODED_POINT + ENCODED_GAZE, [eye] * 2, 4)
         with torch.no_grad():  # start near the neutral head

@@ -173,7 +173,7 @@ class FaceStream(_Stream):
         shape, pose = mesh_config.shape_mlp_width, mesh_config.pose_mlp_width // 2
         self.shape_color, self.pose_color = branches.shape_color, branches.pose_color
         self.shape_deform, self.pose_deform = branches.shape_deform, branches.pose_deform
-        self.shape_attributes = MLP(POINT_FEATURES + SHAPE_CODE_DIM, [shape] * 3, 8)
+        self.shape_attributes = MLP(POINT_FEATURES + SHAPE_CODE_DIM, [shape] * 3, 8, SHAPE_CODE_DIM)
         self.pose_attributes = MLP(POINT_FEATURES + ENCODED_POSE, [pose] * 2, 8)
 
     def initialise(self, points: StreamPoints, mesh_head: MeshHead) -> None:
@@ -216,8 +216,10 @@ class EyeStream(_Stream):
         # once, not for every gaze anew, and the lids' points need not move with the ball.
         # The lids cover the ball where the opening, a function of the unturned place, says so.
         width = 2 * mesh_config.eye_mlp_width
-        self.eye_texture = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [width] * 2, FEATURE_CHANNELS)
-        self.eye_opening = MLP(ENCODED_POINT + SHAPE_CODE_DIM + ENCODED_GAZE, [width] * 2, 1)
+        self.eye_texture = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [width] * 2, FEATURE_CHANNELS, SHAPE_CODE_DIM)
+        self.eye_opening = MLP(
+            ENCODED_POINT + SHAPE_CODE_DIM + ENCODED_GAZE, [width] * 2, 1, SHAPE_CODE_DIM + ENCODED_GAZE
+        )
         self.side: Tensor
         self.register_buffer("side", torch.zeros(points, dtype=torch.long))  # 0 or 1: which eye
 
