@@ -143,7 +143,7 @@ def train(
 @data_app.command("synth")
 def data_synth(
     folder: Annotated[Path, typer.Argument(help="Where to write.")],
-    people: Annotated[int, typer.Option(min=1, help="Subjects; every fifth is for validation.")] = 15,
+    people: Annotated[int, typer.Option(min=1, help="Subjects; every fifth is for validation.")] = 30,
     size: Annotated[int, typer.Option(min=32, help="Pixels.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Other seeds are other people.")] = 0,
     frames: Annotated[int, typer.Option(min=1, help="Frames per person, each seen by 18 cameras.")] = 2,

@@ -9,7 +9,7 @@ from gazegaussian.losses.mesh import mesh_head_losses
 from gazegaussian.models.branches import EYE_LANDMARKS
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.rendering import render_mesh
-from gazegaussian.types import Batch, Cameras, HeadParameters
+from gazegaussian.types import SHAPE_CODE_DIM, Batch, Cameras, HeadParameters
 
 CONFIG = MeshHeadModel(
     grid_resolution=12, geometry_width=32, shape_mlp_width=16, pose_mlp_width=8, eye_mlp_width=8, landmarks=70
@@ -76,6 +76,14 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@torch.no_grad()
+def give_codes_influence(branches):
+    """Undo the silent start of the codes' weights, as training does."""
+    for branch in (branches.shape_deform, branches.shape_color):
+        for layer in (branch.layers[0], branch.layers[branch.skip]):
+            layer.weight[:, -SHAPE_CODE_DIM:] = 0.06 * (2 * torch.rand(len(layer.weight), SHAPE_CODE_DIM) - 1)
+
+
 def acting_head():
     """A warm-started head whose branches all act."""
     torch.manual_seed(0)
@@ -85,6 +93,7 @@ def acting_head():
     with torch.no_grad():
         for branch in (model.branches.shape_deform, model.branches.pose_deform, model.branches.eye_rotation):
             branch.layers[-1].weight *= 20
+    give_codes_influence(model.branches)
     return model
 
 

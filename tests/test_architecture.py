@@ -15,12 +15,13 @@ ALLOWED = {
     "errors": set(),
     "types": set(),
     "config": {"errors"},
+    "warp_setup": set(),
     "geometry": BASE,
     "nn": BASE | {"geometry"},
-    "rendering": BASE | {"geometry", "nn"},
+    "rendering": BASE | {"geometry", "nn", "warp_setup"},
     "losses": BASE | {"geometry"},
     "metrics": BASE | {"geometry"},
-    "data": BASE | {"geometry"},
+    "data": BASE | {"geometry", "warp_setup"},
     "models": BASE | {"geometry", "nn", "rendering"},
 }
 ALLOWED["training"] = {*ALLOWED, "training"}

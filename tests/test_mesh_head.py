@@ -22,7 +22,7 @@ from gazegaussian.geometry.heads import world_to_head
 from gazegaussian.geometry.rotations import rotate_about
 from gazegaussian.geometry.tetrahedra import BOX_MAX, BOX_MIN
 from gazegaussian.models import mesh_head as mesh_head_module
-from gazegaussian.models.branches import EYE_LANDMARKS, eye_quaternions, falloff, nearest_squared
+from gazegaussian.models.branches import EYE_DEPTH, EYE_LANDMARKS, eye_quaternions, falloff, nearest_squared
 from gazegaussian.models.mesh_head import MeshHead
 
 
@@ -152,7 +152,8 @@ def test_each_eye_turns_rigidly_about_its_own_centre(trained):
     model = eyes_only(trained)
     landmarks = model.landmarks_3d_neutral.detach()
     parameters = random_parameters(2)
-    centres = torch.stack([landmarks[list(eye)].mean(0) for eye in EYE_LANDMARKS])
+    behind = torch.tensor([0.0, 0.0, EYE_DEPTH])
+    centres = torch.stack([landmarks[list(eye)].mean(0) - behind for eye in EYE_LANDMARKS])
     quats = eye_quaternions(model.branches.eye_rotation, centres, parameters.gaze)
     assert (quats[:, 0] - quats[:, 1]).abs().amax(-1).min() > 1e-3  # each eye has its own turn,
     assert (quats[0] - quats[1]).abs().amax(-1).min() > 1e-3  # each sample its own gaze
@@ -166,8 +167,9 @@ def test_each_eye_turns_rigidly_about_its_own_centre(trained):
         torch.testing.assert_close(moved, expected, atol=1e-5, rtol=0)
         for sample in moved:
             torch.testing.assert_close(torch.cdist(sample, sample), torch.cdist(points, points), atol=1e-4, rtol=0)
-        kept = model.deform(rim, parameters)[0].mean(1)  # a rotation about the rim's middle keeps that middle
-        torch.testing.assert_close(kept, centres[i].expand(2, 3), atol=1e-5, rtol=0)
+        reach = (rim - centres[i]).norm(dim=-1)  # a rotation about the centre keeps the distances from it
+        turned = (model.deform(rim, parameters)[0] - centres[i]).norm(dim=-1)
+        torch.testing.assert_close(turned, reach.expand(2, -1), atol=1e-5, rtol=0)
 
 
 def test_gaze_colours_both_eyes_and_nothing_else(trained):

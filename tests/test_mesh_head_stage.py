@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from mesh_head_support import give_codes_influence
 from synthetic_support import batch, heads, mesh_run, mesh_stage, train, without_gradient
 
 from gazegaussian.config import OptimConfig
@@ -57,6 +58,7 @@ def test_groups_hold_every_parameter_once_and_landmarks_learn_slower():
 def test_two_people_in_one_batch_are_posed_as_if_alone():
     stage = mesh_stage()
     stage.prepare()
+    give_codes_influence(stage.module.branches)
     pair, other = batch(2), heads()[1].batch([0])
     codes = torch.cat([pair.parameters.shape_code[:1], other.parameters.shape_code])
     parameters = replace(pair.parameters, shape_code=codes)

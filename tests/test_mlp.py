@@ -82,3 +82,13 @@ def test_deformation_network_agrees_with_the_published_code():
     mlp = published_mlp(arrays("meshhead_state.npz"), "shape_deform_mlp")
     output = torch.tanh(mlp(positional_encoding(data["neutral_verts"]), data["shape_code"]))
     torch.testing.assert_close(output, data["recon_shape_deform"], atol=1e-4, rtol=0)
+
+
+def test_silent_inputs_start_without_influence_and_learn():
+    torch.manual_seed(0)
+    network = MLP(12, [16, 16], 4, silent=5)
+    points, codes = torch.randn(7, 7), torch.randn(2, 5)
+    torch.testing.assert_close(network(points, codes), network(points, 3 * codes))
+    network(points, codes).square().sum().backward()
+    for layer in (network.layers[0], network.layers[network.skip]):
+        assert layer.weight.grad[:, -5:].abs().max() > 0

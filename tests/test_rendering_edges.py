@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -193,3 +194,32 @@ def test_kernel_cache_is_the_users_choice_and_starting_is_quiet(tmp_path, repo_r
     folder = tmp_path / "mine" if chosen else tmp_path / ".cache" / "gazegaussian" / "warp"
     assert run.stdout.strip().startswith(str(folder))
     assert run.stderr == ""
+
+
+DRAW_HEADS = """
+import numpy as np
+from gazegaussian.data.raster import visible
+corners = np.array([[-0.5, -0.5], [9.0, -0.5], [-0.5, 9.0]])
+seen = visible(corners, np.ones(3), np.array([[0, 1, 2]], np.int32), np.ones((3, 2), np.float32), 10, 10)
+assert len(seen.pixels) == 45
+"""
+RENDER = """
+import torch
+from gazegaussian.rendering import warm_up
+torch.set_num_threads(1)
+warm_up(channels=(3,))
+"""
+
+
+@pytest.mark.parametrize("code", [DRAW_HEADS + RENDER, RENDER + DRAW_HEADS], ids=["data first", "rendering first"])
+def test_drawing_says_nothing(repo_root, code):
+    # The kernels come from the user's cache: compiling them anew would take minutes.
+    environment = os.environ | {"PYTHONPATH": str(repo_root)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_warp_is_started_in_one_place(repo_root):
+    sources = [p for folder in ("gazegaussian", "helpers") for p in (repo_root / folder).rglob("*.py")]
+    found = [p.name for p in sources if re.search(r"^\s*(import|from) warp\b|wp\.init\(", p.read_text(), re.M)]
+    assert found == ["warp_setup.py"]

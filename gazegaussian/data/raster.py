@@ -6,20 +6,12 @@ Pixel centres are at integers; depth is the camera frame's z.
 
 # No `from __future__ import annotations` here: Warp reads the kernels' annotations as objects.
 
-import functools
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-# The cache folder of the model's renderers; it has to be known before Warp is imported.
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gazegaussian" / "warp"
-os.environ.setdefault("WARP_CACHE_PATH", str(_CACHE))
-import warp as wp  # noqa: E402
-
-wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
+from gazegaussian.warp_setup import start, wp
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
@@ -104,19 +96,6 @@ class Visible:
     values: FloatArray  # [P, C] interpolated attributes
 
 
-@functools.cache
-def _start() -> None:
-    """Start Warp once per process, without its native warning that a machine without a GPU has no driver."""
-    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, 2)
-    try:
-        wp.init()
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(sink)
-
-
 def visible(
     xy: FloatArray, depth: FloatArray, triangles: IntArray, attributes: FloatArray, width: int, height: int
 ) -> Visible:
@@ -133,7 +112,7 @@ def visible(
     Returns:
         What is seen at each covered pixel.
     """
-    _start()
+    start()
     inverse = np.where(depth > 0.01, 1 / np.maximum(depth, 0.01), -1.0).astype(np.float32)
     screen: wp.array = wp.array(np.ascontiguousarray(xy, np.float32), dtype=wp.vec2, device="cpu")
     weights: wp.array = wp.array(inverse, dtype=wp.float32, device="cpu")

@@ -14,6 +14,7 @@ POINT_FEATURES = 128
 DEFORM_SCALE = 0.3
 TURN_SCALE = 0.3  # largest quaternion component that gaze adds: about 35 degrees
 ENCODED_POINT, ENCODED_POSE, ENCODED_GAZE = encoded_dim(3), encoded_dim(6), encoded_dim(2)
+EYE_DEPTH = 0.14  # centre of the eyeball behind the middle of its landmarks, model units
 EYE_LANDMARKS = (tuple(range(36, 42)), tuple(range(42, 48)))  # image-left eye, image-right eye
 
 # Squared distances between which an influence falls from 1 to 0. Expression: published. Eye: ours, an eye's own size.
@@ -37,10 +38,10 @@ class Branches(nn.Module):
     def __init__(self, config: MeshHeadModel) -> None:
         super().__init__()
         shape, pose, eye = config.shape_mlp_width, config.pose_mlp_width, config.eye_mlp_width
-        self.shape_color = MLP(POINT_FEATURES + SHAPE_CODE_DIM, [shape] * 2, FEATURE_CHANNELS)
+        self.shape_color = MLP(POINT_FEATURES + SHAPE_CODE_DIM, [shape] * 2, FEATURE_CHANNELS, SHAPE_CODE_DIM)
         self.pose_color = MLP(POINT_FEATURES + ENCODED_POSE, [pose // 2], FEATURE_CHANNELS)
         self.eye_color = MLP(POINT_FEATURES + ENCODED_GAZE, [eye], FEATURE_CHANNELS)
-        self.shape_deform = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [shape] * 5, 3)
+        self.shape_deform = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [shape] * 5, 3, SHAPE_CODE_DIM)
         self.pose_deform = MLP(ENCODED_POINT + ENCODED_POSE, [pose] * 2, 3)
         self.eye_rotation = MLP(ENCODED_POINT + ENCODED_GAZE, [eye] * 2, 4)
         with torch.no_grad():  # start near the neutral head
@@ -63,6 +64,11 @@ def conditioned(branch: nn.Module, points: Tensor, condition: Tensor) -> Tensor:
         Outputs. [B, N, K]
     """
     return branch(points, condition)
+
+
+def eyeball_centres(rims: Tensor) -> Tensor:
+    """Centres of the eyeballs, behind the middle of their landmarks; head frame. [2, 6, 3] -> [2, 3]."""
+    return rims.mean(1) - rims.new_tensor([0.0, 0.0, EYE_DEPTH])
 
 
 def eye_quaternions(eye_rotation: nn.Module, centres: Tensor, gaze: Tensor) -> Tensor:

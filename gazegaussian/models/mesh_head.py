@@ -30,6 +30,7 @@ from gazegaussian.models.branches import (
     Branches,
     conditioned,
     eye_quaternions,
+    eyeball_centres,
     falloff,
     nearest_squared,
 )
@@ -243,7 +244,7 @@ class MeshHead(nn.Module):
         pose_condition = positional_encoding(parameters.pose)
         pose = torch.tanh(conditioned(self.branches.pose_deform, positional_encoding(moved), pose_condition))
         moved = moved + DEFORM_SCALE * (1 - influence.shape) * pose
-        centres = torch.stack([self.landmarks_3d_neutral[list(eye)].mean(0) for eye in EYE_LANDMARKS])
+        centres = eyeball_centres(self.landmarks_3d_neutral[torch.tensor(EYE_LANDMARKS)])
         quats = eye_quaternions(self.branches.eye_rotation, centres, parameters.gaze)
         for i, weight in enumerate(influence.eyes):
             moved = moved + weight * (rotate_about(moved, quats[:, i], centres[i]) - moved)

@@ -30,6 +30,7 @@ from gazegaussian.models.branches import (
     Branches,
     conditioned,
     eye_quaternions,
+    eyeball_centres,
     falloff,
     nearest_squared,
 )
@@ -39,11 +40,13 @@ from gazegaussian.nn.mlp import MLP
 from gazegaussian.types import FEATURE_CHANNELS, SHAPE_CODE_DIM, Gaussians, HeadParameters
 
 ATTRIBUTE_SCALE = 0.2
-FACE_OPACITY, EYE_OPACITY = 0.3, 0.9
+INITIAL_OPACITY = 0.9
+INITIAL_SCALE = (
+    0.5  # of the distance to the neighbours: enough to close the surface; larger splats blur small maps for long
+)
 EYE_RADIUS = 0.1  # model units: how far from a landmark or the middle of its opening an eye reaches
 EYE_DEPTH_WEIGHT = 0.3  # distances in depth count less: the learned surface may lie before or behind the landmarks
 EYEBALL_RADIUS = 0.18  # model units: makes positions on the eyeball about unit length
-EYE_DEPTH = 0.14  # centre of the eyeball behind the middle of its landmarks, model units
 COLOR_CHANNELS = 3
 
 
@@ -133,12 +136,13 @@ class _Stream(nn.Module):
         self.landmarks: Tensor
         self.register_buffer("landmarks", torch.zeros(landmarks, 3))
 
-    def _initialise(self, points: StreamPoints, landmarks: Tensor, opacity: float) -> None:
+    def _initialise(self, points: StreamPoints, landmarks: Tensor) -> None:
         with torch.no_grad():
             self.means.copy_(points.means)
             self.features.copy_(torch.atanh(points.features.clamp(-1 + 1e-5, 1 - 1e-5)))
-            self.log_scales.copy_(_neighbour_log_scale(points.means).expand_as(self.log_scales))
-            self.opacity_logits.fill_(float(np.log(opacity / (1 - opacity))))
+            scales = _neighbour_log_scale(points.means) + float(np.log(INITIAL_SCALE))
+            self.log_scales.copy_(scales.expand_as(self.log_scales))
+            self.opacity_logits.fill_(float(np.log(INITIAL_OPACITY / (1 - INITIAL_OPACITY))))
             self.landmarks.copy_(landmarks)
 
     def _splats(
@@ -169,14 +173,14 @@ class FaceStream(_Stream):
         shape, pose = mesh_config.shape_mlp_width, mesh_config.pose_mlp_width // 2
         self.shape_color, self.pose_color = branches.shape_color, branches.pose_color
         self.shape_deform, self.pose_deform = branches.shape_deform, branches.pose_deform
-        self.shape_attributes = MLP(POINT_FEATURES + SHAPE_CODE_DIM, [shape] * 3, 8)
+        self.shape_attributes = MLP(POINT_FEATURES + SHAPE_CODE_DIM, [shape] * 3, 8, SHAPE_CODE_DIM)
         self.pose_attributes = MLP(POINT_FEATURES + ENCODED_POSE, [pose] * 2, 8)
 
     def initialise(self, points: StreamPoints, mesh_head: MeshHead) -> None:
         """Take points, landmarks and trained branches from the MeshHead."""
         eyes = {row for eye in EYE_LANDMARKS for row in eye}
         rows = [row for row in range(mesh_head.config.landmarks) if row not in eyes]
-        self._initialise(points, mesh_head.landmarks_3d_neutral[rows], FACE_OPACITY)
+        self._initialise(points, mesh_head.landmarks_3d_neutral[rows])
         for name in ("shape_color", "pose_color", "shape_deform", "pose_deform"):
             getattr(self, name).load_state_dict(getattr(mesh_head.branches, name).state_dict())
 
@@ -212,15 +216,17 @@ class EyeStream(_Stream):
         # once, not for every gaze anew, and the lids' points need not move with the ball.
         # The lids cover the ball where the opening, a function of the unturned place, says so.
         width = 2 * mesh_config.eye_mlp_width
-        self.eye_texture = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [width] * 2, FEATURE_CHANNELS)
-        self.eye_opening = MLP(ENCODED_POINT + SHAPE_CODE_DIM + ENCODED_GAZE, [width] * 2, 1)
+        self.eye_texture = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [width] * 2, FEATURE_CHANNELS, SHAPE_CODE_DIM)
+        self.eye_opening = MLP(
+            ENCODED_POINT + SHAPE_CODE_DIM + ENCODED_GAZE, [width] * 2, 1, SHAPE_CODE_DIM + ENCODED_GAZE
+        )
         self.side: Tensor
         self.register_buffer("side", torch.zeros(points, dtype=torch.long))  # 0 or 1: which eye
 
     def initialise(self, points: StreamPoints, mesh_head: MeshHead) -> None:
         """Take points, landmarks and trained branches from the MeshHead."""
         rows = [row for eye in EYE_LANDMARKS for row in eye]
-        self._initialise(points, mesh_head.landmarks_3d_neutral[rows], EYE_OPACITY)
+        self._initialise(points, mesh_head.landmarks_3d_neutral[rows])
         self.side.copy_(eye_membership(points.means, mesh_head.landmarks_3d_neutral))
         for name in ("shape_color", "eye_color", "shape_deform", "eye_rotation"):
             getattr(self, name).load_state_dict(getattr(mesh_head.branches, name).state_dict())
@@ -228,8 +234,7 @@ class EyeStream(_Stream):
     @property
     def centres(self) -> Tensor:
         """Centres of the eyeballs, head frame. [2, 3]."""
-        middle = self.landmarks.view(2, -1, 3).mean(1)
-        return middle - middle.new_tensor([0.0, 0.0, EYE_DEPTH])
+        return eyeball_centres(self.landmarks.view(2, -1, 3))
 
     def eye_positions(self) -> Tensor:
         """Points relative to the centre of their eyeball, in its radii. [N, 3]."""

@@ -22,15 +22,21 @@ class MLP(nn.Module):
         in_dim: Input channels.
         hidden: Widths of the hidden layers.
         out_dim: Output channels.
+        silent: How many of the last inputs start without influence (zero weights). Codes of people start so: with random
+            weights, all that a new person's code does not share with the training people's is noise in the output for good.
     """
 
-    def __init__(self, in_dim: int, hidden: Sequence[int], out_dim: int) -> None:
+    def __init__(self, in_dim: int, hidden: Sequence[int], out_dim: int, silent: int = 0) -> None:
         super().__init__()
         dims = [in_dim, *hidden, out_dim]
         self.skip = len(dims) // 2
         self.layers = nn.ModuleList(
             nn.Linear(a + (in_dim if i == self.skip else 0), b) for i, (a, b) in enumerate(itertools.pairwise(dims))
         )
+        for i in {0, self.skip} if silent else ():
+            layer = self.layers[i]
+            assert isinstance(layer, nn.Linear)
+            nn.init.zeros_(layer.weight[:, -silent:])
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Map the last dimension.

@@ -1,4 +1,4 @@
-"""NVIDIA Warp, set up once: cache folder, quiet, threads on the CPU, torch's stream on CUDA.
+"""NVIDIA Warp with torch: tensors as arrays, threads on the CPU, torch's stream on CUDA.
 
 A Warp launch on the CPU is one sequential loop, so a launch that may run in parallel is split over a pool of Python
 threads (the call releases the interpreter's lock). Pools belong to one process id: after a fork a new one is made.
@@ -7,48 +7,22 @@ threads (the call releases the interpreter's lock). Pools belong to one process 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gazegaussian import warp_setup
+
+wp: Any = warp_setup.wp  # Warp's own types do not describe what a kernel's body may do
+warp_setup.start()
+
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 _compiled: set[Any] = set()
-
-
-@contextmanager
-def _no_native_stderr() -> Iterator[None]:
-    """Drop what native code writes to stderr: Warp warns there that a machine without a GPU has no driver."""
-    sys.stderr.flush()
-    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(sink)
-
-
-def _import_warp() -> Any:
-    """Import and initialise Warp; choose a cache folder unless the user has chosen one."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gazegaussian" / "warp"
-    os.environ.setdefault("WARP_CACHE_PATH", str(cache))
-    import warp
-
-    warp.config.log_level = max(warp.config.log_level, warp.LOG_WARNING)
-    with _no_native_stderr() if not torch.cuda.is_available() else nullcontext():
-        warp.init()
-    return warp
-
-
-wp = _import_warp()
 
 
 def as_array(tensor: Tensor, dtype: Any = None) -> Any:

@@ -91,9 +91,10 @@ def _check(vertices: Tensor, topology: _Topology, attributes: Tensor, cameras: C
 
 
 def _to_image(vertices: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
-    """World to image: px with pixel i centred at i + 0.5 [B, V, 2], and depth [B, V]."""
-    rotation, translation, k = (t.to(vertices) for t in (cameras.rotation, cameras.translation, cameras.intrinsics))
-    points = vertices @ rotation.transpose(1, 2) + translation[:, None]
+    """World to image, in float64: px with pixel i centred at i + 0.5 [B, V, 2], and depth [B, V]."""
+    points = vertices.double()
+    rotation, translation, k = (t.to(points) for t in (cameras.rotation, cameras.translation, cameras.intrinsics))
+    points = points @ rotation.transpose(1, 2) + translation[:, None]
     depth = points[..., 2]
     safe = torch.where(depth > NEAR, depth, 1)  # faces with such a vertex are dropped; keep its gradient finite
     focal = torch.stack([k[:, 0, 0], k[:, 1, 1]], -1)[:, None]
@@ -101,7 +102,7 @@ def _to_image(vertices: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
 
 
 def _silhouette(xy: Tensor, covered: Tensor, edge_ids: Tensor, edges: Tensor, width: int, softness: float) -> Tensor:
-    """Soft coverage from the distance to the border. [B, H * W]"""
+    """Soft coverage from the distance to the border. [B, H * W] float64"""
     image, pixel = torch.nonzero(edge_ids >= 0, as_tuple=True)
     ends = edges[edge_ids[image, pixel], :2].long()
     points = pixel_centres(pixel, width, xy.dtype)
@@ -120,7 +121,8 @@ def render_mesh(
 ) -> MeshImage:
     """Rasterise each batch row into its own camera. Both sides of a face are drawn.
 
-    Half-precision inputs are computed and returned in float32, also under autocast.
+    Positions are computed in float64 whatever the inputs are: they are few, and edge-on faces need them. The rest is
+    computed and returned in the type of the vertices, float32 for half precision, also under autocast.
 
     Args:
         vertices: World frame. [B, V, 3]
@@ -135,7 +137,7 @@ def render_mesh(
         silhouette [B, 1, H, W], differentiable in the vertices.
 
     Raises:
-        UserError: The backend is unknown, or shapes do not match.
+        UserError: The backend is unknown or cannot compute in the type of the vertices, or shapes do not match.
     """
     if backend not in ("auto", "warp", "torch"):
         raise UserError(f"Expected a mesh backend in auto, warp, torch; got {backend!r}.")
@@ -144,6 +146,8 @@ def render_mesh(
         vertices = vertices.to(torch.promote_types(vertices.dtype, torch.float32))
         attributes = attributes.to(vertices)
         colour = torch.as_tensor(background).to(vertices).expand(attributes.shape[-1])
+        if backend == "warp" and vertices.dtype == torch.float64:
+            raise UserError("Expected float32 vertices for the Warp mesh backend; got float64. Use backend='torch'.")
         use_torch = backend == "torch" or (backend == "auto" and vertices.dtype == torch.float64)
         visibility = mesh_reference if use_torch else mesh_kernels
         topology = _topology(faces)
@@ -166,5 +170,5 @@ def render_mesh(
         return MeshImage(
             attributes=image.view(-1, height, width, attributes.shape[-1]).permute(0, 3, 1, 2),
             mask=hit.view(shape).to(vertices.dtype),
-            silhouette=silhouette.view(shape),
+            silhouette=silhouette.view(shape).to(vertices.dtype),
         )

@@ -1,7 +1,10 @@
 """Visibility for meshes in Warp: which face a pixel sees, and which border edge it is nearest to. No gradients here.
 
-Both kernels reduce with a 64-bit atomic: the bits of a positive float (ordered like the float) in the high half, the
-index in the low half, so the winner and its index come out of one operation and ties go to the lowest index.
+Both kernels reduce with a 64-bit atomic: the bits of a positive double (ordered like the double), the lowest of them
+replaced by the index, so the winner and its index come out of one operation and ties go to the lowest index.
+
+They compute in float64: float32 resolves 1e-5 px at 200 px, too little to decide like the reference which of two faces
+a pixel on their edge sees, which way an edge-on face looks, and which border edge is nearest.
 """
 
 # No `from __future__ import annotations` here: Warp reads the kernels' annotations as objects.
@@ -15,17 +18,35 @@ from torch import Tensor
 from gazegaussian.rendering._warp import as_array, launch, launch_strided, wp
 
 NO_HIT = 0x7FFFFFFFFFFFFFFF
+_LARGEST = wp.constant(wp.int64(NO_HIT))
+_ZERO = wp.constant(wp.float64(0.0))
+_HALF = wp.constant(wp.float64(0.5))
+_ONE = wp.constant(wp.float64(1.0))
+_SHORTEST = wp.constant(wp.float64(1.0e-12))  # px^2; a shorter edge is a point
+
+
+@wp.func
+def _first_pixel(low: wp.float64, pixels: int) -> int:
+    """First pixel whose centre is not below `low`, px."""
+    return int(wp.clamp(wp.ceil(low - _HALF), _ZERO, wp.float64(pixels)))
+
+
+@wp.func
+def _stop_pixel(high: wp.float64, pixels: int) -> int:
+    """One past the last pixel whose centre is not above `high`, px."""
+    return int(wp.clamp(wp.floor(high - _HALF) + _ONE, _ZERO, wp.float64(pixels)))
 
 
 @wp.kernel(enable_backward=False)
 def _visible_faces(
-    xy: wp.array2d(dtype=wp.vec2),
-    depth: wp.array2d(dtype=float),
+    xy: wp.array2d(dtype=wp.vec2d),
+    depth: wp.array2d(dtype=wp.float64),
     faces: wp.array(dtype=wp.vec3i),
-    near: float,
+    near: wp.float64,
     width: int,
     height: int,
     key: wp.array2d(dtype=wp.int64),
+    ids: wp.int64,
     chunk: int,
     per_image: int,
     first: int,
@@ -44,29 +65,29 @@ def _visible_faces(
         zc = depth[image, t[2]]
         area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
         # Written so that a NaN anywhere fails the test.
-        if za > near and zb > near and zc > near and wp.abs(area) > 0.0 and wp.isfinite(area):
-            w = float(width)
-            h = float(height)
-            x0 = int(wp.clamp(wp.ceil(wp.min(a[0], wp.min(b[0], c[0])) - 0.5), 0.0, w))
-            x1 = int(wp.clamp(wp.floor(wp.max(a[0], wp.max(b[0], c[0])) - 0.5) + 1.0, 0.0, w))
-            y0 = int(wp.clamp(wp.ceil(wp.min(a[1], wp.min(b[1], c[1])) - 0.5), 0.0, h))
-            y1 = int(wp.clamp(wp.floor(wp.max(a[1], wp.max(b[1], c[1])) - 0.5) + 1.0, 0.0, h))
+        if za > near and zb > near and zc > near and wp.abs(area) > _ZERO and wp.isfinite(area):
+            x0 = _first_pixel(wp.min(a[0], wp.min(b[0], c[0])), width)
+            x1 = _stop_pixel(wp.max(a[0], wp.max(b[0], c[0])), width)
+            y0 = _first_pixel(wp.min(a[1], wp.min(b[1], c[1])), height)
+            y1 = _stop_pixel(wp.max(a[1], wp.max(b[1], c[1])), height)
             for y in range(y0, y1):
-                py = float(y) + 0.5
+                py = wp.float64(y) + _HALF
                 for x in range(x0, x1):
-                    px = float(x) + 0.5
+                    px = wp.float64(x) + _HALF
                     wa = ((b[0] - px) * (c[1] - py) - (b[1] - py) * (c[0] - px)) / area
                     wb = ((c[0] - px) * (a[1] - py) - (c[1] - py) * (a[0] - px)) / area
-                    wc = 1.0 - wa - wb
-                    if wa >= 0.0 and wb >= 0.0 and wc >= 0.0:
+                    wc = _ONE - wa - wb
+                    if wa >= _ZERO and wb >= _ZERO and wc >= _ZERO:
                         # 1 / z is affine on the image plane; nearest = largest = smallest negated bits.
                         nearness = wa / za + wb / zb + wc / zc
-                        bits = wp.int64(2147483647 - wp.cast(nearness, wp.int32))
-                        wp.atomic_min(key, image, y * width + x, (bits << wp.int64(32)) | wp.int64(i))
+                        bits = _LARGEST - wp.cast(nearness, wp.int64)
+                        wp.atomic_min(key, image, y * width + x, (bits & -ids) | wp.int64(i))
 
 
 @wp.func
-def _facing(xy: wp.array2d(dtype=wp.vec2), depth: wp.array2d(dtype=float), image: int, t: wp.vec3i, near: float) -> int:
+def _facing(
+    xy: wp.array2d(dtype=wp.vec2d), depth: wp.array2d(dtype=wp.float64), image: int, t: wp.vec3i, near: wp.float64
+) -> int:
     """+1 or -1 by the winding on the image, 0 if the face is not drawn."""
     # Written so that a NaN anywhere gives 0.
     if not (depth[image, t[0]] > near and depth[image, t[1]] > near and depth[image, t[2]] > near):
@@ -75,25 +96,26 @@ def _facing(xy: wp.array2d(dtype=wp.vec2), depth: wp.array2d(dtype=float), image
     b = xy[image, t[1]]
     c = xy[image, t[2]]
     area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-    if area > 0.0:
+    if area > _ZERO:
         return 1
-    if area < 0.0:
+    if area < _ZERO:
         return -1
     return 0
 
 
 @wp.kernel(enable_backward=False)
 def _nearest_border(
-    xy: wp.array2d(dtype=wp.vec2),
-    depth: wp.array2d(dtype=float),
+    xy: wp.array2d(dtype=wp.vec2d),
+    depth: wp.array2d(dtype=wp.float64),
     faces: wp.array(dtype=wp.vec3i),
     edges: wp.array(dtype=wp.vec4i),
-    near: float,
+    near: wp.float64,
     width: int,
     height: int,
-    radius: float,
+    radius: wp.float64,
     covered: wp.array2d(dtype=wp.uint8),
     key: wp.array2d(dtype=wp.int64),
+    ids: wp.int64,
     chunk: int,
     per_image: int,
     first: int,
@@ -113,16 +135,14 @@ def _nearest_border(
         along = b - a
         length = wp.dot(along, along)
         if left != right and wp.isfinite(length):
-            w = float(width)
-            h = float(height)
-            x0 = int(wp.clamp(wp.ceil(wp.min(a[0], b[0]) - radius - 0.5), 0.0, w))
-            x1 = int(wp.clamp(wp.floor(wp.max(a[0], b[0]) + radius - 0.5) + 1.0, 0.0, w))
-            y0 = int(wp.clamp(wp.ceil(wp.min(a[1], b[1]) - radius - 0.5), 0.0, h))
-            y1 = int(wp.clamp(wp.floor(wp.max(a[1], b[1]) + radius - 0.5) + 1.0, 0.0, h))
+            x0 = _first_pixel(wp.min(a[0], b[0]) - radius, width)
+            x1 = _stop_pixel(wp.max(a[0], b[0]) + radius, width)
+            y0 = _first_pixel(wp.min(a[1], b[1]) - radius, height)
+            y1 = _stop_pixel(wp.max(a[1], b[1]) + radius, height)
             for y in range(y0, y1):
                 for x in range(x0, x1):
-                    p = wp.vec2(float(x) + 0.5, float(y) + 0.5)
-                    u = wp.clamp(wp.dot(p - a, along) / wp.max(length, 1.0e-12), 0.0, 1.0)
+                    p = wp.vec2d(wp.float64(x) + _HALF, wp.float64(y) + _HALF)
+                    u = wp.clamp(wp.dot(p - a, along) / wp.max(length, _SHORTEST), _ZERO, _ONE)
                     q = a + u * along
                     d2 = wp.dot(p - q, p - q)
                     if d2 <= radius * radius:
@@ -131,12 +151,17 @@ def _nearest_border(
                         here = int(covered[image, y * width + x])
                         ok = int(1)
                         if (here & 1) == 1:
-                            qx = int(wp.clamp(wp.floor(q[0]), 0.0, w - 1.0))
-                            qy = int(wp.clamp(wp.floor(q[1]), 0.0, h - 1.0))
+                            qx = wp.clamp(int(wp.floor(q[0])), 0, width - 1)
+                            qy = wp.clamp(int(wp.floor(q[1])), 0, height - 1)
                             ok = int(covered[image, qy * width + qx]) & 2
                         if ok != 0:
-                            bits = wp.int64(wp.cast(d2, wp.int32))
-                            wp.atomic_min(key, image, y * width + x, (bits << wp.int64(32)) | wp.int64(i))
+                            bits = wp.cast(d2, wp.int64)
+                            wp.atomic_min(key, image, y * width + x, (bits & -ids) | wp.int64(i))
+
+
+def _ids(count: int) -> int:
+    """Power of two above the largest index: the size of the part of a key that holds it."""
+    return 1 << max(count - 1, 0).bit_length()
 
 
 def _reduce(kernel: object, items: int, batch: int, inputs: list[object], device: torch.device) -> None:
@@ -152,8 +177,8 @@ def visible_faces(xy: Tensor, depth: Tensor, faces: Tensor, near: float, width: 
     """Face seen at each pixel centre.
 
     Args:
-        xy: Vertices on the image, px, pixel i centred at i + 0.5. [B, V, 2] float32
-        depth: Camera z. [B, V] float32
+        xy: Vertices on the image, px, pixel i centred at i + 0.5. [B, V, 2] float64
+        depth: Camera z. [B, V] float64
         faces: Vertex ids. [F, 3] int32
         near: Faces with a vertex no further than this are not drawn.
         width: Pixels.
@@ -164,9 +189,10 @@ def visible_faces(xy: Tensor, depth: Tensor, faces: Tensor, near: float, width: 
     """
     batch = xy.shape[0]
     key = torch.full((batch, height * width), NO_HIT, dtype=torch.int64, device=xy.device)
-    mesh = [as_array(xy.contiguous(), wp.vec2), as_array(depth.contiguous()), as_array(faces, wp.vec3i)]
-    _reduce(_visible_faces, faces.shape[0], batch, [*mesh, near, width, height, as_array(key)], xy.device)
-    return torch.where(key == NO_HIT, -1, key & 0xFFFFFFFF)
+    mesh = [as_array(xy.contiguous(), wp.vec2d), as_array(depth.contiguous()), as_array(faces, wp.vec3i)]
+    ids = _ids(faces.shape[0])
+    _reduce(_visible_faces, faces.shape[0], batch, [*mesh, near, width, height, as_array(key), ids], xy.device)
+    return torch.where(key == NO_HIT, -1, key % ids)
 
 
 def nearest_border(
@@ -175,8 +201,8 @@ def nearest_border(
     """Contour edge nearest to each pixel centre, within `radius` px.
 
     Args:
-        xy: Vertices on the image, px. [B, V, 2] float32
-        depth: Camera z. [B, V] float32
+        xy: Vertices on the image, px. [B, V, 2] float64
+        depth: Camera z. [B, V] float64
         faces: Vertex ids. [F, 3] int32
         edges: Two vertex ids, two face ids (the second -1 at a mesh boundary). [E, 4] int32
         near: As in `visible_faces`.
@@ -187,9 +213,9 @@ def nearest_border(
     Returns:
         Edge ids, -1 where none is near. [B, H * W] int64
     """
-    batch, height = xy.shape[0], covered.shape[1] // width
+    batch, height, ids = xy.shape[0], covered.shape[1] // width, _ids(edges.shape[0])
     key = torch.full(covered.shape, NO_HIT, dtype=torch.int64, device=xy.device)
-    mesh = [as_array(xy.contiguous(), wp.vec2), as_array(depth.contiguous()), as_array(faces, wp.vec3i)]
-    mesh += [as_array(edges, wp.vec4i), near, width, height, radius, as_array(covered), as_array(key)]
+    mesh = [as_array(xy.contiguous(), wp.vec2d), as_array(depth.contiguous()), as_array(faces, wp.vec3i)]
+    mesh += [as_array(edges, wp.vec4i), near, width, height, radius, as_array(covered), as_array(key), ids]
     _reduce(_nearest_border, edges.shape[0], batch, mesh, xy.device)
-    return torch.where(key == NO_HIT, -1, key & 0xFFFFFFFF)
+    return torch.where(key == NO_HIT, -1, key % ids)

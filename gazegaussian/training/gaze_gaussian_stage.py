@@ -14,7 +14,7 @@ from gazegaussian.config import GazeGaussianModel, GazeGaussianRun, MeshHeadMode
 from gazegaussian.data import HeadDataset, make_loader, redirection_pairs
 from gazegaussian.geometry.rotations import full_precision
 from gazegaussian.losses.image import gaze_gaussian_losses, mean_abs_cosine
-from gazegaussian.metrics import ruler_loss, ruler_parts
+from gazegaussian.metrics import ruler_loss, ruler_parts, summarise
 from gazegaussian.models.frozen import load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.image_offsets import ImageOffsets
@@ -103,16 +103,14 @@ class GazeGaussianStage:
 
     def validate(self) -> dict[str, float]:
         """Measure the ruler: redirection pairs of held-out people, read by the judge."""
-        collected: dict[str, list[Tensor]] = {}
+        collected = []
         for cpu_batch in self.validation:
             batch = cpu_batch.to(self.device)
             image = self.model(batch.parameters, batch.cameras, layers=False).image.float()
             with full_precision(image):  # the ruler is the same at every precision
                 parts = ruler_parts(image, batch, self.judge)
-            parts["val_loss"] = ruler_loss(parts)
-            for name, values in parts.items():
-                collected.setdefault(name, []).append(values)
-        return {name: torch.cat(values).mean().item() for name, values in collected.items()}
+            collected.append({**parts, "val_loss": ruler_loss(parts)})
+        return summarise(collected)
 
     def preview(self) -> Tensor | None:
         """Targets above renders, and the first three feature channels."""
