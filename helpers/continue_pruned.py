@@ -1,0 +1,161 @@
+"""What pruning cost: a share of the pruned trials trained to the end, to see whether one would have won.
+
+The trials themselves stay as they are; copies go on from their last checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import binomtest
+
+from gazegaussian.config import RunConfig
+from gazegaussian.errors import ConfigError
+from helpers.files import write_json
+from helpers.reruns import Source, open_source, rerun, trial_config
+from helpers.results import best_trial, merit, metric_names, signs, trial_dir
+from helpers.study import StudyRequest, Train
+
+logger = logging.getLogger(__name__)
+
+CONTINUED_FILE, CONTINUED_FOLDER = "continued.json", "continued"
+
+
+@dataclass(frozen=True)
+class Continued:
+    """One pruned trial, trained to the end."""
+
+    trial: int
+    pruned_after: int  # epochs
+    value_when_pruned: float  # the best until then
+    value: float | None  # best of the whole training; None when it failed
+    epochs: int
+    seconds: float  # of all its epochs, those before the pruning too
+    beats_winner: bool
+    reason: str = ""  # of a failure
+
+
+@dataclass(frozen=True)
+class ContinuedReport:
+    """What the continued trials became."""
+
+    metric: str
+    winner: int
+    winner_value: float
+    pruned: int  # pruned trials of the study
+    trials: tuple[Continued, ...]
+
+    @property
+    def lost(self) -> int:
+        """Continued trials that would have beaten the winner."""
+        return sum(row.beats_winner for row in self.trials)
+
+    @property
+    def statement(self) -> str:
+        """Whether pruning lost the winner, as far as was looked."""
+        done = [row for row in self.trials if row.value is not None]
+        if not done:
+            return f"None of {self.pruned} pruned trials was trained to the end: the price of pruning is not known."
+        found = f"{self.lost} of {len(done)} continued trials would have beaten the winner (trial {self.winner})"
+        if len(done) == self.pruned:
+            return f"{found}; these are all pruned ones."
+        high = binomtest(self.lost, len(done)).proportion_ci(0.95, method="exact").high
+        return f"{found}; of all {self.pruned} pruned ones up to {high:.0%} might (95% interval)."
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per trial, for tables."""
+        return [
+            {
+                "trial": row.trial,
+                "pruned after epoch": row.pruned_after,
+                f"best {self.metric} then": row.value_when_pruned,
+                f"best {self.metric} at the end": row.value,
+                "beats the winner": "yes" if row.beats_winner else row.reason or "no",
+            }
+            for row in self.trials
+        ]
+
+
+def continue_pruned(
+    source: StudyRequest | Path | str,
+    share: float = 0.1,
+    seed: int = 0,
+    train: Train | None = None,
+    check: Callable[[RunConfig], None] | None = None,
+    storage: str | None = None,
+) -> ContinuedReport:
+    """Train a random share of the pruned trials to the end and compare them with the winner.
+
+    Finished ones under `<study>/continued/` are read, not repeated; `continued.json` holds the report. A trial whose
+    last checkpoint was thinned is trained from its beginning.
+
+    Args:
+        source: The request that ran the study, or its folder.
+        share: Of the pruned trials, 0 to 1; at least one of them.
+        seed: Of the choice; a trial's place in it does not depend on the others.
+        train: As in `StudyRequest`; default the request's, else the real training.
+        check: As in `StudyRequest`.
+        storage: URL, as in `open_source`.
+
+    Raises:
+        ConfigError: No such study, no winner to compare with, several objectives (never pruned), or a bad share.
+        UserError: Data, checkpoint or device cannot be used.
+    """
+    if not 0 < share <= 1:
+        raise ConfigError(f"The share of pruned trials to continue must be above 0 and at most 1, not {share}.")
+    opened = open_source(source, train, check, storage)
+    study = opened.study
+    if len(study.directions) > 1:
+        raise ConfigError(f"Study {study.study_name!r} has several objectives: it prunes nothing to continue.")
+    winner = best_trial(study)
+    if winner is None or winner.value is None:
+        raise ConfigError(f"Study {study.study_name!r} has no complete trial to compare with. Run more trials first.")
+    pruned = [
+        trial
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+        if math.isfinite(merit(study, trial)[0])
+    ]
+    pruned.sort(key=lambda trial: random.Random(f"{seed} {trial.number}").random())
+    chosen = sorted(pruned[: math.ceil(share * len(pruned) - 1e-9)], key=lambda trial: trial.number)
+    rows = [_continue(opened, trial, winner) for trial in chosen]
+    report = ContinuedReport(metric_names(study)[0], winner.number, winner.value, len(pruned), tuple(rows))
+    write_json(opened.folder / CONTINUED_FILE, {**asdict(report), "statement": report.statement})
+    logger.info("%s", report.statement)
+    return report
+
+
+def _continue(source: Source, trial: FrozenTrial, winner: FrozenTrial) -> Continued:
+    sign = signs(source.study)[0]
+    logger.info("continue: trial %d, pruned after epoch %d", trial.number, len(trial.intermediate_values))
+    folder = source.folder / CONTINUED_FOLDER / f"trial_{trial.number:04d}"
+    place = trial_dir(trial, source.folder)
+    start = place if place is not None and (place / "last.pt").is_file() else None
+    run = rerun(source, trial_config(source.config, trial.params), folder, start)
+    return Continued(
+        trial=trial.number,
+        pruned_after=len(trial.intermediate_values),
+        value_when_pruned=sign * merit(source.study, trial)[0],
+        value=run.value,
+        epochs=run.epochs,
+        seconds=run.seconds,
+        beats_winner=run.value is not None and sign * run.value < merit(source.study, winner)[0],
+        reason=run.reason,
+    )
+
+
+def load_continued(folder: Path) -> ContinuedReport | None:
+    """Read `continued.json` of a study's folder; None when there is none."""
+    path = Path(folder) / CONTINUED_FILE
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows = tuple(Continued(**row) for row in content["trials"])
+    return ContinuedReport(content["metric"], content["winner"], content["winner_value"], content["pruned"], rows)

@@ -1,0 +1,166 @@
+"""Trainings beside a study: its configurations trained again without a pruner, each in its own folder, resumable.
+
+`helpers.confirm` and `helpers.continue_pruned` are made of these. The study itself is only read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+
+from gazegaussian.build import preflight, train_run
+from gazegaussian.config import RunConfig, parameter_fields, parse_run, with_parameters
+from gazegaussian.errors import ConfigError, NonFiniteError
+from helpers.files import write_json
+from helpers.storage import open_storage
+from helpers.study import CONFIG, RUNTIME_FIELDS, STAGE, StudyRequest, Train
+
+logger = logging.getLogger(__name__)
+
+RUN_FILE = "run.json"
+CHECKPOINTS = ("best.pt", "last.pt", "metrics.csv")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A study opened for retraining its configurations."""
+
+    study: optuna.Study
+    folder: Path
+    config: RunConfig  # what its trials started from
+    train: Train
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished training."""
+
+    value: float | None  # best metric; None when the training failed
+    reason: str = ""  # of a failure
+    best_epoch: int = -1
+    epochs: int = 0
+    seconds: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)  # the best epoch's
+
+
+def open_source(
+    source: StudyRequest | Path | str,
+    train: Train | None = None,
+    check: Callable[[RunConfig], None] | None = None,
+    storage: str | None = None,
+) -> Source:
+    """Open a study, with the configuration that its trials were measured with.
+
+    Args:
+        source: The request that ran it, or its folder.
+        train: Instead of the request's or the real training.
+        check: Instead of the request's or the real check of device, data and checkpoint.
+        storage: URL, when a folder is given and the study is not in its own SQLite file.
+
+    Raises:
+        UserError: There is no such study, or its configuration cannot be used here.
+    """
+    request = source if isinstance(source, StudyRequest) else None
+    folder = request.folder if request else Path(source)  # type: ignore[arg-type]
+    if not folder.is_dir():
+        raise ConfigError(f"No study at {folder}. Run `study` first, or name the folder of a study.")
+    name = request.study.study_name if request else folder.resolve().name
+    try:
+        study = optuna.load_study(
+            study_name=name, storage=open_storage(request.storage if request else storage, folder, must_exist=True)
+        )
+    except KeyError as error:
+        raise ConfigError(f"The storage holds no study named {name!r}. Run `study` first.") from error
+    if CONFIG not in study.user_attrs:
+        raise ConfigError(f"Study {name!r} holds no run configuration: it was not made by `study`; run that first.")
+    config = parse_run(json.loads(study.user_attrs[CONFIG]), study.user_attrs.get(STAGE), f"study {name!r}")
+    if request is not None:  # where to compute may differ from where the study ran, what to compute may not
+        content, known = request.config.model_dump(mode="json"), parameter_fields(config)
+        runtime = {key: content[known[key][0]][key] for key in sorted(RUNTIME_FIELDS) if key in known}
+        config = with_parameters(config, runtime)
+    (check or (request.check if request else preflight))(config)
+    return Source(study, folder, config, train or (request.train if request else train_run))
+
+
+def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = None) -> Run:
+    """Train once to the end; a finished training is read, an interrupted one goes on from its last epoch.
+
+    Args:
+        source: Whose training function is used.
+        config: Of this training.
+        folder: Of this training; what another configuration left there is replaced.
+        start: Folder of an unfinished training of the same configuration, to go on from; it is not touched.
+
+    Raises:
+        UserError: Data, checkpoint or device cannot be used.
+        KeyboardInterrupt: The same call goes on later.
+    """
+    key, path = _key(config), folder / RUN_FILE
+    known = _read(path)
+    if known is not None and known.get("key") != key:
+        shutil.rmtree(folder)
+        known = None
+    if known is not None and "run" in known:
+        return Run(**known["run"])
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"key": key})
+    if start is not None and not (folder / "last.pt").exists():
+        for name in (name for name in CHECKPOINTS if (start / name).is_file()):
+            shutil.copy2(start / name, folder / f".{name}.tmp")
+            (folder / f".{name}.tmp").replace(folder / name)  # last.pt comes whole or not at all
+    run = _train(source.train, config, folder)
+    write_json(path, {"key": key, "run": asdict(run)})
+    return run
+
+
+def _train(train: Train, config: RunConfig, folder: Path) -> Run:
+    started = time.monotonic()
+    try:
+        result = train(config, folder, [], (folder / "last.pt").exists())
+        if result.best_epoch < 0:
+            raise NonFiniteError(f"{config.training.monitor} was never finite")
+    except (NonFiniteError, torch.OutOfMemoryError) as error:
+        if isinstance(error, torch.OutOfMemoryError) and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        logger.warning("%s failed: %s", folder.name, reason)
+        return Run(None, reason, seconds=time.monotonic() - started)
+    history = result.history
+    metrics = history[result.best_epoch] if history else {}
+    seconds = sum(row.get("seconds", 0.0) for row in history) or time.monotonic() - started
+    logger.info("%s: %s %.5f in epoch %d", folder.name, config.training.monitor, result.best_metric, result.best_epoch)
+    return Run(result.best_metric, "", result.best_epoch, len(history), seconds, dict(metrics))
+
+
+def trial_config(config: RunConfig, parameters: Mapping[str, Any], seed: int | None = None) -> RunConfig:
+    """Configuration of a trial, with another training seed when one is given."""
+    changes = dict(parameters) if seed is None else {**parameters, "seed": seed}
+    return with_parameters(config, changes)
+
+
+def _key(config: RunConfig) -> str:
+    """Digest of all that decides the outcome of a training."""
+    content = config.model_dump(mode="json")
+    for section in content.values():
+        if isinstance(section, dict):
+            for name in RUNTIME_FIELDS & section.keys():
+                del section[name]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
