@@ -55,6 +55,9 @@ DeviceOption = Annotated[Device | None, typer.Option("--device", help="Where to 
 MeshHeadOption = Annotated[
     Path | None, typer.Option("--meshhead", help="MeshHead checkpoint [best of the newest MeshHead study under --out].")
 ]
+StudyOption = Annotated[Path | None, typer.Option("--study", help="Study file [configs/STAGE_quick_study.yaml].")]
+TrialsOption = Annotated[int | None, typer.Option(min=1, help="Finished trials in total; more continues.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Where studies land.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed.")]
 
@@ -63,10 +66,8 @@ SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Random se
 def study(
     stage: StageArgument,
     config: ConfigOption = None,
-    study_file: Annotated[
-        Path | None, typer.Option("--study", help="Study file [configs/STAGE_quick_study.yaml].")
-    ] = None,
-    n_trials: Annotated[int | None, typer.Option(min=1, help="Finished trials in total; more continues.")] = None,
+    study_file: StudyOption = None,
+    n_trials: TrialsOption = None,
     epochs: EpochsOption = None,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds; checked between trials.")] = None,
     storage: Annotated[str | None, typer.Option(help="Optuna storage URL [SQLite in the study's folder].")] = None,
@@ -75,8 +76,11 @@ def study(
     seed: SeedOption = None,
     data: DataOption = None,
     device: DeviceOption = None,
-    out: Annotated[Path, typer.Option(help="Where studies land.")] = Path("optuna_results"),
+    out: OutOption = Path("optuna_results"),
     meshhead: MeshHeadOption = None,
+    audit: Annotated[
+        bool, typer.Option("--audit/--no-audit", help="First prove that every searched parameter matters.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study, or resume it: the same command goes on where it stopped."""
@@ -90,7 +94,7 @@ def study(
         pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead,
     )  # fmt: skip
     started = time.monotonic()
-    finished = helpers.run(request)
+    finished = helpers.run(request, audit=audit)
     best_file = request.folder / "best.json"
     if as_json:
         best = json.loads(best_file.read_text()) if best_file.exists() else None
@@ -101,6 +105,59 @@ def study(
     if best_trial is not None:
         print(f"best: trial {best_trial.number}, {request.study.metric} {best_trial.value:.5f}  ({best_file})")
     print(f"figures: {request.folder / 'figures'}   this call: {time.monotonic() - started:.0f} s")
+
+
+@app.command("audit")
+def audit_command(
+    stage: StageArgument,
+    config: ConfigOption = None,
+    study_file: StudyOption = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    out: OutOption = Path("optuna_results"),
+    meshhead: MeshHeadOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Does every searched parameter reach training, and does none bend the metric? Exit code 2 when not."""
+    import helpers
+
+    request = helpers.default_request(
+        stage.value, config, study_file, data=data, device=device.value if device else None, out=out, meshhead=meshhead
+    )
+    request.check(request.config)
+    report = helpers.audit_study(request)
+    if as_json:
+        typer.echo(json.dumps({"ok": report.ok, "parameters": report.rows()}, indent=2))
+    else:
+        _print_table(f"Audit of {request.study.study_name}", report.rows())
+    report.raise_if_failed()
+
+
+@app.command()
+def estimate(
+    stage: StageArgument,
+    config: ConfigOption = None,
+    study_file: StudyOption = None,
+    n_trials: TrialsOption = None,
+    epochs: EpochsOption = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    out: OutOption = Path("optuna_results"),
+    meshhead: MeshHeadOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure one epoch of the baseline and say what the study will need: time, memory, disk."""
+    import helpers
+
+    request = helpers.default_request(
+        stage.value, config, study_file, n_trials, epochs,
+        data=data, device=device.value if device else None, out=out, meshhead=meshhead,
+    )  # fmt: skip
+    found = helpers.estimate_study(request)
+    if as_json:
+        typer.echo(json.dumps({row["what"]: row["value"] for row in found.rows()}, indent=2))
+    else:
+        _print_table(f"Estimate of {request.study.study_name}", found.rows())
 
 
 @app.command()

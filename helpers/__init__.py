@@ -11,14 +11,18 @@ from helpers.api import (
     run,
     train,
 )
+from helpers.audit import audit_study
+from helpers.estimate import estimate_study
 from helpers.plots import save_figures, study_figures
 from helpers.results import best_trial, save_results, summary_rows, top_trials
 from helpers.study import StudyRequest, run_study
 
 __all__ = [
     "StudyRequest",
+    "audit_study",
     "best_trial",
     "default_request",
+    "estimate_study",
     "load_study",
     "make_config",
     "redirect",

@@ -20,6 +20,7 @@ from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.training.hooks import save_image
 from gazegaussian.training.images import image_grid
 from gazegaussian.training.trainer import TrainResult
+from helpers.audit import audit_study
 from helpers.files import read_parameters
 from helpers.plots import save_figures
 from helpers.search_space import Component, load_study_file
@@ -140,8 +141,21 @@ def default_request(
     return StudyRequest(run, study_file, Path(out), storage, timeout)
 
 
-def run(request: StudyRequest, figures: bool = True) -> optuna.Study:
-    """Run or resume a study and draw its figures."""
+def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optuna.Study:
+    """Run or resume a study and draw its figures.
+
+    Args:
+        request: What to run and where.
+        figures: Draw them at the end.
+        audit: First make sure that every searched parameter reaches training and that none bends the ruler; a passed
+            audit is remembered in the study's folder.
+
+    Raises:
+        ConfigError: The audit names a parameter; nothing else has been spent.
+    """
+    if audit:
+        request.check(request.config)  # makes the data, with its progress bar
+        audit_study(request).raise_if_failed()
     study = run_study(request)
     if figures:
         save_figures(study, request.folder / "figures")
