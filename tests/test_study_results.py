@@ -3,13 +3,17 @@
 import json
 from pathlib import Path
 
+import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
 from test_study import request
 
 from gazegaussian.errors import ConfigError
-from helpers import best_trial, load_study, run_study, save_figures, summary_rows, top_trials
+from helpers import best_trial, load_study, run_study, save_figures, study_figures, summary_rows, top_trials
 from helpers.files import read_parameters
+from helpers.plots import PALETTE
+from helpers.results import save_results
 
 
 def test_best_parameters_on_disk_are_the_winner(tmp_path):
@@ -37,7 +41,8 @@ def test_top_trials_have_the_documented_shape(tmp_path):
 def test_figures_are_written_as_offline_html(tmp_path):
     study = run_study(request(tmp_path, trials=6))
     paths = save_figures(study, tmp_path / "figures", png=False)
-    assert {p.name for p in paths} >= {"history.html", "importances.html", "intermediate_values.html"}
+    names = {"history", "importances", "parallel_coordinate", "slice", "edf", "timeline", "intermediate_values"}
+    assert {p.stem for p in paths} == names, "one parameter has neither contour nor rank"
     text = (tmp_path / "figures" / "history.html").read_text()
     assert "cdn.plot.ly" not in text
     script = tmp_path / "figures" / "plotly.min.js"
@@ -46,6 +51,71 @@ def test_figures_are_written_as_offline_html(tmp_path):
     script.write_bytes(whole[:1000])  # as a kill in the middle of copying leaves it
     save_figures(study, tmp_path / "figures", png=False)
     assert script.read_bytes() == whole
+
+
+def test_top_trials_are_on_disk_in_three_shapes(tmp_path):
+    study = run_study(request(tmp_path, trials=5))
+    assert json.loads((tmp_path / "toy" / "top.json").read_text()) == top_trials(study, 10, all_metrics=True)
+    lines = (tmp_path / "toy" / "top.md").read_text().splitlines()
+    rows = (tmp_path / "toy" / "top.csv").read_text().splitlines()
+    assert len([line for line in lines if line.startswith("| ")]) == len(rows) + 1 == 7
+    assert rows[0].split(",")[:4] == ["rank", "trial", "state", "val_loss"]
+    assert rows[1].split(",")[1] == str(best_trial(study).number)
+
+
+def study_of(directions, trials, metric):
+    """Trials are (values, violations)."""
+    study = optuna.create_study(study_name="several", directions=directions)
+    study.set_user_attr("metric", metric)
+    for number, (values, constraints) in enumerate(trials):
+        parameters = {"x": number / 10, "y": (number * 7 % 5) / 5}
+        unit = FloatDistribution(0.0, 1.0)
+        study.add_trial(
+            create_trial(
+                params=parameters, distributions=dict.fromkeys(parameters, unit), values=values, constraints=constraints
+            )
+        )
+    return study
+
+
+def test_a_trial_that_breaks_a_constraint_is_never_the_best(tmp_path):
+    broken, met = {"render_fps": 3.0}, {"render_fps": -1.0}
+    study = study_of(["maximize"], [([1.0], met), ([9.0], broken), ([2.0], met)], "psnr")
+    assert best_trial(study).number == 2
+    assert [row["trial"] for row in top_trials(study, 3)] == [2, 0, 1]
+    save_results(study, tmp_path)
+    assert json.loads((tmp_path / "best.json").read_text())["trial"] == 2
+    assert [row["feasible"] for row in summary_rows(study)] == [True, False, True]
+    assert best_trial(study_of(["minimize"], [([1.0], broken)], "psnr")) is None
+
+
+def test_several_objectives_leave_their_front(tmp_path):
+    values = [[1.0, 5.0], [2.0, 9.0], [3.0, 8.0], [1.0, 6.0], [0.5, 1.0]]
+    study = study_of(["minimize", "maximize"], [(v, {}) for v in values], ["gaze_error_deg", "psnr"])
+    save_results(study, tmp_path)
+    content = json.loads((tmp_path / "best.json").read_text())
+    assert [row["trial"] for row in content["pareto_front"]] == [4, 3, 1]
+    assert (content["trial"], content["value"]) == (4, [0.5, 1.0])
+    assert content["metric"] == ["gaze_error_deg", "psnr"]
+    figures = study_figures(study)
+    assert {"history", "history_psnr", "pareto_front", "contour", "rank"} <= figures.keys()
+    assert "intermediate_values" not in figures
+    assert figures["history"].layout.yaxis.title.text == "gaze_error_deg (degrees)"
+    assert figures["history_psnr"].layout.yaxis.title.text == "psnr (dB)"
+    assert "too few trials" in figures["importances"].layout.annotations[0].text.lower()
+
+
+def test_contour_is_of_two_parameters_and_colours_are_the_palette(tmp_path):
+    study = study_of(["minimize"], [([(n - 4) ** 2 / 9.0], {}) for n in range(10)], "val_loss")
+    figures = study_figures(study)
+    titles = {figures["contour"].layout.xaxis.title.text, figures["contour"].layout.yaxis.title.text}
+    assert titles == {"x", "y"}
+    (bars,) = figures["importances"].data
+    assert bars.marker.color == PALETTE[0]
+    assert list(bars.y)[-1] == "x", "the most important one is drawn on top"
+    assert all(extent >= 0 for extent in (*bars.error_x.array, *bars.error_x.arrayminus))
+    drawn = [trace for trace in figures["timeline"].data if trace.name == "COMPLETE"]
+    assert [trace.marker.color for trace in drawn] == [PALETTE[0]]
 
 
 def test_summary_has_a_row_per_trial(tmp_path):

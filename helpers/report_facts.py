@@ -1,0 +1,202 @@
+"""What a report says: the gain, the spending, warnings and what to change, each measured from the study."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from helpers.confirm import ConfirmReport
+from helpers.importance import Importances
+from helpers.ownership import REASON, RESUME_OF
+from helpers.results import baseline_trial, best_trial, epochs_trained, is_feasible, read_curves, signs, trial_dir
+
+BORDER = 0.02  # share of a range, in log scale where it has one
+MANY_PRUNED = 5  # pruned in a row after the first, none complete among them
+ENOUGH_FINISHED = 10  # trials, before a missing gain or a lazy pruner is remarked on
+LITTLE_SAVED = 0.1  # share of the epochs
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Epochs and seconds, trained and not."""
+
+    epochs: int
+    seconds: float
+    saved_epochs: int  # that pruned trials did not train
+    saved_seconds: float  # times each one's own seconds per epoch
+    saved_unknown: int  # pruned trials whose seconds per epoch were not measured
+
+    @property
+    def saved_share(self) -> float:
+        """Of the epochs that the same trials would have had without pruning."""
+        return self.saved_epochs / max(self.epochs + self.saved_epochs, 1)
+
+
+def measure_spending(study: optuna.Study, folder: Path) -> Spending:
+    """Add up all trials; a trial that another one continues is counted in that one.
+
+    Args:
+        study: A loaded study.
+        folder: Its folder.
+    """
+    trials = study.get_trials(deepcopy=False)
+    continued = {t.user_attrs.get(RESUME_OF) for t in trials if t.state != TrialState.WAITING} - {None}
+    planned = json.loads(study.user_attrs.get("config", "{}")).get("training", {}).get("epochs")
+    epochs, saved_epochs, unknown = 0, 0, 0
+    seconds, saved_seconds = 0.0, 0.0
+    for trial in (trial for trial in trials if trial.number not in continued):
+        trained, each = epochs_trained(trial, folder), _seconds_per_epoch(trial, folder)
+        epochs += trained
+        seconds += trial.user_attrs.get("seconds") or trained * (each or 0.0)
+        if trial.state == TrialState.PRUNED and planned:
+            left = max(0, planned - trained)
+            saved_epochs += left
+            saved_seconds += left * (each or 0.0)
+            unknown += each is None
+    return Spending(epochs, seconds, saved_epochs, saved_seconds, unknown)
+
+
+def _seconds_per_epoch(trial: FrozenTrial, folder: Path) -> float | None:
+    place = trial_dir(trial, folder)
+    if place is not None and (place / "metrics.csv").is_file():
+        measured = read_curves(place / "metrics.csv").get("seconds")
+        if measured:
+            return sum(measured) / len(measured)
+    total, trained = trial.user_attrs.get("seconds"), epochs_trained(trial, folder)
+    return total / trained if total and trained else None
+
+
+def gain(study: optuna.Study) -> float | None:
+    """How much better the best trial is than the baseline in the first objective; None when the baseline failed."""
+    best, first = best_trial(study), baseline_trial(study)
+    if best is None or first is None:
+        return None
+    return signs(study)[0] * (first.values[0] - best.values[0])
+
+
+def borders(trial: FrozenTrial) -> list[str]:
+    """Name the parameters of a trial that lie on the border of their ranges, with the end they lie at."""
+    found = []
+    for name, space in trial.distributions.items():
+        if isinstance(space, CategoricalDistribution) or space.single():
+            continue
+        assert isinstance(space, FloatDistribution | IntDistribution)
+        low, high, value = (
+            math.log(number) if space.log else float(number) for number in (space.low, space.high, trial.params[name])
+        )
+        margin = BORDER * (high - low) if isinstance(space, FloatDistribution) else 0.0
+        for end, distance in (("lower", value - low), ("upper", high - value)):
+            if distance <= margin:
+                found.append(f"{name} = {trial.params[name]:.4g} ({end} end of {space.low:g} to {space.high:g})")
+    return found
+
+
+def warnings_of(study: optuna.Study, importances: Importances, confirm: ConfirmReport | None) -> list[str]:
+    """What limits the answer, one sentence each."""
+    best, said = best_trial(study), []
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if best is None:
+        unmet = " None of the complete ones meets the constraints." if complete else ""
+        said.append(f"There is no best configuration: {len(complete)} trials are complete.{unmet}")
+    else:
+        said += [f"The best value lies on the border of its range: {border}." for border in borders(best)]
+    if not importances.parameters:
+        said.append(importances.statement)
+    if all_pruned(study):
+        said.append("All trials after the first pruned one were pruned as well.")
+    if best is not None and baseline_trial(study) is None:
+        said.append("The baseline has no value, so no improvement over it was measured.")
+    missed = sum(not is_feasible(trial) for trial in complete)
+    if missed and best is not None:
+        said.append(f"{missed} of {len(complete)} complete trials do not meet the constraints.")
+    improvement = gain(study)
+    winner = confirm.best if confirm else None
+    if winner is None:
+        if improvement is not None and improvement > 0:
+            said.append(
+                "The improvement is that of one training each: noise between seeds was not measured (`confirm`)."
+            )
+    elif winner.improvement is not None and winner.improvement_std is not None and confirm is not None:
+        if winner.improvement_std > abs(winner.improvement):
+            said.append(
+                f"The noise of the metric is larger than the gain: differences to the baseline vary by "
+                f"{winner.improvement_std:.3g} (standard deviation over {winner.pairs} seeds), their mean is "
+                f"{winner.improvement:.3g}."
+            )
+        if best is not None and best.number not in {row.trial for row in confirm.configurations}:
+            said.append(f"The present best trial {best.number} was not among the confirmed ones; confirm again.")
+    return said
+
+
+def all_pruned(study: optuna.Study) -> bool:
+    """Tell whether the pruner let nothing through any more, from its first pruned trial on."""
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    states = [trial.state for trial in finished]
+    if TrialState.PRUNED not in states:
+        return False
+    later = states[states.index(TrialState.PRUNED) :]
+    return TrialState.COMPLETE not in later and (len(later) >= MANY_PRUNED or len(later) == len(states))
+
+
+def troubles_of(study: optuna.Study, spending: Spending) -> list[dict[str, Any]]:
+    """The usual troubles that were seen, with what to change."""
+    trials, best = study.get_trials(deepcopy=False), best_trial(study)
+    finished = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    rows = []
+    memory = [
+        t.number for t in trials if any(word in _reason(t) for word in ("outofmemory", "out of memory", "memoryerror"))
+    ]
+    if memory:
+        what = f"out of memory in {len(memory)} trials ({_numbers(memory)})"
+        rows.append(
+            {"trouble": what, "what to change": "set batch_size to 1, or leave the largest models out of the space"}
+        )
+    if all_pruned(study):
+        what = "every trial after the first pruned one was pruned"
+        advice = "more startup trials and a longer warm-up of the pruner (n_startup_trials, n_warmup_steps)"
+        rows.append({"trouble": what, "what to change": advice})
+    pruned = sum(trial.state == TrialState.PRUNED for trial in finished)
+    stopped = str(study.user_attrs.get("stop_reason", ""))
+    slow = any(word in stopped for word in ("time", "epochs", "compute", "budget"))
+    single = len(study.directions) == 1
+    if single and (slow or (len(finished) >= ENOUGH_FINISHED and spending.saved_share < LITTLE_SAVED)):
+        saved = f"pruning saved {spending.saved_share:.0%} of the epochs ({pruned} of {len(finished)} trials pruned)"
+        what = f"too slow: {stopped}; {saved}" if slow else saved
+        rows.append({"trouble": what, "what to change": "a more aggressive pruner (sha, percentile), or fewer epochs"})
+    improvement = gain(study)
+    if len(finished) >= ENOUGH_FINISHED and best is not None and improvement is not None and improvement <= 0:
+        ends = borders(best)
+        where = f", first where the best value lies on a border: {'; '.join(ends)}" if ends else ""
+        what = f"no improvement over the baseline in {len(finished)} trials"
+        rows.append({"trouble": what, "what to change": f"widen the search space{where}"})
+    others = [t for t in trials if t.state == TrialState.FAIL and t.number not in memory and _own_fault(t, trials)]
+    reasons = sorted({str(t.user_attrs.get(REASON, "unknown")) for t in others})
+    rows += [
+        {
+            "trouble": f"{sum(t.user_attrs.get(REASON, 'unknown') == why for t in others)} failed: {why}",
+            "what to change": "a smaller largest lr" if "NonFinite" in why else "see run.log of the trial",
+        }
+        for why in reasons
+    ]
+    return rows
+
+
+def _reason(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get(REASON, "")).lower() if trial.state == TrialState.FAIL else ""
+
+
+def _own_fault(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
+    """Tell a failure from an interruption that another trial went on from."""
+    return all(other.user_attrs.get(RESUME_OF) != trial.number for other in trials)
+
+
+def _numbers(numbers: list[int]) -> str:
+    shown = ", ".join(str(number) for number in numbers[:5])
+    return f"{shown}, ..." if len(numbers) > 5 else shown

@@ -1,0 +1,217 @@
+"""The report says what was measured, warns of what was planted, escapes what it shows, and opens offline."""
+
+import json
+import re
+from dataclasses import asdict
+from html.parser import HTMLParser
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+from test_study import request
+
+from gazegaussian.config import MeshHeadRun
+from helpers import run_study
+from helpers.confirm import ConfirmReport, _judge
+from helpers.importance import parameter_importances
+from helpers.report import report_sections, write_report
+from helpers.report_facts import all_pruned, borders, gain, measure_spending, troubles_of, warnings_of
+
+LR = FloatDistribution(1e-5, 1e-2, log=True)
+EPOCHS = 10
+
+
+def study_of(*trials, metric="val_loss", **attributes):
+    """A study in memory; trials are (state, value, epochs, attributes, lr)."""
+    study = optuna.create_study(study_name="planted")
+    config = MeshHeadRun(training={"epochs": EPOCHS}).model_dump_json()
+    for name, value in {"metric": metric, "config": config, "stage": "meshhead", **attributes}.items():
+        study.set_user_attr(name, value)
+    for state, value, epochs, attrs, lr in trials:
+        finished = state == TrialState.COMPLETE
+        study.add_trial(
+            create_trial(
+                state=state,
+                value=value if finished else None,
+                params={"lr": lr},
+                distributions={"lr": LR},
+                user_attrs=attrs,
+                intermediate_values=dict.fromkeys(range(epochs), value),
+            )
+        )
+    return study
+
+
+BASE = (TrialState.COMPLETE, 1.0, EPOCHS, {"baseline": True, "seconds": 20.0}, 1e-3)
+BEST = (TrialState.COMPLETE, 0.5, EPOCHS, {"seconds": 20.0}, 2e-3)
+PRUNED = (TrialState.PRUNED, 2.0, 4, {"seconds": 8.0}, 3e-4)
+
+
+def failed(reason, **attributes):
+    return (TrialState.FAIL, 9.0, 2, {"fail_reason": reason, "seconds": 3.0, **attributes}, 1e-3)
+
+
+def warned(study, confirm=None):
+    return " ".join(warnings_of(study, parameter_importances(study, 2), confirm))
+
+
+def advice(study, tmp_path):
+    rows = troubles_of(study, measure_spending(study, tmp_path))
+    return {row["trouble"]: row["what to change"] for row in rows}
+
+
+def test_epochs_and_seconds_are_spent_and_saved_as_measured(tmp_path):
+    spent = measure_spending(study_of(BASE, BEST, PRUNED, PRUNED, failed("x")), tmp_path)
+    assert (spent.epochs, spent.seconds) == (30, 59.0)
+    assert (spent.saved_epochs, spent.saved_seconds) == (12, pytest.approx(24.0))
+    assert spent.saved_share == pytest.approx(12 / 42)
+
+
+def test_seconds_per_epoch_of_a_pruned_trial_come_from_its_own_table(tmp_path):
+    place = tmp_path / "trial_0001"
+    place.mkdir()
+    (place / "metrics.csv").write_text("epoch,val_loss,seconds\n0,2.0,5.0\n1,2.0,7.0\n")
+    attrs = {"seconds": 100.0, "folder": "/moved/away/trial_0001"}
+    spent = measure_spending(study_of(BASE, (TrialState.PRUNED, 2.0, 2, attrs, 1e-4)), tmp_path)
+    assert spent.saved_seconds == pytest.approx(8 * 6.0)
+
+
+def test_an_interrupted_trial_is_counted_in_the_one_that_continued_it(tmp_path):
+    cut = (TrialState.FAIL, 1.0, 6, {"seconds": 12.0, "fail_reason": "interrupted"}, 1e-3)
+    again = (TrialState.COMPLETE, 0.7, EPOCHS, {"seconds": 21.0, "resume_of": 1}, 1e-3)
+    study = study_of(BASE, cut, again)
+    assert measure_spending(study, tmp_path).epochs == 20
+    assert measure_spending(study, tmp_path).seconds == 41.0
+    assert advice(study, tmp_path) == {}
+
+
+def test_the_gain_is_measured_or_none():
+    assert gain(study_of(BASE, BEST)) == 0.5
+    assert gain(study_of(BASE)) == 0.0
+    no_baseline = study_of(failed("OutOfMemoryError", baseline=True), BEST)
+    assert gain(no_baseline) is None
+    assert "no improvement over it was measured" in warned(no_baseline)
+
+
+@pytest.mark.parametrize(
+    ("space", "value", "end"),
+    [
+        (LR, 1e-5 * 1.05, "lower"),
+        (LR, 9.5e-3, "upper"),
+        (LR, 1e-3, None),
+        (LR, 5e-4, None),
+        (IntDistribution(1, 8), 8, "upper"),
+        (IntDistribution(1, 8), 7, None),
+        (FloatDistribution(0.5, 2.0), 0.51, "lower"),
+        (FloatDistribution(0.5, 0.5), 0.5, None),
+    ],
+)
+def test_values_on_a_border_are_named(space, value, end):
+    found = borders(create_trial(params={"x": value}, distributions={"x": space}, value=1.0))
+    assert len(found) == (end is not None)
+    assert all(f"{end} end" in text and text.startswith("x = ") for text in found)
+
+
+def test_few_trials_and_unmeasured_noise_are_warned_of():
+    text = warned(study_of(BASE, BEST))
+    assert "Too few trials: 2 complete" in text
+    assert "noise between seeds was not measured" in text
+    assert "border" not in text
+
+
+def confirmed(*differences):
+    baseline = tuple(1.0 for _ in differences)
+    values = tuple(1.0 - difference for difference in differences)
+    rows = (_judge("trial_0001", 1, {}, values, baseline, 1), _judge("baseline", 0, {}, baseline, baseline, 1))
+    return ConfirmReport("val_loss", "minimize", tuple(range(len(differences))), rows)
+
+
+def test_noise_larger_than_the_gain_is_warned_of():
+    study = study_of(BASE, BEST)
+    assert "noise of the metric is larger than the gain" in warned(study, confirmed(0.5, -0.4, 0.2, -0.1))
+    assert "noise" not in warned(study, confirmed(0.5, 0.4, 0.45, 0.5))
+
+
+def test_a_pruner_that_lets_nothing_through_is_seen(tmp_path):
+    assert all_pruned(study_of(BASE, *[PRUNED] * 5))
+    assert not all_pruned(study_of(BASE, *[PRUNED] * 4))
+    assert not all_pruned(study_of(BASE, PRUNED, BEST, *[PRUNED] * 4))
+    assert not all_pruned(study_of(BASE, BEST))
+    assert all_pruned(study_of(PRUNED))
+    (change,) = advice(study_of(BASE, *[PRUNED] * 5), tmp_path).values()
+    assert "startup" in change
+    assert "warm-up" in change
+
+
+def test_each_trouble_has_its_advice(tmp_path):
+    memory = advice(study_of(BASE, failed("OutOfMemoryError: CUDA out of memory")), tmp_path)
+    assert "batch_size to 1" in next(iter(memory.values()))
+    worse = (TrialState.COMPLETE, 3.0, EPOCHS, {}, 2e-3)
+    nothing = advice(study_of(BASE, *[worse] * 12), tmp_path)
+    assert "widen the search space" in nothing["no improvement over the baseline in 13 trials"]
+    assert any("more aggressive pruner" in change for change in nothing.values())
+    stopped = advice(study_of(BASE, BEST, stop_reason="timeout of 60 s reached"), tmp_path)
+    assert "more aggressive pruner" in next(iter(stopped.values()))
+    assert advice(study_of(BASE, BEST, failed("NonFiniteError: bad loss")), tmp_path) == {
+        "1 failed: NonFiniteError: bad loss": "a smaller largest lr"
+    }
+    assert advice(study_of(BASE, BEST), tmp_path) == {}
+
+
+class Page(HTMLParser):
+    """Tags and where they load from."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.sources = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_opens_offline_and_escapes_what_it_shows(tmp_path):
+    evil = "<img src=x onerror=alert(1)> | & `code`"
+    study = study_of(BASE, BEST, PRUNED, failed(f"DataError: {evil}"))
+    path = write_report(study, tmp_path)
+    assert path == tmp_path / "report.html"
+    text = path.read_text()
+    page = Page()
+    page.feed(text)
+    assert page.sources == [], "it loads something"
+    assert "img" not in page.tags
+    assert "&lt;img src=x" in text
+    assert text.count("plotly.js v") == 1, "plotly.js is there once"
+    assert page.tags.count("h1") == 1
+    markdown = (tmp_path / "report.md").read_text()
+    assert "<img" not in markdown
+    for title in re.findall(r"<h2>(.*?)</h2>", text):
+        assert title == "Figures" or f"## {title}\n" in markdown
+    widths = [line.count(" | ") for line in markdown.splitlines() if line.startswith("| trouble") or "failed:" in line]
+    assert len(set(widths)) == 1
+
+
+def test_the_report_of_a_real_study_answers_how_much_better(tmp_path):
+    asked = request(tmp_path, trials=4)
+    study = run_study(asked)
+    sections = {s.title: s for s in report_sections(study, asked.folder, parameter_importances(study))}
+    text = " ".join(sections["Best configuration"].lines)
+    assert "This is the baseline itself" in text
+    rows = {row["what"]: row["value"] for row in sections["Environment"].rows}
+    assert {"code", "torch", "optuna", "device", "training seed", "networks"} <= rows.keys()
+    assert all(rows.values())
+    assert sections["Best trials"].rows[0]["trial"] == 0
+
+
+def test_the_confirmation_is_part_of_the_report(tmp_path):
+    study = study_of(BASE, BEST)
+    (tmp_path / "confirm.json").write_text(json.dumps(asdict(confirmed(0.5, 0.4, 0.45, 0.5))))
+    sections = {s.title: s for s in report_sections(study, tmp_path, parameter_importances(study))}
+    assert "better by 0.5 (50.0%) in val_loss, one training each" in " ".join(sections["Best configuration"].lines)
+    assert "paired bootstrap over 4 seeds" in sections["Confirmation"].lines[0]
+    assert len(sections["Confirmation"].rows) == 2
+
+
+def test_a_study_without_any_trial_has_a_report(tmp_path):
+    assert "No complete trial" in write_report(study_of(), tmp_path).read_text()
