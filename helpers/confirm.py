@@ -80,11 +80,14 @@ class ConfirmReport:
             return f"{best.name} and the baseline share fewer than two finished seeds: nothing can be said about noise."
         relative = f" ({best.improvement / abs(self.baseline.mean):.1%})" if self.baseline.mean else ""
         chance = 2.0**-best.pairs
+        others = sum(not row.is_baseline for row in self.configurations)
+        chosen = f" It has the best mean of {others}, which flatters it a little." if others > 1 else ""
+        verdict = "better" if best.improvement > 0 else "no better"
         return (
-            f"{best.name}: {self.metric} better than the baseline's by {best.improvement:.4g}{relative}, 95% interval "
+            f"{best.name}: {self.metric} {verdict} than the baseline's: by {best.improvement:.4g}{relative}, 95% interval "
             f"{best.improvement_low:.4g} to {best.improvement_high:.4g}; probability of being better "
             f"{_share(best.probability)} (paired bootstrap over {best.pairs} seeds). It won in {best.wins} of {best.pairs}; "
-            f"chance alone wins all {best.pairs} in {chance:.1%} of cases."
+            f"chance alone wins all {best.pairs} in {chance:.1%} of cases.{chosen}"
         )
 
     def rows(self) -> list[dict[str, Any]]:
@@ -99,7 +102,7 @@ class ConfirmReport:
                 "95% low": None if row.is_baseline else row.improvement_low,
                 "95% high": None if row.is_baseline else row.improvement_high,
                 "seeds won": "" if row.is_baseline else f"{row.wins} of {row.pairs}",
-                "probability better": None if row.is_baseline else row.probability,
+                "probability better": None if row.is_baseline or row.probability is None else _share(row.probability),
             }
             for row in self.configurations
         ]

@@ -168,6 +168,16 @@ def test_larger_is_better_mirrors(tmp_path):
     assert report.configurations[-1].is_baseline
 
 
+def test_a_loser_is_not_called_better(tmp_path):
+    """It won the study by luck: the planted effect is against it."""
+    asked = studied(tmp_path, lambda config, *rest: Planted(3.0, 0.1)(config, *rest))
+    report = confirm_study(asked, top=1, seeds=4, train=Planted(effect=-1.0, noise=0.1))
+    assert report.best.improvement < 0
+    assert report.configurations[0].is_baseline
+    assert "no better than the baseline's" in report.statement
+    assert report.rows()[1]["probability better"] == "< 0.001"
+
+
 def test_one_seed_says_nothing_about_noise(tmp_path):
     report = confirm_study(studied(tmp_path, Planted(1.0, 0.1)), top=1, seeds=1)
     assert report.best.probability is None
