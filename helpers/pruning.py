@@ -1,21 +1,28 @@
-"""Samplers and pruners by name, and the hook that reports every epoch to the pruner."""
+"""Pruners by name, and the hook that reports every epoch to the pruner."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
-from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.errors import NonFiniteError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
-from helpers.search_space import Component
+from helpers.components import build, find_class, nested
+from helpers.sampling import make_sampler, study_sampler
+from helpers.study_file import Component, StudyFile
 
-PRUNERS = ("median", "hyperband", "sha", "none")
+__all__ = ["PRUNERS", "MinEpochsPruner", "PruningHook", "make_pruner", "make_sampler", "study_pruner", "study_sampler"]
+
 HYPERBAND_MIN_EPOCHS = 5
+SHA_MIN_EPOCHS = 3
 MEDIAN = {"n_startup_trials": 3, "n_warmup_steps": 5, "interval_steps": 1}
+PERCENTILE = {"percentile": 25.0, "n_startup_trials": 5, "n_warmup_steps": 3}
+PATIENT = {"patience": 3, "wrapped": {"name": "median"}}
+PRUNERS = ("median", "hyperband", "sha", "percentile", "pfl", "patient", "none")
 
 
 class PruningHook(Hook):
@@ -44,57 +51,78 @@ class PruningHook(Hook):
             raise optuna.TrialPruned(f"pruned after epoch {epoch + 1}")
 
 
-def make_pruner(component: Component, epochs: int) -> optuna.pruners.BasePruner:
+class MinEpochsPruner(optuna.pruners.BasePruner):
+    """Asks another pruner, but not before a trial has trained for some epochs.
+
+    Args:
+        wrapped: Decides from then on. (Optuna's samplers look for a bare HyperbandPruner to learn within one bracket
+            only; around it they learn from all trials.)
+        min_epochs: Reported epochs, the first is number 0.
+    """
+
+    def __init__(self, wrapped: optuna.pruners.BasePruner, min_epochs: int) -> None:
+        self.wrapped, self.min_epochs = wrapped, min_epochs
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Decide on a trial."""
+        step = trial.last_step
+        return step is not None and step + 1 >= self.min_epochs and self.wrapped.prune(study, trial)
+
+
+def _presets(epochs: int) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Class and arguments of the short names, for trials of so many epochs."""
+    hyperband_first = min(HYPERBAND_MIN_EPOCHS, max(1, epochs // 3))
+    return {
+        "median": ("MedianPruner", MEDIAN),
+        "hyperband": (
+            "HyperbandPruner",
+            {"min_resource": hyperband_first, "max_resource": epochs, "reduction_factor": 3},
+        ),
+        "sha": (
+            "SuccessiveHalvingPruner",
+            {"min_resource": min(SHA_MIN_EPOCHS, max(1, epochs // 3)), "reduction_factor": 3},
+        ),
+        "percentile": ("PercentilePruner", PERCENTILE),
+        "pfl": ("helpers.predicted_final_loss.PredictedFinalLossPruner", {}),
+        "patient": ("PatientPruner", PATIENT),
+        "none": ("NopPruner", {}),
+    }
+
+
+def make_pruner(component: Component, epochs: int, min_epochs: int | None = None) -> optuna.pruners.BasePruner:
     """Build a pruner.
 
     Args:
-        component: `median`, `hyperband`, `sha`, `none`, or `optuna.pruners.NAME` with its arguments.
-        epochs: Of one trial; hyperband's longest budget.
+        component: One of `PRUNERS`, `optuna.pruners.NAME`, `optunahub.pruners.PACKAGE.NAME` or one of ours by dotted
+            name, with its arguments; an argument `{name, kwargs}` is a pruner itself (`wrapped` of a patient one).
+        epochs: Of one trial; hyperband's longest budget, what a predicted final loss is predicted for.
+        min_epochs: No trial is pruned before so many epochs; None leaves it to the pruner.
 
     Raises:
         ConfigError: Unknown name or argument.
     """
-    presets: dict[str, tuple[str, dict[str, Any]]] = {
-        "median": ("MedianPruner", dict(MEDIAN)),
-        "hyperband": (
-            "HyperbandPruner",
-            {
-                "min_resource": min(HYPERBAND_MIN_EPOCHS, max(1, epochs // 3)),
-                "max_resource": epochs,
-                "reduction_factor": 3,
-            },
-        ),
-        "sha": ("SuccessiveHalvingPruner", {"min_resource": max(1, epochs // 4), "reduction_factor": 3}),
-        "none": ("NopPruner", {}),
-    }
-    return _make(optuna.pruners, component, presets, {})
+    presets = _presets(epochs)
+    name, defaults = presets.get(component.name, (component.name, {}))
+    found = find_class("pruners", name, presets)
+    arguments = {**defaults, **component.kwargs}
+    for key, value in arguments.items():
+        inner = nested(key, value)
+        if inner is not None:
+            arguments[key] = make_pruner(inner, epochs)
+    if found is optuna.pruners.PatientPruner and "wrapped" in arguments:
+        arguments["wrapped_pruner"] = arguments.pop("wrapped")
+    pruner = build("pruners", found, arguments, {"target_epoch": epochs})
+    return pruner if min_epochs is None or not component.prunes else MinEpochsPruner(pruner, min_epochs)
 
 
-def make_sampler(component: Component, seed: int) -> optuna.samplers.BaseSampler:
-    """Build a sampler.
+def study_pruner(study: StudyFile, epochs: int) -> optuna.pruners.BasePruner:
+    """Build the pruner of a study file, its budget's minimum epochs kept.
 
     Args:
-        component: `tpe`, `random`, or `optuna.samplers.NAME` with its arguments.
-        seed: Used where the sampler takes one and the arguments name none.
+        study: The study file.
+        epochs: Of one trial.
 
     Raises:
-        ConfigError: Unknown name or argument.
+        ConfigError: See `make_pruner`.
     """
-    presets: dict[str, tuple[str, dict[str, Any]]] = {"tpe": ("TPESampler", {}), "random": ("RandomSampler", {})}
-    return _make(optuna.samplers, component, presets, {"seed": seed})
-
-
-def _make(module: Any, component: Component, presets: dict[str, tuple[str, dict[str, Any]]], offered: dict) -> Any:
-    """Only classes of Optuna's own module are reachable from a file."""
-    name, kwargs = presets.get(component.name, (component.name.removeprefix(f"{module.__name__}."), {}))
-    cls = getattr(module, name, None) if name in getattr(module, "__all__", dir(module)) else None
-    if not inspect.isclass(cls):
-        raise ConfigError(
-            f"Unknown {module.__name__} {component.name!r}; use {', '.join(presets)} or {module.__name__}.NAME."
-        )
-    accepted = inspect.signature(cls).parameters
-    usable = {key: value for key, value in offered.items() if key in accepted}
-    try:
-        return cls(**{**usable, **kwargs, **component.kwargs})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{module.__name__}.{name} refuses {component.kwargs}: {error}") from error
+    return make_pruner(study.pruner, epochs, study.budget.min_epochs)
