@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tune and train GazeGaussian: studies, single trainings, data sets, redirection.
+"""Tune and train GazeGaussian: studies and what makes them trustworthy, single trainings, data sets, redirection.
 
 A thin command line over `helpers`. Exit codes: 0 done, 2 bad input or configuration (one line), 130 interrupted, 1 else.
 """
@@ -56,6 +56,8 @@ MeshHeadOption = Annotated[
     Path | None, typer.Option("--meshhead", help="MeshHead checkpoint [best of the newest MeshHead study under --out].")
 ]
 StudyOption = Annotated[Path | None, typer.Option("--study", help="Study file [configs/STAGE_quick_study.yaml].")]
+StudyFolderArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a study, in optuna_results.")]
+StorageOption = Annotated[str | None, typer.Option(help="Optuna storage URL [SQLite in the study's folder].")]
 TrialsOption = Annotated[int | None, typer.Option(min=1, help="Finished trials in total; more continues.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Where studies land.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
@@ -70,7 +72,7 @@ def study(
     n_trials: TrialsOption = None,
     epochs: EpochsOption = None,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds; checked between trials.")] = None,
-    storage: Annotated[str | None, typer.Option(help="Optuna storage URL [SQLite in the study's folder].")] = None,
+    storage: StorageOption = None,
     study_name: Annotated[str | None, typer.Option(help="Another name gives another study.")] = None,
     pruner: Annotated[Pruner | None, typer.Option(help="Instead of the study file's.")] = None,
     seed: SeedOption = None,
@@ -104,7 +106,7 @@ def study(
     best_trial = helpers.best_trial(finished)
     if best_trial is not None:
         print(f"best: trial {best_trial.number}, {request.study.metric} {best_trial.value:.5f}  ({best_file})")
-    print(f"figures: {request.folder / 'figures'}   this call: {time.monotonic() - started:.0f} s")
+    print(f"report: {request.folder / 'report.html'}   this call: {time.monotonic() - started:.0f} s")
 
 
 @app.command("audit")
@@ -158,6 +160,45 @@ def estimate(
         typer.echo(json.dumps({row["what"]: row["value"] for row in found.rows()}, indent=2))
     else:
         _print_table(f"Estimate of {request.study.study_name}", found.rows())
+
+
+@app.command()
+def confirm(
+    folder: StudyFolderArgument,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best trials.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with the same seeds for all.")] = 5,
+    share: Annotated[
+        float | None, typer.Option("--continue-pruned", min=0, max=1, help="Also finish this share of pruned trials.")
+    ] = None,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Is the winner better than the baseline, or lucky? Trains the best and the baseline again with several seeds."""
+    import helpers
+
+    found = helpers.confirm_study(folder, top, seeds, storage=storage)
+    continued = None if share is None else helpers.continue_pruned(folder, share, storage=storage)
+    helpers.report(helpers.load_study(folder, storage), folder)
+    if as_json:
+        values = {"statement": found.statement, "configurations": found.rows()}
+        if continued is not None:
+            values |= {"pruning": continued.statement, "continued": continued.rows()}
+        typer.echo(json.dumps(values, indent=2))
+        return
+    _print_table(f"Confirmation of {folder.name}", found.rows())
+    print(found.statement)
+    if continued is not None:
+        _print_table("Pruned trials, finished", continued.rows())
+        print(continued.statement)
+
+
+@app.command("report")
+def report_command(folder: StudyFolderArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """Draw a study's figures and write its report: one HTML file that opens offline, and Markdown."""
+    import helpers
+
+    path = helpers.report(helpers.load_study(folder, storage), folder)
+    typer.echo(json.dumps({"report": str(path)}) if as_json else f"wrote {path} and {path.with_suffix('.md').name}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What people call: studies, trainings, results, figures, redirection.
+"""What people call: studies, audits, estimates, confirmations, reports, trainings, redirection.
 
 The script `train_gazegaussian_optuna.py` and the notebooks hold nothing but calls of these verbs.
 """
@@ -8,10 +8,13 @@ from helpers.api import (
     load_study,
     make_config,
     redirect,
+    report,
     run,
     train,
 )
 from helpers.audit import audit_study
+from helpers.confirm import confirm_study
+from helpers.continue_pruned import continue_pruned
 from helpers.estimate import estimate_study
 from helpers.plots import save_figures, study_figures
 from helpers.results import best_trial, save_results, summary_rows, top_trials
@@ -21,11 +24,14 @@ __all__ = [
     "StudyRequest",
     "audit_study",
     "best_trial",
+    "confirm_study",
+    "continue_pruned",
     "default_request",
     "estimate_study",
     "load_study",
     "make_config",
     "redirect",
+    "report",
     "run",
     "run_study",
     "save_figures",

@@ -11,7 +11,6 @@ from typing import Any
 import optuna
 import torch
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 
 from gazegaussian.build import load_redirector, train_run
 from gazegaussian.config import GazeGaussianRun, RunConfig, explain, load_run, with_parameters
@@ -22,9 +21,11 @@ from gazegaussian.training.images import image_grid
 from gazegaussian.training.trainer import TrainResult
 from helpers.audit import audit_study
 from helpers.files import read_parameters
-from helpers.plots import save_figures
+from helpers.plots import save_figures, study_figures
+from helpers.report import write_report
 from helpers.search_space import Component, load_study_file
-from helpers.study import StudyRequest, run_study, study_storage, trial_folder
+from helpers.storage import open_storage
+from helpers.study import StudyRequest, run_study, trial_folder
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -142,11 +143,11 @@ def default_request(
 
 
 def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optuna.Study:
-    """Run or resume a study and draw its figures.
+    """Run or resume a study, draw its figures and write its report.
 
     Args:
         request: What to run and where.
-        figures: Draw them at the end.
+        figures: Draw figures and write the report at the end.
         audit: First make sure that every searched parameter reaches training and that none bends the ruler; a passed
             audit is remembered in the study's folder.
 
@@ -158,8 +159,23 @@ def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optu
         audit_study(request).raise_if_failed()
     study = run_study(request)
     if figures:
-        save_figures(study, request.folder / "figures")
+        report(study, request.folder)
     return study
+
+
+def report(study: optuna.Study, folder: Path) -> Path:
+    """Draw a study's figures and write its report, `report.html` and `report.md`.
+
+    Args:
+        study: A loaded study.
+        folder: Its folder.
+
+    Returns:
+        The HTML file; it needs no network.
+    """
+    figures = study_figures(study)
+    save_figures(study, Path(folder) / "figures", figures=figures)
+    return write_report(study, Path(folder), figures)
 
 
 def load_study(folder: Path, storage: str | None = None) -> optuna.Study:
@@ -176,11 +192,9 @@ def load_study(folder: Path, storage: str | None = None) -> optuna.Study:
     if storage is None and not (folder / "study.db").is_file():
         raise ConfigError(f"No study at {folder} (no study.db). Run `study` first or name the folder of a study.")
     try:
-        return optuna.load_study(study_name=folder.name, storage=storage or study_storage(folder))
+        return optuna.load_study(study_name=folder.name, storage=open_storage(storage, folder, must_exist=True))
     except KeyError as error:
         raise ConfigError(f"The storage holds no study named {folder.name!r}.") from error
-    except SQLAlchemyError as error:
-        raise ConfigError(f"Cannot read the study at {folder}: {str(error).splitlines()[0]}") from error
 
 
 def train(config: RunConfig, out: Path, resume: bool = False) -> TrainResult:

@@ -18,7 +18,6 @@ from typing import Any
 import optuna
 import torch
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from gazegaussian.build import preflight, train_run
 from gazegaussian.config import RunConfig, with_parameters
@@ -29,6 +28,7 @@ from helpers.ownership import BASELINE, OWNER, REASON, RESUME_OF, current_owner,
 from helpers.pruning import PruningHook, make_pruner, make_sampler
 from helpers.results import save_results
 from helpers.search_space import StudyFile, baseline, check_space
+from helpers.storage import open_storage
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +59,6 @@ class StudyRequest:
         return self.out / self.study.study_name
 
 
-def study_storage(folder: Path) -> str:
-    """Default storage of a study folder."""
-    return f"sqlite:///{(folder / 'study.db').resolve()}"
-
-
 def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
     """Create the study or open it again.
 
@@ -79,14 +74,14 @@ def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
     try:
         study = optuna.create_study(
             study_name=study_file.study_name,
-            storage=request.storage or study_storage(request.folder),
+            storage=open_storage(request.storage, request.folder),
             direction=study_file.direction,
             pruner=make_pruner(study_file.pruner, config.training.epochs),
             load_if_exists=True,
         )
-    except (SQLAlchemyError, ValueError, ImportError) as error:
+    except ValueError as error:  # such as another number of objectives under the same name
         first = str(error).splitlines()[0]
-        raise ConfigError(f"Cannot open the storage of study {study_file.study_name!r}: {first}") from error
+        raise ConfigError(f"Cannot open study {study_file.study_name!r}: {first}") from error
     # The same seed again would repeat the first suggestions after a restart.
     study.sampler = make_sampler(study_file.sampler, study_file.seed + 1000 * len(study.trials))
     stored = study.user_attrs.get(FINGERPRINT)
