@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from torch import Tensor
 from gazegaussian.config import GazeGaussianRun, RunConfig, dump_yaml
 from gazegaussian.data import HeadDataset, ensure_synthetic
 from gazegaussian.errors import ConfigError
+from gazegaussian.models.frozen import WEIGHTS
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.training.checkpoints import atomic_path, commit_file
@@ -130,6 +132,14 @@ class Redirector:
         if pose is not None:
             parameters = replace(parameters, pose=pose.to(self.device))
         return self.model(parameters, batch.cameras, layers=False).image.float().clamp(0, 1).cpu()
+
+
+def frozen_digests() -> dict[str, str]:
+    """First twelve digits of the sha256 of the weights of guide and judge, for reports."""
+    return {
+        name: hashlib.sha256((WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()[:12]
+        for name in ("guide", "judge")
+    }
 
 
 def load_redirector(checkpoint: Path, device: str = "auto") -> Redirector:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from gazegaussian.build import frozen_digests
 from gazegaussian.config import RunConfig
-from gazegaussian.models.frozen import WEIGHTS
 
 PACKAGES = ("torch", "optuna", "numpy", "warp-lang", "plotly", "pydantic")
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,10 +53,7 @@ def networks(config: RunConfig) -> str:
     """Say which frozen networks guide and which measure, by file and digest."""
     if config.stage == "meshhead":
         return "none: the metric is the stage's own loss with the published weights"
-    digests = {
-        name: hashlib.sha256((WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()[:12]
-        for name in ("guide", "judge")
-    }
+    digests = frozen_digests()
     return (
         f"losses: guide.safetensors (sha256 {digests['guide']}); metrics: judge.safetensors (sha256 {digests['judge']}), "
         "both trained here on synthetic people; no LPIPS"
