@@ -27,7 +27,10 @@ from gazegaussian.types import Batch
 FIT = {
     "lr": 0.01,
     "features_lr_mult": 5.0,
-    "dit_lr_mult": 0.2,
+    "dit_lr_mult": 0.1,
+    "dit_depth": 4,
+    "dit_head_dim": 32,
+    "dit_patch_size": 4,
     "max_grad_norm": 100.0,
     "face_subdivisions": 1,
     "eye_subdivisions": 3,
