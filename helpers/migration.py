@@ -1,0 +1,159 @@
+"""Takes the finished trials of a study over into a study with another search space.
+
+A fingerprint keeps a study from going on with another space, since Optuna would mix trials that cannot be compared. What can
+be compared is worth keeping: a trial moves when the new study could have run it with the same outcome. A parameter that
+the old study did not search had the run configuration's value; one that the new study does not search, or not under these
+conditions, must have had it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from gazegaussian.config import RunConfig, parse_run
+from gazegaussian.errors import ConfigError
+from helpers.limits import Constraint
+from helpers.ownership import BASELINE, OWNER, RESUME_OF
+from helpers.parameters import same
+from helpers.search_space import baseline, check_space, configured
+from helpers.study import CONFIG, FINGERPRINT, METRIC, STAGE
+from helpers.study_file import StudyFile
+
+logger = logging.getLogger(__name__)
+
+ORIGIN = "migrated_from"  # attribute of the study: the old one's name; of a trial: its number there
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class Migration(NamedTuple):
+    """What became of the finished trials."""
+
+    study: optuna.Study
+    kept: list[int]  # numbers in the old study
+    dropped: dict[int, str]  # number in the old study -> why
+
+
+def migrate(old_study: optuna.Study, study_file: StudyFile, new_name: str, storage: str | BaseStorage) -> Migration:
+    """Begin a study with the comparable trials of another; its next run goes on from them.
+
+    Values, intermediate values, times and attributes move along, so that checkpoints stay where they are. Where the
+    baseline does not move, it is queued again. A migration that was killed is begun anew by the next call.
+
+    Args:
+        old_study: Left as it is.
+        study_file: The new search space; its `study_name` is not used.
+        new_name: Of the new study.
+        storage: Where the new study goes.
+
+    Returns:
+        The new study, what moved and what did not.
+
+    Raises:
+        ConfigError: The old study is none of ours or measures something else, or the new name is taken.
+    """
+    if FINGERPRINT not in old_study.user_attrs:
+        raise ConfigError(f"Study {old_study.study_name!r} has no fingerprint: it was not begun by this program.")
+    stored = json.loads(old_study.user_attrs[FINGERPRINT])
+    config = parse_run(json.loads(old_study.user_attrs[CONFIG]), origin=f"study {old_study.study_name!r}")
+    _check_comparable(old_study, stored, config, study_file)
+    start = baseline(study_file, config)
+    check_space(study_file, config)
+    _make_room(new_name, storage)
+    limits = {metric: Constraint.parse(metric, text) for metric, text in stored.get("constraints", {}).items()}
+    moved, dropped = [], {}
+    for trial in old_study.get_trials(deepcopy=False, states=FINISHED):
+        try:
+            moved.append(_moved(trial, old_study.study_name, study_file, config, limits))
+        except ValueError as reason:
+            dropped[trial.number] = str(reason)
+    study = optuna.create_study(study_name=new_name, storage=storage, directions=study_file.directions)
+    study.set_user_attr(ORIGIN, old_study.study_name)
+    study.add_trials(moved)
+    if not any(trial.user_attrs.get(BASELINE) for trial in moved):
+        study.enqueue_trial(start, user_attrs={BASELINE: True})
+    for key, value in ((STAGE, config.stage), (METRIC, study_file.metric), (CONFIG, old_study.user_attrs[CONFIG])):
+        study.set_user_attr(key, value)
+    study.set_user_attr(FINGERPRINT, study_file.fingerprint())  # last: the mark of a whole migration
+    kept = [trial.user_attrs[ORIGIN]["trial"] for trial in moved]
+    logger.info(
+        "study %s: %d trials taken over from %s, %d not", new_name, len(kept), old_study.study_name, len(dropped)
+    )
+    for number, why in dropped.items():
+        logger.info("trial %d of %s stays behind: %s", number, old_study.study_name, why)
+    return Migration(study, kept, dropped)
+
+
+def _check_comparable(old: optuna.Study, stored: Mapping[str, Any], config: RunConfig, study_file: StudyFile) -> None:
+    for name in ("metric", "direction"):
+        if stored[name] != getattr(study_file, name):
+            raise ConfigError(
+                f"Study {old.study_name!r} has {name} {stored[name]}, the study file {getattr(study_file, name)}: its "
+                "trials cannot be compared. Begin a new study."
+            )
+    if study_file.epochs not in (None, config.training.epochs):
+        raise ConfigError(
+            f"Study {old.study_name!r} trains {config.training.epochs} epochs, the study file asks for "
+            f"{study_file.epochs}: its trials cannot be compared. Begin a new study."
+        )
+
+
+def _make_room(name: str, storage: str | BaseStorage) -> None:
+    """Remove what a killed migration left; refuse a name that is taken."""
+    try:
+        found = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        return
+    if ORIGIN not in found.user_attrs or FINGERPRINT in found.user_attrs:
+        raise ConfigError(f"There is a study {name!r} already. Give the new study another name.")
+    optuna.delete_study(study_name=name, storage=storage)
+
+
+def _moved(
+    trial: FrozenTrial, origin: str, study_file: StudyFile, config: RunConfig, limits: Mapping[str, Constraint]
+) -> FrozenTrial:
+    """Write a trial as the new study would have.
+
+    Raises:
+        ValueError: Why it cannot be.
+    """
+    own = configured(study_file, config)
+    values: dict[str, Any] = {}
+    for name in study_file.order():
+        value = trial.params.get(name, own[name])
+        if study_file.is_active(name, values):
+            if not study_file.parameters[name].contains(value):
+                raise ValueError(f"{name} = {value} lies outside the new space")
+            values[name] = value
+        elif not same(value, own[name]):
+            raise ValueError(f"{name} = {value} acts no longer there, and the run configuration has {own[name]}")
+    for name, value in trial.params.items():
+        if name not in study_file.parameters and not same(value, fixed := _configured_value(config, name)):
+            raise ValueError(f"{name} = {value} is no longer searched, and the run configuration has {fixed}")
+    new = copy.deepcopy(trial)
+    new.params = values
+    new.distributions = {name: study_file.parameters[name].distribution for name in values}
+    kept = {key: value for key, value in trial.user_attrs.items() if key not in (OWNER, RESUME_OF)}  # numbers change
+    new.user_attrs = {**kept, ORIGIN: {"study": origin, "trial": trial.number}}
+    new.system_attrs = {}  # notes of samplers and pruners hold for the old space only
+    for limit in study_file.limits:
+        before, violation = limits.get(limit.metric), trial.constraints.get(limit.metric)
+        if violation is None and trial.state == TrialState.PRUNED:
+            continue
+        if before is None or violation is None:
+            raise ValueError(f"its {limit.metric} was no constraint and is not known")
+        measured = before.bound - violation if before.sense == ">=" else before.bound + violation
+        new.set_constraint(limit.metric, limit.violation(measured))
+    return new
+
+
+def _configured_value(config: RunConfig, name: str) -> Any:
+    content = config.model_dump(mode="json")
+    return next((section[name] for section in content.values() if isinstance(section, dict) and name in section), None)
