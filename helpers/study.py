@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -24,16 +25,17 @@ from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, UserError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
+from helpers.budget import SPENT, BudgetHook, BudgetSpentError, TrialTimeoutError, exhausted
 from helpers.ownership import BASELINE, OWNER, REASON, RESUME_OF, current_owner, reap, requeue
-from helpers.pruning import PruningHook, make_pruner, make_sampler
+from helpers.pruning import PruningHook, study_pruner
 from helpers.results import save_results
+from helpers.sampling import make_sampler
 from helpers.search_space import StudyFile, baseline, check_space
 from helpers.storage import open_storage
 
 logger = logging.getLogger(__name__)
 
-MAX_FAILURES_IN_A_ROW = 3
-FINGERPRINT, STAGE, METRIC, CONFIG = "fingerprint", "stage", "metric", "config"
+FINGERPRINT, STAGE, METRIC, CONFIG, STOP_REASON = "fingerprint", "stage", "metric", "config", "stop_reason"
 # Fields that may change between two calls without making trials incomparable.
 RUNTIME_FIELDS = {"device", "workers", "threads", "preview_images", "cache"}
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -75,15 +77,15 @@ def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
         study = optuna.create_study(
             study_name=study_file.study_name,
             storage=open_storage(request.storage, request.folder),
-            direction=study_file.direction,
-            pruner=make_pruner(study_file.pruner, config.training.epochs),
+            directions=study_file.directions,
+            pruner=study_pruner(study_file, config.training.epochs),
             load_if_exists=True,
         )
     except ValueError as error:  # such as another number of objectives under the same name
         first = str(error).splitlines()[0]
         raise ConfigError(f"Cannot open study {study_file.study_name!r}: {first}") from error
     # The same seed again would repeat the first suggestions after a restart.
-    study.sampler = make_sampler(study_file.sampler, study_file.seed + 1000 * len(study.trials))
+    study.sampler = make_sampler(study_file.sampler, study_file.seed + 1000 * len(study.trials), study_file)
     stored = study.user_attrs.get(FINGERPRINT)
     if stored is None:
         study.set_user_attr(STAGE, config.stage)
@@ -154,17 +156,25 @@ def run_study(request: StudyRequest) -> optuna.Study:
     target, done = request.study.trials, finished_trials(study)
     if done >= target:
         logger.info("study %s already has %d finished trials of %d: nothing to add", study.study_name, done, target)
-    deadline = None if request.timeout is None else time.monotonic() + request.timeout
+    limits = [limit for limit in (request.timeout, request.study.budget.timeout) if limit is not None]
+    deadline = time.monotonic() + min(limits) if limits else None
     failures = 0
     while finished_trials(study) < target:
-        if deadline is not None and time.monotonic() >= deadline:
-            logger.info("timeout of %.0f s reached with %d finished trials", request.timeout, finished_trials(study))
+        late = deadline is not None and time.monotonic() >= deadline
+        reason = f"timeout of {min(limits):.0f} s reached" if late else exhausted(study, request.study.budget)
+        if reason is None:
+            try:
+                state = _run_trial(study, request, config)
+            except BudgetSpentError as spent:
+                reason = str(spent)
+        if reason is not None:
+            study.set_user_attr(STOP_REASON, reason)
+            logger.info("the study stops with %d finished trials: %s", finished_trials(study), reason)
             break
-        state = _run_trial(study, request, config)
         reap(study)  # one asked for just before a kill is too young at the start
         failures = failures + 1 if state == TrialState.FAIL else 0
         save_results(study, request.folder)
-        if failures >= MAX_FAILURES_IN_A_ROW:
+        if failures >= request.study.max_failures:
             reason = study.trials[-1].user_attrs.get(REASON, "unknown")
             raise RuntimeError(f"{failures} trials failed in a row, the last one: {reason}. The study stops here.")
     save_results(study, request.folder)
@@ -173,8 +183,8 @@ def run_study(request: StudyRequest) -> optuna.Study:
 
 def _monitored(request: StudyRequest) -> RunConfig:
     """The run configuration with the study's epochs and metric."""
-    mode = "min" if request.study.direction == "minimize" else "max"
-    changes: dict[str, Any] = {"monitor": request.study.metric, "monitor_mode": mode}
+    mode = "min" if request.study.directions[0] == "minimize" else "max"
+    changes: dict[str, Any] = {"monitor": request.study.metrics[0], "monitor_mode": mode}
     if request.study.epochs is not None:
         changes["epochs"] = request.study.epochs
     return with_parameters(request.config, changes)
@@ -197,20 +207,28 @@ def _run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig) ->
         trial.set_user_attr("folder", str(folder))
         trial_config = with_parameters(config, parameters, f"trial {trial.number}")
         resume = _inherit(trial, request.folder, folder)
-        result = request.train(trial_config, folder, [PruningHook(trial, request.study.metric)], resume)
+        hooks: list[Hook] = [BudgetHook(study, trial, request.study.budget, trial_config.training.epochs)]
+        if not request.study.multi:  # several objectives cannot be reported
+            hooks.append(PruningHook(trial, request.study.metrics[0]))
+        result = request.train(trial_config, folder, hooks, resume)
         if result.best_epoch < 0:
-            raise NonFiniteError(f"{request.study.metric} was never finite")
+            raise NonFiniteError(f"{request.study.metrics[0]} was never finite")
+        values = _values(trial, request.study, result)
     except optuna.TrialPruned as pruned:
-        _note_checkpoints(trial, folder, started)
+        _note_checkpoints(study, trial, folder, started)
         study.tell(trial, state=TrialState.PRUNED)
         logger.info("trial %d %s", trial.number, pruned)
         return TrialState.PRUNED
-    except (NonFiniteError, torch.OutOfMemoryError) as error:
+    except BudgetSpentError as error:
+        _note_checkpoints(study, trial, folder, started)
+        requeue(study, study.trials[trial.number], str(error))
+        raise
+    except (NonFiniteError, TrialTimeoutError, torch.OutOfMemoryError) as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         if isinstance(error, torch.OutOfMemoryError):
             reason += " - use batch_size 1 or a smaller model"
             torch.cuda.empty_cache()
-        _note_checkpoints(trial, folder, started)
+        _note_checkpoints(study, trial, folder, started)
         return _fail(study, trial, reason)
     except KeyboardInterrupt:
         requeue(study, study.trials[trial.number], "interrupted")
@@ -226,13 +244,34 @@ def _run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig) ->
     except Exception as error:
         logger.exception("trial %d met an error that is not the input's", trial.number)
         return _fail(study, trial, f"{type(error).__name__}: {error}")
-    _note_checkpoints(trial, folder, started)
+    _note_checkpoints(study, trial, folder, started)
     trial.set_user_attr("best_epoch", result.best_epoch)
     if result.stop_reason:
         trial.set_user_attr("stop_reason", result.stop_reason)
-    study.tell(trial, result.best_metric)
-    logger.info("trial %d finished: %s %.5f", trial.number, request.study.metric, result.best_metric)
+    study.tell(trial, values)
+    found = ", ".join(f"{name} {value:.5f}" for name, value in zip(request.study.metrics, values, strict=True))
+    logger.info("trial %d finished: %s", trial.number, found)
     return TrialState.COMPLETE
+
+
+def _values(trial: optuna.Trial, study_file: StudyFile, result: TrainResult) -> list[float]:
+    """Objectives of the best epoch (the first objective decides which that is); constraints are stored with the trial.
+
+    Raises:
+        ConfigError: An objective or a constrained metric is not measured.
+        NonFiniteError: An objective is NaN or infinite there.
+    """
+    row = result.history[result.best_epoch]
+    limits = study_file.limits
+    missing = [name for name in (*study_file.metrics, *(limit.metric for limit in limits)) if name not in row]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} is not measured; measured: {', '.join(sorted(row))}.")
+    values = [row[name] for name in study_file.metrics]
+    if not all(math.isfinite(value) for value in values):
+        raise NonFiniteError(f"{', '.join(study_file.metrics)} is {values} in the best epoch")
+    for limit in limits:
+        trial.set_constraint(limit.metric, limit.violation(row[limit.metric]))
+    return values
 
 
 def _fail(study: optuna.Study, trial: optuna.Trial, reason: str) -> TrialState:
@@ -256,8 +295,10 @@ def _inherit(trial: optuna.Trial, study_folder: Path, folder: Path) -> bool:
     return (folder / "last.pt").exists()
 
 
-def _note_checkpoints(trial: optuna.Trial, folder: Path, started: float) -> None:
-    trial.set_user_attr("seconds", time.monotonic() - started)
+def _note_checkpoints(study: optuna.Study, trial: optuna.Trial, folder: Path, started: float) -> None:
+    before = trial.user_attrs.get(RESUME_OF)  # a continued trial has cost what its predecessor has
+    earlier = 0.0 if before is None else study.trials[before].user_attrs.get(SPENT, [0, 0.0])[1]
+    trial.set_user_attr("seconds", time.monotonic() - started + earlier)
     for name in ("best", "last"):
         if (folder / f"{name}.pt").exists():
             trial.set_user_attr(f"{name}_checkpoint", str((folder / f"{name}.pt").resolve()))

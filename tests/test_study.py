@@ -49,10 +49,12 @@ def fake_train(config, run_dir, hooks, resume, slope=1.0, seconds=0.0):
         values.append(value)
         (run_dir / "best.pt").write_bytes(b"weights")
         time.sleep(seconds)
+        row = {config.training.monitor: value, "size": float(epoch), "seconds": 2.0}
+        trainer.history.append(row)
         for hook in hooks:
-            hook.on_epoch_end(trainer, epoch, {config.training.monitor: value})
+            hook.on_epoch_end(trainer, epoch, row)
     best = min(values)
-    return TrainResult(best, values.index(best), [], run_dir / "best.pt", run_dir / "last.pt")
+    return TrainResult(best, values.index(best), trainer.history, run_dir / "best.pt", run_dir / "last.pt")
 
 
 def request(tmp_path, train=fake_train, **changes) -> StudyRequest:
