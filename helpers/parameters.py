@@ -139,8 +139,9 @@ class Float(_Range):
 
     def suggest(self, trial: optuna.Trial, name: str) -> float:
         """Ask the sampler."""
-        space = self.distribution
-        return trial.suggest_float(name, space.low, space.high, step=space.step, log=space.log)
+        with warnings.catch_warnings():  # as above; lowered twice, the end may lose a step to rounding
+            warnings.simplefilter("ignore")
+            return trial.suggest_float(name, self.min, self.max, step=self.step, log=self.log)
 
     def contains(self, value: Any) -> bool:
         """Tell whether a trial could have this value."""

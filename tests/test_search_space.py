@@ -1,14 +1,38 @@
 """Study files: what is accepted, what is refused and how that is said."""
 
+import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from gazegaussian.config import GazeGaussianRun, MeshHeadRun
+from gazegaussian.config import GazeGaussianRun, MeshHeadRun, explain
 from gazegaussian.errors import ConfigError
-from helpers.search_space import StudyFile, baseline, check_space, load_study_file
+from helpers.search_space import Float, Int, StudyFile, baseline, check_space, load_study_file
 
 
-def study_file(space) -> StudyFile:
-    return StudyFile.model_validate({"study_name": "toy", "trials": 6, "search_space": space})
+def study_file(space, **more) -> StudyFile:
+    return StudyFile.model_validate({"study_name": "toy", "trials": 6, "search_space": space, **more})
+
+
+LR = {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}
+RENDERER = {"type": "categorical", "choices": ["dit", "conv"]}
+# conv needs no DiT; a deep DiT may have few heads only
+CONDITIONAL = {
+    "x": {
+        "dit_num_heads": {"type": "categorical", "choices": [4, 8], "when": {"dit_depth": [6, 8]}},
+        "dit_depth": {"type": "int", "min": 4, "max": 8, "step": 2, "when": {"renderer": "dit"}},
+        "renderer": RENDERER,
+    }
+}
+
+
+def refusal(**content) -> str:
+    with pytest.raises(ValidationError) as caught:
+        study_file(content.pop("space", {"x": {"lr": LR}}), **content)
+    message = explain(caught.value)
+    assert "\n" not in message
+    return message
 
 
 def test_unknown_parameter_lists_the_known(tmp_path):
@@ -72,3 +96,222 @@ def test_a_parameter_in_two_categories_is_refused():
     lr = {"type": "float", "min": 0.1, "max": 1.0}
     with pytest.raises(ValueError, match="lr in more than one category"):
         study_file({"a": {"lr": lr}, "b": {"lr": lr}})
+
+
+WIDESPREAD = """
+study_name: gaze_head
+trials: 20
+seed: 42
+metric: val_loss
+direction: minimize
+sampler: {name: optuna.samplers.TPESampler, kwargs: {n_startup_trials: 5}}
+pruner:
+  name: optuna.pruners.MedianPruner
+  kwargs: {n_startup_trials: 3, n_warmup_steps: 5}
+search_space:
+  optimisation:
+    lr: {type: float, min: 1e-5, max: 1e-2, log: true, step: null}
+    batch_size: {type: int, min: 1, max: 4, step: null, log: false}
+  widths:
+    shape_mlp_width: {type: int, min: 64, max: 256, step: 64}
+    eye_mlp_width: {type: categorical, choices: [64, 128, 256]}
+"""
+
+
+def test_a_file_in_the_widespread_layout_loads_as_it_is(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(WIDESPREAD)
+    study = load_study_file(path, "meshhead")
+    assert list(study.parameters) == ["lr", "batch_size", "shape_mlp_width", "eye_mlp_width"]
+    assert study.sampler.kwargs == {"n_startup_trials": 5}
+    values = study.suggest(optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask())
+    assert values["shape_mlp_width"] in (64, 128, 192, 256)
+    assert all(space.contains(values[name]) for name, space in study.parameters.items())
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(WIDESPREAD + "    lr: {type: float, min: 1, max: 2}\ntrials: 5\n")
+    with pytest.raises(ConfigError, match="'trials' is given twice"):
+        load_study_file(path, "meshhead")
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 50), st.integers(0, 60), st.integers(1, 7), st.integers(0, 1000))
+def test_what_an_int_range_suggests_is_in_it_and_its_grid_is_all_of_it(low, more, step, seed):
+    space = Int(type="int", min=low, max=low + more, step=step)
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()
+    value = space.suggest(trial, "n")
+    assert value in space.grid()
+    assert all(space.contains(point) for point in space.grid())
+    assert [n for n in range(low, low + more + 1) if space.contains(n)] == list(space.grid())
+    assert space.corners() == [space.grid()[0], space.grid()[-1]]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(-5, 5), st.integers(1, 20), st.floats(0.01, 2), st.integers(0, 1000))
+def test_a_stepped_float_suggests_points_of_its_grid(low, steps, step, seed):
+    space = Float(type="float", min=low, max=low + (steps + 0.5) * step, step=step)
+    value = space.suggest(optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask(), "x")
+    assert len(space.grid()) == steps + 1
+    assert min(abs(value - point) for point in space.grid()) < 1e-9
+    assert space.contains(value)
+    assert not space.contains(low + 0.5 * step)
+
+
+def test_log_ranges_are_drawn_by_their_logarithm():
+    study = study_file({"x": {"dit_depth": {"type": "int", "min": 1, "max": 1024, "log": True}}})
+    sampler = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    values = [study.suggest(sampler.ask())["dit_depth"] for _ in range(200)]
+    assert 0.35 < sum(value <= 32 for value in values) / 200 < 0.65
+
+
+def test_true_is_no_number_and_equal_choices_are_refused():
+    assert not Int(type="int", min=0, max=4).contains(True)
+    assert "hold 1 twice" in refusal(space={"x": {"batch_size": {"type": "categorical", "choices": [True, 2, 1]}}})
+
+
+def drawn(study: StudyFile, number: int = 60) -> list[dict]:
+    sampler = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return [study.suggest(sampler.ask()) for _ in range(number)]
+
+
+def test_parameters_are_drawn_where_they_act_only():
+    values = drawn(study_file(CONDITIONAL))
+    for drawing in values:
+        assert ("dit_depth" in drawing) == (drawing["renderer"] == "dit")
+        assert ("dit_num_heads" in drawing) == (drawing.get("dit_depth") in (6, 8))
+    assert {len(drawing) for drawing in values} == {1, 2, 3}
+
+
+@pytest.mark.parametrize(("renderer", "depth", "active"), [("dit", 6, 3), ("dit", 4, 2), ("conv", 6, 1)])
+def test_the_baseline_has_the_parameters_that_act_in_it(renderer, depth, active):
+    config = GazeGaussianRun(model={"renderer": renderer, "dit_depth": depth})
+    values = baseline(study_file(CONDITIONAL), config)
+    assert list(values) == ["renderer", "dit_depth", "dit_num_heads"][:active]
+    check_space(study_file(CONDITIONAL), config)
+
+
+def test_a_value_that_does_not_act_need_not_lie_in_the_space():
+    outside = GazeGaussianRun(model={"renderer": "conv", "dit_depth": 12})
+    assert baseline(study_file(CONDITIONAL), outside) == {"renderer": "conv"}
+    with pytest.raises(ConfigError, match="dit_depth = 12 lies outside"):
+        baseline(study_file(CONDITIONAL), GazeGaussianRun(model={"dit_depth": 12}))
+
+
+def test_corners_are_tried_under_the_conditions_that_they_act_in():
+    # A 16 px patch does not divide the map of 24 px, which matters to a DiT only.
+    config = GazeGaussianRun(data={"image_size": 96}, model={"renderer": "conv", "dit_patch_size": 16})
+    patch = {"type": "categorical", "choices": [4, 8], "when": {"renderer": "dit"}}
+    check_space(study_file({"x": {"renderer": RENDERER, "dit_patch_size": patch}}), config)
+    bad = {**patch, "choices": [8, 16]}
+    with pytest.raises(ConfigError, match="dit_patch_size 16 does not divide"):
+        check_space(study_file({"x": {"renderer": RENDERER, "dit_patch_size": bad}}), config)
+
+
+def test_conditions_above_conditions_are_searched_for_one_that_holds():
+    # The second parent acts at depth 6 only; the first asks for depth 4 or 6.
+    space = {
+        "dit_depth": {"type": "categorical", "choices": [4, 6]},
+        "dit_num_heads": {"type": "categorical", "choices": [4, 8], "when": {"dit_depth": 6}},
+        "batch_size": {"type": "categorical", "choices": [1, 2], "when": {"dit_depth": [4, 6]}},
+        "lr": {**LR, "when": {"dit_num_heads": 8, "batch_size": 1}},
+    }
+    check_space(study_file({"x": space}), GazeGaussianRun())
+    never = {**space, "batch_size": {**space["batch_size"], "when": {"dit_depth": 4}}}
+    with pytest.raises(ConfigError, match="lr never acts"):
+        check_space(study_file({"x": never}), GazeGaussianRun())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"lr": {**LR, "when": {"renderer": "dit"}}}, "lr acts when renderer, which is not searched"),
+        ({"lr": {**LR, "when": {"renderer": "dti"}}, "renderer": RENDERER}, "renderer is 'dti', which renderer never is"),
+        ({"eye_lr_mult": {**LR, "when": {"lr": 0.1}}, "lr": LR}, "lr, a float; a condition needs"),
+        ({"lr": {**LR, "when": {}}}, "at least 1 item"),
+        (
+            {"dit_depth": {"type": "int", "min": 1, "max": 2, "when": {"batch_size": 1}},
+             "batch_size": {"type": "int", "min": 1, "max": 2, "when": {"dit_depth": 1}}},
+            "depend on each other in a circle",
+        ),
+    ],
+)  # fmt: skip
+def test_impossible_conditions_are_refused(parameters, message):
+    assert message in refusal(space={"x": parameters})
+
+
+def test_several_objectives_have_a_direction_each_and_no_pruner():
+    study = study_file({"x": {"lr": LR}}, metric=["gaze_error_deg", "ssim"], direction=["minimize", "maximize"])
+    assert (study.multi, study.metrics, study.directions) == (True, study.metric, study.direction)
+    assert study.pruner.name == "none"
+    one = study_file({"x": {"lr": LR}}, metric=["psnr"], direction=["maximize"])
+    assert (one.multi, one.metric, one.metrics, one.directions) == (False, "psnr", ["psnr"], ["maximize"])
+    two = {"metric": ["psnr", "ssim"], "direction": ["maximize", "maximize"]}
+    assert "give pruner: none" in refusal(**two, pruner={"name": "median"})
+    assert "searches one objective only" in refusal(**two, sampler="cmaes", pruner="none")
+    assert "needs as many directions" in refusal(metric=["psnr", "ssim"], direction="maximize")
+    assert "names one twice" in refusal(metric=["psnr", "psnr"], direction=["maximize", "maximize"])
+
+
+@pytest.mark.parametrize("name", ["gp", "optuna.samplers.GPSampler", "cmaes"])
+def test_samplers_that_ignore_pruned_trials_stand_without_a_pruner(name):
+    assert study_file({"x": {"lr": LR}}, sampler=name).pruner.name == "none"
+    assert "learns nothing from pruned trials: give pruner: none" in refusal(sampler=name, pruner="median")
+    assert study_file({"x": {"lr": LR}}, sampler=name, pruner="optuna.pruners.NopPruner").sampler.name == name
+
+
+def test_constraints_are_read_and_measured():
+    study = study_file({"x": {"lr": LR}}, constraints={"render_fps": ">= 30", "peak_memory_gb": "<=15.5"})
+    speed, memory = study.limits
+    assert (speed.metric, memory.metric) == ("render_fps", "peak_memory_gb")
+    assert [speed.violation(value) for value in (20, 30, 40)] == [10, 0, -10]
+    assert [memory.violation(value) for value in (16, 15.5)] == [0.5, 0]
+    assert 0 < speed.violation(float("nan")) < float("inf")
+    for text in ("> 30", "30", ">= many", ">= nan"):
+        assert "must read like '>= 30' or '<= 15'" in refusal(constraints={"render_fps": text})
+
+
+def test_budgets_are_checked():
+    budget = {"timeout": 3600, "max_total_epochs": 100, "max_compute": 9e3, "trial_timeout": 60, "min_epochs": 3}
+    assert study_file({"x": {"lr": LR}}, budget=budget, epochs=3).budget.model_dump() == budget
+    assert set(study_file({"x": {"lr": LR}}).budget.model_dump().values()) == {None}
+    assert "min_epochs 3 is above epochs 2" in refusal(budget=budget, epochs=2)
+    for name in budget:
+        assert name in refusal(budget={name: 0})
+    assert "max_failures" in refusal(max_failures=0)
+    assert "keep_best" in refusal(keep_best=0)
+
+
+def test_the_fingerprint_holds_what_makes_trials_comparable():
+    plain = study_file({"x": {"lr": LR}})
+    same = study_file({"renamed": {"lr": LR}}, trials=9, seed=3, pruner="sha", sampler="random", budget={"timeout": 1})
+    assert same.fingerprint() == plain.fingerprint()
+    changes = [
+        {"constraints": {"render_fps": ">= 30"}},
+        {"metric": "psnr"},
+        {"metric": ["psnr", "ssim"], "direction": ["minimize", "minimize"]},
+    ]
+    for change in changes:
+        other = study_file({"x": {"lr": LR}}, **change)
+        assert other.fingerprint() != plain.fingerprint()
+        assert other.differences(plain.fingerprint())
+    renderer = {"x": {"renderer": RENDERER, "lr": LR}}
+    tied = study_file({"x": {"renderer": RENDERER, "lr": {**LR, "when": {"renderer": "dit"}}}})
+    (difference,) = tied.differences(study_file(renderer).fingerprint())
+    assert difference.startswith("lr: ")
+    assert difference.endswith("when {'renderer': 'dit'}")
+
+
+def test_fingerprints_of_older_versions_still_hold():
+    stored = (
+        '{"direction": "minimize", "metric": "val_loss", "space": {"lr": {"log": true, "max": 0.01, "min": 1e-05, '
+        '"step": null, "type": "float"}}}'
+    )
+    assert study_file({"x": {"lr": LR}}).fingerprint() == stored
+
+
+def test_a_study_file_survives_being_written_and_read():
+    study = study_file(CONDITIONAL, constraints={"render_fps": ">= 30"}, sampler="gp", budget={"min_epochs": 2})
+    assert StudyFile.model_validate(study.model_dump()) == study
+    assert StudyFile.model_validate_json(study.model_dump_json()).fingerprint() == study.fingerprint()
