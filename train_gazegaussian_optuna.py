@@ -44,6 +44,9 @@ class Pruner(StrEnum):
     median = "median"
     hyperband = "hyperband"
     sha = "sha"
+    percentile = "percentile"
+    pfl = "pfl"
+    patient = "patient"
     none = "none"
 
 

@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import UserError
-from helpers.pruning import make_pruner
+from helpers.pruning import study_pruner
 from helpers.storage import open_storage
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def earliest_pruned_epoch(request: StudyRequest, epochs: int) -> int | None:
             study_name=study_file.study_name,
             direction=getattr(study_file, "directions", [study_file.direction])[0],
             sampler=optuna.samplers.RandomSampler(seed=0),
-            pruner=make_pruner(study_file.pruner, epochs),
+            pruner=study_pruner(study_file, epochs),
         )
     finally:
         optuna.logging.set_verbosity(level)

@@ -174,11 +174,27 @@ def run_study(request: StudyRequest) -> optuna.Study:
         reap(study)  # one asked for just before a kill is too young at the start
         failures = failures + 1 if state == TrialState.FAIL else 0
         save_results(study, request.folder)
+        _thin_checkpoints(study, request)
         if failures >= request.study.max_failures:
             reason = study.trials[-1].user_attrs.get(REASON, "unknown")
             raise RuntimeError(f"{failures} trials failed in a row, the last one: {reason}. The study stops here.")
     save_results(study, request.folder)
     return study
+
+
+def _thin_checkpoints(study: optuna.Study, request: StudyRequest) -> None:
+    """Delete the checkpoints of pruned trials and of all but the `keep_best` best complete ones."""
+    keep = request.study.keep_best
+    if keep is None or request.study.multi:
+        return
+    sign = 1 if request.study.directions[0] == "minimize" else -1
+    finished = study.get_trials(deepcopy=False, states=FINISHED)
+    complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
+    kept = {trial.number for trial in sorted(complete, key=lambda t: (sign * float(t.value or 0.0), t.number))[:keep]}
+    for trial in finished:
+        if trial.number not in kept:
+            for name in ("best.pt", "last.pt"):
+                (trial_folder(request.folder, trial.number) / name).unlink(missing_ok=True)
 
 
 def _monitored(request: StudyRequest) -> RunConfig:

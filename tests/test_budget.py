@@ -64,3 +64,11 @@ def test_constraints_are_stored_with_the_trial(tmp_path):
 def test_a_constraint_on_something_unmeasured_ends_the_study_with_the_names(tmp_path):
     with pytest.raises(ConfigError, match=r"fps is not measured; measured: .*val_loss"):
         run_study(request(tmp_path, constraints={"fps": ">= 30"}))
+
+
+def test_checkpoints_of_all_but_the_best_are_thinned(tmp_path):
+    study = run_study(request(tmp_path, trials=6, keep_best=2))
+    left = {int(path.parent.name[-4:]) for path in (tmp_path / "toy").glob("trial_*/best.pt")}
+    complete = sorted((t for t in study.trials if t.state == TrialState.COMPLETE), key=lambda t: t.value)
+    assert len(study.trials) > 2
+    assert left == {t.number for t in complete[:2]}
