@@ -62,7 +62,7 @@ class ConfirmReport:
 
     @property
     def baseline(self) -> Confirmed:
-        """The published defaults."""
+        """The values of the run configuration."""
         return next(row for row in self.configurations if row.is_baseline)
 
     @property

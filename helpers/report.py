@@ -121,13 +121,13 @@ def _answer(study: optuna.Study, confirm: ConfirmReport | None) -> Section:
     lines = [f"Trial {best.number}: {values}."]
     improvement = gain(study)
     if improvement is None or first is None:
-        lines.append("The baseline (published defaults) has no value, so no improvement over it was measured.")
+        lines.append("The baseline (the run configuration) has no value, so no improvement over it was measured.")
     elif best.number == first.number:
-        lines.append("This is the baseline itself: no trial was better than the published defaults.")
+        lines.append("This is the baseline itself: no trial was better than the run configuration.")
     else:
         relative = f" ({improvement / abs(first.values[0]):.1%})" if first.values[0] else ""
         lines.append(
-            f"The baseline (published defaults, trial {first.number}) reached {first.values[0]:.5g}: the best trial is "
+            f"The baseline (the run configuration, trial {first.number}) reached {first.values[0]:.5g}: the best trial is "
             f"better by {improvement:.4g}{relative} in {names[0]}, one training each."
         )
     if confirm is not None:

@@ -56,7 +56,7 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
 
 
 def baseline_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The complete trial of the published defaults, or None when it failed or is still to come."""
+    """The complete trial of the run configuration's values, or None when it failed or is still to come."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return next((t for t in complete if t.user_attrs.get(BASELINE)), None)  # an interrupted one comes again
 
