@@ -342,7 +342,7 @@ def main() -> None:
 
 
 def _say_interrupted() -> None:
-    print("interrupted; the same command goes on where this stopped", file=sys.stderr)
+    print("interrupted; a study goes on with the same command, `train` with --resume", file=sys.stderr)
 
 
 if __name__ == "__main__":
