@@ -34,14 +34,15 @@ def study_file(**changes) -> StudyFile:
 class FakeTrainer:
     """What hooks see of a trainer."""
 
-    def __init__(self):
-        self.history = []
+    def __init__(self, config=None):
+        self.history, self.parameters = [], []
+        self.config = config
 
 
 def fake_train(config, run_dir, hooks, resume, slope=1.0, seconds=0.0):
     """A learning curve that depends on lr alone; reports like the real loop."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    trainer, values = FakeTrainer(), []
+    trainer, values = FakeTrainer(config.training), []
     for hook in hooks:
         hook.on_fit_start(trainer)
     for epoch in range(config.training.epochs):
@@ -49,10 +50,12 @@ def fake_train(config, run_dir, hooks, resume, slope=1.0, seconds=0.0):
         values.append(value)
         (run_dir / "best.pt").write_bytes(b"weights")
         time.sleep(seconds)
+        row = {config.training.monitor: value, "size": float(epoch), "seconds": 2.0}
+        trainer.history.append(row)
         for hook in hooks:
-            hook.on_epoch_end(trainer, epoch, {config.training.monitor: value})
+            hook.on_epoch_end(trainer, epoch, row)
     best = min(values)
-    return TrainResult(best, values.index(best), [], run_dir / "best.pt", run_dir / "last.pt")
+    return TrainResult(best, values.index(best), trainer.history, run_dir / "best.pt", run_dir / "last.pt")
 
 
 def request(tmp_path, train=fake_train, **changes) -> StudyRequest:
