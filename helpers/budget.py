@@ -66,7 +66,7 @@ class BudgetWatch:
             return None
         paid = spent(study)
         if epochs is not None and paid.epochs >= epochs:
-            return f"budget of {epochs} epochs over all trials reached"
+            return f"budget max_total_epochs {epochs} reached"
         if seconds is not None and paid.seconds >= seconds:
-            return f"budget of {seconds:g} s of training over all trials reached"
+            return f"budget max_compute {seconds:g} s reached"
         return None

@@ -215,7 +215,7 @@ def _child(
     except _Dismissed:
         pass
     except BaseException as error:
-        line.send("error", _portable(error))
+        line.send("error", portable(error))
 
 
 def _die_with_parent() -> None:
@@ -225,8 +225,8 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _portable(error: BaseException) -> BaseException:
-    """Make an error that survives the pipe, with its traceback as a note."""
+def portable(error: BaseException) -> BaseException:
+    """Make an error that survives the way to another process, with its traceback as a note."""
     error.add_note("in the training's process:\n" + "".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))

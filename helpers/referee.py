@@ -166,8 +166,8 @@ class Referee:
         missing = [name for name in (*self.file.metrics, *self.file.constraints) if name not in metrics]
         if missing:
             raise ConfigError(
-                f"{', '.join(missing)} of the study file {'is' if len(missing) == 1 else 'are'} not measured here; "
-                f"measured: {', '.join(sorted(metrics))}."
+                f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not measured; measured: "
+                f"{', '.join(sorted(metrics))}. Correct metric or constraints of the study file."
             )
         if not math.isfinite(metrics[monitor]):
             raise NonFiniteError(f"{monitor} is {metrics[monitor]} after epoch {epoch + 1}")
