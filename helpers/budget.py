@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from helpers.limits import Budget
-from helpers.ownership import EPOCHS, INHERITED, SECONDS
+from helpers.ownership import EPOCHS, INHERITED, SECONDS, ancestors
 
 
 class LimitReached(Exception):
@@ -24,8 +24,8 @@ class LimitReached(Exception):
 class Spent:
     """Paid for so far."""
 
-    epochs: int
-    seconds: float
+    epochs: int = 0
+    seconds: float = 0.0
 
 
 def spent(study: optuna.Study) -> Spent:
@@ -38,6 +38,19 @@ def spent(study: optuna.Study) -> Spent:
         max(0.0, trial.user_attrs.get(SECONDS, 0.0) - old["seconds"]) for trial, old in zip(trials, before, strict=True)
     ]
     return Spent(sum(epochs), sum(seconds))
+
+
+def spent_before(trials: list[FrozenTrial], trial: optuna.Trial) -> Spent:
+    """What the interrupted trials that one continues have spent together.
+
+    Args:
+        trials: All of the study, by number.
+        trial: The one that goes on.
+    """
+    # Each counts what it took over; the latest may have been killed before it had told so.
+    before = list(ancestors(trials, trial))
+    epochs = max((_epochs(old) for old in before), default=0)
+    return Spent(epochs, max((old.user_attrs.get(SECONDS, 0.0) for old in before), default=0.0))
 
 
 def _epochs(trial: FrozenTrial) -> int:

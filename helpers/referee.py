@@ -12,7 +12,7 @@ import optuna
 from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.hooks import EarlyStopping, Hook
 from gazegaussian.training.trainer import Trainer, TrainResult
-from helpers.budget import BudgetWatch, LimitReached
+from helpers.budget import BudgetWatch, LimitReached, Spent
 from helpers.keep import bytes_of_model, require_space
 from helpers.ownership import EPOCHS, INHERITED, RESUME_OF, SECONDS
 from helpers.study_file import StudyFile
@@ -62,7 +62,7 @@ class Referee:
         epochs: Of a whole trial.
         watch: Limits of the study.
         folder: Of the study, made.
-        before: Seconds that earlier processes spent on this trial.
+        before: What earlier processes spent on this trial.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Referee:
         epochs: int,
         watch: BudgetWatch,
         folder: Path,
-        before: float = 0.0,
+        before: Spent = Spent(),  # noqa: B008  frozen
     ) -> None:
         self.study, self.trial, self.file, self.epochs, self.folder = study, trial, study_file, epochs, folder
         self.before, self.rows = before, list[Metrics]()
@@ -82,7 +82,7 @@ class Referee:
     @property
     def seconds(self) -> float:
         """Spent on this trial, earlier processes included."""
-        return self.before + time.monotonic() - self._started
+        return self.before.seconds + time.monotonic() - self._started
 
     @property
     def seconds_left(self) -> float | None:
@@ -102,7 +102,9 @@ class Referee:
         """
         require_space(self.folder, disk_bytes)
         if RESUME_OF in self.trial.user_attrs:
-            self.trial.set_user_attr(INHERITED, {"epochs": len(history), "seconds": self.before})
+            # An epoch that was saved but not yet reported is inherited, but was not counted before.
+            epochs = min(len(history), self.before.epochs)
+            self.trial.set_user_attr(INHERITED, {"epochs": epochs, "seconds": self.before.seconds})
             self.trial.set_user_attr(SECONDS, self.seconds)
         if any([self._record(epoch, row) for epoch, row in enumerate(history)][-1:]):
             raise optuna.TrialPruned(f"pruned after epoch {len(history)}")

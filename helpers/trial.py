@@ -16,10 +16,10 @@ from optuna.trial import TrialState
 from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, UserError
 from gazegaussian.training.trainer import TrainResult
-from helpers.budget import BudgetWatch, LimitReached
+from helpers.budget import BudgetWatch, LimitReached, spent_before
 from helpers.isolation import train_isolated
 from helpers.keep import DiskError, disk_problem, take_over
-from helpers.ownership import REASON, SECONDS, ancestors, claimed, requeue
+from helpers.ownership import REASON, SECONDS, claimed, requeue
 from helpers.referee import Referee, RefereeHook, TrialFailure
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, wat
     trial = study.ask()
     with claimed(trial):
         trials = study.get_trials(deepcopy=False)
-        before = next((t.user_attrs[SECONDS] for t in ancestors(trials, trial) if SECONDS in t.user_attrs), 0.0)
+        before = spent_before(trials, trial)
         referee = Referee(study, trial, request.study, config.training.epochs, watch, request.folder, before)
         folder = trial_folder(request.folder, trial.number)
         try:
@@ -88,7 +88,8 @@ def _tell_pruned(study: optuna.Study, trial: optuna.Trial, referee: Referee, fol
     _note(trial, referee, folder)
     first = referee.file.metrics[0]
     choose: Callable[..., Any] = min if referee.file.directions[0] == "minimize" else max
-    referee.set_constraints(choose(referee.rows, key=lambda row: row[first]))
+    if referee.rows:
+        referee.set_constraints(choose(referee.rows, key=lambda row: row[first]))
     study.tell(trial, state=TrialState.PRUNED)
     logger.info("trial %d %s", trial.number, why)
     return TrialState.PRUNED

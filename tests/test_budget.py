@@ -53,6 +53,24 @@ def test_a_limit_met_by_the_last_epoch_of_a_trial_leaves_it_complete(tmp_path):
     assert states(study) == [COMPLETE, COMPLETE]
 
 
+def test_an_epoch_that_was_saved_but_not_reported_is_counted_once(tmp_path):
+    class Killed(Hook):
+        def on_epoch_end(self, trainer, epoch, metrics):
+            if epoch == 3:
+                raise KeyboardInterrupt
+
+    def killed(config, run_dir, hooks, resume):
+        return line_train(config, run_dir, [Killed(), *hooks], resume)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(request(tmp_path, killed, trials=1))
+    assert spent(load_study(tmp_path / "toy")).epochs == 3
+    log = []
+    study = run_study(request(tmp_path, partial(counted, log), trials=1))
+    assert log == [4, 5, 6, 7]
+    assert spent(study).epochs == len(study.trials[1].intermediate_values) == 8
+
+
 @pytest.mark.parametrize("limit", ["timeout", "max_compute"])
 def test_seconds_end_a_study_in_the_middle_of_a_trial(tmp_path, limit, caplog):
     slow = partial(fake_train, seconds=0.05)
