@@ -1,6 +1,6 @@
 """Can the model draw one image? Fits a single 128 px image with both neural renderers and prints the PSNR in the head mask.
 
-    python benchmarks/overfit.py --meshhead CHECKPOINT [--steps 1500] [--out DIR]
+    python benchmarks/overfit.py --meshhead CHECKPOINT [--steps 1000] [--out DIR]
 
 Rates and splats are those of a fit, not of a training: nothing here has to generalise. With 32 x 32 maps, an eye is three map
 pixels wide; what a splat knows has to become a 4 x 4 patch, so splats are finer than in the quick configuration.
@@ -27,10 +27,14 @@ from gazegaussian.types import Batch
 FIT = {
     "lr": 0.01,
     "features_lr_mult": 5.0,
+    "scales_lr_mult": 1.0,
     "dit_lr_mult": 0.1,
     "dit_depth": 4,
     "dit_head_dim": 32,
     "dit_patch_size": 4,
+    "orthogonality_loss_importance": 0.0,
+    "ssim_importance": 0.5,
+    "eye_region_importance": 3.0,
     "max_grad_norm": 100.0,
     "face_subdivisions": 1,
     "eye_subdivisions": 3,
@@ -70,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=Path("configs/gazegaussian_quick.yaml"))
     parser.add_argument("--meshhead", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--row", type=int, default=2, help="which training image")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()

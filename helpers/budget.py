@@ -1,72 +1,85 @@
-"""What a study has spent, and the hook that ends a trial when a limit is met."""
+"""What a study has spent, and when that is enough.
+
+Epochs and seconds are summed over all trials of the study, those of earlier calls and other workers too. Limits are looked
+at after every epoch: of several workers each may finish the epoch that it is in.
+"""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+
 import optuna
+from optuna.trial import FrozenTrial
 
-from gazegaussian.training.hooks import Hook
-from gazegaussian.training.trainer import Trainer
 from helpers.limits import Budget
-from helpers.ownership import RESUME_OF
-
-SPENT = "spent"  # of a trial: [epochs, seconds of training], those of interrupted predecessors included
+from helpers.ownership import EPOCHS, INHERITED, SECONDS, ancestors
 
 
-class BudgetSpentError(Exception):
-    """A limit of the whole study is met in the middle of a trial."""
+class LimitReached(Exception):
+    """The study may spend no more; the trial that was at work goes on in a later call."""
 
 
-class TrialTimeoutError(Exception):
-    """A trial took longer than one trial may."""
+@dataclass(frozen=True)
+class Spent:
+    """Paid for so far."""
+
+    epochs: int = 0
+    seconds: float = 0.0
 
 
-def spent(study: optuna.Study) -> tuple[int, float]:
-    """Sum epochs and seconds of training over all trials; a continued trial counts once."""
-    trials = [trial for trial in study.get_trials(deepcopy=False) if SPENT in trial.user_attrs]
-    continued = {trial.user_attrs.get(RESUME_OF) for trial in trials}
-    rows = [trial.user_attrs[SPENT] for trial in trials if trial.number not in continued]
-    return sum(int(row[0]) for row in rows), sum(float(row[1]) for row in rows)
+def spent(study: optuna.Study) -> Spent:
+    """Add up all trials; what a trial took over from an interrupted one is counted there."""
+    trials = study.get_trials(deepcopy=False)
+    before = [trial.user_attrs.get(INHERITED, {"epochs": 0, "seconds": 0.0}) for trial in trials]
+    # A trial killed while it took over knows what it inherits, but has not yet got it: hence at least 0.
+    epochs = [max(0, _epochs(trial) - old["epochs"]) for trial, old in zip(trials, before, strict=True)]
+    seconds = [
+        max(0.0, trial.user_attrs.get(SECONDS, 0.0) - old["seconds"]) for trial, old in zip(trials, before, strict=True)
+    ]
+    return Spent(sum(epochs), sum(seconds))
 
 
-def exhausted(study: optuna.Study, budget: Budget) -> str | None:
-    """Name the limit that the study has met, or None."""
-    if budget.max_total_epochs is None and budget.max_compute is None:
-        return None
-    epochs, seconds = spent(study)
-    if budget.max_total_epochs is not None and epochs >= budget.max_total_epochs:
-        return f"{epochs} epochs trained of max_total_epochs {budget.max_total_epochs}"
-    if budget.max_compute is not None and seconds >= budget.max_compute:
-        return f"{seconds:.0f} s trained of max_compute {budget.max_compute:.0f} s"
-    return None
-
-
-class BudgetHook(Hook):
-    """Notes after every epoch what the trial has cost and stops it at a limit; its checkpoints are on disk by then.
+def spent_before(trials: list[FrozenTrial], trial: optuna.Trial) -> Spent:
+    """What the interrupted trials that one continues have spent together.
 
     Args:
-        study: Whose budget it is.
-        trial: The one at work.
+        trials: All of the study, by number.
+        trial: The one that goes on.
+    """
+    # Each counts what it took over; the latest may have been killed before it had told so.
+    before = list(ancestors(trials, trial))
+    epochs = max((_epochs(old) for old in before), default=0)
+    return Spent(epochs, max((old.user_attrs.get(SECONDS, 0.0) for old in before), default=0.0))
+
+
+def _epochs(trial: FrozenTrial) -> int:
+    return len(trial.intermediate_values) or trial.user_attrs.get(EPOCHS, 0)
+
+
+class BudgetWatch:
+    """The limits of one call.
+
+    Args:
         budget: Of the study file.
-        epochs: Of a whole trial; after the last one nothing is stopped any more.
+        timeout: Seconds from now, instead of the budget's.
     """
 
-    def __init__(self, study: optuna.Study, trial: optuna.Trial, budget: Budget, epochs: int) -> None:
-        self.study, self.trial, self.budget, self.epochs = study, trial, budget, epochs
+    def __init__(self, budget: Budget, timeout: float | None = None) -> None:
+        self._budget = budget
+        self._timeout = budget.timeout if timeout is None else timeout
+        self._started = time.monotonic()
 
-    def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: dict[str, float]) -> None:
-        """Note and compare.
-
-        Raises:
-            TrialTimeoutError: This trial has had its time.
-            BudgetSpentError: The study has.
-        """
-        seconds = sum(row.get("seconds", 0.0) for row in trainer.history)
-        self.trial.set_user_attr(SPENT, [epoch + 1, seconds])
-        if epoch + 1 >= self.epochs:
-            return
-        limit = self.budget.trial_timeout
-        if limit is not None and seconds >= limit:
-            raise TrialTimeoutError(f"{seconds:.0f} s after epoch {epoch + 1}, trial_timeout is {limit:.0f} s")
-        reason = exhausted(self.study, self.budget)
-        if reason is not None:
-            raise BudgetSpentError(reason)
+    def reached(self, study: optuna.Study) -> str | None:
+        """Say which limit is reached, None when there is some of everything left."""
+        if self._timeout is not None and time.monotonic() - self._started >= self._timeout:
+            return f"timeout of {self._timeout:g} s reached"
+        epochs, seconds = self._budget.max_total_epochs, self._budget.max_compute
+        if epochs is None and seconds is None:
+            return None
+        paid = spent(study)
+        if epochs is not None and paid.epochs >= epochs:
+            return f"budget max_total_epochs {epochs} reached"
+        if seconds is not None and paid.seconds >= seconds:
+            return f"budget max_compute {seconds:g} s reached"
+        return None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -13,15 +16,36 @@ from optuna.trial import FrozenTrial, TrialState
 
 logger = logging.getLogger(__name__)
 
+# User attributes of trials.
 OWNER, RESUME_OF, REASON, BASELINE = "owner", "resume_of", "fail_reason", "baseline"
+SECONDS = "seconds"  # of the whole trial, earlier processes included
+EPOCHS = "epochs"  # trained so far, where nothing is reported (several objectives)
+INHERITED = "inherited"  # {epochs, seconds} that earlier processes spent and that are counted there
+
 _ASKED_JUST_NOW = 5.0  # seconds between a trial's start and its owner being written
 _START_TOLERANCE = 1.0  # seconds
+_AT_WORK: set[str] = set()  # tokens of the trials that this process works on right now
 
 
 def current_owner() -> dict[str, Any]:
     """Identify this process; its start time tells it from a later one with the same number."""
     process = psutil.Process()
     return {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+
+
+@contextmanager
+def claimed(trial: optuna.Trial) -> Iterator[None]:
+    """Own a trial while a `with` block lasts.
+
+    A notebook outlives its studies: the token tells a trial at work from one that this process had to give up.
+    """
+    token = uuid.uuid4().hex
+    _AT_WORK.add(token)
+    try:
+        trial.set_user_attr(OWNER, {**current_owner(), "token": token})
+        yield
+    finally:
+        _AT_WORK.discard(token)
 
 
 def is_alive(owner: dict[str, Any]) -> bool:
@@ -32,9 +56,26 @@ def is_alive(owner: dict[str, Any]) -> bool:
         process = psutil.Process(owner["pid"])
         # A killed child whose parent (a notebook) has not collected it yet still has its number.
         ended = process.status() == psutil.STATUS_ZOMBIE
-        return not ended and abs(process.create_time() - owner["started"]) < _START_TOLERANCE
+        if ended or abs(process.create_time() - owner["started"]) >= _START_TOLERANCE:
+            return False
     except psutil.NoSuchProcess:
         return False
+    given_up = process.pid == psutil.Process().pid and "token" in owner and owner["token"] not in _AT_WORK
+    return not given_up
+
+
+def ancestors(trials: list[FrozenTrial], trial: FrozenTrial | optuna.Trial) -> Iterator[FrozenTrial]:
+    """Yield the trials that a trial continues, the latest first.
+
+    Args:
+        trials: All of the study, by number.
+        trial: One of them.
+    """
+    number = trial.user_attrs.get(RESUME_OF)
+    while number is not None:
+        before = trials[number]
+        yield before
+        number = before.user_attrs.get(RESUME_OF)
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:

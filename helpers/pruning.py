@@ -1,21 +1,14 @@
-"""Pruners by name, and the hook that reports every epoch to the pruner."""
+"""Pruners by name."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
 
-from gazegaussian.errors import NonFiniteError
-from gazegaussian.training.hooks import Hook
-from gazegaussian.training.trainer import Trainer
 from helpers.components import build, find_class, nested
-from helpers.sampling import make_sampler, study_sampler
 from helpers.study_file import Component, StudyFile
-
-__all__ = ["PRUNERS", "MinEpochsPruner", "PruningHook", "make_pruner", "make_sampler", "study_pruner", "study_sampler"]
 
 HYPERBAND_MIN_EPOCHS = 5
 SHA_MIN_EPOCHS = 3
@@ -23,32 +16,6 @@ MEDIAN = {"n_startup_trials": 3, "n_warmup_steps": 5, "interval_steps": 1}
 PERCENTILE = {"percentile": 25.0, "n_startup_trials": 5, "n_warmup_steps": 3}
 PATIENT = {"patience": 3, "wrapped": {"name": "median"}}
 PRUNERS = ("median", "hyperband", "sha", "percentile", "pfl", "patient", "none")
-
-
-class PruningHook(Hook):
-    """Reports the metric once per epoch and stops the trial when the pruner says so."""
-
-    def __init__(self, trial: optuna.Trial, metric: str) -> None:
-        self.trial, self.metric = trial, metric
-
-    def on_fit_start(self, trainer: Trainer) -> None:
-        """Report the epochs that a resumed trial brings along."""
-        for epoch, row in enumerate(trainer.history):
-            self.trial.report(row[self.metric], epoch)
-
-    def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: dict[str, float]) -> None:
-        """Report, then prune.
-
-        Raises:
-            optuna.TrialPruned: The pruner gives the trial up.
-            NonFiniteError: The metric is NaN or infinite; Optuna never sees it, since a NaN is not pruned and an
-                infinite value would count as a result.
-        """
-        if not math.isfinite(metrics[self.metric]):
-            raise NonFiniteError(f"{self.metric} is {metrics[self.metric]} after epoch {epoch + 1}")
-        self.trial.report(metrics[self.metric], epoch)
-        if self.trial.should_prune():
-            raise optuna.TrialPruned(f"pruned after epoch {epoch + 1}")
 
 
 class MinEpochsPruner(optuna.pruners.BasePruner):

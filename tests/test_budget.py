@@ -1,40 +1,122 @@
 """Budgets of a study, several objectives, constraints: the loop keeps what the study file says."""
 
-import optuna
+import math
+from functools import partial
+
 import pytest
 from optuna.trial import TrialState
-from test_study import request
+from test_study import FakeTrainer, fake_train, line_train, request
 
 from gazegaussian.errors import ConfigError
+from gazegaussian.training.hooks import Hook
+from gazegaussian.training.trainer import TrainResult
+from helpers import load_study
 from helpers.budget import spent
 from helpers.study import run_study
 
-NONE = {"name": "none"}
+NONE = {"pruner": {"name": "none"}}
+COMPLETE, FAIL, WAITING = TrialState.COMPLETE, TrialState.FAIL, TrialState.WAITING
 
 
-def test_epochs_over_all_trials_are_bounded_and_the_rest_is_queued(tmp_path):
-    study = run_study(request(tmp_path, pruner=NONE, budget={"max_total_epochs": 20}))
-    assert spent(study) == (20, 40.0)
-    assert [t.state for t in study.trials[:3]] == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL]
-    assert study.trials[3].state == TrialState.WAITING, "the trial that was cut short goes on with a larger budget"
+def states(study):
+    return [trial.state for trial in study.trials]
+
+
+def counted(log, config, run_dir, hooks, resume):
+    """Train a line and note each epoch."""
+
+    class Note(Hook):
+        def on_epoch_end(self, trainer, epoch, metrics):
+            log.append(epoch)
+
+    return line_train(config, run_dir, [Note(), *hooks], resume)
+
+
+def test_epochs_over_all_trials_are_bounded_and_the_cut_trial_goes_on(tmp_path):
+    log = []
+    train = partial(counted, log)
+    study = run_study(request(tmp_path, train, trials=3, budget={"max_total_epochs": 20}, **NONE))
+    assert len(log) == spent(study).epochs == 20
+    assert states(study) == [COMPLETE, COMPLETE, FAIL, WAITING]
     assert "max_total_epochs 20" in study.user_attrs["stop_reason"]
-    again = run_study(request(tmp_path, pruner=NONE, budget={"max_total_epochs": 20}))
-    assert len(again.trials) == 4
+    again = run_study(request(tmp_path, train, trials=3, budget={"max_total_epochs": 20}, **NONE))
+    assert (len(log), len(again.trials)) == (20, 4), "a spent budget buys nothing"
+    rest = run_study(request(tmp_path, train, trials=3, **NONE))
+    assert log[20:] == [4, 5, 6, 7]
+    assert spent(rest).epochs == 24, "inherited epochs were paid for once"
+    assert states(rest) == [COMPLETE, COMPLETE, FAIL, COMPLETE]
+    assert rest.user_attrs["stop_reason"] == "all 3 trials are finished"
 
 
-def test_seconds_over_all_trials_are_bounded(tmp_path):
-    study = run_study(request(tmp_path, pruner=NONE, budget={"max_compute": 30}))  # epochs of 2 s, trials of 16 s
-    assert [t.state for t in study.trials if t.state.is_finished()] == [TrialState.COMPLETE, TrialState.FAIL]
-    assert spent(study)[1] == pytest.approx(30)
+def test_a_limit_met_by_the_last_epoch_of_a_trial_leaves_it_complete(tmp_path):
+    study = run_study(request(tmp_path, budget={"max_total_epochs": 16}, **NONE))
+    assert states(study) == [COMPLETE, COMPLETE]
 
 
-def test_a_trial_that_takes_too_long_fails_alone(tmp_path):
-    study_request = request(tmp_path, pruner=NONE, trials=2, max_failures=2, budget={"trial_timeout": 5})
-    with pytest.raises(RuntimeError, match="trial_timeout is 5 s"):
-        run_study(study_request)
-    study = optuna.load_study(study_name="toy", storage=f"sqlite:///{tmp_path}/toy/study.db")
-    assert [t.state for t in study.trials] == [TrialState.FAIL] * 2
-    assert all(len(t.intermediate_values) <= 3 for t in study.trials)
+def test_an_epoch_that_was_saved_but_not_reported_is_counted_once(tmp_path):
+    class Killed(Hook):
+        def on_epoch_end(self, trainer, epoch, metrics):
+            if epoch == 3:
+                raise KeyboardInterrupt
+
+    def killed(config, run_dir, hooks, resume):
+        return line_train(config, run_dir, [Killed(), *hooks], resume)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(request(tmp_path, killed, trials=1))
+    assert spent(load_study(tmp_path / "toy")).epochs == 3
+    log = []
+    study = run_study(request(tmp_path, partial(counted, log), trials=1))
+    assert log == [4, 5, 6, 7]
+    assert spent(study).epochs == len(study.trials[1].intermediate_values) == 8
+
+
+@pytest.mark.parametrize("limit", ["timeout", "max_compute"])
+def test_seconds_end_a_study_in_the_middle_of_a_trial(tmp_path, limit, caplog):
+    slow = partial(fake_train, seconds=0.05)
+    with caplog.at_level("INFO"):
+        study = run_study(request(tmp_path, slow, budget={limit: 0.1}, **NONE))
+    assert states(study) == [FAIL, WAITING], "neither a result nor a loss"
+    assert 1 <= len(study.trials[0].intermediate_values) < 8
+    assert limit in study.user_attrs["stop_reason"]
+    assert len([record for record in caplog.records if "stops:" in record.message]) == 1
+
+
+def test_the_calls_timeout_goes_before_the_study_files(tmp_path):
+    from dataclasses import replace
+
+    asked = replace(
+        request(tmp_path, partial(fake_train, seconds=0.02), trials=1, budget={"timeout": 0.01}), timeout=60
+    )
+    assert states(run_study(asked)) == [COMPLETE]
+
+
+def test_compute_time_of_earlier_calls_counts(tmp_path):
+    slow = partial(fake_train, seconds=0.02)
+    first = run_study(request(tmp_path, slow, trials=1, **NONE))
+    seconds = spent(first).seconds
+    assert seconds >= 8 * 0.02
+    second = run_study(request(tmp_path, slow, trials=2, budget={"max_compute": 0.9 * seconds}, **NONE))
+    assert states(second) == [COMPLETE]
+
+
+def test_seconds_of_a_continued_trial_are_those_of_all_processes(tmp_path):
+    slow = partial(fake_train, seconds=0.05)
+    cut = run_study(request(tmp_path, slow, trials=1, budget={"max_total_epochs": 3}, **NONE))
+    before = cut.trials[0].user_attrs["seconds"]
+    whole = run_study(request(tmp_path, partial(fake_train, seconds=0.0), trials=1, **NONE))
+    assert before >= 0.15
+    assert whole.trials[1].user_attrs["seconds"] > before
+    assert spent(whole).seconds == pytest.approx(whole.trials[1].user_attrs["seconds"])
+
+
+def test_a_trial_that_takes_too_long_fails_with_the_reason(tmp_path):
+    slow = partial(fake_train, seconds=0.05)
+    with pytest.raises(RuntimeError, match=r"2 trials failed in a row.*trial_timeout of 0\.1 s"):
+        run_study(request(tmp_path, slow, max_failures=2, budget={"trial_timeout": 0.1}, **NONE))
+    study = load_study(tmp_path / "toy")
+    assert states(study) == [FAIL, FAIL]
+    assert all(1 <= len(t.intermediate_values) <= 2 for t in study.trials)
 
 
 def test_no_trial_is_pruned_before_the_least_epochs(tmp_path):
@@ -45,30 +127,56 @@ def test_no_trial_is_pruned_before_the_least_epochs(tmp_path):
         [len(t.intermediate_values) for t in study.trials if t.state == TrialState.PRUNED] for study in (early, late)
     ]
     assert min(epochs[0]) < 6
+    assert epochs[1]
     assert all(count >= 6 for count in epochs[1])
 
 
-def test_several_objectives_are_told_without_pruning(tmp_path):
-    several = {"metric": ["val_loss", "size"], "direction": ["minimize", "maximize"], "pruner": NONE}
-    study = run_study(request(tmp_path, trials=3, **several))
-    assert all(t.state == TrialState.COMPLETE and len(t.values) == 2 for t in study.trials)
-    assert all(t.values[1] == 7.0 for t in study.trials), "the row of the epoch that is best by the first objective"
-    assert study.best_trials
+def sized_train(config, run_dir, hooks, resume, best_size=math.inf):
+    """The best epoch is number 2; size grows, fps falls."""
+    trainer, values = FakeTrainer(), [0.5, 0.4, 0.1, 0.3]
+    for hook in hooks:
+        hook.on_fit_start(trainer)
+    for epoch, value in enumerate(values):
+        size = best_size if epoch == 2 and best_size != math.inf else float(epoch)
+        for hook in hooks:
+            hook.on_epoch_end(trainer, epoch, {"val_loss": value, "size": size, "fps": 30.0 - epoch})
+    return TrainResult(0.1, 2, [], run_dir / "best.pt", run_dir / "last.pt")
 
 
-def test_constraints_are_stored_with_the_trial(tmp_path):
-    study = run_study(request(tmp_path, trials=2, constraints={"size": "<= 3"}))
-    assert all(t.constraints == {"size": 4.0} for t in study.trials)
+SEVERAL = {"metric": ["val_loss", "size"], "direction": ["minimize", "maximize"], "epochs": 4}
 
 
-def test_a_constraint_on_something_unmeasured_ends_the_study_with_the_names(tmp_path):
-    with pytest.raises(ConfigError, match=r"fps is not measured; measured: .*val_loss"):
-        run_study(request(tmp_path, constraints={"fps": ">= 30"}))
+def test_several_objectives_are_those_of_the_epoch_that_is_best_in_the_first(tmp_path):
+    study = run_study(request(tmp_path, sized_train, trials=3, constraints={"fps": ">= 29"}, **SEVERAL))
+    assert [t.values for t in study.trials] == [[0.1, 2.0]] * 3
+    assert all(t.constraints == {"fps": 1.0} for t in study.trials), "28 frames per second are 1 too few"
+    assert spent(study).epochs == 12, "epochs count where nothing is reported too"
 
 
-def test_checkpoints_of_all_but_the_best_are_thinned(tmp_path):
-    study = run_study(request(tmp_path, trials=6, keep_best=2))
-    left = {int(path.parent.name[-4:]) for path in (tmp_path / "toy").glob("trial_*/best.pt")}
-    complete = sorted((t for t in study.trials if t.state == TrialState.COMPLETE), key=lambda t: t.value)
-    assert len(study.trials) > 2
-    assert left == {t.number for t in complete[:2]}
+def test_an_objective_that_is_not_finite_fails_the_trial(tmp_path):
+    train = partial(sized_train, best_size=math.nan)
+    with pytest.raises(RuntimeError, match=r"size is nan in the best epoch 3"):
+        run_study(request(tmp_path, train, max_failures=1, **SEVERAL))
+    assert load_study(tmp_path / "toy").trials[0].values is None
+
+
+def test_constraints_of_pruned_trials_are_stored_too(tmp_path):
+    def train(config, run_dir, hooks, resume):
+        trainer = FakeTrainer()
+        for hook in hooks:
+            hook.on_fit_start(trainer)
+        for epoch in range(8):
+            for hook in hooks:
+                hook.on_epoch_end(trainer, epoch, {"val_loss": int(run_dir.name[-1]) + epoch, "fps": 31.0 - epoch})
+        return TrainResult(float(run_dir.name[-1]), 0, [], run_dir, run_dir)
+
+    eager = {"name": "median", "kwargs": {"n_startup_trials": 1, "n_warmup_steps": 0}}
+    study = run_study(request(tmp_path, train, trials=3, pruner=eager, constraints={"fps": ">= 30"}))
+    assert states(study) == [COMPLETE, TrialState.PRUNED, TrialState.PRUNED]
+    assert [t.constraints for t in study.trials] == [{"fps": -1.0}] * 3, "each at its best epoch, the first"
+
+
+@pytest.mark.parametrize("wanted", [{"constraints": {"memory": "<= 3"}}, {"metric": "memory"}])
+def test_what_is_not_measured_ends_the_study_with_the_names(tmp_path, wanted):
+    with pytest.raises(ConfigError, match=r"memory is not measured; measured: fps, size, val_loss"):
+        run_study(request(tmp_path, sized_train, **wanted))

@@ -20,7 +20,8 @@ from gazegaussian.errors import ConfigError, DataError, NonFiniteError
 from gazegaussian.training.trainer import TrainResult
 from helpers import StudyRequest, load_study, run_study
 from helpers.ownership import requeue
-from helpers.pruning import make_pruner, make_sampler
+from helpers.pruning import make_pruner
+from helpers.sampling import make_sampler
 from helpers.search_space import Component, StudyFile
 
 SPACE = {"optimisation": {"lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}}}
@@ -34,14 +35,15 @@ def study_file(**changes) -> StudyFile:
 class FakeTrainer:
     """What hooks see of a trainer."""
 
-    def __init__(self):
-        self.history = []
+    def __init__(self, config=None):
+        self.history, self.parameters = [], []
+        self.config = config
 
 
 def fake_train(config, run_dir, hooks, resume, slope=1.0, seconds=0.0):
     """A learning curve that depends on lr alone; reports like the real loop."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    trainer, values = FakeTrainer(), []
+    trainer, values = FakeTrainer(config.training), []
     for hook in hooks:
         hook.on_fit_start(trainer)
     for epoch in range(config.training.epochs):

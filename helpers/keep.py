@@ -1,0 +1,188 @@
+"""Checkpoints on disk: is there room, who takes them over, which ones stay."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from gazegaussian.errors import UserError
+from helpers.ownership import ancestors
+from helpers.results import best_trial, is_feasible, merit, trial_dir
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS = ("best.pt", "last.pt")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DISK = _FULL | _REFUSED | {errno.EIO}
+# torch.save writes past Python: a full disk is a RuntimeError there.
+_TORCH_WRITE_FAILED = ("inline_container", "PytorchStreamWriter", "file write failed")
+_WITH_COPY = 3  # best, last, and the temporary file that becomes one of them
+
+
+class DiskError(UserError):
+    """Nothing can be written; the trial at work is queued again."""
+
+
+def disk_problem(error: BaseException) -> str | None:
+    """Say in one line what a failed write means for the user; None when the error is about something else."""
+    if isinstance(error, OSError) and error.errno in _DISK:
+        place = f" ({error.filename})" if error.filename else ""
+        if error.errno in _FULL:
+            return f"The disk is full{place}; free some space and run the same command again, it goes on from here."
+        if error.errno in _REFUSED:
+            return f"No permission to write{place}; make the folder writable and run the same command again."
+        return (
+            f"The disk cannot be read or written{place}: {error.strerror}; repair that and run the same command again."
+        )
+    if isinstance(error, RuntimeError) and any(text in str(error) for text in _TORCH_WRITE_FAILED):
+        return (
+            "A checkpoint could not be written, as on a full disk; free some space and run the same command again, it "
+            "goes on from here."
+        )
+    return None
+
+
+def require_writable(folder: Path) -> None:
+    """Make a folder and prove that files can be made in it.
+
+    Raises:
+        DiskError: They cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        why = disk_problem(error) or f"{folder} cannot be used as a folder ({error.strerror}); name another one."
+        raise DiskError(why) from error
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Args:
+        folder: Existing, on the disk in question.
+        needed: Bytes.
+
+    Raises:
+        DiskError: With what is needed, what is free and what to change.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskError(
+            f"A trial needs about {needed / 1e6:.0f} MB for checkpoints in {folder}, where {free / 1e6:.0f} MB are free. "
+            "Free some, set keep_best in the study file, or give another --out; the same command then goes on."
+        )
+
+
+def expected_bytes(folder: Path) -> int:
+    """Disk that a trial needs, by the largest checkpoint in the folder of a study; 0 before there is one."""
+    sizes = (path.stat().st_size for name in CHECKPOINTS for path in folder.glob(f"*/{name}"))
+    return _WITH_COPY * max(sizes, default=0)
+
+
+def bytes_of_model(weights: int) -> int:
+    """Disk that a trial needs: weights and two moments of Adam per checkpoint.
+
+    Args:
+        weights: Bytes of what is trained.
+    """
+    return _WITH_COPY * 3 * weights
+
+
+def take_over(trials: list[FrozenTrial], trial: optuna.Trial, study_folder: Path, folder: Path) -> bool:
+    """Copy what the interrupted trial left that this one continues.
+
+    That trial may have been killed before it had taken over anything itself; then the one before it has it.
+
+    Args:
+        trials: All of the study, by number.
+        trial: The one that goes on.
+        study_folder: Where trials are.
+        folder: Of the trial.
+
+    Returns:
+        Whether there is a checkpoint to go on from.
+    """
+    for before in ancestors(trials, trial):
+        old = trial_dir(before, study_folder)
+        if old is None:
+            continue
+        remove_unfinished(old)
+        if not (old / "last.pt").exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        if (old / "images").is_dir():
+            shutil.copytree(old / "images", folder / "images", dirs_exist_ok=True)
+        for name in ("metrics.csv", *CHECKPOINTS):  # last.pt in the end: it says that all is there
+            if (old / name).exists():
+                shutil.copy2(old / name, folder / f".{name}.tmp")
+                (folder / f".{name}.tmp").replace(folder / name)
+        return True
+    return False
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files that a killed process left."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def thin(study: optuna.Study, folder: Path, keep_best: int) -> list[int]:
+    """Remove the checkpoints of pruned, failed and beaten trials; tables and pictures stay.
+
+    The best ones stay, whatever is not dominated in a study of several objectives, and what an interrupted trial needs
+    to go on. Nothing is removed as long as no trial is complete.
+
+    Args:
+        study: The study.
+        folder: Its folder.
+        keep_best: How many complete trials keep theirs.
+
+    Returns:
+        Numbers of the trials that lost theirs now.
+    """
+    trials = study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if not complete:
+        return []
+    ranked = sorted(complete, key=lambda t: (not is_feasible(t), merit(study, t), t.number))
+    kept = {trial.number for trial in ranked[:keep_best]} | _irreplaceable(study)
+    unfinished = [trial for trial in trials if not trial.state.is_finished()]
+    kept |= {t.number for trial in unfinished for t in (trial, *ancestors(trials, trial))}
+    thinned = []
+    for trial in trials:
+        place = None if trial.number in kept else trial_dir(trial, folder)
+        if place is not None and _remove(place / name for name in CHECKPOINTS):
+            thinned.append(trial.number)
+    if thinned:
+        logger.info("checkpoints removed of %s (keep_best %d)", ", ".join(f"trial {n}" for n in thinned), keep_best)
+    return thinned
+
+
+def _irreplaceable(study: optuna.Study) -> set[int]:
+    best = best_trial(study)
+    front = study.best_trials if len(study.directions) > 1 else []
+    return {trial.number for trial in (*front, best) if trial is not None}
+
+
+def _remove(paths: Iterable[Path]) -> bool:
+    """Remove files; tell whether there was one. A file that cannot go only costs space."""
+    removed = False
+    for path in paths:
+        try:
+            path.unlink()
+            removed = True
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            logger.warning("%s cannot be removed: %s", path, error.strerror)
+    return removed
