@@ -1,6 +1,6 @@
 """Time the rasterizers, forward + backward, against the pure-torch reference of the same run.
 
-    python benchmarks/rasterizers.py [--device cuda] [--threads 2] [--repeats 15]
+    python -m benchmarks.rasterizers [--device cuda] [--threads 2] [--repeats 15]
 
 Ratios of one run are what to compare: the machine's other work slows both sides. Calls of the compared backends are
 interleaved for the same reason.
