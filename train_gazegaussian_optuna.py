@@ -74,7 +74,7 @@ def study(
     study_file: StudyOption = None,
     n_trials: TrialsOption = None,
     epochs: EpochsOption = None,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds; checked between trials.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds; checked after every epoch.")] = None,
     storage: StorageOption = None,
     study_name: Annotated[str | None, typer.Option(help="Another name gives another study.")] = None,
     pruner: Annotated[Pruner | None, typer.Option(help="Instead of the study file's.")] = None,
@@ -86,6 +86,10 @@ def study(
     audit: Annotated[
         bool, typer.Option("--audit/--no-audit", help="First prove that every searched parameter matters.")
     ] = True,
+    isolate: Annotated[
+        bool | None,
+        typer.Option("--isolate/--no-isolate", help="A process per trial: a crash costs one [on CUDA only]."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study, or resume it: the same command goes on where it stopped."""
@@ -96,7 +100,7 @@ def study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the trials have lines of their own
     request = helpers.default_request(
         stage.value, config, study_file, n_trials, epochs, timeout, storage, study_name,
-        pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead,
+        pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead, isolate,
     )  # fmt: skip
     started = time.monotonic()
     finished = helpers.run(request, audit=audit)

@@ -21,11 +21,13 @@ from gazegaussian.training.images import image_grid
 from gazegaussian.training.trainer import TrainResult
 from helpers.audit import audit_study
 from helpers.files import read_parameters
+from helpers.isolation import isolated_by_default
 from helpers.plots import save_figures, study_figures
+from helpers.records import begun_study, stored_meshhead
 from helpers.report import write_report
 from helpers.search_space import Component, load_study_file
 from helpers.storage import open_storage
-from helpers.study import StudyRequest, run_study, trial_folder
+from helpers.study import StudyRequest, require_comparable, run_study, trial_folder
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -107,6 +109,7 @@ def default_request(
     device: str | None = None,
     out: Path = Path("optuna_results"),
     meshhead: Path | None = None,
+    isolate: bool | None = None,
 ) -> StudyRequest:
     """Put a study together from files and overrides (see `make_config` for the shared ones).
 
@@ -116,15 +119,16 @@ def default_request(
         study: Study file; default `configs/<stage>_quick_study.yaml`.
         n_trials: Finished trials in total.
         epochs: Per trial.
-        timeout: Seconds of this call, checked between trials.
+        timeout: Seconds of this call, checked after every epoch.
         storage: Optuna storage URL; default SQLite in the study's folder.
         study_name: Instead of the study file's.
-        pruner: `median`, `hyperband`, `sha` or `none`.
+        pruner: One of `helpers.pruning.PRUNERS`.
         seed: Of the sampler.
         data: Folder of HDF5 subjects.
         device: `auto`, `cpu` or `cuda`.
         out: Where studies land.
-        meshhead: Checkpoint that stage two starts from.
+        meshhead: Checkpoint that stage two starts from; default the one that the study's trials had, if it has some.
+        isolate: Every trial in a process of its own; default on CUDA only.
 
     Raises:
         ConfigError: A file or value cannot be used.
@@ -138,8 +142,12 @@ def default_request(
         study_file = type(study_file).model_validate({**study_file.model_dump(), **overrides})
     except ValidationError as error:
         raise ConfigError(f"command line: {explain(error)}") from error
+    if meshhead is None:
+        begun = begun_study(study_file.study_name, Path(out) / study_file.study_name, storage)
+        meshhead = None if begun is None else stored_meshhead(begun)
     run = make_config(stage, config, study_file.epochs, data, device, None, meshhead, None, out)
-    return StudyRequest(run, study_file, Path(out), storage, timeout)
+    apart = isolated_by_default(run) if isolate is None else isolate
+    return StudyRequest(run, study_file, Path(out), storage, timeout, isolate=apart)
 
 
 def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optuna.Study:
@@ -152,9 +160,10 @@ def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optu
             audit is remembered in the study's folder.
 
     Raises:
-        ConfigError: The audit names a parameter; nothing else has been spent.
+        ConfigError: The audit names a parameter, or the study was begun differently; nothing else has been spent.
     """
     if audit:
+        require_comparable(request)
         request.check(request.config)  # makes the data, with its progress bar
         audit_study(request).raise_if_failed()
     study = run_study(request)

@@ -23,8 +23,8 @@ from gazegaussian.errors import ConfigError
 from helpers.limits import Constraint
 from helpers.ownership import BASELINE, OWNER, RESUME_OF
 from helpers.parameters import same
+from helpers.records import CONFIG, FINGERPRINT, remember
 from helpers.search_space import baseline, check_space, configured
-from helpers.study import CONFIG, FINGERPRINT, METRIC, STAGE
 from helpers.study_file import StudyFile
 
 logger = logging.getLogger(__name__)
@@ -79,9 +79,7 @@ def migrate(old_study: optuna.Study, study_file: StudyFile, new_name: str, stora
     study.add_trials(moved)
     if not any(trial.user_attrs.get(BASELINE) for trial in moved):
         study.enqueue_trial(start, user_attrs={BASELINE: True})
-    for key, value in ((STAGE, config.stage), (METRIC, study_file.metric), (CONFIG, old_study.user_attrs[CONFIG])):
-        study.set_user_attr(key, value)
-    study.set_user_attr(FINGERPRINT, study_file.fingerprint())  # last: the mark of a whole migration
+    remember(study, study_file, config)
     kept = [trial.user_attrs[ORIGIN]["trial"] for trial in moved]
     logger.info(
         "study %s: %d trials taken over from %s, %d not", new_name, len(kept), old_study.study_name, len(dropped)

@@ -22,8 +22,9 @@ from gazegaussian.build import preflight, train_run
 from gazegaussian.config import RunConfig, parameter_fields, parse_run, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError
 from helpers.files import write_json
+from helpers.records import CONFIG, RUNTIME_FIELDS, STAGE
 from helpers.storage import open_storage
-from helpers.study import CONFIG, RUNTIME_FIELDS, STAGE, StudyRequest, Train
+from helpers.study import StudyRequest, Train
 
 logger = logging.getLogger(__name__)
 

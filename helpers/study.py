@@ -6,7 +6,6 @@ when it is finished adds nothing.
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import threading
@@ -26,8 +25,9 @@ from gazegaussian.errors import ConfigError, UserError
 from helpers.budget import BudgetWatch, LimitReached
 from helpers.isolation import Train
 from helpers.keep import DiskError, disk_problem, expected_bytes, require_space, require_writable, thin
-from helpers.ownership import BASELINE, REASON, reap
+from helpers.ownership import BASELINE, REASON, RESUME_OF, reap
 from helpers.pruning import study_pruner
+from helpers.records import STOP_REASON, begun_study, is_begun, note_environment, remember, require_same
 from helpers.results import save_results
 from helpers.sampling import study_sampler
 from helpers.search_space import StudyFile, baseline, check_space
@@ -38,9 +38,6 @@ __all__ = ["StudyRequest", "Train", "open_study", "run_study", "trial_folder"]
 
 logger = logging.getLogger(__name__)
 
-FINGERPRINT, STAGE, METRIC, CONFIG, STOP_REASON = "fingerprint", "stage", "metric", "config", "stop_reason"
-# Fields that may change between two calls without making trials incomparable.
-RUNTIME_FIELDS = {"device", "workers", "threads", "preview_images", "cache"}
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -71,7 +68,7 @@ def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
         config: The run configuration that its trials start from.
 
     Raises:
-        ConfigError: The stored study searches another space or another metric, or the storage cannot be opened.
+        ConfigError: The stored study's trials could not be compared, or the storage cannot be opened.
     """
     study_file = request.study
     try:
@@ -85,50 +82,36 @@ def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
     except ValueError as error:  # such as another number of objectives under the same name
         first = str(error).splitlines()[0]
         raise ConfigError(f"Cannot open study {study_file.study_name!r}: {first}") from error
-    study.sampler = study_sampler(study_file, len(study.get_trials(deepcopy=False)))
-    stored = study.user_attrs.get(FINGERPRINT)
-    if stored is None:
-        study.set_user_attr(STAGE, config.stage)
-        study.set_user_attr(METRIC, study_file.metric)
-        study.set_user_attr(CONFIG, config.model_dump_json())
-        study.set_user_attr(FINGERPRINT, study_file.fingerprint())  # last: a kill before it repeats all of them
-        return study
-    if study.user_attrs[STAGE] != config.stage:
-        raise ConfigError(
-            f"Study {study_file.study_name!r} tunes stage {study.user_attrs[STAGE]}, not {config.stage}. Give another "
-            "--study-name."
-        )
-    if stored != study_file.fingerprint():
-        raise ConfigError(
-            f"Study {study_file.study_name!r} was begun with another search space, metric or direction "
-            f"({'; '.join(study_file.differences(stored))}). Give another --study-name, or the study file it was begun "
-            "with."
-        )
-    changed = _changed_fields(json.loads(study.user_attrs.get(CONFIG, "{}")), config)
-    if changed:
-        logger.warning(
-            "study %s was begun with another configuration (%s): its trials are not comparable with the coming ones; "
-            "another --study-name keeps them apart",
-            study.study_name,
-            "; ".join(changed),
-        )
+    if is_begun(study):
+        require_same(study, study_file, config)
+    else:
+        remember(study, study_file, config)
     return study
 
 
-def _changed_fields(stored: dict[str, Any], config: RunConfig) -> list[str]:
-    """Name the fields that differ from a stored run configuration, as `field: stored -> here`."""
-    now = json.loads(config.model_dump_json())
-    changed = []
-    for section in [name for name in now if name in stored]:
-        old, new = ({section: c[section]} if not isinstance(c[section], dict) else c[section] for c in (stored, now))
-        names = [name for name in new if name not in RUNTIME_FIELDS and name in old and old[name] != new[name]]
-        changed += [f"{name}: {old[name]} -> {new[name]}" for name in names]
-    return changed
+def require_comparable(request: StudyRequest) -> None:
+    """Refuse a request whose trials could not be compared with those its study has, before anything is spent.
+
+    Raises:
+        ConfigError: With what differs.
+    """
+    study = begun_study(request.study.study_name, request.folder, request.storage)
+    if study is not None:
+        require_same(study, request.study, _monitored(request))
 
 
 def finished_trials(study: optuna.Study) -> int:
     """Count complete and pruned trials."""
     return len(study.get_trials(deepcopy=False, states=FINISHED))
+
+
+def fresh_trials(study: optuna.Study) -> int:
+    """Count the trials whose parameters were chosen for them, which those that continue an interrupted one are not.
+
+    A sampler seeded with it proposes the same after any interruption as without one.
+    """
+    trials = study.get_trials(deepcopy=False)
+    return sum(trial.state != TrialState.WAITING and RESUME_OF not in trial.user_attrs for trial in trials)
 
 
 def run_study(request: StudyRequest) -> optuna.Study:
@@ -171,12 +154,14 @@ def _run_trials(study: optuna.Study, request: StudyRequest, config: RunConfig) -
         _save(study, request)
         return f"already has {done} finished trials of {target}: nothing to add"
     study.set_user_attr(STOP_REASON, "not stopped: running, or killed")
+    note_environment(study, config)
     watch = BudgetWatch(request.study.budget, request.timeout)
     failures = 0
     while finished_trials(study) < target:
         limit = watch.reached(study)
         if limit is None:
             require_space(request.folder, expected_bytes(request.folder))
+            study.sampler = study_sampler(request.study, fresh_trials(study))
             try:
                 state = run_trial(study, request, config, watch)
             except LimitReached as reached:

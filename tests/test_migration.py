@@ -9,8 +9,9 @@ from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError
 from helpers.migration import ORIGIN, migrate
 from helpers.ownership import BASELINE, RESUME_OF
+from helpers.records import CONFIG, FINGERPRINT, METRIC, STAGE
 from helpers.search_space import StudyFile, baseline
-from helpers.study import CONFIG, FINGERPRINT, METRIC, STAGE, run_study
+from helpers.study import run_study
 
 LR = {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}
 WIDER = {"type": "float", "min": 1e-6, "max": 1e-1, "log": True}

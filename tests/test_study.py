@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import optuna
 import psutil
@@ -227,14 +226,6 @@ def test_another_space_under_the_same_name_is_refused_with_the_difference(tmp_pa
         run_study(request(tmp_path, search_space=other))
     with pytest.raises(ConfigError, match=r"metric: val_loss -> psnr"):
         run_study(request(tmp_path, metric="psnr"))
-
-
-def test_another_configuration_is_named_and_the_device_is_not(tmp_path, caplog):
-    run_study(request(tmp_path, trials=1))
-    run_study(replace(request(tmp_path, trials=1), config=MeshHeadRun(training={"device": "cpu"})))
-    assert "not comparable" not in caplog.text
-    run_study(request(tmp_path, trials=1, epochs=9))
-    assert "epochs: 8 -> 9" in caplog.text
 
 
 def test_a_metric_that_is_not_finite_never_reaches_the_storage(tmp_path):

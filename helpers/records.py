@@ -1,0 +1,148 @@
+"""What a study remembers of how it was begun, and whether it may go on here: trials of one study must be comparable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
+from gazegaussian.errors import ConfigError
+from helpers.environment import environment
+from helpers.storage import open_storage
+from helpers.storage_errors import StorageError
+from helpers.study_file import StudyFile
+
+logger = logging.getLogger(__name__)
+
+# Attributes of the study.
+FINGERPRINT, STAGE, METRIC, CONFIG, STOP_REASON = "fingerprint", "stage", "metric", "config", "stop_reason"
+MESHHEAD = "meshhead_sha256"
+ENVIRONMENT, SAMPLER_SEED = "environment", "sampler_seed"
+# Fields that may change between two calls without making trials incomparable.
+RUNTIME_FIELDS = {"device", "workers", "threads", "preview_images", "cache"}
+_PLACES = {"root", "meshhead_checkpoint"}  # the same content may lie elsewhere
+
+
+def remember(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
+    """Store what decides whether later calls fit; a kill in between makes the next call repeat it.
+
+    Args:
+        study: New.
+        study_file: What it searches.
+        config: What its trials start from.
+    """
+    study.set_user_attr(STAGE, config.stage)
+    study.set_user_attr(METRIC, study_file.metric)
+    study.set_user_attr(CONFIG, config.model_dump_json())
+    study.set_user_attr(MESHHEAD, meshhead_digest(config))
+    study.set_user_attr(SAMPLER_SEED, study_file.seed)
+    study.set_user_attr(FINGERPRINT, study_file.fingerprint())  # last: the mark that all is stored
+
+
+def note_environment(study: optuna.Study, config: RunConfig) -> None:
+    """Store where the study ran last: versions, device, commit, seeds."""
+    seeds = {"sampler seed": str(study.user_attrs.get(SAMPLER_SEED, "unknown"))}
+    study.set_user_attr(ENVIRONMENT, {**environment(config), **seeds})
+
+
+def require_same(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
+    """Refuse to add trials that cannot be compared with the ones there are.
+
+    Args:
+        study: Begun earlier.
+        study_file: Of this call.
+        config: Of this call.
+
+    Raises:
+        ConfigError: Another stage, search space, metric, configuration or MeshHead; with what to do.
+    """
+    name = study_file.study_name
+    if study.user_attrs[STAGE] != config.stage:
+        raise ConfigError(
+            f"Study {name!r} tunes stage {study.user_attrs[STAGE]}, not {config.stage}. Give another --study-name."
+        )
+    if study.user_attrs[FINGERPRINT] != study_file.fingerprint():
+        raise ConfigError(
+            f"Study {name!r} was begun with another search space, metric or direction "
+            f"({'; '.join(study_file.differences(study.user_attrs[FINGERPRINT]))}). Give another --study-name, or the "
+            "study file it was begun with; `migrate` takes comparable trials over into a new study."
+        )
+    stored = json.loads(study.user_attrs[CONFIG])
+    changed = _changed_fields(stored, config)
+    if changed:
+        raise ConfigError(
+            f"Study {name!r} was begun with another configuration ({'; '.join(changed)}): its trials could not be "
+            "compared with new ones. Give the values it was begun with, or another --study-name."
+        )
+    digest = study.user_attrs.get(MESHHEAD)
+    if digest is not None and digest != meshhead_digest(config):
+        assert isinstance(config, GazeGaussianRun)
+        raise ConfigError(
+            f"Study {name!r} starts from the MeshHead {stored['meshhead_checkpoint']}, and "
+            f"{config.meshhead_checkpoint} is another one: their trials could not be compared. Give --meshhead with "
+            "that file, or another --study-name."
+        )
+    root = str(config.data.root) if config.data.root else None
+    if stored["data"]["root"] != root:
+        logger.warning("study %s was begun with the data in %s; now %s", name, stored["data"]["root"], root)
+
+
+def begun_study(name: str, folder: Path, storage: str | None) -> optuna.Study | None:
+    """Open a study that has trials; None when there is none yet.
+
+    Args:
+        name: Of the study.
+        folder: Its folder.
+        storage: URL, None for the store in the folder.
+    """
+    try:
+        study = optuna.load_study(study_name=name, storage=open_storage(storage, folder, must_exist=True))
+    except (KeyError, StorageError):  # a broken store is named when the study is opened to be run
+        return None
+    return study if is_begun(study) else None
+
+
+def is_begun(study: optuna.Study) -> bool:
+    """Tell whether a study has trials that new ones must be comparable with."""
+    return FINGERPRINT in study.user_attrs and bool(study.get_trials(deepcopy=False))
+
+
+def stored_meshhead(study: optuna.Study) -> Path | None:
+    """MeshHead checkpoint that a study's trials start from, None where they start from none.
+
+    Raises:
+        ConfigError: It is gone.
+    """
+    config = parse_run(json.loads(study.user_attrs[CONFIG]), origin=f"study {study.study_name!r}")
+    path = config.meshhead_checkpoint if isinstance(config, GazeGaussianRun) else None
+    if path is not None and not path.is_file():
+        raise ConfigError(
+            f"Study {study.study_name!r} starts from the MeshHead {path}, which is not there any more. Give --meshhead "
+            "with the same file where it lies now, or another --study-name."
+        )
+    return path
+
+
+def meshhead_digest(config: RunConfig) -> str | None:
+    """SHA-256 of the MeshHead checkpoint that a configuration starts from; None where there is none."""
+    path = config.meshhead_checkpoint if isinstance(config, GazeGaussianRun) else None
+    if path is None or not path.is_file():
+        return None
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _changed_fields(stored: dict[str, Any], config: RunConfig) -> list[str]:
+    """Name the fields that decide outcomes and differ from a stored configuration, as `field: stored -> here`."""
+    now, free = json.loads(config.model_dump_json()), RUNTIME_FIELDS | _PLACES
+    changed = []
+    for section in [name for name in now if name in stored]:
+        old, new = ({section: c[section]} if not isinstance(c[section], dict) else c[section] for c in (stored, now))
+        names = [name for name in new if name not in free and name in old and old[name] != new[name]]
+        changed += [f"{name}: {old[name]} there, {new[name]} here" for name in names]
+    return changed

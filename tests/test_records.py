@@ -1,0 +1,119 @@
+"""A study goes on only with what it was begun with, and proposes the same after an interruption as without one."""
+
+from dataclasses import replace
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from test_study import fake_train, request, study_file
+
+from gazegaussian.config import GazeGaussianRun, MeshHeadRun
+from gazegaussian.errors import ConfigError
+from helpers import StudyRequest, load_study, run_study
+from helpers.api import default_request, run
+from helpers.ownership import RESUME_OF
+
+
+def test_another_configuration_is_refused_and_another_device_is_not(tmp_path):
+    run_study(request(tmp_path, trials=1))
+    run_study(replace(request(tmp_path, trials=1), config=MeshHeadRun(training={"device": "cpu"})))
+    with pytest.raises(ConfigError, match=r"epochs: 8 there, 9 here.*another --study-name"):
+        run_study(request(tmp_path, trials=2, epochs=9))
+    with pytest.raises(ConfigError, match="shape_mlp_width: 256 there, 64 here"):
+        run_study(replace(request(tmp_path, trials=2), config=MeshHeadRun(model={"shape_mlp_width": 64})))
+    assert len(load_study(tmp_path / "toy").trials) == 1
+
+
+def test_moved_data_are_named_but_not_refused(tmp_path, caplog):
+    run_study(request(tmp_path, trials=1))
+    study = run_study(replace(request(tmp_path, trials=2), config=MeshHeadRun(data={"root": tmp_path})))
+    assert f"was begun with the data in None; now {tmp_path}" in caplog.text
+    assert len(study.trials) == 2
+
+
+def test_a_refusal_costs_nothing(tmp_path):
+    """It comes before the audit, which trains."""
+    run_study(request(tmp_path, trials=1))
+
+    def spend(*_):
+        raise AssertionError("something was spent")
+
+    with pytest.raises(ConfigError, match="epochs: 8 there"):
+        run(replace(request(tmp_path, spend, trials=2, epochs=9), check=spend))
+
+
+def test_a_study_without_trials_may_be_begun_anew(tmp_path):
+    def stop(config, run_dir, hooks, resume):
+        raise AssertionError
+
+    with pytest.raises(ConfigError, match="not there"):  # the study exists by then
+        run_study(replace(request(tmp_path, stop), check=refuse))
+    study = run_study(request(tmp_path, trials=1, epochs=3))
+    assert len(study.trials[0].intermediate_values) == 3
+
+
+def refuse(config):
+    raise ConfigError("the checkpoint is not there")
+
+
+@pytest.fixture
+def meshes(tmp_path):
+    """Two checkpoints with different content and a copy of the first."""
+    paths = [tmp_path / f"{name}.pt" for name in ("first", "other", "moved")]
+    for path, content in zip(paths, (b"mesh", b"other mesh", b"mesh"), strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def gaze_request(tmp_path, mesh, **changes):
+    config = GazeGaussianRun(meshhead_checkpoint=mesh)
+    return StudyRequest(config, study_file(**changes), tmp_path, train=fake_train, check=lambda _: None)
+
+
+def test_trials_of_one_study_start_from_one_mesh_head(tmp_path, meshes):
+    first, other, moved = meshes
+    run_study(gaze_request(tmp_path, first, trials=1))
+    with pytest.raises(ConfigError, match=rf"starts from the MeshHead {first}, and {other} is another one"):
+        run_study(gaze_request(tmp_path, other, trials=2))
+    assert len(run_study(gaze_request(tmp_path, moved, trials=2)).trials) == 2
+
+
+def test_a_resumed_study_keeps_its_mesh_head_when_none_is_named(tmp_path, meshes):
+    first, other, _ = meshes
+    name = "gazegaussian_quick"
+    again = default_request("gazegaussian", out=tmp_path, meshhead=first)
+    begun = replace(again, study=study_file(study_name=name, trials=1), train=fake_train, check=lambda _: None)
+    run_study(begun)
+    assert default_request("gazegaussian", out=tmp_path, study_name=name).config.meshhead_checkpoint == first
+    assert default_request("gazegaussian", out=tmp_path, meshhead=other).config.meshhead_checkpoint == other
+    first.unlink()
+    with pytest.raises(ConfigError, match=r"which is not there any more.*--meshhead"):
+        default_request("gazegaussian", out=tmp_path, study_name=name)
+
+
+@pytest.mark.parametrize("sampler", [{"name": "tpe", "kwargs": {"n_startup_trials": 3}}, {"name": "random"}])
+def test_an_interrupted_study_proposes_what_an_uninterrupted_one_does(tmp_path, sampler):
+    changes = {"trials": 6, "epochs": 1, "sampler": sampler, "pruner": {"name": "none"}}
+    whole = run_study(request(tmp_path / "whole", **changes))
+    calls = []
+
+    def train(config, run_dir, hooks, resume):
+        calls.append(run_dir)
+        if len(calls) in (2, 3, 6):
+            raise KeyboardInterrupt
+        return fake_train(config, run_dir, hooks, resume)
+
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            run_study(request(tmp_path / "cut", train, **changes))
+    cut = run_study(request(tmp_path / "cut", train, **changes))
+    done = [trial for trial in cut.trials if trial.state == TrialState.COMPLETE]
+    assert sum(RESUME_OF in trial.user_attrs for trial in cut.trials) == 3
+    assert sorted(t.params["lr"] for t in done) == sorted(t.params["lr"] for t in whole.trials)
+
+
+def test_where_a_study_ran_and_its_seeds_are_stored(tmp_path):
+    found = run_study(request(tmp_path, trials=1, seed=5)).user_attrs["environment"]
+    assert found["optuna"] == optuna.__version__
+    assert found["sampler seed"] == "5"
+    assert found["training seed"] == "0"
