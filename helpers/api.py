@@ -198,8 +198,8 @@ def load_study(folder: Path, storage: str | None = None) -> optuna.Study:
         ConfigError: There is no such study.
     """
     folder = Path(folder)
-    if storage is None and not (folder / "study.db").is_file():
-        raise ConfigError(f"No study at {folder} (no study.db). Run `study` first or name the folder of a study.")
+    if not folder.is_dir():
+        raise ConfigError(f"No study at {folder}. Run `study` first or name the folder of a study.")
     try:
         return optuna.load_study(study_name=folder.name, storage=open_storage(storage, folder, must_exist=True))
     except KeyError as error:

@@ -48,10 +48,15 @@ def claimed(trial: optuna.Trial) -> Iterator[None]:
         _AT_WORK.discard(token)
 
 
-def is_alive(owner: dict[str, Any]) -> bool:
-    """Tell whether an owner may still be working; owners on other machines are taken to be alive."""
+def is_alive(owner: dict[str, Any], one_machine: bool = False) -> bool:
+    """Tell whether an owner may still be working.
+
+    Args:
+        owner: See `current_owner`.
+        one_machine: Only this machine works on the study, so that others are gone; else they are taken to be alive.
+    """
     if owner["host"] != socket.gethostname():
-        return True
+        return not one_machine
     try:
         process = psutil.Process(owner["pid"])
         # A killed child whose parent (a notebook) has not collected it yet still has its number.
@@ -94,8 +99,12 @@ def requeue(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
     study.tell(trial.number, state=TrialState.FAIL)
 
 
-def reap(study: optuna.Study) -> list[int]:
+def reap(study: optuna.Study, one_machine: bool = False) -> list[int]:
     """Requeue the trials of dead processes; leave live ones alone.
+
+    Args:
+        study: Whose trials.
+        one_machine: See `is_alive`; so it is where the store is a file on this machine's disk.
 
     Returns:
         Numbers of the trials that were requeued.
@@ -107,7 +116,7 @@ def reap(study: optuna.Study) -> list[int]:
             age = (datetime.now() - (trial.datetime_start or datetime.min)).total_seconds()
             if age < _ASKED_JUST_NOW:
                 continue
-        elif is_alive(owner):
+        elif is_alive(owner, one_machine):
             if owner["host"] != socket.gethostname():
                 logger.info("trial %d is left alone: it runs on machine %s", trial.number, owner["host"])
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -63,6 +64,7 @@ class Referee:
         watch: Limits of the study.
         folder: Of the study, made.
         before: What earlier processes spent on this trial.
+        save: Called when an epoch is reported, before anything is decided.
     """
 
     def __init__(
@@ -74,9 +76,11 @@ class Referee:
         watch: BudgetWatch,
         folder: Path,
         before: Spent = Spent(),  # noqa: B008  frozen
+        save: Callable[[], object] = lambda: None,
     ) -> None:
         self.study, self.trial, self.file, self.epochs, self.folder = study, trial, study_file, epochs, folder
         self.before, self.rows = before, list[Metrics]()
+        self._save = save
         self._watch, self._started = watch, time.monotonic()
 
     @property
@@ -122,6 +126,7 @@ class Referee:
         """
         pruned = self._record(epoch, metrics)
         self.trial.set_user_attr(SECONDS, self.seconds)
+        self._save()
         if pruned:
             raise optuna.TrialPruned(f"pruned after epoch {epoch + 1}")
         if epoch + 1 >= self.epochs:

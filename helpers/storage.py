@@ -2,7 +2,7 @@
 
 | given | store |
 |---|---|
-| nothing | SQLite file `study.db` in the study's folder |
+| nothing | SQLite file `study.db` in the study's folder; on Drive or a network a local one with snapshots there |
 | `sqlite:///study.db`, `sqlite:////abs/study.db` | SQLite file on a local disk |
 | `study.journal`, `study.log`, `journal:///study.journal` | journal file, for network folders; slashes as for SQLite |
 | `postgresql+psycopg://user:password@host/db` | PostgreSQL |
@@ -29,6 +29,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQL
 from gazegaussian.errors import ConfigError
 from helpers import snapshots
 from helpers.journal import Journal
+from helpers.live_store import live_database, snapshots_of
 from helpers.storage_errors import LEFT, StorageError, redacted, scrubbed, sqlite_problem
 
 ANSWER_SECONDS = 10  # how long a server may take to answer at all
@@ -44,7 +45,7 @@ _CREATION_ATTEMPTS = 8
 
 def study_url(folder: Path) -> str:
     """Default storage of a study folder."""
-    return f"sqlite:///{(folder / 'study.db').resolve()}"
+    return f"sqlite:///{live_database(folder)}"
 
 
 def open_storage(url: str | None, folder: Path, must_exist: bool = False) -> BaseStorage:
@@ -65,6 +66,9 @@ def open_storage(url: str | None, folder: Path, must_exist: bool = False) -> Bas
     if url is None:
         if not must_exist:
             _make_folder(folder)
+        copies = snapshots_of(folder)
+        if copies is not None:
+            copies.restore()
         return _open_sqlite(study_url(folder), must_exist)
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme == "journal" or (not scheme and url.endswith(JOURNAL_SUFFIXES)):

@@ -25,6 +25,7 @@ from gazegaussian.errors import ConfigError, UserError
 from helpers.budget import BudgetWatch, LimitReached
 from helpers.isolation import Train
 from helpers.keep import DiskError, disk_problem, expected_bytes, require_space, require_writable, thin
+from helpers.live_store import snapshots_of
 from helpers.ownership import BASELINE, REASON, RESUME_OF, reap
 from helpers.pruning import study_pruner
 from helpers.records import STOP_REASON, begun_study, is_begun, note_environment, remember, require_same
@@ -58,6 +59,12 @@ class StudyRequest:
     def folder(self) -> Path:
         """Folder of the study."""
         return self.out / self.study.study_name
+
+    def save_snapshot(self) -> None:
+        """Copy a database that lives elsewhere into the study's folder."""
+        copies = None if self.storage else snapshots_of(self.folder)
+        if copies is not None:
+            copies.save()
 
 
 def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
@@ -136,14 +143,15 @@ def run_study(request: StudyRequest) -> optuna.Study:
     study = open_study(request, config)
     try:
         with sigterm_interrupts():
-            reap(study)
+            one_machine = not request.storage and snapshots_of(request.folder) is not None
+            reap(study, one_machine)
             if not study.get_trials(deepcopy=False):
                 study.enqueue_trial(start_values, user_attrs={BASELINE: True})
             reason = _run_trials(study, request, config)
     except BaseException as error:
-        _note_stop(study, "interrupted" if isinstance(error, KeyboardInterrupt) else str(error))
+        _note_stop(study, request, "interrupted" if isinstance(error, KeyboardInterrupt) else str(error))
         raise
-    _note_stop(study, reason)
+    _note_stop(study, request, reason)
     return study
 
 
@@ -190,14 +198,16 @@ def _save(study: optuna.Study, request: StudyRequest) -> None:
         raise DiskError(disk_problem(error) or f"The results cannot be written: {error}.") from error
     if request.study.keep_best is not None:
         thin(study, request.folder, request.study.keep_best)
+    request.save_snapshot()
 
 
-def _note_stop(study: optuna.Study, reason: str) -> None:
+def _note_stop(study: optuna.Study, request: StudyRequest, reason: str) -> None:
     """Say why the study ends, here and in the storage."""
     line = next(iter(reason.splitlines()), "unknown")
     logger.info("study %s stops: %s", study.study_name, line)
     try:
         study.set_user_attr(STOP_REASON, line)
+        request.save_snapshot()
     except UserError as error:  # the storage itself may be the reason
         logger.warning("why the study stopped cannot be stored: %s", error)
 

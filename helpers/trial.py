@@ -56,7 +56,9 @@ def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, wat
     with claimed(trial):
         trials = study.get_trials(deepcopy=False)
         before = spent_before(trials, trial)
-        referee = Referee(study, trial, request.study, config.training.epochs, watch, request.folder, before)
+        referee = Referee(
+            study, trial, request.study, config.training.epochs, watch, request.folder, before, request.save_snapshot
+        )
         folder = trial_folder(request.folder, trial.number)
         try:
             parameters = request.study.suggest(trial)
