@@ -121,6 +121,7 @@ def audit_command(
     stage: StageArgument,
     config: ConfigOption = None,
     study_file: StudyOption = None,
+    epochs: EpochsOption = None,
     data: DataOption = None,
     device: DeviceOption = None,
     out: OutOption = Path("optuna_results"),
@@ -131,8 +132,9 @@ def audit_command(
     import helpers
 
     request = helpers.default_request(
-        stage.value, config, study_file, data=data, device=device.value if device else None, out=out, meshhead=meshhead
-    )
+        stage.value, config, study_file, None, epochs,
+        data=data, device=device.value if device else None, out=out, meshhead=meshhead,
+    )  # fmt: skip
     request.check(request.config)
     report = helpers.audit_study(request)
     if as_json:
@@ -206,6 +208,28 @@ def report_command(folder: StudyFolderArgument, storage: StorageOption = None, a
 
     path = helpers.report(helpers.load_study(folder, storage), folder)
     typer.echo(json.dumps({"report": str(path)}) if as_json else f"wrote {path} and {path.with_suffix('.md').name}")
+
+
+@app.command()
+def migrate(
+    folder: StudyFolderArgument,
+    study_file: Annotated[Path, typer.Option("--study", help="Study file with the new search space.")],
+    study_name: Annotated[str, typer.Option(help="Name of the new study.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Where its folder goes [beside the old one].")] = None,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change a search space: begin a new study from those trials of an old one that it could have run itself."""
+    import helpers
+
+    found = helpers.migrate_study(folder, study_file, study_name, out, storage)
+    if as_json:
+        typer.echo(json.dumps({"study": study_name, "kept": found.kept, "dropped": found.dropped}, indent=2))
+        return
+    print(f"{len(found.kept)} trials taken over from {folder.name}, {len(found.dropped)} stay behind")
+    for number, why in found.dropped.items():
+        print(f"trial {number}: {why}")
+    print(f"go on with: study {found.study.user_attrs['stage']} --study {study_file} --study-name {study_name}")
 
 
 @app.command()

@@ -22,9 +22,12 @@ from gazegaussian.training.trainer import TrainResult
 from helpers.audit import audit_study
 from helpers.files import read_parameters
 from helpers.isolation import isolated_by_default
+from helpers.live_store import snapshots_of
+from helpers.migration import Migration, migrate
 from helpers.plots import save_figures, study_figures
-from helpers.records import begun_study, stored_meshhead
+from helpers.records import STAGE, begun_study, stored_meshhead
 from helpers.report import write_report
+from helpers.results import save_results
 from helpers.search_space import Component, load_study_file
 from helpers.storage import open_storage
 from helpers.study import StudyRequest, require_comparable, run_study, trial_folder
@@ -204,6 +207,32 @@ def load_study(folder: Path, storage: str | None = None) -> optuna.Study:
         return optuna.load_study(study_name=folder.name, storage=open_storage(storage, folder, must_exist=True))
     except KeyError as error:
         raise ConfigError(f"The storage holds no study named {folder.name!r}.") from error
+
+
+def migrate_study(
+    folder: Path, study: Path, study_name: str, out: Path | None = None, storage: str | None = None
+) -> Migration:
+    """Begin a study with another search space from the comparable trials of an old one.
+
+    Args:
+        folder: Of the old study; it stays as it is.
+        study: Study file of the new one.
+        study_name: Of the new one; running a study of this name with that file goes on from the trials taken over.
+        out: Where the new folder goes; default beside the old one.
+        storage: URL for both, when the old study is not in its folder's own store.
+
+    Raises:
+        ConfigError: Nothing can be compared (stage, metric, epochs), or the name is taken.
+    """
+    old = load_study(folder, storage)
+    new_folder = Path(out or Path(folder).parent) / study_name
+    store = open_storage(storage, new_folder)
+    study_file = load_study_file(study, old.user_attrs.get(STAGE, "meshhead"))
+    migration = migrate(old, study_file, study_name, store)
+    save_results(migration.study, new_folder)
+    if storage is None and (copies := snapshots_of(new_folder)) is not None:
+        copies.save()
+    return migration
 
 
 def train(config: RunConfig, out: Path, resume: bool = False) -> TrainResult:

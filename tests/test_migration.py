@@ -5,8 +5,9 @@ import pytest
 from optuna.trial import TrialState
 from test_study import request, study_file
 
-from gazegaussian.config import MeshHeadRun
+from gazegaussian.config import MeshHeadRun, dump_yaml
 from gazegaussian.errors import ConfigError
+from helpers import migrate_study
 from helpers.migration import ORIGIN, migrate
 from helpers.ownership import BASELINE, RESUME_OF
 from helpers.records import CONFIG, FINGERPRINT, METRIC, STAGE
@@ -188,3 +189,16 @@ def test_a_moved_bound_is_applied_to_what_was_measured():
     assert [trial.constraints["render_fps"] for trial in study.trials if trial.values] == [20.0, 5.0, -10.0]
     assert dropped == {0: "its render_fps was no constraint and is not known"}
     assert kept == [1, 2, 3]
+
+
+def test_the_verb_makes_a_study_that_runs_on(tmp_path):
+    run_study(request(tmp_path, trials=3))
+    file = tmp_path / "wider.yaml"
+    file.write_text(dump_yaml(study_file(study_name="x", search_space={"all": {"lr": WIDER}}).model_dump(mode="json")))
+    found = migrate_study(tmp_path / "toy", file, "wider")
+    assert found.kept == [0, 1, 2]
+    assert (tmp_path / "wider" / "summary.csv").read_text().count("\n") == 4
+    more = run_study(request(tmp_path, trials=4, study_name="wider", search_space={"all": {"lr": WIDER}}))
+    assert [ORIGIN in trial.user_attrs for trial in more.trials] == [True] * 3 + [False]
+    with pytest.raises(ConfigError, match=r"There is a study 'wider' already"):
+        migrate_study(tmp_path / "toy", file, "wider")

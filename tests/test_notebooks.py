@@ -45,6 +45,9 @@ def test_studies_then_their_results(repo_root, out):
         assert "text/html" in kinds  # the table of trials
         assert "image/png" in kinds
         assert "best: trial" in text
+        assert f"Audit of {stage}_quick" in text
+        assert "audit: passed before" in text, "the gate of the study would repeat the audit"
+        assert f"Estimate of {stage}_quick" in text
         assert (out / f"{stage}_quick" / "best.yaml").exists()
     kinds, _ = execute(repo_root, "03_read_results", out=str(out))
     assert kinds.count("application/vnd.plotly.v1+json") >= 4
