@@ -39,6 +39,7 @@ model: {{grid_resolution: 12, geometry_width: 16, shape_mlp_width: 16, pose_mlp_
 training: {{epochs: {EPOCHS}, warm_start_steps: 60, preview_images: 2}}
 """
 STUDY = """study_name: kills
+trials: 30
 pruner: {name: median, kwargs: {n_startup_trials: 3, n_warmup_steps: 3, interval_steps: 1}}
 search_space:
   optimisation:
@@ -116,7 +117,8 @@ def main() -> int:
         while kills < arguments.kills:
             process = subprocess.Popen(words, cwd=work, stdout=log, stderr=log)
             try:
-                process.wait(moments.uniform(1.0, arguments.longest))
+                if process.wait(moments.uniform(1.0, arguments.longest)):
+                    raise SystemExit(f"the study failed, see {work / 'log.txt'}")
                 break  # it finished first
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
@@ -127,9 +129,8 @@ def main() -> int:
             lost += [f"trial {n} was {before[n]}, is {now.get(n)}" for n in before if now.get(n) != before[n]]
             lost += broken_files(folder)
             before = now
-            if (folder / "study.db").is_file() and now is not None and before:
-                states = [t.state for t in load_study(folder).trials]
-                in_trial += TrialState.RUNNING in states
+            if now:
+                in_trial += any(t.state == TrialState.RUNNING for t in load_study(folder).trials)
         bar.close()
         started = time.monotonic()
         code = subprocess.run(words, cwd=work, stdout=log, stderr=log, check=False).returncode
