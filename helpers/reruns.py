@@ -138,7 +138,9 @@ def _train(train: Train, config: RunConfig, folder: Path) -> Run:
     history = result.history
     metrics = history[result.best_epoch] if history else {}
     seconds = sum(row.get("seconds", 0.0) for row in history) or time.monotonic() - started
-    logger.info("%s: %s %.5f in epoch %d", folder.name, config.training.monitor, result.best_metric, result.best_epoch)
+    logger.info(
+        "%s: %s %.5f in epoch %d", folder.name, config.training.monitor, result.best_metric, result.best_epoch + 1
+    )
     return Run(result.best_metric, "", result.best_epoch, len(history), seconds, dict(metrics))
 
 
