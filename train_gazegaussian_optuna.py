@@ -244,14 +244,14 @@ def train(
 @data_app.command("synth")
 def data_synth(
     folder: Annotated[Path, typer.Argument(help="Where to write.")],
-    people: Annotated[int, typer.Option(min=1, help="Subjects; every fifth is for validation.")] = 30,
+    people: Annotated[int, typer.Option(min=2, help="Subjects; every fifth, at least one, is for validation.")] = 30,
     size: Annotated[int, typer.Option(min=32, help="Pixels.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Other seeds are other people.")] = 0,
     frames: Annotated[int, typer.Option(min=1, help="Frames per person, each seen by 18 cameras.")] = 2,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 works in this one.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write synthetic heads with exact labels in the published HDF5 layout."""
+    """Write synthetic heads with exact labels in the published HDF5 layout, or complete an unfinished folder of them."""
     from gazegaussian.data import synthesize
 
     synthesize(folder, people, size, seed, frames, workers=workers)
