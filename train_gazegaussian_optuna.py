@@ -243,10 +243,9 @@ def train(
     seed: SeedOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of this training [optuna_results/train_STAGE].")] = None,
     meshhead: MeshHeadOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from last.pt in the folder.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one stage without a study."""
+    """Train one stage without a study, or go on: the same command continues, with more --epochs, too."""
     import helpers
 
     folder = out or Path("optuna_results") / f"train_{stage.value}"
@@ -254,14 +253,15 @@ def train(
     run = helpers.make_config(
         stage.value, config, epochs, data, device.value if device else None, seed, meshhead, params, root
     )
-    result = helpers.train(run, folder, resume)
+    result = helpers.train(run, folder)
+    last = result.history[-1] if result.history else {}
     values = {
         "metric": run.training.monitor,
         "best": result.best_metric,
-        "best_epoch": result.best_epoch,
+        "best_epoch": result.best_epoch + 1,
         "epochs": len(result.history),
         "checkpoint": str(result.best_checkpoint),
-        "last": result.history[-1] if result.history else {},
+        "last": {name: int(value) + 1 if name == "epoch" else value for name, value in last.items()},
     }
     if as_json:
         typer.echo(json.dumps(values, indent=2))
@@ -272,14 +272,14 @@ def train(
 @data_app.command("synth")
 def data_synth(
     folder: Annotated[Path, typer.Argument(help="Where to write.")],
-    people: Annotated[int, typer.Option(min=1, help="Subjects; every fifth is for validation.")] = 30,
+    people: Annotated[int, typer.Option(min=2, help="Subjects; every fifth, at least one, is for validation.")] = 30,
     size: Annotated[int, typer.Option(min=32, help="Pixels.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Other seeds are other people.")] = 0,
     frames: Annotated[int, typer.Option(min=1, help="Frames per person, each seen by 18 cameras.")] = 2,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 works in this one.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write synthetic heads with exact labels in the published HDF5 layout."""
+    """Write synthetic heads with exact labels in the published HDF5 layout, or complete an unfinished folder of them."""
     from gazegaussian.data import synthesize
 
     synthesize(folder, people, size, seed, frames, workers=workers)
@@ -370,7 +370,7 @@ def main() -> None:
 
 
 def _say_interrupted() -> None:
-    print("interrupted; a study goes on with the same command, `train` with --resume", file=sys.stderr)
+    print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from gazegaussian.training.checkpoints import atomic_path, commit_file
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage, load_gaze_gaussian
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.mesh_head_stage import MeshHeadStage, load_mesh_head
+from gazegaussian.training.run_folder import clear_traces, resume_point
 from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer, TrainResult
@@ -88,7 +89,7 @@ def train_run(config: RunConfig, run_dir: Path, hooks: Sequence[Hook] = (), resu
         config: What to train.
         run_dir: Folder of the run; made when missing.
         hooks: Called after each epoch, after the checkpoints are on disk.
-        resume: Continue from `last.pt` of this folder when it is there.
+        resume: Continue from `last.pt` of this folder when it is there; else what an earlier run left there is deleted.
 
     Raises:
         UserError: Bad configuration, data, checkpoint or device.
@@ -96,12 +97,14 @@ def train_run(config: RunConfig, run_dir: Path, hooks: Sequence[Hook] = (), resu
     """
     resolve_device(config.training.device)  # before minutes are spent on data
     run_dir = Path(run_dir)
+    start = resume_point(run_dir) if resume else None
+    if start is None:
+        clear_traces(run_dir)
     with _run_log(run_dir), _threads(config.training.threads):
         _write_config(config, run_dir / "config.yaml")
         stage = build_stage(config)
         trainer = Trainer(stage, config.training, config.optim, run_dir, hooks, config.model_dump(mode="json"))
-        last = trainer.last_path
-        return trainer.fit(resume=last if resume and last.exists() else None)
+        return trainer.fit(resume=start)
 
 
 class Redirector:

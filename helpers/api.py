@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from gazegaussian.data import HeadDataset
 from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.training.hooks import save_image
 from gazegaussian.training.images import image_grid
+from gazegaussian.training.run_folder import find_run
 from gazegaussian.training.trainer import TrainResult
 from helpers.audit import audit_study
 from helpers.files import read_parameters
@@ -31,6 +33,8 @@ from helpers.results import save_results
 from helpers.search_space import Component, load_study_file
 from helpers.storage import open_storage
 from helpers.study import StudyRequest, require_comparable, run_study, trial_folder
+
+logger = logging.getLogger(__name__)
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -235,9 +239,29 @@ def migrate_study(
     return migration
 
 
-def train(config: RunConfig, out: Path, resume: bool = False) -> TrainResult:
-    """Train one stage without a study; everything lands in `out`."""
-    return train_run(config, Path(out), resume=resume)
+def train(config: RunConfig, out: Path) -> TrainResult:
+    """Train one stage without a study, or go on with a training of the same configuration; with more epochs, too.
+
+    Args:
+        config: What to train.
+        out: Folder of the training; everything lands there.
+
+    Returns:
+        The finished training; one that was finished before is left as it is.
+
+    Raises:
+        ConfigError: `out` holds a training of another configuration.
+        UserError: Data, checkpoint or device cannot be used.
+    """
+    before = find_run(config, Path(out))
+    if before is not None and before.finished:
+        logger.info(
+            "%s: already finished after %d epochs: nothing to do; give another --out or delete the folder",
+            out,
+            len(before.result.history),
+        )
+        return before.result
+    return train_run(config, Path(out), resume=before is not None)
 
 
 def redirect(

@@ -12,6 +12,7 @@ from pathlib import Path
 import optuna
 import pandas as pd
 from IPython.display import Image, display
+from optuna.trial import TrialState
 
 from gazegaussian.config import read_yaml
 from helpers.api import load_study
@@ -95,9 +96,31 @@ def show_best_images(study: optuna.Study, folder: Path) -> None:
     if best is None:
         print("no complete trial yet")  # noqa: T201 - a notebook's output
         return
-    images = sorted((trial_folder(Path(folder), best.number) / "images").glob("*.png"))
-    epoch = best.user_attrs.get("best_epoch", len(images) - 1)
-    display(Image(filename=str(images[min(epoch, len(images) - 1)]), width=720))
+    images = _epoch_images(trial_folder(Path(folder), best.number))
+    wanted = best.user_attrs.get("best_epoch", -2) + 1  # files count epochs from 1
+    if images:
+        show_image(images.get(wanted, images[max(images)]))
+    else:
+        print(f"trial {best.number} kept no images")  # noqa: T201 - a notebook's output
+
+
+def show_last_image(folder: Path) -> None:
+    """Display the validation images of a training's last epoch."""
+    images = _epoch_images(Path(folder))
+    if images:
+        show_image(images[max(images)])
+    else:
+        print(f"{folder} holds no images (preview_images is 0?)")  # noqa: T201 - a notebook's output
+
+
+def _epoch_images(run_dir: Path) -> dict[int, Path]:
+    """Validation images of a run by epoch, counted from 1."""
+    return {int(path.stem.removeprefix("epoch_")): path for path in (run_dir / "images").glob("epoch_*.png")}
+
+
+def count_finished(study: optuna.Study) -> int:
+    """Count the complete and pruned trials."""
+    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
 
 def show_image(path: Path, width: int = 720) -> None:
@@ -112,11 +135,13 @@ def best_parameters(folder: Path) -> dict[str, object]:
 
 __all__ = [
     "best_parameters",
+    "count_finished",
     "load_study",
     "run_script",
     "show_best_images",
     "show_figures",
     "show_image",
+    "show_last_image",
     "show_top",
     "show_trials",
 ]

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
 STATE_COLORS = {"COMPLETE": PALETTE[0], "PRUNED": PALETTE[1], "FAIL": PALETTE[3], "RUNNING": PALETTE[2]}
 UNITS = {"_deg": "degrees", "_rad": "radians", "psnr": "dB", "_fps": "frames/s", "_gb": "GB", "seconds": "s"}
+MOST_TICKS = 20  # steps of one; plotly would tick 0.5 epochs on a short axis
 MOST_AXES, MOST_PAIRED = 10, 4  # parameters side by side, and parameters of which every pair is drawn
 SCRIPT = "plotly.min.js"  # the name that pages made with include_plotlyjs="directory" load
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -56,7 +57,7 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
         )
     reported = any(trial.intermediate_values for trial in study.get_trials(deepcopy=False))
     if len(metrics) == 1 and reported:
-        makers["intermediate_values"] = lambda: visualization.plot_intermediate_values(study)
+        makers["intermediate_values"] = lambda: _counted_from_one(visualization.plot_intermediate_values(study))
     elif 1 < len(metrics) <= 3:
         makers["pareto_front"] = lambda: visualization.plot_pareto_front(
             study, target_names=[with_unit(metric) for metric in metrics]
@@ -131,6 +132,20 @@ def with_unit(metric: str) -> str:
     return f"{metric} ({unit})" if unit else metric
 
 
+def _counted_from_one(figure: go.Figure) -> go.Figure:
+    """Optuna's steps are epochs counted from 0, as stored; people see them counted from 1."""
+    for trace in figure.data:
+        trace.x = [step + 1 for step in trace.x or ()]
+    return figure
+
+
+def _whole_ticks(figure: go.Figure, axis: str) -> dict[str, Any]:
+    """Settings of an axis of whole numbers, such as epochs and trials."""
+    known = [value for trace in figure.data if trace[axis] is not None for value in trace[axis]]
+    few = not known or max(known) - min(known) <= MOST_TICKS
+    return {"tickformat": "d", "dtick": 1} if few else {"tickformat": "d"}
+
+
 def _style(name: str, figure: go.Figure, study_name: str, metric: str) -> go.Figure:
     title = figure.layout.title.text or name.replace("_", " ").capitalize()
     figure.update_layout(
@@ -144,10 +159,14 @@ def _style(name: str, figure: go.Figure, study_name: str, metric: str) -> go.Fig
     )
     if name == "intermediate_values":
         figure.update_layout(xaxis_title="Epoch", yaxis_title=metric)
+        figure.update_xaxes(_whole_ticks(figure, "x"))
     elif name == "timeline":
         figure.update_layout(xaxis_title="Time (local)", yaxis_title="Trial")
         for trace in figure.data:
             trace.marker.color = STATE_COLORS.get(trace.name, "#999999")
+        figure.update_yaxes(_whole_ticks(figure, "y"))
+    elif name.startswith("history"):
+        figure.update_xaxes(_whole_ticks(figure, "x"))
     elif name == "slice":
         figure.update_layout(width=max(900, 230 * sum(axis.startswith("xaxis") for axis in figure.to_dict()["layout"])))
     elif name == "rank":

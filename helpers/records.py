@@ -6,12 +6,12 @@ import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import optuna
 
 from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
 from gazegaussian.errors import ConfigError
+from gazegaussian.training.run_folder import PATHS, changed_fields
 from helpers.environment import environment
 from helpers.storage import open_storage
 from helpers.storage_errors import StorageError
@@ -23,9 +23,6 @@ logger = logging.getLogger(__name__)
 FINGERPRINT, STAGE, METRIC, CONFIG, STOP_REASON = "fingerprint", "stage", "metric", "config", "stop_reason"
 MESHHEAD = "meshhead_sha256"
 ENVIRONMENT, SAMPLER_SEED = "environment", "sampler_seed"
-# Fields that may change between two calls without making trials incomparable.
-RUNTIME_FIELDS = {"device", "workers", "threads", "preview_images", "cache"}
-_PLACES = {"root", "meshhead_checkpoint"}  # the same content may lie elsewhere
 
 
 def remember(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
@@ -73,7 +70,7 @@ def require_same(study: optuna.Study, study_file: StudyFile, config: RunConfig) 
             "study file it was begun with; `migrate` takes comparable trials over into a new study."
         )
     stored = json.loads(study.user_attrs[CONFIG])
-    changed = _changed_fields(stored, config)
+    changed = changed_fields(stored, config, PATHS)
     if changed:
         raise ConfigError(
             f"Study {name!r} was begun with another configuration ({'; '.join(changed)}): its trials could not be "
@@ -135,14 +132,3 @@ def meshhead_digest(config: RunConfig) -> str | None:
         return None
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _changed_fields(stored: dict[str, Any], config: RunConfig) -> list[str]:
-    """Name the fields that decide outcomes and differ from a stored configuration, as `field: stored -> here`."""
-    now, free = json.loads(config.model_dump_json()), RUNTIME_FIELDS | _PLACES
-    changed = []
-    for section in [name for name in now if name in stored]:
-        old, new = ({section: c[section]} if not isinstance(c[section], dict) else c[section] for c in (stored, now))
-        names = [name for name in new if name not in free and name in old and old[name] != new[name]]
-        changed += [f"{name}: {old[name]} there, {new[name]} here" for name in names]
-    return changed

@@ -11,7 +11,7 @@ from typing import Protocol
 import optuna
 
 from gazegaussian.errors import ConfigError, NonFiniteError
-from gazegaussian.training.hooks import EarlyStopping, Hook
+from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer, TrainResult
 from helpers.budget import BudgetWatch, LimitReached, Spent
 from helpers.keep import bytes_of_model, require_space
@@ -42,9 +42,7 @@ class RefereeHook(Hook):
         self.judge = judge
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        """Report what was trained before; a training that had been about to stop early stops now."""
-        if trainer.history:
-            EarlyStopping().on_epoch_end(trainer, len(trainer.history) - 1, trainer.history[-1])
+        """Report what was trained before."""
         weights = sum(parameter.numel() * parameter.element_size() for parameter in trainer.parameters)
         self.judge.start(trainer.history, bytes_of_model(weights))
 

@@ -21,8 +21,9 @@ import torch
 from gazegaussian.build import preflight, train_run
 from gazegaussian.config import RunConfig, parameter_fields, parse_run, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.training.run_folder import RUNTIME_FIELDS
 from helpers.files import write_json
-from helpers.records import CONFIG, RUNTIME_FIELDS, STAGE
+from helpers.records import CONFIG, STAGE
 from helpers.storage import open_storage
 from helpers.study import StudyRequest, Train
 
@@ -139,7 +140,9 @@ def _train(train: Train, config: RunConfig, folder: Path) -> Run:
     history = result.history
     metrics = history[result.best_epoch] if history else {}
     seconds = sum(row.get("seconds", 0.0) for row in history) or time.monotonic() - started
-    logger.info("%s: %s %.5f in epoch %d", folder.name, config.training.monitor, result.best_metric, result.best_epoch)
+    logger.info(
+        "%s: %s %.5f in epoch %d", folder.name, config.training.monitor, result.best_metric, result.best_epoch + 1
+    )
     return Run(result.best_metric, "", result.best_epoch, len(history), seconds, dict(metrics))
 
 

@@ -16,12 +16,13 @@ ALLOWED = {
     "types": set(),
     "config": {"errors"},
     "warp_setup": set(),
+    "progress": set(),
     "geometry": BASE,
     "nn": BASE | {"geometry"},
     "rendering": BASE | {"geometry", "nn", "warp_setup"},
     "losses": BASE | {"geometry"},
     "metrics": BASE | {"geometry"},
-    "data": BASE | {"geometry", "warp_setup"},
+    "data": BASE | {"geometry", "warp_setup", "progress"},
     "models": BASE | {"geometry", "nn", "rendering"},
 }
 ALLOWED["training"] = {*ALLOWED, "training"}

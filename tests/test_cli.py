@@ -82,6 +82,17 @@ def test_train_leaves_the_files_of_a_run(meshhead, workplace):
     assert "epoch 2/2" in (workplace / "mesh" / "run.log").read_text()
 
 
+def test_train_again_is_done_and_another_training_is_refused(run, workplace, meshhead):
+    before = (workplace / meshhead).read_bytes()
+    words = ("train", "meshhead", "--config", "meshhead.yaml", "--data", "data", "--device", "cpu", "--out", "mesh")
+    again = run(*words, "--json")
+    assert again.returncode == 0, again.stderr
+    assert "already finished after 2 epochs: nothing to do" in again.stderr
+    assert json.loads(again.stdout)["last"]["epoch"] == 2
+    assert_bad_input(run(*words, "--seed", 5), "seed: 0 -> 5", "another --out")
+    assert (workplace / meshhead).read_bytes() == before
+
+
 def test_study_resumes_and_its_winner_trains(run, workplace):
     study = workplace / "study.yaml"
     study.write_text(

@@ -17,9 +17,9 @@ from helpers.ownership import RESUME_OF
 def test_another_configuration_is_refused_and_another_device_is_not(tmp_path):
     run_study(request(tmp_path, trials=1))
     run_study(replace(request(tmp_path, trials=1), config=MeshHeadRun(training={"device": "cpu"})))
-    with pytest.raises(ConfigError, match=r"epochs: 8 there, 9 here.*another --study-name"):
+    with pytest.raises(ConfigError, match=r"epochs: 8 -> 9.*another --study-name"):
         run_study(request(tmp_path, trials=2, epochs=9))
-    with pytest.raises(ConfigError, match="shape_mlp_width: 256 there, 64 here"):
+    with pytest.raises(ConfigError, match="shape_mlp_width: 256 -> 64"):
         run_study(replace(request(tmp_path, trials=2), config=MeshHeadRun(model={"shape_mlp_width": 64})))
     assert len(load_study(tmp_path / "toy").trials) == 1
 
@@ -38,7 +38,7 @@ def test_a_refusal_costs_nothing(tmp_path):
     def spend(*_):
         raise AssertionError("something was spent")
 
-    with pytest.raises(ConfigError, match="epochs: 8 there"):
+    with pytest.raises(ConfigError, match="epochs: 8 -> 9"):
         run(replace(request(tmp_path, spend, trials=2, epochs=9), check=spend))
 
 

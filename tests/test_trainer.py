@@ -136,9 +136,9 @@ def test_files_of_a_run(tmp_path):
     trainer(tmp_path, epochs=2).fit()
     with (tmp_path / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["epoch"] for row in rows] == ["0.0", "1.0"]
+    assert [row["epoch"] for row in rows] == ["1", "2"], "people count from 1"
     assert {"val_loss", "train_loss", "loss_mse", "seconds"} <= set(rows[0])
-    assert sorted(p.name for p in (tmp_path / "images").iterdir()) == ["epoch_0000.png", "epoch_0001.png"]
+    assert sorted(p.name for p in (tmp_path / "images").iterdir()) == ["epoch_0001.png", "epoch_0002.png"]
     assert not list(tmp_path.rglob("*.tmp"))
 
 

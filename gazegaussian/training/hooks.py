@@ -1,22 +1,29 @@
-"""The trainer announces, hooks react. Studies add their own (pruning) without touching the loop."""
+"""The trainer announces, hooks react. Studies add their own (pruning) without touching the loop.
+
+Epochs are counted from 0 in the program and from 1 wherever people look: logs, `metrics.csv`, image names, figures.
+"""
 
 from __future__ import annotations
 
 import csv
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from gazegaussian.config import TrainingConfig
 from gazegaussian.training.checkpoints import atomic_path, commit_file
 
 if TYPE_CHECKING:
     from gazegaussian.training.trainer import Trainer, TrainResult
 
 logger = logging.getLogger(__name__)
+
+IMAGES = "images"  # folder of the validation images in a run's folder
 
 
 class Hook:
@@ -43,7 +50,7 @@ class MetricsFile(Hook):
         with temporary.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, names, restval="")
             writer.writeheader()
-            writer.writerows(trainer.history)
+            writer.writerows({**row, "epoch": int(row["epoch"]) + 1} for row in trainer.history)
         commit_file(temporary, path)
 
 
@@ -73,24 +80,43 @@ class PreviewImages(Hook):
         """Render and save."""
         grid = trainer.stage.preview()
         if grid is not None:
-            save_image(trainer.run_dir / "images" / f"epoch_{epoch:04d}.png", grid.cpu().numpy())
+            save_image(trainer.run_dir / IMAGES / f"epoch_{epoch + 1:04d}.png", grid.cpu().numpy())
 
 
 class EarlyStopping(Hook):
-    """Stops when the metric has not improved by `min_delta` for `patience` epochs."""
+    """Stops when the metric has not improved by `min_delta` for `patience` epochs; a resumed run stops at the same."""
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Leave a run alone that had stopped before."""
+        self._check(trainer)
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: dict[str, float]) -> None:
-        """Recompute from the history, so that a resumed run stops at the same epoch."""
-        patience = trainer.config.patience
-        if patience is None:
-            return
-        sign = 1 if trainer.config.monitor_mode == "min" else -1
-        best, since = math.inf, 0
-        for row in trainer.history:
-            value = sign * row[trainer.config.monitor]
-            best, since = (value, 0) if value < best - trainer.config.min_delta else (best, since + 1)
-        if since >= patience:
-            trainer.stop(f"no improvement of {trainer.config.monitor} for {patience} epochs")
+        """Recompute from the history, which survives a restart."""
+        self._check(trainer)
+
+    def _check(self, trainer: Trainer) -> None:
+        reason = stop_reason(trainer.history, trainer.config)
+        if reason is not None:
+            trainer.stop(reason)
+
+
+def stop_reason(history: Sequence[Mapping[str, float]], training: TrainingConfig) -> str | None:
+    """Say why early stopping ends a run after these epochs; None when it goes on.
+
+    Args:
+        history: Metrics of the epochs so far.
+        training: Patience, least improvement and the metric.
+    """
+    if training.patience is None:
+        return None
+    sign = 1 if training.monitor_mode == "min" else -1
+    best, since = math.inf, 0
+    for row in history:
+        value = sign * row[training.monitor]
+        best, since = (value, 0) if value < best - training.min_delta else (best, since + 1)
+    return (
+        f"no improvement of {training.monitor} for {training.patience} epochs" if since >= training.patience else None
+    )
 
 
 def save_image(path: Path, image: np.ndarray) -> None:

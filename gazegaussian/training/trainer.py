@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from gazegaussian.config import OptimConfig, TrainingConfig
 from gazegaussian.errors import CheckpointError, ConfigError
+from gazegaussian.progress import progress
 from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
 from gazegaussian.training.hooks import EarlyStopping, EpochLine, Hook, MetricsFile, PreviewImages
 from gazegaussian.training.stage import Stage
@@ -138,7 +138,7 @@ class Trainer:
         self.stage.module.train()
         batches = self.stage.batches(epoch)
         sums: dict[str, torch.Tensor] = {}
-        bar = tqdm(batches, desc=f"epoch {epoch + 1}/{self.config.epochs}", leave=False, disable=None)
+        bar = progress(batches, f"epoch {epoch + 1}/{self.config.epochs}, batches", leave=False)
         steps = 0
         for batch in bar:
             moved = batch.to(self.device)

@@ -1,0 +1,103 @@
+"""Generating into a folder that is not empty, and how progress is shown."""
+
+import io
+import logging
+import sys
+
+import pytest
+
+from gazegaussian import progress as progress_module
+from gazegaussian.data import load_split, synthesize
+from gazegaussian.errors import DataError
+from gazegaussian.progress import progress
+
+SETTINGS = {"people": 2, "size": 32, "seed": 3, "frames": 1, "cameras": 2, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return synthesize(tmp_path_factory.mktemp("heads"), **SETTINGS)
+
+
+def state(folder):
+    return {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.iterdir()}
+
+
+def test_the_same_settings_again_have_nothing_to_do(made, caplog):
+    before = {name: s for name, s in state(made).items() if name.endswith(".h5")}
+    with caplog.at_level(logging.INFO):
+        synthesize(made, **SETTINGS)
+    assert "nothing to do" in caplog.text
+    assert {name: s for name, s in state(made).items() if name.endswith(".h5")} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "difference"),
+    [("size", 64, "size: 32 -> 64"), ("seed", 4, "seed: 3 -> 4"), ("people", 3, "people: 2 -> 3"),
+     ("people", 1, "people: 2 -> 1"), ("frames", 2, "frames: 1 -> 2")],
+)  # fmt: skip
+def test_heads_of_other_settings_are_not_mixed(made, name, value, difference):
+    before = state(made)
+    with pytest.raises(DataError, match=rf"found 2 heads of others \({difference}\); give another folder"):
+        synthesize(made, **{**SETTINGS, name: value})
+    assert state(made) == before
+
+
+def test_an_unfinished_folder_of_more_people_is_not_cut(made, tmp_path):
+    for file in made.glob("*.h5"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())  # no synthetic.json: it was never finished
+    with pytest.raises(DataError, match="people: more than 1 -> 1"):
+        synthesize(tmp_path, **{**SETTINGS, "people": 1})
+    synthesize(tmp_path, **{**SETTINGS, "people": 3})
+    assert sum(map(len, (load_split(tmp_path)[split] for split in ("train", "val")))) == 3
+
+
+def test_somebody_elses_files_are_not_mixed(tmp_path):
+    (tmp_path / "xgaze_subject0042.h5").write_bytes(b"a real person")
+    with pytest.raises(DataError, match=r"found 1 other files \(xgaze_subject0042.h5\)"):
+        synthesize(tmp_path, **SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["xgaze_subject0042.h5"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def watch(monkeypatch, caplog, stream, seconds, **settings):
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(progress_module, "SECONDS_BETWEEN_LINES", seconds)
+    with caplog.at_level(logging.INFO):
+        passed = list(progress("abc", "letters", **settings))
+    return passed, stream.getvalue(), caplog.messages
+
+
+def test_without_a_terminal_progress_is_plain_lines(monkeypatch, caplog):
+    passed, drawn, lines = watch(monkeypatch, caplog, io.StringIO(), 0.0, total=5, done=2)
+    assert (passed, drawn) == (["a", "b", "c"], "")
+    assert lines == ["letters: 3 of 5", "letters: 4 of 5", "letters: 5 of 5"]
+
+
+def test_lines_come_now_and_then_only(monkeypatch, caplog):
+    assert watch(monkeypatch, caplog, io.StringIO(), 3600.0)[2] == []
+
+
+def test_on_a_terminal_progress_is_a_bar(monkeypatch, caplog):
+    passed, drawn, lines = watch(monkeypatch, caplog, Terminal(), 0.0)
+    assert (passed, lines) == (["a", "b", "c"], [])
+    assert "letters: 100%" in drawn
+
+
+def test_progress_can_be_silent(monkeypatch, caplog):
+    assert watch(monkeypatch, caplog, Terminal(), 0.0, show=False)[1:] == ("", [])
+
+
+def test_long_generation_says_how_far_it_is(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(progress_module, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with caplog.at_level(logging.INFO):
+        synthesize(tmp_path, **{**SETTINGS, "progress": True})
+    assert [line for line in caplog.messages if "of 2" in line] == [
+        "synthetic heads: 1 of 2",
+        "synthetic heads: 2 of 2",
+    ]
