@@ -27,7 +27,7 @@ from helpers.isolation import isolated_by_default
 from helpers.live_store import snapshots_of
 from helpers.migration import Migration, migrate
 from helpers.plots import save_figures, study_figures
-from helpers.records import STAGE, begun_study, stored_meshhead
+from helpers.records import STAGE, begun_study, find_study, stored_meshhead
 from helpers.report import write_report
 from helpers.results import save_results
 from helpers.search_space import Component, load_study_file
@@ -198,19 +198,13 @@ def load_study(folder: Path, storage: str | None = None) -> optuna.Study:
     """Open a study of `optuna_results` for reading.
 
     Args:
-        folder: The study's folder; its name is the study's name.
+        folder: The study's folder.
         storage: URL, when the study is not in the folder's own SQLite file.
 
     Raises:
         ConfigError: There is no such study.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ConfigError(f"No study at {folder}. Run `study` first or name the folder of a study.")
-    try:
-        return optuna.load_study(study_name=folder.name, storage=open_storage(storage, folder, must_exist=True))
-    except KeyError as error:
-        raise ConfigError(f"The storage holds no study named {folder.name!r}.") from error
+    return find_study(Path(folder), storage)
 
 
 def migrate_study(

@@ -104,6 +104,28 @@ def begun_study(name: str, folder: Path, storage: str | None) -> optuna.Study | 
     return study if is_begun(study) else None
 
 
+def find_study(folder: Path, storage: str | None = None) -> optuna.Study:
+    """Open the study of a folder for reading; its name is the folder's, or whatever a renamed folder's own store holds.
+
+    Args:
+        folder: Of the study.
+        storage: URL, None for the store in the folder.
+
+    Raises:
+        ConfigError: There is no such study.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"No study at {folder}. Run `study` first, or name the folder of a study.")
+    store, name = open_storage(storage, folder, must_exist=True), folder.resolve().name
+    names = optuna.get_all_study_names(store)
+    if storage is None and len(names) == 1:
+        name = names[0]
+    if name not in names:
+        held = f"it holds {', '.join(names)}" if names else "it holds none"
+        raise ConfigError(f"The storage holds no study named {name!r}, the name of the folder ({held}).")
+    return optuna.load_study(study_name=name, storage=store)
+
+
 def is_begun(study: optuna.Study) -> bool:
     """Tell whether a study has trials that new ones must be comparable with."""
     return FINGERPRINT in study.user_attrs and bool(study.get_trials(deepcopy=False))

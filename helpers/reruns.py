@@ -23,8 +23,7 @@ from gazegaussian.config import RunConfig, parameter_fields, parse_run, with_par
 from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.run_folder import RUNTIME_FIELDS
 from helpers.files import write_json
-from helpers.records import CONFIG, STAGE
-from helpers.storage import open_storage
+from helpers.records import CONFIG, STAGE, find_study
 from helpers.study import StudyRequest, Train
 
 logger = logging.getLogger(__name__)
@@ -74,15 +73,8 @@ def open_source(
     """
     request = source if isinstance(source, StudyRequest) else None
     folder = request.folder if request else Path(source)  # type: ignore[arg-type]
-    if not folder.is_dir():
-        raise ConfigError(f"No study at {folder}. Run `study` first, or name the folder of a study.")
-    name = request.study.study_name if request else folder.resolve().name
-    try:
-        study = optuna.load_study(
-            study_name=name, storage=open_storage(request.storage if request else storage, folder, must_exist=True)
-        )
-    except KeyError as error:
-        raise ConfigError(f"The storage holds no study named {name!r}. Run `study` first.") from error
+    study = find_study(folder, request.storage if request else storage)
+    name = study.study_name
     if CONFIG not in study.user_attrs:
         raise ConfigError(f"Study {name!r} holds no run configuration: it was not made by `study`; run that first.")
     config = parse_run(json.loads(study.user_attrs[CONFIG]), study.user_attrs.get(STAGE), f"study {name!r}")

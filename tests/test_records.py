@@ -117,3 +117,14 @@ def test_where_a_study_ran_and_its_seeds_are_stored(tmp_path):
     assert found["optuna"] == optuna.__version__
     assert found["sampler seed"] == "5"
     assert found["training seed"] == "0"
+
+
+def test_a_renamed_folder_still_opens_and_another_name_in_a_shared_store_is_named(tmp_path):
+    run_study(request(tmp_path, trials=1))
+    (tmp_path / "toy").rename(tmp_path / "renamed")
+    assert load_study(tmp_path / "renamed").study_name == "toy"
+    url = f"sqlite:///{tmp_path / 'renamed' / 'study.db'}"
+    with pytest.raises(ConfigError, match=r"no study named 'renamed'.*it holds toy"):
+        load_study(tmp_path / "renamed", url)
+    with pytest.raises(ConfigError, match="No study at"):
+        load_study(tmp_path / "nowhere")
