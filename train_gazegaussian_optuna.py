@@ -299,7 +299,7 @@ def _print_report(folder: Path, as_json: bool) -> bool:
         print(f"{report.root}: {report.subjects} subjects ({splits})")
         print(f"{report.images} usable images of {'/'.join(map(str, report.sizes))} px, {report.skipped} skipped")
         for file, problem in report.problems.items():
-            print(f"problem in {file}: {problem}")
+            print(f"problem with {file}: {problem}")
         print("ok" if report.ok else "not usable as it is")
     return report.ok
 
