@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 from pydantic import ValidationError
 
-from gazegaussian.build import load_redirector, train_run
+from gazegaussian.build import train_run
 from gazegaussian.config import GazeGaussianRun, RunConfig, explain, load_run, with_parameters
-from gazegaussian.data import HeadDataset
-from gazegaussian.errors import ConfigError, DataError
-from gazegaussian.training.hooks import save_image
-from gazegaussian.training.images import image_grid
+from gazegaussian.errors import ConfigError
 from gazegaussian.training.run_folder import find_run
 from gazegaussian.training.trainer import TrainResult
 from helpers.audit import audit_study
@@ -224,46 +218,3 @@ def train(config: RunConfig, out: Path) -> TrainResult:
         )
         return before.result
     return train_run(config, Path(out), resume=before is not None)
-
-
-def redirect(
-    checkpoint: Path,
-    data: Path,
-    subject: str,
-    frame: int,
-    pitch: Sequence[float],
-    yaw: Sequence[float],
-    out: Path,
-    device: str = "auto",
-) -> Path:
-    """Render a person with commanded gaze.
-
-    Args:
-        checkpoint: GazeGaussian checkpoint.
-        data: Folder of HDF5 subjects.
-        subject: Key, such as `subject0004`.
-        frame: Row among the subject's usable images.
-        pitch: Degrees, up positive; repeated for a strip.
-        yaw: Degrees, to the right of the image positive; as many as pitches, or one for all.
-        out: PNG; several gazes give a strip.
-        device: `auto`, `cpu` or `cuda`.
-
-    Returns:
-        `out`.
-
-    Raises:
-        UserError: Checkpoint, data, subject or frame cannot be used.
-    """
-    count = max(len(pitch), len(yaw))
-    if not count or any(len(values) not in (1, count) for values in (pitch, yaw)):
-        raise ConfigError(f"Give as many --pitch as --yaw (or one for all), not {len(pitch)} and {len(yaw)}.")
-    pitches, yaws = (list(values) * (count if len(values) == 1 else 1) for values in (pitch, yaw))
-    redirector = load_redirector(checkpoint, device)
-    key = subject if subject.endswith(".h5") else f"{subject}.h5"
-    dataset = HeadDataset(data, [key], redirector.image_size)
-    if not 0 <= frame < len(dataset):
-        raise DataError(f"{subject} has images 0 to {len(dataset) - 1}; there is no frame {frame}.")
-    gaze = torch.tensor([[math.radians(p), math.radians(y)] for p, y in zip(pitches, yaws, strict=True)])
-    images = redirector.image(dataset.batch([frame]), gaze)
-    save_image(Path(out), (image_grid([images]) if count > 1 else images[0]).numpy())
-    return Path(out)

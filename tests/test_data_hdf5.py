@@ -1,7 +1,7 @@
 """The reader: agreement with the published loader where it is right, skipped images, resizing, caches."""
 
-import pickle
 import json
+import pickle
 import shutil
 from pathlib import Path
 
