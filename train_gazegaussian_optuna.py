@@ -56,7 +56,10 @@ EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Epoch
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of HDF5 subjects [embedded synthetic heads].")]
 DeviceOption = Annotated[Device | None, typer.Option("--device", help="Where to compute [auto].")]
 MeshHeadOption = Annotated[
-    Path | None, typer.Option("--meshhead", help="MeshHead checkpoint [best of the newest MeshHead study under --out].")
+    Path | None,
+    typer.Option(
+        "--meshhead", help="MeshHead checkpoint [that of --params, else best of the newest MeshHead study under --out]."
+    ),
 ]
 StudyOption = Annotated[Path | None, typer.Option("--study", help="Study file [configs/STAGE_quick_study.yaml].")]
 StudyFolderArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a study, in optuna_results.")]

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gazegaussian.config import GazeGaussianRun, RunConfig, dump_yaml
+from gazegaussian.config import GazeGaussianRun, RunConfig
 from gazegaussian.data import HeadDataset, ensure_synthetic
 from gazegaussian.data.synthetic import GAZE_PITCH, GAZE_YAW
 from gazegaussian.data.synthetic_folder import SETTINGS_FILE
@@ -32,6 +32,7 @@ from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer, TrainResult
 from gazegaussian.types import Batch
+from gazegaussian.yaml_files import dump_yaml
 
 __all__ = ["Redirector", "build_stage", "load_mesh_head", "load_redirector", "preflight", "resolve_data", "train_run"]
 
@@ -58,7 +59,9 @@ def build_stage(config: RunConfig) -> Stage:
     validation = HeadDataset(root, "val", config.data.image_size, cache=True)
     if not isinstance(config, GazeGaussianRun):
         return MeshHeadStage(config, train, validation)
-    return GazeGaussianStage(config, _mesh_head(config), train, validation)
+    mesh_head = _mesh_head(config)
+    logger.info("starts from MeshHead checkpoint %s", config.meshhead_checkpoint)
+    return GazeGaussianStage(config, mesh_head, train, validation)
 
 
 def preflight(config: RunConfig) -> None:

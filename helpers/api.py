@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.training.run_folder import find_run
 from gazegaussian.training.trainer import TrainResult
 from helpers.audit import audit_study
-from helpers.files import read_parameters
+from helpers.files import read_winner
+from helpers.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.plots import save_figures, study_figures
 from helpers.report import write_report
 from helpers.search_space import Component, load_study_file
 from helpers.storage import open_storage
-from helpers.study import StudyRequest, run_study, trial_folder
+from helpers.study import StudyRequest, run_study
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ def make_config(
         data: Folder of HDF5 subjects instead of the embedded synthetic heads.
         device: `auto`, `cpu` or `cuda`.
         seed: Of the training.
-        meshhead: Checkpoint that stage two starts from; default the one of the configuration, else the best of the
-            MeshHead studies under `out`.
+        meshhead: Checkpoint that stage two starts from; default the one that the trials behind `params` started from,
+            else the configuration's, else the best of the MeshHead studies under `out`.
         params: A study's `best.json` or `best.yaml`.
         out: Where studies are.
 
@@ -57,37 +57,16 @@ def make_config(
         ConfigError: Unknown stage, file, parameter or value.
     """
     run = load_run(config or CONFIGS / f"{stage}_quick.yaml", stage)
-    changes: dict[str, Any] = dict(read_parameters(params)) if params else {}
+    winner = read_winner(params, stage) if params else {"parameters": {}}
+    changes: dict[str, Any] = dict(winner["parameters"])
     named = {"epochs": epochs, "root": str(data) if data else None, "device": device, "seed": seed}
     changes.update({name: value for name, value in named.items() if value is not None})
     run = with_parameters(run, changes, str(params) if params else "command line")
     if isinstance(run, GazeGaussianRun):
-        chosen = meshhead or run.meshhead_checkpoint or best_mesh_head(out)
+        found = recorded_mesh_head(winner, params) if params and meshhead is None else None
+        chosen = meshhead or found or run.meshhead_checkpoint or best_mesh_head(out)
         run = run.model_copy(update={"meshhead_checkpoint": chosen})
     return run
-
-
-def best_mesh_head(out: Path) -> Path:
-    """Best checkpoint of the newest MeshHead study under `out`.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    found = []
-    for path in Path(out).glob("*/best.json"):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("stage") != "meshhead" or not content.get("checkpoint"):
-            continue
-        # A study folder may have been moved since (from Drive to a local disk, say).
-        moved = trial_folder(path.parent, content["trial"]).resolve() / "best.pt"
-        checkpoint = next((p for p in (Path(content["checkpoint"]), moved) if p.is_file()), None)
-        if checkpoint is not None:
-            found.append((path.stat().st_mtime, checkpoint))
-    if not found:
-        raise ConfigError(
-            f"No finished MeshHead study under {out}. Run `study meshhead` first, or give --meshhead CHECKPOINT."
-        )
-    return max(found)[1]
 
 
 def default_request(
@@ -135,7 +114,7 @@ def default_request(
     try:
         study_file = type(study_file).model_validate({**study_file.model_dump(), **overrides})
     except ValidationError as error:
-        raise ConfigError(f"command line: {explain(error)}") from error
+        raise ConfigError(f"command line: {explain(error, type(study_file))}") from error
     run = make_config(stage, config, study_file.epochs, data, device, None, meshhead, None, out)
     return StudyRequest(run, study_file, Path(out), storage, timeout)
 
