@@ -56,7 +56,10 @@ EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Epoch
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of HDF5 subjects [embedded synthetic heads].")]
 DeviceOption = Annotated[Device | None, typer.Option("--device", help="Where to compute [auto].")]
 MeshHeadOption = Annotated[
-    Path | None, typer.Option("--meshhead", help="MeshHead checkpoint [best of the newest MeshHead study under --out].")
+    Path | None,
+    typer.Option(
+        "--meshhead", help="MeshHead checkpoint [that of --params, else best of the newest MeshHead study under --out]."
+    ),
 ]
 StudyOption = Annotated[Path | None, typer.Option("--study", help="Study file [configs/STAGE_quick_study.yaml].")]
 StudyFolderArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a study, in optuna_results.")]
@@ -300,9 +303,9 @@ def redirect(
     checkpoint: Annotated[Path, typer.Argument(help="GazeGaussian checkpoint.")],
     data: Annotated[Path, typer.Option(help="Folder of HDF5 subjects.")],
     subject: Annotated[str, typer.Option(help="Key, such as subject0004.")],
-    pitch: Annotated[list[float], typer.Option(help="Degrees, up is positive; repeat for a strip.")],
-    yaw: Annotated[list[float], typer.Option(help="Degrees, to the right of the image is positive.")],
-    out: Annotated[Path, typer.Option(help="PNG.")],
+    pitch: Annotated[list[float], typer.Option(help="Degrees, -90 to 90, up is positive; repeat for a strip.")],
+    yaw: Annotated[list[float], typer.Option(help="Degrees, -90 to 90, to the right of the image is positive.")],
+    out: Annotated[Path, typer.Option(help="PNG file.")],
     frame: Annotated[int, typer.Option(min=0, help="Row among the subject's images.")] = 0,
     device: DeviceOption = None,
     as_json: JsonOption = False,
@@ -327,7 +330,7 @@ def _print_report(folder: Path, as_json: bool) -> bool:
         print(f"{report.root}: {report.subjects} subjects ({splits})")
         print(f"{report.images} usable images of {'/'.join(map(str, report.sizes))} px, {report.skipped} skipped")
         for file, problem in report.problems.items():
-            print(f"problem in {file}: {problem}")
+            print(f"problem with {file}: {problem}")
         print("ok" if report.ok else "not usable as it is")
     return report.ok
 

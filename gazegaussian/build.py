@@ -15,14 +15,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gazegaussian.config import GazeGaussianRun, RunConfig, dump_yaml
+from gazegaussian.config import GazeGaussianRun, RunConfig
 from gazegaussian.data import HeadDataset, ensure_synthetic
+from gazegaussian.data.synthetic import GAZE_PITCH, GAZE_YAW
+from gazegaussian.data.synthetic_folder import SETTINGS_FILE
 from gazegaussian.errors import ConfigError
 from gazegaussian.models.frozen import WEIGHTS
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.mesh_head import MeshHead
-from gazegaussian.training.checkpoints import atomic_path, commit_file
-from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage, load_gaze_gaussian
+from gazegaussian.training.checkpoints import atomic_path, commit_file, load_checkpoint
+from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage, rebuild_gaze_gaussian
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.mesh_head_stage import MeshHeadStage, load_mesh_head
 from gazegaussian.training.run_folder import clear_traces, resume_point
@@ -30,6 +32,7 @@ from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer, TrainResult
 from gazegaussian.types import Batch
+from gazegaussian.yaml_files import dump_yaml
 
 __all__ = ["Redirector", "build_stage", "load_mesh_head", "load_redirector", "preflight", "resolve_data", "train_run"]
 
@@ -56,7 +59,9 @@ def build_stage(config: RunConfig) -> Stage:
     validation = HeadDataset(root, "val", config.data.image_size, cache=True)
     if not isinstance(config, GazeGaussianRun):
         return MeshHeadStage(config, train, validation)
-    return GazeGaussianStage(config, _mesh_head(config), train, validation)
+    mesh_head = _mesh_head(config)
+    logger.info("starts from MeshHead checkpoint %s", config.meshhead_checkpoint)
+    return GazeGaussianStage(config, mesh_head, train, validation)
 
 
 def preflight(config: RunConfig) -> None:
@@ -108,10 +113,21 @@ def train_run(config: RunConfig, run_dir: Path, hooks: Sequence[Hook] = (), resu
 
 
 class Redirector:
-    """Renders a trained GazeGaussian with commanded gaze."""
+    """Renders a trained GazeGaussian with commanded gaze.
 
-    def __init__(self, model: GazeGaussian, image_size: int, device: torch.device) -> None:
+    Attributes:
+        trained_gaze: Largest pitch and yaw (rad) that training saw; None when that is not known without its data.
+    """
+
+    def __init__(
+        self,
+        model: GazeGaussian,
+        image_size: int,
+        device: torch.device,
+        trained_gaze: tuple[float, float] | None = None,
+    ) -> None:
         self.model, self.image_size, self.device = model.to(device), image_size, device
+        self.trained_gaze = trained_gaze
 
     @torch.no_grad()
     def image(self, batch: Batch, gaze: Tensor | None = None, pose: Tensor | None = None) -> Tensor:
@@ -153,8 +169,11 @@ def load_redirector(checkpoint: Path, device: str = "auto") -> Redirector:
         DeviceError: The device is not there.
     """
     where = resolve_device(device)
-    model = load_gaze_gaussian(Path(checkpoint))
-    return Redirector(model, model.image_size, where)
+    content = load_checkpoint(Path(checkpoint), "gazegaussian")
+    model = rebuild_gaze_gaussian(content)
+    root = content["config"]["data"]["root"]
+    synthetic = root is None or (Path(root) / SETTINGS_FILE).is_file()
+    return Redirector(model, model.image_size, where, (GAZE_PITCH, GAZE_YAW) if synthetic else None)
 
 
 def _write_config(config: RunConfig, path: Path) -> None:

@@ -10,15 +10,14 @@ Defaults are the published sizes; `configs/*.yaml` holds the smaller ones.
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gazegaussian.errors import ConfigError
+from gazegaussian.yaml_files import read_yaml
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -103,7 +102,7 @@ class GazeGaussianLoss(Section):
         0.0,
         description="ours: L1 inside the eye masks over their own area; in the published terms an eye is 1% of the image",
     )
-    perceptual_start_epoch: NonNegativeInt = Field(5, description="first epoch with perceptual and gaze terms")
+    perceptual_start_epoch: NonNegativeInt = Field(5, description="epochs before the perceptual and gaze terms act")
     identity_offset_importance: NonNegative = 0.001
     expression_offset_importance: NonNegative = 1.0
     camera_offset_importance: NonNegative = 0.001
@@ -187,55 +186,42 @@ STAGES: dict[str, type[MeshHeadRun] | type[GazeGaussianRun]] = {
 }
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """`yaml.safe_load` that refuses a key given twice (YAML itself keeps the last in silence)."""
+def explain(error: ValidationError, schema: type[BaseModel]) -> str:
+    """Put pydantic's findings on one line: field, value, what was wrong; of unknown keys what was probably meant.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)  # type: ignore[no-untyped-call]
-            if key in seen:
-                raise ConfigError(
-                    f"{node.start_mark.name}, line {key_node.start_mark.line + 1}: key {key!r} is given twice"
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1 reads 1e-3 as a string; people write it all the time.
-_UniqueKeyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789."),
-)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping, refusing duplicate keys.
-
-    Raises:
-        ConfigError: The file is missing, is no YAML, holds no mapping or gives a key twice.
+    Args:
+        error: The findings.
+        schema: What was validated.
     """
-    try:
-        with path.open(encoding="utf-8") as stream:
-            content = yaml.load(stream, Loader=_UniqueKeyLoader)
-    except OSError as error:
-        raise ConfigError(f"Cannot read {path}: {error.strerror}. Give an existing YAML file.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold a mapping (key: value lines), not {type(content).__name__}.")
-    return content
-
-
-def explain(error: ValidationError) -> str:
-    """Put pydantic's findings on one line: field, value, what was wrong."""
     parts = []
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"]) or "configuration"
+        if item["type"] == "extra_forbidden":
+            parts.append(f"{name}: unknown key.{_known_keys(schema, item['loc'])}")
+            continue
         given = "" if item["type"] in ("missing", "value_error") else f" (got {item.get('input')!r})"
-        parts.append(f"{name}: {item['msg']}{given}")
+        parts.append(f"{name}: {item['msg'].removeprefix('Value error, ')}{given}")
     return "; ".join(parts)
+
+
+def _known_keys(schema: type[BaseModel], place: Sequence[int | str]) -> str:
+    """Suggest a key for the unknown one at the end of `place` and list the known ones; empty where none are known."""
+    *above, wrong = place
+    owner = schema
+    for part in above:
+        field = owner.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return ""
+        owner = field.annotation
+    elsewhere = {name: f"{section}.{name}" for name, (section, _) in parameter_fields(schema).items()}
+    if str(wrong) in elsewhere:  # right key, wrong section
+        return f" Did you mean {elsewhere[str(wrong)]!r}?"
+    return f"{_did_you_mean(str(wrong), owner.model_fields)} Known: {', '.join(owner.model_fields)}"
+
+
+def _did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(wrong, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def parse_run(content: Mapping[str, Any], stage: str | None = None, origin: str = "configuration") -> RunConfig:
@@ -257,7 +243,7 @@ def parse_run(content: Mapping[str, Any], stage: str | None = None, origin: str 
     try:
         return STAGES[named].model_validate(dict(content))
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {explain(error)}") from error
+        raise ConfigError(f"{origin}: {explain(error, STAGES[named])}") from error
 
 
 def load_run(path: Path, stage: str | None = None) -> RunConfig:
@@ -284,9 +270,9 @@ def check_parameter_names(config: type[BaseModel] | BaseModel, names: list[str],
     known = parameter_fields(config)
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(f"{origin}: unknown parameter {name!r}.{hint} Known: {', '.join(sorted(known))}.")
+            raise ConfigError(
+                f"{origin}: unknown parameter {name!r}.{_did_you_mean(name, known)} Known: {', '.join(sorted(known))}."
+            )
 
 
 def with_parameters(config: RunT, parameters: Mapping[str, Any], origin: str = "parameters") -> RunT:
@@ -304,9 +290,4 @@ def with_parameters(config: RunT, parameters: Mapping[str, Any], origin: str = "
     try:
         return cast(RunT, type(config).model_validate(content))
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {explain(error)}") from error
-
-
-def dump_yaml(content: Mapping[str, Any]) -> str:
-    """Serialise for people: block style, order kept."""
-    return yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=False)
+        raise ConfigError(f"{origin}: {explain(error, type(config))}") from error

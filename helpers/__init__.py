@@ -8,7 +8,6 @@ from helpers.api import (
     load_study,
     make_config,
     migrate_study,
-    redirect,
     report,
     run,
     train,
@@ -18,6 +17,7 @@ from helpers.confirm import confirm_study
 from helpers.continue_pruned import continue_pruned
 from helpers.estimate import estimate_study
 from helpers.plots import save_figures, study_figures
+from helpers.redirection import redirect
 from helpers.results import best_trial, save_results, summary_rows, top_trials
 from helpers.study import StudyRequest, run_study
 

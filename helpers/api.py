@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 from pydantic import ValidationError
 
-from gazegaussian.build import load_redirector, train_run
+from gazegaussian.build import train_run
 from gazegaussian.config import GazeGaussianRun, RunConfig, explain, load_run, with_parameters
-from gazegaussian.data import HeadDataset
-from gazegaussian.errors import ConfigError, DataError
-from gazegaussian.training.hooks import save_image
-from gazegaussian.training.images import image_grid
+from gazegaussian.errors import ConfigError
 from gazegaussian.training.run_folder import find_run
 from gazegaussian.training.trainer import TrainResult
 from helpers.audit import audit_study
-from helpers.files import read_parameters
+from helpers.files import read_winner
 from helpers.isolation import isolated_by_default
 from helpers.live_store import snapshots_of
+from helpers.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.migration import Migration, migrate
 from helpers.plots import save_figures, study_figures
 from helpers.records import STAGE, begun_study, find_study, stored_meshhead
@@ -32,7 +26,7 @@ from helpers.report import write_report
 from helpers.results import save_results
 from helpers.search_space import Component, load_study_file
 from helpers.storage import open_storage
-from helpers.study import StudyRequest, require_comparable, run_study, trial_folder
+from helpers.study import StudyRequest, require_comparable, run_study
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +53,8 @@ def make_config(
         data: Folder of HDF5 subjects instead of the embedded synthetic heads.
         device: `auto`, `cpu` or `cuda`.
         seed: Of the training.
-        meshhead: Checkpoint that stage two starts from; default the one of the configuration, else the best of the
-            MeshHead studies under `out`.
+        meshhead: Checkpoint that stage two starts from; default the one that the trials behind `params` started from,
+            else the configuration's, else the best of the MeshHead studies under `out`.
         params: A study's `best.json` or `best.yaml`.
         out: Where studies are.
 
@@ -68,37 +62,16 @@ def make_config(
         ConfigError: Unknown stage, file, parameter or value.
     """
     run = load_run(config or CONFIGS / f"{stage}_quick.yaml", stage)
-    changes: dict[str, Any] = dict(read_parameters(params)) if params else {}
+    winner = read_winner(params, stage) if params else {"parameters": {}}
+    changes: dict[str, Any] = dict(winner["parameters"])
     named = {"epochs": epochs, "root": str(data) if data else None, "device": device, "seed": seed}
     changes.update({name: value for name, value in named.items() if value is not None})
     run = with_parameters(run, changes, str(params) if params else "command line")
     if isinstance(run, GazeGaussianRun):
-        chosen = meshhead or run.meshhead_checkpoint or best_mesh_head(out)
+        found = recorded_mesh_head(winner, params) if params and meshhead is None else None
+        chosen = meshhead or found or run.meshhead_checkpoint or best_mesh_head(out)
         run = run.model_copy(update={"meshhead_checkpoint": chosen})
     return run
-
-
-def best_mesh_head(out: Path) -> Path:
-    """Best checkpoint of the newest MeshHead study under `out`.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    found = []
-    for path in Path(out).glob("*/best.json"):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("stage") != "meshhead" or not content.get("checkpoint"):
-            continue
-        # A study folder may have been moved since (from Drive to a local disk, say).
-        moved = trial_folder(path.parent, content["trial"]).resolve() / "best.pt"
-        checkpoint = next((p for p in (Path(content["checkpoint"]), moved) if p.is_file()), None)
-        if checkpoint is not None:
-            found.append((path.stat().st_mtime, checkpoint))
-    if not found:
-        raise ConfigError(
-            f"No finished MeshHead study under {out}. Run `study meshhead` first, or give --meshhead CHECKPOINT."
-        )
-    return max(found)[1]
 
 
 def default_request(
@@ -148,7 +121,7 @@ def default_request(
     try:
         study_file = type(study_file).model_validate({**study_file.model_dump(), **overrides})
     except ValidationError as error:
-        raise ConfigError(f"command line: {explain(error)}") from error
+        raise ConfigError(f"command line: {explain(error, type(study_file))}") from error
     if meshhead is None:
         begun = begun_study(study_file.study_name, Path(out) / study_file.study_name, storage)
         meshhead = None if begun is None else stored_meshhead(begun)
@@ -256,46 +229,3 @@ def train(config: RunConfig, out: Path) -> TrainResult:
         )
         return before.result
     return train_run(config, Path(out), resume=before is not None)
-
-
-def redirect(
-    checkpoint: Path,
-    data: Path,
-    subject: str,
-    frame: int,
-    pitch: Sequence[float],
-    yaw: Sequence[float],
-    out: Path,
-    device: str = "auto",
-) -> Path:
-    """Render a person with commanded gaze.
-
-    Args:
-        checkpoint: GazeGaussian checkpoint.
-        data: Folder of HDF5 subjects.
-        subject: Key, such as `subject0004`.
-        frame: Row among the subject's usable images.
-        pitch: Degrees, up positive; repeated for a strip.
-        yaw: Degrees, to the right of the image positive; as many as pitches, or one for all.
-        out: PNG; several gazes give a strip.
-        device: `auto`, `cpu` or `cuda`.
-
-    Returns:
-        `out`.
-
-    Raises:
-        UserError: Checkpoint, data, subject or frame cannot be used.
-    """
-    count = max(len(pitch), len(yaw))
-    if not count or any(len(values) not in (1, count) for values in (pitch, yaw)):
-        raise ConfigError(f"Give as many --pitch as --yaw (or one for all), not {len(pitch)} and {len(yaw)}.")
-    pitches, yaws = (list(values) * (count if len(values) == 1 else 1) for values in (pitch, yaw))
-    redirector = load_redirector(checkpoint, device)
-    key = subject if subject.endswith(".h5") else f"{subject}.h5"
-    dataset = HeadDataset(data, [key], redirector.image_size)
-    if not 0 <= frame < len(dataset):
-        raise DataError(f"{subject} has images 0 to {len(dataset) - 1}; there is no frame {frame}.")
-    gaze = torch.tensor([[math.radians(p), math.radians(y)] for p, y in zip(pitches, yaws, strict=True)])
-    images = redirector.image(dataset.batch([frame]), gaze)
-    save_image(Path(out), (image_grid([images]) if count > 1 else images[0]).numpy())
-    return Path(out)

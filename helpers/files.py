@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from gazegaussian.config import dump_yaml, read_yaml
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.checkpoints import atomic_path, commit_file
+from gazegaussian.yaml_files import dump_yaml, read_yaml
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -51,11 +51,15 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return write_text(path, stream.getvalue())
 
 
-def read_parameters(path: Path) -> dict[str, Any]:
-    """Read a winner (`best.json`, `best.yaml`) or a plain mapping of parameters.
+def read_winner(path: Path, stage: str | None = None) -> dict[str, Any]:
+    """Read a winner (`best.json`, `best.yaml`); a plain mapping is taken for its parameters.
+
+    Args:
+        path: The file.
+        stage: The stage that the parameters must belong to, where the file says; None takes any.
 
     Raises:
-        ConfigError: Missing, unreadable or no mapping.
+        ConfigError: Missing, unreadable, no mapping or of the other stage.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else read_yaml(path)
@@ -63,7 +67,18 @@ def read_parameters(path: Path) -> dict[str, Any]:
         raise ConfigError(f"Cannot read {path}: {error.strerror}. Give a study's best.json or best.yaml.") from error
     except (json.JSONDecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is no valid JSON: {error}") from error
-    parameters = content.get("parameters", content) if isinstance(content, dict) else None
-    if not isinstance(parameters, dict):
+    if isinstance(content, dict) and "parameters" not in content:
+        content = {"parameters": content}
+    if not isinstance(content, dict) or not isinstance(content["parameters"], dict):
         raise ConfigError(f"{path} must hold a mapping of parameters, as a study's best.json does.")
-    return parameters
+    if stage is not None and content.get("stage", stage) != stage:
+        raise ConfigError(
+            f"{path} holds the best parameters of stage {content['stage']}, but you train {stage}. Give the best.json of a "
+            f"{stage} study."
+        )
+    return content
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """Parameters of a winner (see `read_winner`)."""
+    return dict(read_winner(path)["parameters"])

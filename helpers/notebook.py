@@ -14,7 +14,7 @@ import pandas as pd
 from IPython.display import Image, display
 from optuna.trial import TrialState
 
-from gazegaussian.config import read_yaml
+from gazegaussian.yaml_files import read_yaml
 from helpers.api import load_study
 from helpers.plots import study_figures
 from helpers.results import best_trial, summary_rows, top_trials

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from pathlib import Path
@@ -13,6 +12,7 @@ from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.run_folder import PATHS, changed_fields
 from helpers.environment import environment
+from helpers.mesh_heads import identify
 from helpers.storage import open_storage
 from helpers.storage_errors import StorageError
 from helpers.study_file import StudyFile
@@ -150,7 +150,4 @@ def stored_meshhead(study: optuna.Study) -> Path | None:
 def meshhead_digest(config: RunConfig) -> str | None:
     """SHA-256 of the MeshHead checkpoint that a configuration starts from; None where there is none."""
     path = config.meshhead_checkpoint if isinstance(config, GazeGaussianRun) else None
-    if path is None or not path.is_file():
-        return None
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return None if path is None else identify(path)["sha256"]

@@ -6,6 +6,7 @@ Better means: meets the constraints, then the first objective, then the others. 
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +16,9 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from gazegaussian.config import read_yaml
+from gazegaussian.yaml_files import read_yaml
 from helpers.files import write_csv, write_json, write_text, write_yaml
+from helpers.mesh_heads import MESH_HEAD, identify
 from helpers.ownership import BASELINE, REASON
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -196,6 +198,9 @@ def save_results(study: optuna.Study, folder: Path) -> None:
         "parameters": best.params,
         "checkpoint": best.user_attrs.get("best_checkpoint"),
     }
+    start = json.loads(study.user_attrs.get("config", "{}")).get(MESH_HEAD)
+    if start is not None:
+        content[MESH_HEAD] = identify(Path(start))
     if several:
         # The winner above is the best in the first objective; these are all that nothing beats in every objective.
         content["pareto_front"] = [

@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal
 import optuna
 from pydantic import Field, ValidationError, model_validator
 
-from gazegaussian.config import STAGES, check_parameter_names, explain, read_yaml
+from gazegaussian.config import STAGES, check_parameter_names, explain
 from gazegaussian.errors import ConfigError
+from gazegaussian.yaml_files import read_yaml
 from helpers.limits import Budget, Constraint
 from helpers.parameters import Categorical, Float, Int, Parameter, Strict, same
 
@@ -92,7 +93,10 @@ class StudyFile(Strict):
         if content.get("pruner", {}) is None:
             content["pruner"] = {"name": "none"}
         if "pruner" not in content:
-            sampler = Component.model_validate(content.get("sampler", "tpe"))
+            try:
+                sampler = Component.model_validate(content.get("sampler", "tpe"))
+            except ValidationError:  # met again at its place, where it can be named
+                return content
             if isinstance(content.get("metric"), list) or _ignores_pruned(sampler):
                 content["pruner"] = {"name": "none"}
         return content
@@ -256,6 +260,6 @@ def load_study_file(path: Path, stage: str) -> StudyFile:
     try:
         study = StudyFile.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise ConfigError(f"{path}: {explain(error)}") from error
+        raise ConfigError(f"{path}: {explain(error, StudyFile)}") from error
     check_parameter_names(STAGES[stage], list(study.parameters), str(path))
     return study

@@ -9,12 +9,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("gazegaussian", "helpers")
-BASE = {"types", "config", "errors"}
+BASE = {"types", "config", "errors", "yaml_files"}
 # Parts of gazegaussian and the parts each may see, itself included.
 ALLOWED = {
     "errors": set(),
     "types": set(),
-    "config": {"errors"},
+    "yaml_files": {"errors"},
+    "config": {"errors", "yaml_files"},
     "warp_setup": set(),
     "progress": set(),
     "geometry": BASE,

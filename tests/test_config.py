@@ -9,10 +9,10 @@ from gazegaussian.config import (
     Section,
     load_run,
     parameter_fields,
-    read_yaml,
     with_parameters,
 )
 from gazegaussian.errors import ConfigError
+from gazegaussian.yaml_files import read_yaml
 
 CONFIGS = ["meshhead_quick", "meshhead_demo", "meshhead_published"]
 CONFIGS += [name.replace("meshhead", "gazegaussian") for name in CONFIGS]
@@ -73,3 +73,25 @@ def test_misspelt_key_and_wrong_stage(tmp_path):
     path.write_text("stage: meshhead\n")
     with pytest.raises(ConfigError, match="'gazegaussian' was asked for"):
         load_run(path, "gazegaussian")
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "message"),
+    [
+        ("optim", "eye_lr_mul: 1", r"optim\.eye_lr_mul: unknown key\. Did you mean 'eye_lr_mult'\? Known: lr, "),
+        ("optim", "dit_depth: 4", r"optim\.dit_depth: unknown key\. Did you mean 'model\.dit_depth'\?"),
+        ("trainning", "epochs: 4", r"trainning: unknown key\. Did you mean 'training'\? Known: stage, .*loss"),
+        ("model", "zzz: 4", r"model\.zzz: unknown key\. Known: variant, renderer"),
+    ],
+)
+def test_unknown_keys_are_met_with_what_was_probably_meant(tmp_path, section, line, message):
+    path = tmp_path / "run.yaml"
+    path.write_text(f"stage: gazegaussian\n{section}:\n  {line}\n")
+    with pytest.raises(ConfigError, match=message):
+        load_run(path)
+
+
+def test_findings_of_our_own_come_without_pydantics_prefix():
+    with pytest.raises(ConfigError, match=r": data: image_size 100 is not a multiple of 32") as caught:
+        with_parameters(MeshHeadRun(), {"image_size": 100})
+    assert "Value error" not in str(caught.value)

@@ -1,5 +1,6 @@
 """The reader's error corpus: one line that names file, key, what was expected and what was found."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from fixtures_support import COMPACT, edit, replace
 
+from gazegaussian.data.check import check_dataset
 from gazegaussian.data.hdf5 import HeadDataset, SubjectFile
 from gazegaussian.data.schema import KEYS, TRAINING_ONLY
 from gazegaussian.errors import DataError
@@ -99,3 +101,21 @@ def test_missing_subject_and_empty_split(folder: Path) -> None:
         HeadDataset(folder, "val", SIZE)
     with pytest.raises(DataError, match="one of the splits train, val"):
         HeadDataset(folder, "tset", SIZE)
+
+
+@pytest.mark.parametrize(
+    ("split", "empty", "found"),
+    [
+        (None, "val", "no subject"),  # one subject alone is for training
+        ({"train": [], "val": ["subject0000.h5"]}, "train", "no subject"),
+        ({"train": ["subject0000.h5"], "val": ["subject0001.h5"]}, "val", "1 subjects without any"),
+    ],
+)
+def test_check_fails_without_anybody_to_train_on_or_to_validate_with(folder: Path, split, empty, found) -> None:
+    if split is not None:
+        (folder / "train_test_split.json").write_text(json.dumps(split))
+    report = check_dataset(folder)
+    assert not report.ok
+    assert report.images == 3
+    assert f"found {found}" in report.problems[f"split {empty}"]
+    assert [name for name in report.problems if name.startswith("split")] == [f"split {empty}"]

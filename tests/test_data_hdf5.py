@@ -1,5 +1,6 @@
 """The reader: agreement with the published loader where it is right, skipped images, resizing, caches."""
 
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -226,8 +227,11 @@ def test_redirection_pairs_stay_with_the_subject_and_change_the_gaze(folder: Pat
 
 
 def test_report_counts_and_collects_problems(folder: Path) -> None:
+    shutil.copy(folder / "xgaze_subject0000.h5", folder / "xgaze_subject0001.h5")
+    split = {"train": ["subject0000.h5"], "val": ["subject0001.h5"]}
+    (folder / "train_test_split.json").write_text(json.dumps(split))
     report = check_dataset(folder)
-    assert (report.subjects, report.images, report.skipped, report.sizes, report.ok) == (1, 3, 1, (SIZE,), True)
+    assert (report.subjects, report.images, report.skipped, report.sizes, report.ok) == (2, 6, 2, (SIZE,), True)
     (folder / "xgaze_subject0009.h5").write_bytes(b"nothing")
     report = check_dataset(folder)
     assert not report.ok

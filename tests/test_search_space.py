@@ -1,5 +1,7 @@
 """Study files: what is accepted, what is refused and how that is said."""
 
+import re
+
 import optuna
 import pytest
 from hypothesis import given, settings
@@ -30,7 +32,7 @@ CONDITIONAL = {
 def refusal(**content) -> str:
     with pytest.raises(ValidationError) as caught:
         study_file(content.pop("space", {"x": {"lr": LR}}), **content)
-    message = explain(caught.value)
+    message = explain(caught.value, StudyFile)
     assert "\n" not in message
     return message
 
@@ -40,6 +42,18 @@ def test_unknown_parameter_lists_the_known(tmp_path):
     path.write_text("study_name: a\ntrials: 1\nsearch_space:\n  x:\n    learning_rte: {type: int, min: 1, max: 2}\n")
     with pytest.raises(ConfigError, match=r"unknown parameter 'learning_rte'.*Known: .*lr"):
         load_study_file(path, "meshhead")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"trails": 3}, r"trails: unknown key\. Did you mean 'trials'\?"),
+        ({"budget": {"timeot": 3}}, r"budget\.timeot: unknown key\. Did you mean 'timeout'\?"),
+        ({"sampler": {"name": "tpe", "kwarg": {}}}, r"sampler\.kwarg: unknown key\. Did you mean 'kwargs'\?"),
+    ],
+)
+def test_unknown_keys_of_a_study_file_are_met_with_what_was_probably_meant(content, message):
+    assert re.search(message, refusal(**content))
 
 
 @pytest.mark.parametrize(

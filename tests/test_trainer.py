@@ -173,6 +173,22 @@ def test_damaged_checkpoint_gives_one_line(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+def test_a_long_reason_is_cut_between_words(tmp_path, monkeypatch):
+    words = "something went terribly wrong while this file was unpacked " * 5
+
+    def fail(*args, **kwargs):
+        raise RuntimeError(words)
+
+    path = tmp_path / "bad.pt"
+    path.touch()
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(CheckpointError, match=r"\(something .* \.\.\.\)") as caught:
+        load_checkpoint(path)
+    reason = str(caught.value).split("(")[1].split(" ...")[0]
+    assert set(reason.split()) <= set(words.split())
+    assert len(reason) <= 120
+
+
 def test_checkpoint_never_runs_code(tmp_path):
     class Evil:
         def __reduce__(self):

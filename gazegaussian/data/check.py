@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gazegaussian.data.pixels import usable_rows
-from gazegaussian.data.splits import PREFIX, load_split
+from gazegaussian.data.splits import PREFIX, SPLIT_FILE, load_split
 from gazegaussian.data.subject_file import SubjectFile
 from gazegaussian.errors import DataError
 
@@ -21,11 +21,11 @@ class DatasetReport:
     skipped: int  # images with a constant head mask, or with both eye masks constant
     splits: dict[str, int]  # subjects per split
     sizes: tuple[int, ...]  # image widths met, pixels
-    problems: dict[str, str] = field(default_factory=dict)  # message by file name
+    problems: dict[str, str] = field(default_factory=dict)  # message by file name, or by split
 
     @property
     def ok(self) -> bool:
-        """No file has a problem and there is something to train on."""
+        """No file has a problem and there is something to train on and something to validate with."""
         return not self.problems and self.images > 0
 
 
@@ -37,7 +37,7 @@ def check_dataset(root: Path | str, prefix: str = PREFIX) -> DatasetReport:
         prefix: The data set's file prefix.
 
     Returns:
-        Counts, and one message per unusable file.
+        Counts, and one message per unusable file and per split (of training and validation) without usable images.
 
     Raises:
         DataError: When the folder is missing or empty or its split is unusable.
@@ -49,6 +49,7 @@ def check_dataset(root: Path | str, prefix: str = PREFIX) -> DatasetReport:
     subjects = images = skipped = 0
     sizes: set[int] = set()
     problems: dict[str, str] = {}
+    useful: set[str] = set()
     for key in sorted(listed | present):
         name = f"{prefix}{key}"
         try:
@@ -59,6 +60,14 @@ def check_dataset(root: Path | str, prefix: str = PREFIX) -> DatasetReport:
             continue
         subjects, images, skipped = subjects + 1, images + usable, skipped + len(file) - usable
         sizes.add(file.size)
+        useful |= {key} if usable else set()
         file.close()
+    for split in ("train", "val"):
+        if not useful & set(splits[split]):
+            found = f"{len(splits[split])} subjects without any" if splits[split] else "no subject"
+            problems[f"split {split}"] = (
+                f"expected subjects with usable images, found {found}; add subjects, or name others under {split!r} in "
+                f"{SPLIT_FILE}"
+            )
     counts = {split: len(keys) for split, keys in splits.items()}
     return DatasetReport(root, subjects, images, skipped, counts, tuple(sorted(sizes)), problems)

@@ -11,6 +11,7 @@ import os
 import pickle
 import tempfile
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -72,8 +73,9 @@ def load_checkpoint(path: Path, stage: str | None = None) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = shorten((str(error) or type(error).__name__).splitlines()[0], 120, placeholder=" ...")
         raise CheckpointError(
-            f"{path} is no readable checkpoint ({(str(error) or type(error).__name__).splitlines()[0][:120]})."
+            f"{path} is no readable checkpoint ({reason}). Copy it again, or train the stage again."
         ) from error
     if not isinstance(content, dict) or "schema_version" not in content:
         raise CheckpointError(f"{path} is no checkpoint of this program: it has no schema_version.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,11 @@ def load_gaze_gaussian(path: Path) -> GazeGaussian:
     Raises:
         CheckpointError: Missing or damaged file, another schema version, another stage.
     """
-    content = load_checkpoint(path, "gazegaussian")
+    return rebuild_gaze_gaussian(load_checkpoint(path, "gazegaussian"))
+
+
+def rebuild_gaze_gaussian(content: Mapping[str, Any]) -> GazeGaussian:
+    """Rebuild a trained GazeGaussian from the content of its checkpoint."""
     sizes = content["architecture"]
     model = GazeGaussian(
         GazeGaussianModel.model_validate(content["config"]["model"]),

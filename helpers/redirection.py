@@ -1,0 +1,78 @@
+"""Rendering a person with commanded gaze, from files to a file."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from gazegaussian.build import Redirector, load_redirector
+from gazegaussian.data import HeadDataset
+from gazegaussian.errors import ConfigError, DataError
+from gazegaussian.training.hooks import save_image
+from gazegaussian.training.images import image_grid
+
+logger = logging.getLogger(__name__)
+
+LARGEST_DEG = 90  # beyond it the eyes would look into the head
+
+
+def redirect(
+    checkpoint: Path,
+    data: Path,
+    subject: str,
+    frame: int,
+    pitch: Sequence[float],
+    yaw: Sequence[float],
+    out: Path,
+    device: str = "auto",
+) -> Path:
+    """Render a person with commanded gaze.
+
+    Args:
+        checkpoint: GazeGaussian checkpoint.
+        data: Folder of HDF5 subjects.
+        subject: Key, such as `subject0004`.
+        frame: Row among the subject's usable images.
+        pitch: Degrees, -90 to 90, up positive; repeated for a strip.
+        yaw: Degrees, -90 to 90, to the right of the image positive; as many as pitches, or one for all.
+        out: PNG file; several gazes give a strip.
+        device: `auto`, `cpu` or `cuda`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UserError: Checkpoint, data, subject or frame cannot be used.
+    """
+    count = max(len(pitch), len(yaw))
+    if not count or any(len(values) not in (1, count) for values in (pitch, yaw)):
+        raise ConfigError(f"Give as many --pitch as --yaw (or one for all), not {len(pitch)} and {len(yaw)}.")
+    pitches, yaws = (list(values) * (count if len(values) == 1 else 1) for values in (pitch, yaw))
+    for name, values in (("--pitch", pitches), ("--yaw", yaws)):
+        for value in values:
+            if not abs(value) <= LARGEST_DEG:
+                raise ConfigError(f"{name} takes -{LARGEST_DEG} to {LARGEST_DEG} degrees, not {value:g}.")
+    if Path(out).suffix.lower() != ".png":
+        raise ConfigError(f"--out must name a PNG file, such as {Path(out).stem or 'strip'}.png, not {out}.")
+    redirector = load_redirector(checkpoint, device)
+    _warn_beyond_training(redirector, {"pitch": pitches, "yaw": yaws})
+    key = subject if subject.endswith(".h5") else f"{subject}.h5"
+    dataset = HeadDataset(data, [key], redirector.image_size)
+    if not 0 <= frame < len(dataset):
+        raise DataError(f"{subject} has images 0 to {len(dataset) - 1}; there is no frame {frame}.")
+    gaze = torch.tensor([[math.radians(p), math.radians(y)] for p, y in zip(pitches, yaws, strict=True)])
+    images = redirector.image(dataset.batch([frame]), gaze)
+    save_image(Path(out), (image_grid([images]) if count > 1 else images[0]).numpy())
+    return Path(out)
+
+
+def _warn_beyond_training(redirector: Redirector, asked: Mapping[str, Sequence[float]]) -> None:
+    """Say where the model has to guess."""
+    for (name, values), limit in zip(asked.items(), redirector.trained_gaze or (), strict=False):
+        largest, seen = max(values, key=abs), math.degrees(limit)
+        if abs(largest) > seen:
+            logger.warning("%s %g degrees is beyond the +-%.0f degrees that training saw", name, largest, seen)
