@@ -1,6 +1,6 @@
 """What do kills cost? Runs a MeshHead study with the real script and kills it (SIGKILL) at random moments.
 
-    python -m benchmarks.kills [--kills 50] [--trials 30] [--out DIR]
+    python -m benchmarks.kills [--kills 50] [--out DIR]
 
 After every kill: is each trial that had finished still there with its value, is every JSON and checkpoint whole, is no
 temporary file left behind by the next run? At the end: is the study complete, and which epochs were trained twice? Trainings
@@ -33,6 +33,7 @@ from helpers.study import FINISHED
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 12
+ENDLESS = 10_000  # trials: the kills come first
 RUN = f"""stage: meshhead
 data: {{image_size: 64, people: 5, frames: 1, max_train_images: 4, max_val_images: 2}}
 model: {{grid_resolution: 12, geometry_width: 16, shape_mlp_width: 16, pose_mlp_width: 16, eye_mlp_width: 16}}
@@ -99,7 +100,6 @@ def main() -> int:
     """Kill, look, repeat."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--longest", type=float, default=30.0, help="seconds before the latest kill")
     parser.add_argument("--out", type=Path)
@@ -108,18 +108,17 @@ def main() -> int:
     work.mkdir(parents=True, exist_ok=True)
     (work / "run.yaml").write_text(RUN)
     (work / "study.yaml").write_text(STUDY)
-    folder, words, moments = work / "out" / "kills", command(work, arguments.trials), random.Random(arguments.seed)
+    folder, moments = work / "out" / "kills", random.Random(arguments.seed)
     lost: list[str] = []
     before: dict[int, tuple[str, float | None]] = {}
     kills = in_trial = 0
     with (work / "log.txt").open("a") as log:
         bar = tqdm(total=arguments.kills, disable=None, unit="kill")
         while kills < arguments.kills:
-            process = subprocess.Popen(words, cwd=work, stdout=log, stderr=log)
+            process = subprocess.Popen(command(work, ENDLESS), cwd=work, stdout=log, stderr=log)
             try:
-                if process.wait(moments.uniform(1.0, arguments.longest)):
-                    raise SystemExit(f"the study failed, see {work / 'log.txt'}")
-                break  # it finished first
+                process.wait(moments.uniform(1.0, arguments.longest))
+                raise SystemExit(f"the study ended by itself, see {work / 'log.txt'}")
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
@@ -133,7 +132,8 @@ def main() -> int:
                 in_trial += any(t.state == TrialState.RUNNING for t in load_study(folder).trials)
         bar.close()
         started = time.monotonic()
-        code = subprocess.run(words, cwd=work, stdout=log, stderr=log, check=False).returncode
+        target = len(before) + 2
+        code = subprocess.run(command(work, target), cwd=work, stdout=log, stderr=log, check=False).returncode
     study = load_study(folder)
     after = finished(folder)
     lost += [f"trial {n} was {before[n]}, is {after.get(n)}" for n in before if after.get(n) != before[n]]
@@ -143,14 +143,14 @@ def main() -> int:
     print(
         f"kills {kills}, of these in the middle of a trial {in_trial}; last run: exit code {code}, {time.monotonic() - started:.0f} s"
     )
-    print(f"finished trials {len(after)} of {arguments.trials}; states {dict(states)}")
+    print(f"finished trials {len(after)} of {target}; states {dict(states)}")
     print(f"finished trials or files lost: {len(lost)}; temporary files left: {len(rest)}")
     print(
         f"epochs trained twice: {twice} in {kills} kills (the epoch that a kill cuts is trained again, and not counted)"
     )
     for line in [*lost, *rest]:
         print(f"  {line}")
-    return int(bool(lost or rest or code or len(after) < arguments.trials or twice > kills))
+    return int(bool(lost or rest or code or len(after) < target or twice > kills))
 
 
 if __name__ == "__main__":
