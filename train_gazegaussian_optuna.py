@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
+LONGEST_HEADER = 12  # characters on one line of a table's header
+
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
 )
@@ -343,7 +345,8 @@ def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
     known = dict.fromkeys(name for row in rows for name in row)
     names = [name for name in known if any(row.get(name) not in (None, "") for row in rows)]
     for name in names:
-        table.add_column(name, overflow="fold")
+        # Long names are broken after an underscore, not in the middle of a word.
+        table.add_column(name.replace("_", "_\n") if len(name) > LONGEST_HEADER else name, overflow="fold")
     for row in rows:
         cells = [row.get(name) for name in names]
         table.add_row(*(f"{c:.4g}" if isinstance(c, float) else "" if c is None else str(c) for c in cells))

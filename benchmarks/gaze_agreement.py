@@ -21,8 +21,11 @@ from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.metrics import gaze_agreement
 from gazegaussian.models.frozen import FrozenNetwork, load_frozen
 from gazegaussian.training.hooks import save_image
-from gazegaussian.training.images import image_grid
+from gazegaussian.training.images import image_grid, with_header
 from gazegaussian.types import Batch
+
+# Pitch and yaw of the picture, degrees.
+COMMANDS = ((0.0, -20.0), (0.0, -10.0), (0.0, 0.0), (0.0, 10.0), (0.0, 20.0), (18.0, 0.0), (-18.0, 0.0))
 
 
 def gaze_grid(limit_deg: float, steps: int) -> torch.Tensor:
@@ -52,6 +55,14 @@ def measure(redirector: Redirector, judge: FrozenNetwork, people: list[Batch], g
     return gaze_agreement(torch.cat(commanded), torch.cat(read))
 
 
+def picture(redirector: Redirector, people: list[Batch]) -> torch.Tensor:
+    """Draw a row per person: the source image, then that person with every gaze of `COMMANDS`. [3, H, W]."""
+    commands = torch.tensor(COMMANDS).deg2rad()
+    rows = [torch.cat([person.image, redirector.image(person, commands)]) for person in people]
+    labels = [f"yaw {yaw:.0f}°, pitch {pitch:.0f}°" for pitch, yaw in COMMANDS]
+    return with_header(image_grid(rows), ["source", *labels])
+
+
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,7 +70,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--limit", type=float, default=20.0, help="degrees")
     parser.add_argument("--steps", type=int, default=5, help="grid points per axis")
-    parser.add_argument("--strip", type=Path, help="write a picture: people x gazes")
+    parser.add_argument("--strip", type=Path, help="write a picture: people x (source image, gazes)")
     arguments = parser.parse_args()
 
     redirector = load_redirector(arguments.checkpoint)
@@ -75,11 +86,7 @@ def main() -> None:
     print(json.dumps({"people": len(people), "grid_deg": arguments.limit, **result}, indent=2))
 
     if arguments.strip:
-        commands = torch.tensor([[0, -20], [0, -10], [0, 0], [0, 10], [0, 20], [18, 0], [-18, 0]]).float().deg2rad()
-        rows_of_images = [
-            torch.cat([person.image, redirector.image(person, commands)]) for person in people[: min(4, len(people))]
-        ]
-        save_image(arguments.strip, image_grid(rows_of_images).numpy())
+        save_image(arguments.strip, picture(redirector, people[:4]).numpy())
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+import train_gazegaussian_optuna
 from gazegaussian.data import synthesize
 from gazegaussian.training.checkpoints import SCHEMA_VERSION, load_checkpoint
 
@@ -151,6 +152,32 @@ def test_data_check_reports_and_fails_on_damage(run, workplace):
     assert run("data", "check", "broken").returncode == 2
     words = ("--config", "meshhead.yaml", "--data", "broken", "--device", "cpu")
     assert_bad_input(run("train", "meshhead", *words, "--out", "x"), file.name)
+
+
+def test_headers_of_wide_tables_keep_their_words(capsys):
+    names = [
+        f"{word}_loss_importance"
+        for word in ("orthogonality", "perceptual", "gaze", "eye", "identity", "expression", "camera")
+    ]
+    train_gazegaussian_optuna._print_table("wide", [dict.fromkeys([*names, "lr", "batch_size"], 0.123456)])
+    drawn = capsys.readouterr().out
+    for name in names:
+        assert all(piece in drawn for piece in name.replace("_", "_ ").split())
+    assert "batch_size" in drawn
+
+
+def test_redirect_refuses_before_it_loads(run):
+    words = ("--data", "data", "--subject", "subject0001", "--pitch", 0, "--yaw", 400, "--out", "x.png")
+    assert_bad_input(run("redirect", "nowhere.pt", *words), "--yaw takes -90 to 90 degrees")
+
+
+def test_synth_into_a_used_folder(run, workplace):
+    words = ("data", "synth", "made", "--people", 2, "--size", 32, "--frames", 1)
+    assert run(*words).returncode == 0
+    again = run(*words)
+    assert again.returncode == 0
+    assert "nothing to do" in again.stderr
+    assert_bad_input(run(*words[:-4], "--size", 64, "--frames", 1), "size: 32 -> 64", "another folder")
 
 
 def test_unknown_parameter_in_the_study_file(run, workplace):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 GAP = 2  # white pixels between tiles
@@ -27,3 +29,23 @@ def image_grid(rows: Sequence[Tensor]) -> Tensor:
     """
     padded = [torch.nn.functional.pad(row.detach().float(), (0, GAP, 0, GAP), value=1.0) for row in rows]
     return torch.cat([torch.cat(list(row), dim=-1) for row in padded], dim=-2).clamp(0, 1)
+
+
+def with_header(grid: Tensor, labels: Sequence[str]) -> Tensor:
+    """Write a label above every column of a grid.
+
+    Args:
+        grid: As `image_grid` makes it, in [0, 1]. [3, H, W]
+        labels: One per column, each as short as a column is wide.
+
+    Returns:
+        The grid under a white band with the labels. [3, H + band, W]
+    """
+    tile = grid.shape[-1] // len(labels)
+    font = ImageFont.load_default(size=max(8, tile // 12))
+    band = Image.new("L", (grid.shape[-1], max(12, tile // 7)), 255)
+    draw = ImageDraw.Draw(band)
+    for column, label in enumerate(labels):
+        draw.text(((column + 0.5) * tile, band.height / 2), label, fill=0, font=font, anchor="mm")
+    header = torch.from_numpy(np.asarray(band, np.float32) / 255).to(grid)
+    return torch.cat([header.expand(3, -1, -1), grid], dim=-2)
