@@ -161,8 +161,7 @@ def test_headers_of_wide_tables_keep_their_words(capsys):
     ]
     train_gazegaussian_optuna._print_table("wide", [dict.fromkeys([*names, "lr", "batch_size"], 0.123456)])
     drawn = capsys.readouterr().out
-    for name in names:
-        assert all(piece in drawn for piece in name.replace("_", "_ ").split())
+    assert drawn.count("importance") == drawn.count("loss_") == len(names)
     assert "batch_size" in drawn
 
 
