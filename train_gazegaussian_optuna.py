@@ -356,7 +356,7 @@ def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Run the command line with its exit codes."""
-    from gazegaussian.errors import UserError
+    from gazegaussian.errors import NonFiniteError, UserError
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("kaleido").setLevel(logging.WARNING)
@@ -366,6 +366,9 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except NonFiniteError as error:
+        print(f"error: the training diverged: {error}. A lower lr usually helps.", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         _say_interrupted()
         sys.exit(130)

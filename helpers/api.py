@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from gazegaussian.build import train_run
 from gazegaussian.config import GazeGaussianRun, RunConfig, explain, load_run, with_parameters
-from gazegaussian.errors import ConfigError
+from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.run_folder import find_run
 from gazegaussian.training.trainer import TrainResult
 from helpers.audit import audit_study
@@ -219,6 +219,7 @@ def train(config: RunConfig, out: Path) -> TrainResult:
     Raises:
         ConfigError: `out` holds a training of another configuration.
         UserError: Data, checkpoint or device cannot be used.
+        NonFiniteError: The training diverged, or its metric was never finite.
     """
     before = find_run(config, Path(out))
     if before is not None and before.finished:
@@ -228,4 +229,7 @@ def train(config: RunConfig, out: Path) -> TrainResult:
             len(before.result.history),
         )
         return before.result
-    return train_run(config, Path(out), resume=before is not None)
+    result = train_run(config, Path(out), resume=before is not None)
+    if result.best_epoch < 0:
+        raise NonFiniteError(f"{config.training.monitor} was not finite in any of {len(result.history)} epochs")
+    return result

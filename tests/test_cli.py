@@ -7,9 +7,11 @@ import sys
 import pytest
 import torch
 
+import helpers.api
 import train_gazegaussian_optuna
 from gazegaussian.data import synthesize
 from gazegaussian.training.checkpoints import SCHEMA_VERSION, load_checkpoint
+from gazegaussian.training.trainer import TrainResult
 
 TINY_MESHHEAD = """
 stage: meshhead
@@ -218,3 +220,16 @@ def test_stage_two_without_stage_one(run):
 def test_cuda_without_cuda(run):
     done = run("train", "meshhead", "--config", "meshhead.yaml", "--data", "data", "--device", "cuda", "--out", "r4")
     assert_bad_input(done, "--device cpu or auto")
+
+
+def test_a_diverged_training_is_one_line(tmp_path, monkeypatch, capsys):
+    def diverge(config, folder, resume=False):
+        return TrainResult(float("nan"), -1, [{"val_loss": float("nan")}], folder / "best.pt", folder / "last.pt")
+
+    monkeypatch.setattr(helpers.api, "train_run", diverge)
+    monkeypatch.setattr(sys, "argv", ["script", "train", "meshhead", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ending:
+        train_gazegaussian_optuna.main()
+    assert ending.value.code == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "diverged: val_loss was not finite in any of 1 epochs" in line
