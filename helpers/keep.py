@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import logging
 import shutil
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -23,6 +25,7 @@ _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _DISK = _FULL | _REFUSED | {errno.EIO}
 # torch.save writes past Python: a full disk is a RuntimeError there.
 _TORCH_WRITE_FAILED = ("inline_container", "PytorchStreamWriter", "file write failed")
+_WRITING_SECONDS = 20.0  # longer than it takes to write a table
 _WITH_COPY = 3  # best, last, and the temporary file that becomes one of them
 
 
@@ -131,9 +134,17 @@ def take_over(trials: list[FrozenTrial], trial: optuna.Trial, study_folder: Path
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the temporary files that a killed process left."""
-    for path in folder.glob(".*.tmp"):
+    """Remove the temporary files that a killed process left in a trial's folder."""
+    for path in folder.rglob(".*.tmp"):
         path.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a study's folder; other workers may be writing new ones."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(FileNotFoundError):  # its writer was alive, and has finished it now
+            if time.time() - path.stat().st_mtime > _WRITING_SECONDS:
+                path.unlink()
 
 
 def thin(study: optuna.Study, folder: Path, keep_best: int) -> list[int]:

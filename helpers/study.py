@@ -24,7 +24,7 @@ from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, UserError
 from helpers.budget import BudgetWatch, LimitReached
 from helpers.isolation import Train
-from helpers.keep import DiskError, disk_problem, expected_bytes, require_space, require_writable, thin
+from helpers.keep import DiskError, disk_problem, expected_bytes, require_space, require_writable, sweep, thin
 from helpers.live_store import snapshots_of
 from helpers.ownership import BASELINE, REASON, RESUME_OF, reap
 from helpers.pruning import study_pruner
@@ -193,6 +193,7 @@ def _save(study: optuna.Study, request: StudyRequest) -> None:
         DiskError: They cannot be written; the trials themselves are in the storage.
     """
     try:
+        sweep(request.folder)
         save_results(study, request.folder)
     except OSError as error:
         raise DiskError(disk_problem(error) or f"The results cannot be written: {error}.") from error

@@ -126,3 +126,23 @@ def test_a_trial_that_this_process_gave_up_is_not_taken_for_a_live_one(tmp_path)
         assert reap(study) == []
     assert reap(study) == [1]
     assert study.trials[2].user_attrs["resume_of"] == 1
+
+
+def test_what_killed_writers_left_is_removed(tmp_path):
+    def train(config, run_dir, hooks, resume):
+        return line_train(config, run_dir, [At(3), *hooks], resume)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(request(tmp_path, train, trials=1))
+    folder = tmp_path / "toy"
+    left = [
+        folder / "trial_0000" / "images" / ".epoch_0004.png.x1.tmp",
+        folder / ".best.json.x2.tmp",
+        folder / ".new.x3.tmp",
+    ]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    os.utime(left[1], (0, 0))
+    run_study(request(tmp_path, line_train, trials=1))
+    assert [path.name for path in folder.rglob("*.tmp")] == [".new.x3.tmp"]  # another worker may be writing it
