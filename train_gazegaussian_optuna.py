@@ -114,7 +114,11 @@ def study(
         best = json.loads(best_file.read_text()) if best_file.exists() else None
         typer.echo(json.dumps({"best": best, "trials": helpers.summary_rows(finished)}, indent=2, default=str))
         return
-    _print_table(f"Study {finished.study_name}", helpers.summary_rows(finished, best_first=True))
+    rows = helpers.summary_rows(finished, best_first=True)
+    for row in rows:  # a column less: those of stage two fill a wide terminal
+        if row.pop("baseline"):
+            row["state"] = "baseline" if row["state"] == "COMPLETE" else f"baseline {row['state']}"
+    _print_table(f"Study {finished.study_name}", rows)
     best_trial = helpers.best_trial(finished)
     if best_trial is not None:
         print(f"best: trial {best_trial.number}, {request.study.metric} {best_trial.value:.5f}  ({best_file})")
