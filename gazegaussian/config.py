@@ -24,6 +24,10 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
+Network = Literal[
+    "geometry", "shape_color", "pose_color", "eye_color", "shape_deform", "pose_deform", "eye_rotation",
+    "shape_attributes", "pose_attributes", "eye_attributes",
+]  # fmt: skip
 
 
 class Section(BaseModel):
@@ -64,6 +68,18 @@ class MeshHeadModel(Section):
     pose_mlp_width: PositiveInt = Field(256, description="hidden width of the pose deformation; its colour has half")
     eye_mlp_width: PositiveInt = Field(128, description="hidden width of the eye branch (colour and rotation)")
     landmarks: PositiveInt = Field(103, description="68 landmarks and every 100th tracked vertex")
+    mlp_widths: dict[Network, tuple[PositiveInt, ...]] = Field(
+        {}, description="hidden widths of single networks instead of the above; imports fill it in where they need to"
+    )
+    eye_motion: Literal["rotate", "offset"] = Field(
+        "rotate", description="offset: gaze moves eye points one by one; variant published only"
+    )
+
+    @model_validator(mode="after")
+    def _motion(self) -> MeshHeadModel:
+        if self.variant == "ours" and self.eye_motion != "rotate":
+            raise ValueError("eye_motion 'offset' needs variant: published; rotate would do")
+        return self
 
 
 class MeshHeadLoss(Section):

@@ -19,6 +19,7 @@ from gazegaussian.models.frozen import load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.image_offsets import ImageOffsets
 from gazegaussian.models.mesh_head import MeshHead
+from gazegaussian.models.variants import gaze_gaussian_class
 from gazegaussian.training.checkpoints import load_checkpoint
 from gazegaussian.training.images import image_grid, spread
 from gazegaussian.types import EXPRESSION_DIM, Batch
@@ -38,7 +39,7 @@ class GazeGaussianStage:
     ) -> None:
         self.config = config
         self.variant: str = config.model.variant
-        self.model = GazeGaussian.from_mesh_head(mesh_head, config.model, config.data.image_size)
+        self.model = gaze_gaussian_class(config.model).from_mesh_head(mesh_head, config.model, config.data.image_size)
         self.offsets = ImageOffsets(len(train))
         self.module = nn.ModuleDict({"model": self.model, "offsets": self.offsets})
         self.guide, self.judge = load_frozen("guide"), load_frozen("judge")
@@ -163,8 +164,9 @@ def load_gaze_gaussian(path: Path) -> GazeGaussian:
     """
     content = load_checkpoint(path, "gazegaussian")
     sizes = content["architecture"]
-    model = GazeGaussian(
-        GazeGaussianModel.model_validate(content["config"]["model"]),
+    config = GazeGaussianModel.model_validate(content["config"]["model"])
+    model = gaze_gaussian_class(config)(
+        config,
         MeshHeadModel.model_validate(sizes["mesh_model"]),
         sizes["image_size"],
         sizes["face_points"],

@@ -15,6 +15,7 @@ from gazegaussian.data import HeadDataset, make_loader
 from gazegaussian.geometry.heads import world_to_head
 from gazegaussian.losses.mesh import mesh_head_losses, silhouette_iou
 from gazegaussian.models.mesh_head import MeshHead, MeshHeadOutput
+from gazegaussian.models.variants import build_mesh_head
 from gazegaussian.rendering import render_mesh
 from gazegaussian.training.checkpoints import load_checkpoint
 from gazegaussian.training.images import image_grid, spread
@@ -40,7 +41,7 @@ class MeshHeadStage:
             0
         )  # [L, 3]
         model = config.model.model_copy(update={"landmarks": landmarks.shape[0]})
-        self.module = MeshHead(model)
+        self.module = build_mesh_head(model)
         self.module.initialise_landmarks(landmarks)
         self.loader = make_loader(
             train,
@@ -143,6 +144,6 @@ def load_mesh_head(path: Path) -> MeshHead:
         CheckpointError: Missing or damaged file, another schema version, another stage.
     """
     content = load_checkpoint(path, "meshhead")
-    model = MeshHead(MeshHeadModel.model_validate(content["architecture"]["mesh_model"]))
+    model = build_mesh_head(MeshHeadModel.model_validate(content["architecture"]["mesh_model"]))
     model.load_state_dict(content["model"])
     return model.eval()
