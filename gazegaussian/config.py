@@ -112,6 +112,7 @@ class GazeGaussianLoss(Section):
 
     vgg_importance: NonNegative = 0.1
     eye_loss_importance: NonNegative = 1.0
+    face_loss_importance: NonNegative = 1.0
     gaze_loss_importance: NonNegative = 0.1
     orthogonality_loss_importance: NonNegative = 0.01
     ssim_importance: NonNegative = 0.1

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gazegaussian.config import GazeGaussianModel, GazeGaussianRun, MeshHeadModel, OptimConfig
 from gazegaussian.data import HeadDataset, make_loader, redirection_pairs
 from gazegaussian.geometry.rotations import full_precision
-from gazegaussian.losses.image import gaze_gaussian_losses, mean_abs_cosine
+from gazegaussian.losses.image import eyes_in_head, gaze_gaussian_losses, mean_abs_cosine
 from gazegaussian.metrics import ruler_loss, ruler_parts, summarise
 from gazegaussian.models.frozen import load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
@@ -86,9 +86,10 @@ class GazeGaussianStage:
         parameters, cameras = self.offsets.apply_to(batch.parameters, batch.cameras, batch.index)
         rendering = self.model(parameters, cameras)
         weights = self.config.loss
+        eyes = batch.eye_mask if self.variant == "published" else eyes_in_head(batch)
         with full_precision(batch.image):  # variances of SSIM and small angles do not survive bf16
             terms = gaze_gaussian_losses(
-                rendering.layer_features(), rendering.layer_images(), batch, weights, epoch, self.guide
+                rendering.layer_features(), rendering.layer_images(), batch, weights, epoch, self.guide, eyes
             )
         cosines = [mean_abs_cosine(s.branch_a, s.branch_b, s.shared) for s in rendering.streams()]
         terms["orthogonality"] = weights.orthogonality_loss_importance * torch.stack(cosines).sum()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from gazegaussian.config import MeshHeadLoss, MeshHeadModel, MeshHeadRun, OptimConfig
 from gazegaussian.data import HeadDataset, make_loader
 from gazegaussian.geometry.heads import world_to_head
+from gazegaussian.geometry.published import published_landmarks
 from gazegaussian.losses.mesh import mesh_head_losses, silhouette_iou
 from gazegaussian.models.mesh_head import MeshHead, MeshHeadOutput
 from gazegaussian.models.variants import build_mesh_head
@@ -83,6 +85,8 @@ class MeshHeadStage:
     def losses(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """Weighted terms of the published loss."""
         output, image = self._render(batch)
+        if self.variant == "published":  # its landmarks, in training; what is validated is right in every variant
+            batch = replace(batch, landmarks_3d=published_landmarks(batch.landmarks_3d, batch.cameras))
         return _losses(output, image, batch, self.config.loss)
 
     def validate(self) -> dict[str, float]:

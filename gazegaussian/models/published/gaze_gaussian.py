@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from gazegaussian.config import GazeGaussianModel
+from gazegaussian.geometry.published import centred
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.published.streams import PublishedEyeStream, PublishedFaceStream, split_vertices
@@ -31,10 +30,3 @@ class PublishedGazeGaussian(GazeGaussian):
 
     def _film(self, cameras: Cameras) -> Cameras:
         return centred(cameras)
-
-
-def centred(cameras: Cameras) -> Cameras:
-    """The same cameras with the principal point in the middle of the image, as the published splatting has them."""
-    intrinsics = cameras.intrinsics.clone()
-    intrinsics[:, 0, 2], intrinsics[:, 1, 2] = cameras.width / 2, cameras.height / 2
-    return replace(cameras, intrinsics=intrinsics)
