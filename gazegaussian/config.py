@@ -167,6 +167,7 @@ class MeshHeadRun(Section):
     """A run of stage one."""
 
     stage: Literal["meshhead"] = "meshhead"
+    init_from: Path | None = Field(None, description="checkpoint of this stage whose weights the training begins with")
     data: DataConfig = DataConfig()
     model: MeshHeadModel = MeshHeadModel()
     loss: MeshHeadLoss = MeshHeadLoss()
@@ -175,9 +176,10 @@ class MeshHeadRun(Section):
 
 
 class GazeGaussianRun(Section):
-    """A run of stage two; `meshhead_checkpoint` is what it starts from."""
+    """A run of stage two; it starts from `meshhead_checkpoint`, or from `init_from`."""
 
     stage: Literal["gazegaussian"] = "gazegaussian"
+    init_from: Path | None = Field(None, description="checkpoint of this stage whose weights the training begins with")
     meshhead_checkpoint: Path | None = Field(None, description="best checkpoint of stage one")
     data: DataConfig = DataConfig()
     model: GazeGaussianModel = GazeGaussianModel()

@@ -22,6 +22,7 @@ from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.variants import gaze_gaussian_class
 from gazegaussian.training.checkpoints import load_checkpoint
 from gazegaussian.training.images import image_grid, spread
+from gazegaussian.training.initial_weights import begin_gaze_gaussian
 from gazegaussian.types import EXPRESSION_DIM, Batch
 
 VALIDATION_BATCH = 4
@@ -35,11 +36,17 @@ class GazeGaussianStage:
     name = "gazegaussian"
 
     def __init__(
-        self, config: GazeGaussianRun, mesh_head: MeshHead, train: HeadDataset, validation: HeadDataset
+        self, config: GazeGaussianRun, mesh_head: MeshHead | None, train: HeadDataset, validation: HeadDataset
     ) -> None:
         self.config = config
         self.variant: str = config.model.variant
-        self.model = gaze_gaussian_class(config.model).from_mesh_head(mesh_head, config.model, config.data.image_size)
+        if config.init_from is not None:
+            self.model = begin_gaze_gaussian(config)
+        else:
+            assert mesh_head is not None
+            self.model = gaze_gaussian_class(config.model).from_mesh_head(
+                mesh_head, config.model, config.data.image_size
+            )
         self.offsets = ImageOffsets(len(train))
         self.module = nn.ModuleDict({"model": self.model, "offsets": self.offsets})
         self.guide, self.judge = load_frozen("guide"), load_frozen("judge")

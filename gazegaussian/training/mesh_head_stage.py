@@ -21,6 +21,7 @@ from gazegaussian.models.variants import build_mesh_head
 from gazegaussian.rendering import render_mesh
 from gazegaussian.training.checkpoints import load_checkpoint
 from gazegaussian.training.images import image_grid, spread
+from gazegaussian.training.initial_weights import begin_mesh_head
 from gazegaussian.types import Batch, MeshImage
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class MeshHeadStage:
         model = config.model.model_copy(update={"landmarks": landmarks.shape[0]})
         self.module = build_mesh_head(model)
         self.module.initialise_landmarks(landmarks)
+        self.begun = config.init_from is not None and "geometry" not in begin_mesh_head(self.module, config)
         self.loader = make_loader(
             train,
             config.training.batch_size,
@@ -73,7 +75,12 @@ class MeshHeadStage:
         ]
 
     def prepare(self) -> None:
-        """Fit the SDF to a head-sized ellipsoid, so that marching tetrahedra find a surface from the first step."""
+        """Fit the SDF to a head-sized ellipsoid, so that marching tetrahedra find a surface from the first step.
+
+        A geometry that comes from a checkpoint has a surface already.
+        """
+        if self.begun:
+            return
         residual = self.module.warm_start(self.config.training.warm_start_steps)
         logger.info("warm start: mean |SDF - ellipsoid| %.4f model units", residual)
 

@@ -29,7 +29,7 @@ from gazegaussian.errors import CheckpointError
 from gazegaussian.models.branches import hidden_widths
 from gazegaussian.models.neural_renderers import UPSAMPLING_LEVELS
 from gazegaussian.models.variants import build_mesh_head, gaze_gaussian_class
-from gazegaussian.training.checkpoints import save_checkpoint
+from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
 from gazegaussian.training.published_layout import (
     EYES,
     FACE,
@@ -66,17 +66,24 @@ class Imported:
         return groups
 
 
-def import_published(path: Path, out: Path) -> Imported:
+def import_published(path: Path, out: Path | None = None) -> tuple[Path, Imported]:
     """Write a checkpoint of ours from a published one, and log what of it found no use.
 
     Args:
         path: Published MeshHead or GazeGaussian checkpoint.
-        out: The file to write.
+        out: Folder to write `best.pt` to; default `optuna_results/imported_STAGE`.
+
+    Returns:
+        The file written, and what is in it.
 
     Raises:
-        CheckpointError: It is no readable published checkpoint, or lacks something.
+        CheckpointError: It is no readable published checkpoint or lacks something, or the folder holds another checkpoint.
     """
     found = read_published(path)
+    target = (Path("optuna_results") / f"imported_{found.stage}" if out is None else out) / "best.pt"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if target.exists() and load_checkpoint(target).get("imported", {}).get("sha256") != digest:
+        raise CheckpointError(f"{target} is another checkpoint already. Give another --out, or delete it.")
     prefix = "model." if found.stage == "gazegaussian" else ""
     content = {
         "stage": found.stage,
@@ -84,12 +91,12 @@ def import_published(path: Path, out: Path) -> Imported:
         "config": found.config.model_dump(mode="json"),
         "architecture": found.architecture,
         "model": {prefix + name: value for name, value in found.model.items()},
-        "imported": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "unused": found.unused},
+        "imported": {"sha256": digest, "unused": found.unused},
     }
-    save_checkpoint(out, content)
+    save_checkpoint(target, content)
     for why, names in found.by_reason.items():
-        logger.info("not used (%s): %s", why, ", ".join(names))
-    return found
+        logger.info("not used, %s: %s", why, ", ".join(names))
+    return target, found
 
 
 def read_published(path: Path) -> Imported:
