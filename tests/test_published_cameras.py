@@ -154,7 +154,7 @@ def test_published_landmarks_and_cameras_of_the_samples():
             focal = batch.cameras.intrinsics[i, axis, axis].item()
             assert arrays[key].item() == pytest.approx(2 * math.atan(size / 2 / focal), abs=1e-4)
         assert int(arrays["cam_ind"]) == dataset.cameras[i]
-    assert 0 < differs
+    assert differs > 0
     first = batch.rows([0])
     neutral = world_to_head(landmarks[:1], first.parameters.pose, first.parameters.scale)
     close(neutral[0], expected["init_landmarks_3d_neutral"])
