@@ -16,11 +16,15 @@ _ROOT = Path(__file__).resolve().parent
 COMPACT = _ROOT / "data"
 
 
-class _Compact(dict[str, Tensor]):
+class Compact(dict[str, Tensor]):
     """The subset of a file of fixtures that every clone has; asking for more skips the test and says so."""
 
     def __missing__(self, name: str) -> Tensor:
         pytest.skip(f"the compact fixtures have no {name!r}; {_HINT}")
+
+    def whole(self) -> None:
+        """Skip the test: it needs all arrays of the file."""
+        pytest.skip(f"the compact fixtures have a part of this file alone; {_HINT}")
 
 
 _HINT = "set GAZEGAUSSIAN_FIXTURES to the folder of the published fixtures"
@@ -50,7 +54,7 @@ def published_arrays(name: str) -> dict[str, Tensor]:
     subset = not _folder().is_dir() and compact.exists() and os.environ.get("CI", "").lower() not in ("1", "true")
     with np.load(compact if subset else published_fixtures() / name) as data:
         arrays = {key: torch.from_numpy(data[key]) for key in data.files}
-    return _Compact(arrays) if subset else arrays
+    return Compact(arrays) if subset else arrays
 
 
 def edit(folder: Path, change: Callable[[h5py.File], object]) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import torch
-from fixtures_support import published_arrays
+from fixtures_support import Compact, published_arrays
 from synthetic_support import jiggle, mesh_run, mesh_stage
 
 from gazegaussian.config import MeshHeadModel
@@ -32,6 +32,8 @@ def mesh_head_content():
 
 def gaze_content():
     arrays = published_arrays("gazegaussian_ckpt.npz")
+    if isinstance(arrays, Compact):
+        arrays.whole()
     prefix = "gazegaussian/"
     state = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
     return {"gazegaussian": state, **{name: value for name, value in arrays.items() if not name.startswith(prefix)}}

@@ -10,7 +10,7 @@ from published_support import close, close_up_to_sign
 from gazegaussian.data.hdf5 import HeadDataset
 from gazegaussian.geometry.heads import world_to_head
 from gazegaussian.geometry.published import centred, published_landmarks
-from gazegaussian.geometry.rotations import matrix_to_quat
+from gazegaussian.geometry.rotations import axis_angle_to_matrix, matrix_to_quat, quat_to_matrix
 from gazegaussian.rendering.mesh import _to_image
 from gazegaussian.rendering.projection import project
 from gazegaussian.types import Cameras, Gaussians
@@ -123,9 +123,31 @@ def test_the_two_camera_functions():
     close(arrays["fn/world2view2_translate_scale"][:3, :3], view[:3, :3])  # moving the camera turns nothing
 
 
-def test_quaternions_and_logarithms_of_rotations():
+def test_rotations():
     arrays = published_arrays("rotations.npz")
+    close(axis_angle_to_matrix(arrays["axis_angle"]), arrays["so3_exp"])
     close_up_to_sign(matrix_to_quat(arrays["so3_exp"]), arrays["quat_from_matrix"])
+    unit = torch.nn.functional.normalize(arrays["quat_unnormalised"], dim=-1)
+    close(quat_to_matrix(unit), arrays["matrix_from_quat"])
+
+
+def test_logarithms_of_rotations():
+    """Nothing here needs one. The published one extrapolates the arc cosine: near pi it is no logarithm any more."""
+    arrays = published_arrays("rotations.npz")
+    matrix = arrays["so3_exp"].double()
+    cosine = (matrix.diagonal(dim1=1, dim2=2).sum(-1) - 1) / 2
+    bound = 1 - 1e-4
+    inner = cosine.clamp(-bound, bound)
+    angle = torch.acos(inner) - (cosine - inner) / math.sqrt(1 - bound**2)
+    sine = angle.sin()
+    factor = torch.where(sine.abs() > 5e-5, angle / (2 * sine), 0.5 + angle.square() / 12)
+    turned = factor[:, None, None] * (matrix - matrix.transpose(1, 2))
+    found = torch.stack([turned[:, 2, 1], turned[:, 0, 2], turned[:, 1, 0]], -1)
+    close(found, arrays["so3_log"])
+    usual = arrays["axis_angle"].norm(dim=-1) < 3.1
+    assert usual.any()
+    back = axis_angle_to_matrix(arrays["so3_log"])
+    close(back[usual], arrays["so3_exp"][usual])
 
 
 # Samples.

@@ -16,15 +16,15 @@ from published_support import (
 )
 from torch.nn import functional as F
 
-from gazegaussian.config import GazeGaussianModel
+from gazegaussian.config import GazeGaussianModel, MeshHeadModel
 from gazegaussian.geometry.tetrahedral_mesh import TetrahedralMesh
 from gazegaussian.models.branches import conditioned
 from gazegaussian.models.neural_renderers import ConvRenderer
 from gazegaussian.models.published.gaze_gaussian import PublishedGazeGaussian
-from gazegaussian.models.published.streams import eye_vertices
+from gazegaussian.models.published.streams import PublishedEyeStream, eye_vertices
 from gazegaussian.nn.encoding import positional_encoding
 from gazegaussian.training.published import gaze_gaussian_from, mesh_head_from
-from gazegaussian.training.published_layout import renderer_names
+from gazegaussian.training.published_layout import EYES, renderer_names
 from gazegaussian.types import HeadParameters
 
 
@@ -139,6 +139,23 @@ def test_stream(name, row):
     io, model = published_arrays("gaussian_io.npz"), gaze_gaussian()
     stream = model.eyes if name == "eyes" else model.face
     assert_splats(stream(parameters(io, "in_", slice(row, row + 1))).gaussians, io, f"{name}_")
+
+
+def test_scales_rotations_and_opacities_of_the_eyes():
+    """Of one stream by itself, so that a part of the fixtures is enough."""
+    io, arrays = published_arrays("gaussian_io.npz"), published_arrays("gazegaussian_ckpt.npz")
+    entries = {ours: f"gazegaussian/{theirs}" for ours, theirs in EYES.entries()}
+    wanted = {ours: theirs for ours, theirs in entries.items() if ".layers." not in ours or "eye_attributes" in ours}
+    state = {ours.removeprefix(EYES.ours): arrays[theirs] for ours, theirs in wanted.items()}
+    state = {name: value[..., 0] if value.dim() == 3 else value for name, value in state.items()}
+    widths = [len(state[f"eye_attributes.layers.{i}.bias"]) for i in range(2)]
+    config = MeshHeadModel(variant="published", mlp_widths={"eye_attributes": widths})
+    stream = PublishedEyeStream(config, len(state["means"]))
+    assert stream.load_state_dict(state, strict=False).unexpected_keys == []
+    found = stream(parameters(io, "in_", slice(0, 1))).gaussians
+    close(found.scales, io["eyes_scales"])
+    close(found.opacities[..., None], io["eyes_opacity"])
+    close_up_to_sign(found.quats, io["eyes_rotation"])
 
 
 def test_samples_of_a_batch_do_not_see_each_other():
