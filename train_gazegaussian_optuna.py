@@ -63,6 +63,15 @@ MeshHeadOption = Annotated[
         "--meshhead", help="MeshHead checkpoint [that of --params, else best of the newest MeshHead study under --out]."
     ),
 ]
+InitOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--init-from",
+        help="Checkpoint of this stage, an imported one for example, whose weights and sizes every training begins with. "
+        "Networks that configuration or search give another shape (and a renderer of another kind) start anew and are "
+        "listed. Stage two then needs no MeshHead.",
+    ),
+]
 StudyOption = Annotated[Path | None, typer.Option("--study", help="Study file [configs/STAGE_quick_study.yaml].")]
 StudyFolderArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a study, in optuna_results.")]
 StorageOption = Annotated[str | None, typer.Option(help="Optuna storage URL [SQLite in the study's folder].")]
@@ -88,6 +97,7 @@ def study(
     device: DeviceOption = None,
     out: OutOption = Path("optuna_results"),
     meshhead: MeshHeadOption = None,
+    init_from: InitOption = None,
     audit: Annotated[
         bool, typer.Option("--audit/--no-audit", help="First prove that every searched parameter matters.")
     ] = True,
@@ -105,7 +115,7 @@ def study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the trials have lines of their own
     request = helpers.default_request(
         stage.value, config, study_file, n_trials, epochs, timeout, storage, study_name,
-        pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead, isolate,
+        pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead, isolate, init_from,
     )  # fmt: skip
     started = time.monotonic()
     finished = helpers.run(request, audit=audit)
@@ -135,6 +145,7 @@ def audit_command(
     device: DeviceOption = None,
     out: OutOption = Path("optuna_results"),
     meshhead: MeshHeadOption = None,
+    init_from: InitOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Does every searched parameter reach training, and does none bend the metric? Exit code 2 when not."""
@@ -142,7 +153,7 @@ def audit_command(
 
     request = helpers.default_request(
         stage.value, config, study_file, None, epochs,
-        data=data, device=device.value if device else None, out=out, meshhead=meshhead,
+        data=data, device=device.value if device else None, out=out, meshhead=meshhead, init_from=init_from,
     )  # fmt: skip
     request.check(request.config)
     report = helpers.audit_study(request)
@@ -164,6 +175,7 @@ def estimate(
     device: DeviceOption = None,
     out: OutOption = Path("optuna_results"),
     meshhead: MeshHeadOption = None,
+    init_from: InitOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure one epoch of the baseline and say what the study will need: time, memory, disk."""
@@ -171,7 +183,7 @@ def estimate(
 
     request = helpers.default_request(
         stage.value, config, study_file, n_trials, epochs,
-        data=data, device=device.value if device else None, out=out, meshhead=meshhead,
+        data=data, device=device.value if device else None, out=out, meshhead=meshhead, init_from=init_from,
     )  # fmt: skip
     found = helpers.estimate_study(request)
     if as_json:
@@ -252,6 +264,7 @@ def train(
     seed: SeedOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of this training [optuna_results/train_STAGE].")] = None,
     meshhead: MeshHeadOption = None,
+    init_from: InitOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train one stage without a study, or go on: the same command continues, with more --epochs, too."""
@@ -260,7 +273,7 @@ def train(
     folder = out or Path("optuna_results") / f"train_{stage.value}"
     root = folder.parent
     run = helpers.make_config(
-        stage.value, config, epochs, data, device.value if device else None, seed, meshhead, params, root
+        stage.value, config, epochs, data, device.value if device else None, seed, meshhead, params, root, init_from
     )
     result = helpers.train(run, folder)
     last = result.history[-1] if result.history else {}
@@ -276,6 +289,26 @@ def train(
         typer.echo(json.dumps(values, indent=2))
     else:
         print(f"{values['metric']} {result.best_metric:.5f} in epoch {result.best_epoch + 1}: {result.best_checkpoint}")
+
+
+@app.command("import")
+def import_command(
+    checkpoint: Annotated[Path, typer.Argument(help="MeshHead or GazeGaussian checkpoint of the released code.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for best.pt [optuna_results/imported_STAGE].")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take in a published checkpoint: what comes out trains (--init-from, --meshhead), renders and evaluates here.
+
+    It is of the variant published, which does what the released code did. What it cannot use is listed.
+    """
+    import helpers
+
+    found = helpers.import_checkpoint(checkpoint, out)
+    if as_json:
+        values = {"checkpoint": str(found.checkpoint), "stage": found.stage, "variant": found.variant}
+        typer.echo(json.dumps({**values, "unused": found.unused}, indent=2))
+    else:
+        print(f"{found.stage}, variant {found.variant}: {found.checkpoint}")
 
 
 @data_app.command("synth")

@@ -26,6 +26,7 @@ from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.training.checkpoints import atomic_path, commit_file, load_checkpoint
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage, rebuild_gaze_gaussian
 from gazegaussian.training.hooks import Hook
+from gazegaussian.training.initial_weights import require_initial
 from gazegaussian.training.mesh_head_stage import MeshHeadStage, load_mesh_head
 from gazegaussian.training.run_folder import clear_traces, resume_point
 from gazegaussian.training.stage import Stage
@@ -59,6 +60,8 @@ def build_stage(config: RunConfig) -> Stage:
     validation = HeadDataset(root, "val", config.data.image_size, cache=True)
     if not isinstance(config, GazeGaussianRun):
         return MeshHeadStage(config, train, validation)
+    if config.init_from:
+        return GazeGaussianStage(config, None, train, validation)
     mesh_head = _mesh_head(config)
     logger.info("starts from MeshHead checkpoint %s", config.meshhead_checkpoint)
     return GazeGaussianStage(config, mesh_head, train, validation)
@@ -71,7 +74,9 @@ def preflight(config: RunConfig) -> None:
         UserError: With what is wrong and what to do.
     """
     resolve_device(config.training.device)
-    if isinstance(config, GazeGaussianRun):
+    if config.init_from:
+        require_initial(config)
+    elif isinstance(config, GazeGaussianRun):
         _mesh_head(config)
     root = resolve_data(config)
     for split in ("train", "val"):

@@ -23,6 +23,10 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
+Network = Literal[
+    "geometry", "shape_color", "pose_color", "eye_color", "shape_deform", "pose_deform", "eye_rotation",
+    "shape_attributes", "pose_attributes", "eye_attributes",
+]  # fmt: skip
 
 
 class Section(BaseModel):
@@ -63,6 +67,18 @@ class MeshHeadModel(Section):
     pose_mlp_width: PositiveInt = Field(256, description="hidden width of the pose deformation; its colour has half")
     eye_mlp_width: PositiveInt = Field(128, description="hidden width of the eye branch (colour and rotation)")
     landmarks: PositiveInt = Field(103, description="68 landmarks and every 100th tracked vertex")
+    mlp_widths: dict[Network, tuple[PositiveInt, ...]] = Field(
+        {}, description="hidden widths of single networks instead of the above; imports fill it in where they need to"
+    )
+    eye_motion: Literal["rotate", "offset"] = Field(
+        "rotate", description="offset: gaze moves eye points one by one; variant published only"
+    )
+
+    @model_validator(mode="after")
+    def _motion(self) -> MeshHeadModel:
+        if self.variant == "ours" and self.eye_motion != "rotate":
+            raise ValueError("eye_motion 'offset' needs variant: published; rotate would do")
+        return self
 
 
 class MeshHeadLoss(Section):
@@ -95,6 +111,7 @@ class GazeGaussianLoss(Section):
 
     vgg_importance: NonNegative = 0.1
     eye_loss_importance: NonNegative = 1.0
+    face_loss_importance: NonNegative = 1.0
     gaze_loss_importance: NonNegative = 0.1
     orthogonality_loss_importance: NonNegative = 0.01
     ssim_importance: NonNegative = 0.1
@@ -149,6 +166,7 @@ class MeshHeadRun(Section):
     """A run of stage one."""
 
     stage: Literal["meshhead"] = "meshhead"
+    init_from: Path | None = Field(None, description="checkpoint of this stage whose weights the training begins with")
     data: DataConfig = DataConfig()
     model: MeshHeadModel = MeshHeadModel()
     loss: MeshHeadLoss = MeshHeadLoss()
@@ -157,9 +175,10 @@ class MeshHeadRun(Section):
 
 
 class GazeGaussianRun(Section):
-    """A run of stage two; `meshhead_checkpoint` is what it starts from."""
+    """A run of stage two; it starts from `meshhead_checkpoint`, or from `init_from`."""
 
     stage: Literal["gazegaussian"] = "gazegaussian"
+    init_from: Path | None = Field(None, description="checkpoint of this stage whose weights the training begins with")
     meshhead_checkpoint: Path | None = Field(None, description="best checkpoint of stage one")
     data: DataConfig = DataConfig()
     model: GazeGaussianModel = GazeGaussianModel()

@@ -16,6 +16,7 @@ from helpers.audit import audit_study
 from helpers.confirm import confirm_study
 from helpers.continue_pruned import continue_pruned
 from helpers.estimate import estimate_study
+from helpers.imports import import_checkpoint
 from helpers.plots import save_figures, study_figures
 from helpers.redirection import redirect
 from helpers.results import best_trial, save_results, summary_rows, top_trials
@@ -29,6 +30,7 @@ __all__ = [
     "continue_pruned",
     "default_request",
     "estimate_study",
+    "import_checkpoint",
     "load_study",
     "make_config",
     "migrate_study",

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from gazegaussian.build import train_run
 from gazegaussian.config import GazeGaussianRun, RunConfig, explain, load_run, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.training.initial_weights import adopt_sizes
 from gazegaussian.training.run_folder import find_run
 from gazegaussian.training.trainer import TrainResult
 from helpers.audit import audit_study
@@ -21,10 +22,10 @@ from helpers.live_store import snapshots_of
 from helpers.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.migration import Migration, migrate
 from helpers.plots import save_figures, study_figures
-from helpers.records import STAGE, begun_study, find_study, stored_meshhead
+from helpers.records import STAGE, begun_study, find_study, stored_init, stored_meshhead
 from helpers.report import write_report
 from helpers.results import save_results
-from helpers.search_space import Component, load_study_file
+from helpers.search_space import Component, load_study_file, warn_of_sizes
 from helpers.storage import open_storage
 from helpers.study import StudyRequest, require_comparable, run_study
 
@@ -43,6 +44,7 @@ def make_config(
     meshhead: Path | None = None,
     params: Path | None = None,
     out: Path = Path("optuna_results"),
+    init_from: Path | None = None,
 ) -> RunConfig:
     """Read a run configuration and apply what the command line says.
 
@@ -57,17 +59,27 @@ def make_config(
             else the configuration's, else the best of the MeshHead studies under `out`.
         params: A study's `best.json` or `best.yaml`.
         out: Where studies are.
+        init_from: Checkpoint of the same stage whose weights, variant and sizes the training begins with; `params` may
+            change the sizes again, and the neural renderer stays the configured one.
 
     Raises:
         ConfigError: Unknown stage, file, parameter or value.
+        CheckpointError: `init_from` cannot be used.
     """
     run = load_run(config or CONFIGS / f"{stage}_quick.yaml", stage)
+    init_from = init_from or run.init_from
+    if init_from is not None:
+        run = adopt_sizes(run, init_from)
     winner = read_winner(params, stage) if params else {"parameters": {}}
     changes: dict[str, Any] = dict(winner["parameters"])
     named = {"epochs": epochs, "root": str(data) if data else None, "device": device, "seed": seed}
     changes.update({name: value for name, value in named.items() if value is not None})
     run = with_parameters(run, changes, str(params) if params else "command line")
-    if isinstance(run, GazeGaussianRun):
+    if isinstance(run, GazeGaussianRun) and init_from is not None:
+        if meshhead is not None:
+            raise ConfigError("Expected --meshhead or --init-from, got both: a GazeGaussian brings its points with it.")
+        run = run.model_copy(update={"meshhead_checkpoint": None})
+    elif isinstance(run, GazeGaussianRun):
         found = recorded_mesh_head(winner, params) if params and meshhead is None else None
         chosen = meshhead or found or run.meshhead_checkpoint or best_mesh_head(out)
         run = run.model_copy(update={"meshhead_checkpoint": chosen})
@@ -90,6 +102,7 @@ def default_request(
     out: Path = Path("optuna_results"),
     meshhead: Path | None = None,
     isolate: bool | None = None,
+    init_from: Path | None = None,
 ) -> StudyRequest:
     """Put a study together from files and overrides (see `make_config` for the shared ones).
 
@@ -109,6 +122,8 @@ def default_request(
         out: Where studies land.
         meshhead: Checkpoint that stage two starts from; default the one that the study's trials had, if it has some.
         isolate: Every trial in a process of its own; default on CUDA only.
+        init_from: Checkpoint whose weights every trial begins with (see `make_config`); default the one of the study's
+            trials, if it has some.
 
     Raises:
         ConfigError: A file or value cannot be used.
@@ -122,10 +137,13 @@ def default_request(
         study_file = type(study_file).model_validate({**study_file.model_dump(), **overrides})
     except ValidationError as error:
         raise ConfigError(f"command line: {explain(error, type(study_file))}") from error
-    if meshhead is None:
+    if meshhead is None or init_from is None:
         begun = begun_study(study_file.study_name, Path(out) / study_file.study_name, storage)
-        meshhead = None if begun is None else stored_meshhead(begun)
-    run = make_config(stage, config, study_file.epochs, data, device, None, meshhead, None, out)
+        init_from = stored_init(begun) if begun and init_from is None else init_from
+        meshhead = stored_meshhead(begun) if begun and meshhead is None and init_from is None else meshhead
+    run = make_config(stage, config, study_file.epochs, data, device, None, meshhead, None, out, init_from)
+    if run.init_from is not None:
+        warn_of_sizes(run, study_file)
     apart = isolated_by_default(run) if isolate is None else isolate
     return StudyRequest(run, study_file, Path(out), storage, timeout, isolate=apart)
 

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 # Attributes of the study.
 FINGERPRINT, STAGE, METRIC, CONFIG, STOP_REASON = "fingerprint", "stage", "metric", "config", "stop_reason"
-MESHHEAD = "meshhead_sha256"
+MESHHEAD, INIT_FROM = "meshhead_sha256", "init_from_sha256"
 ENVIRONMENT, SAMPLER_SEED = "environment", "sampler_seed"
 
 
@@ -36,7 +36,8 @@ def remember(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> N
     study.set_user_attr(STAGE, config.stage)
     study.set_user_attr(METRIC, study_file.metric)
     study.set_user_attr(CONFIG, config.model_dump_json())
-    study.set_user_attr(MESHHEAD, meshhead_digest(config))
+    study.set_user_attr(MESHHEAD, _digest(_meshhead(config)))
+    study.set_user_attr(INIT_FROM, _digest(config.init_from))
     study.set_user_attr(SAMPLER_SEED, study_file.seed)
     study.set_user_attr(FINGERPRINT, study_file.fingerprint())  # last: the mark that all is stored
 
@@ -77,12 +78,16 @@ def require_same(study: optuna.Study, study_file: StudyFile, config: RunConfig) 
             "compared with new ones. Give the values it was begun with, or another --study-name."
         )
     digest = study.user_attrs.get(MESHHEAD)
-    if digest is not None and digest != meshhead_digest(config):
-        assert isinstance(config, GazeGaussianRun)
+    if digest is not None and digest != _digest(_meshhead(config)):
         raise ConfigError(
-            f"Study {name!r} starts from the MeshHead {stored['meshhead_checkpoint']}, and "
-            f"{config.meshhead_checkpoint} is another one: their trials could not be compared. Give --meshhead with "
-            "that file, or another --study-name."
+            f"Study {name!r} starts from the MeshHead {stored['meshhead_checkpoint']}, and {_meshhead(config)} is "
+            "another one: their trials could not be compared. Give --meshhead with that file, or another --study-name."
+        )
+    if study.user_attrs.get(INIT_FROM) != _digest(config.init_from):
+        raise ConfigError(
+            f"The trials of study {name!r} begin with the weights of {stored.get('init_from') or 'no checkpoint'}, here "
+            f"with those of {config.init_from or 'no checkpoint'}: they could not be compared. Give --init-from as at "
+            "first, or another --study-name."
         )
     root = str(config.data.root) if config.data.root else None
     if stored["data"]["root"] != root:
@@ -137,17 +142,35 @@ def stored_meshhead(study: optuna.Study) -> Path | None:
     Raises:
         ConfigError: It is gone.
     """
-    config = parse_run(json.loads(study.user_attrs[CONFIG]), origin=f"study {study.study_name!r}")
-    path = config.meshhead_checkpoint if isinstance(config, GazeGaussianRun) else None
+    return _still_there(study, _meshhead(_stored_config(study)), "starts from the MeshHead", "--meshhead")
+
+
+def stored_init(study: optuna.Study) -> Path | None:
+    """Checkpoint whose weights a study's trials begin with, None where there is none.
+
+    Raises:
+        ConfigError: It is gone.
+    """
+    return _still_there(study, _stored_config(study).init_from, "begins with the weights of", "--init-from")
+
+
+def _stored_config(study: optuna.Study) -> RunConfig:
+    return parse_run(json.loads(study.user_attrs[CONFIG]), origin=f"study {study.study_name!r}")
+
+
+def _still_there(study: optuna.Study, path: Path | None, what: str, option: str) -> Path | None:
     if path is not None and not path.is_file():
         raise ConfigError(
-            f"Study {study.study_name!r} starts from the MeshHead {path}, which is not there any more. Give --meshhead "
-            "with the same file where it lies now, or another --study-name."
+            f"Study {study.study_name!r} {what} {path}, which is not there any more. Give {option} with the same file "
+            "where it lies now, or another --study-name."
         )
     return path
 
 
-def meshhead_digest(config: RunConfig) -> str | None:
-    """SHA-256 of the MeshHead checkpoint that a configuration starts from; None where there is none."""
-    path = config.meshhead_checkpoint if isinstance(config, GazeGaussianRun) else None
+def _meshhead(config: RunConfig) -> Path | None:
+    return config.meshhead_checkpoint if isinstance(config, GazeGaussianRun) else None
+
+
+def _digest(path: Path | None) -> str | None:
+    """SHA-256 of a checkpoint that trials start from; None where there is none."""
     return None if path is None else identify(path)["sha256"]

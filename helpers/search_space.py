@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,7 +26,10 @@ __all__ = [
     "check_space",
     "configured",
     "load_study_file",
+    "warn_of_sizes",
 ]
+
+logger = logging.getLogger(__name__)
 
 
 def configured(study: StudyFile, config: RunConfig) -> dict[str, Any]:
@@ -97,3 +101,16 @@ def _completed(study: StudyFile, own: Mapping[str, Any], fixed: Mapping[str, Any
         if study.is_active(name, values):
             values[name] = fixed.get(name, default)
     return values
+
+
+def warn_of_sizes(run: RunConfig, study_file: StudyFile) -> None:
+    """Say that some trials of a study with `init_from` begin with less of it than others."""
+    known = parameter_fields(run)
+    sizes = [name for name in study_file.parameters if name in known and known[name][0] == "model"]
+    if sizes:
+        logger.warning(
+            "search of %s: a trial that changes the shape of a network starts it anew, beside others that begin with the "
+            "weights of %s",
+            ", ".join(sizes),
+            run.init_from,
+        )

@@ -17,7 +17,7 @@ from mesh_head_support import (
 )
 
 from gazegaussian.config import MeshHeadLoss
-from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.errors import NonFiniteError
 from gazegaussian.geometry.heads import world_to_head
 from gazegaussian.geometry.rotations import rotate_about
 from gazegaussian.geometry.tetrahedra import BOX_MAX, BOX_MIN
@@ -261,11 +261,6 @@ def test_weights_that_are_not_finite_say_what_to_change(trained):
         model.geometry.layers[-1].bias[0] = float("nan")
     with pytest.raises(NonFiniteError, match=r"not finite.*Lower lr"):
         model(random_parameters(1))
-
-
-def test_published_variant_is_refused():
-    with pytest.raises(ConfigError, match="variant: ours"):
-        MeshHead(CONFIG.model_copy(update={"variant": "published"}))
 
 
 @pytest.mark.parametrize("name", ["head.ply", "deep/er/head.obj"])

@@ -2,10 +2,8 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from fixtures_support import published_fixtures
 from mesh_head_support import acting_head, losses_of, one_thread, random_batch
 
 from gazegaussian.config import MeshHeadLoss
@@ -86,13 +84,6 @@ def test_landmark_term_is_in_model_units(trained):
         )["landmark_deform"]
 
     torch.testing.assert_close(landmark_loss(2.0), landmark_loss(1.0))
-
-
-def test_laplacian_agrees_with_the_published_code():
-    with np.load(published_fixtures() / "losses.npz") as data:
-        vertices, faces = torch.from_numpy(data["lap_verts"]), torch.from_numpy(data["lap_faces"])
-        expected = float(data["lap_value"])
-    assert laplacian_loss(vertices, faces).item() == pytest.approx(expected, abs=1e-4)
 
 
 def test_laplacian_of_a_flat_regular_patch_is_zero_inside():

@@ -2,18 +2,12 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
-from fixtures_support import published_fixtures
+from fixtures_support import published_arrays
 
 from gazegaussian.nn.encoding import encoded_dim, positional_encoding
 from gazegaussian.nn.mlp import MLP
-
-
-def arrays(name):
-    with np.load(published_fixtures() / name) as data:
-        return {key: torch.from_numpy(data[key]) for key in data.files}
 
 
 def published_mlp(state, prefix):
@@ -71,15 +65,15 @@ def test_a_condition_equals_concatenating_it_to_every_point(hidden, shared):
 
 
 def test_geometry_network_agrees_with_the_published_code():
-    data = arrays("meshhead_io.npz")
-    mlp = published_mlp(arrays("meshhead_state.npz"), "geo_mlp")
+    data = published_arrays("meshhead_io.npz")
+    mlp = published_mlp(published_arrays("meshhead_state.npz"), "geo_mlp")
     output = torch.tanh(mlp(positional_encoding(data["query_pts"])))
     torch.testing.assert_close(output[..., :1], data["query_sdf"], atol=1e-4, rtol=0)
 
 
 def test_deformation_network_agrees_with_the_published_code():
-    data = arrays("meshhead_io.npz")
-    mlp = published_mlp(arrays("meshhead_state.npz"), "shape_deform_mlp")
+    data = published_arrays("meshhead_io.npz")
+    mlp = published_mlp(published_arrays("meshhead_state.npz"), "shape_deform_mlp")
     output = torch.tanh(mlp(positional_encoding(data["neutral_verts"]), data["shape_code"]))
     torch.testing.assert_close(output, data["recon_shape_deform"], atol=1e-4, rtol=0)
 

@@ -1,11 +1,9 @@
-"""Neural renderers: identity at the start, all searched sizes, agreement with the published convolutional one."""
+"""Neural renderers: identity at the start, all searched sizes (the published one: test_published_models.py)."""
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
-from fixtures_support import published_fixtures
 from synthetic_support import jiggle
 
 from gazegaussian.config import GazeGaussianModel
@@ -124,39 +122,3 @@ def test_blur_keeps_constants_and_spreads_a_point_binomially():
     point[..., 2, 2] = 1
     row = torch.tensor([0.0, 1, 2, 1, 0]) / 4
     torch.testing.assert_close(blur(point)[0, 0], row[:, None] * row)
-
-
-# Published code.
-
-NAMES = {
-    "feat_upsample_list.{}.layer_1": "upsample.{}.expand",
-    "feat_upsample_list.{}.layer_2": "upsample.{}.shuffle",
-    "feat_layers.{}": "refine.{}",
-    "feat_2_rgb_list.{}": "to_rgb.{}",
-}
-
-
-def published_renderer(arrays, attention: bool) -> ConvRenderer:
-    """Our renderer with the published weights; every weight of ours must be given."""
-    names = {a.format(i): b.format(i) for a, b in NAMES.items() for i in range(3)}
-    names |= {"k_proj": "attention.keys", "v_proj": "attention.values"} if attention else {}
-    renderer = ConvRenderer(attention)
-    state = {}
-    for name in renderer.state_dict():
-        module, kind = name.rsplit(".", 1)
-        source = next(a for a, b in names.items() if b == module)
-        state[name] = torch.from_numpy(arrays[f"state/{source}.{kind}"])
-    renderer.load_state_dict(state)
-    return renderer
-
-
-@pytest.mark.parametrize(("attention", "expected"), [(True, "rgb"), (False, "rgb_noattn")])
-def test_convolutional_renderer_agrees_with_the_published_code(attention, expected):
-    with np.load(published_fixtures() / "neural_renderer_32_128.npz") as data:
-        arrays = {name: data[name] for name in data.files}
-    renderer = published_renderer(arrays, attention)
-    code = torch.from_numpy(arrays["shape_code"])
-    given = HeadParameters(code, torch.zeros(2, 6), torch.ones(2, 1), torch.zeros(2, 2))
-    with torch.no_grad():
-        image = renderer(torch.from_numpy(arrays["x"]), given)
-    torch.testing.assert_close(image, torch.from_numpy(arrays[expected]), atol=1e-4, rtol=0)

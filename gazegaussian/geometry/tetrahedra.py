@@ -8,6 +8,7 @@ The signed distance is negative inside; triangles are oriented with their normal
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 BOX_MIN = (-1.6, -1.7, -2.5)
 BOX_MAX = (1.6, 1.8, 1.0)
-_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
+EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def _triangle_table() -> Tensor:
     Bit i of the pattern says that corner i is inside. Triangles are oriented on a reference tetrahedron.
     """
     corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
-    middles = torch.stack([(corners[a] + corners[b]) / 2 for a, b in _EDGES])
-    edge_of = {edge: i for i, edge in enumerate(_EDGES)}
+    middles = torch.stack([(corners[a] + corners[b]) / 2 for a, b in EDGES])
+    edge_of = {edge: i for i, edge in enumerate(EDGES)}
     table = torch.full((16, 2, 3), -1, dtype=torch.long)
     for pattern in range(1, 15):
         inside = [i for i in range(4) if pattern >> i & 1]
@@ -64,7 +65,7 @@ def _triangle_table() -> Tensor:
             triangles = [[ring[0], ring[1], ring[2]], [ring[0], ring[2], ring[3]]]
         else:
             tip = inside[0] if len(inside) == 1 else outside[0]
-            triangles = [[i for i, edge in enumerate(_EDGES) if tip in edge]]
+            triangles = [[i for i, edge in enumerate(EDGES) if tip in edge]]
         outward = corners[outside].mean(0) - corners[inside].mean(0)
         for slot, (p, q, r) in enumerate(triangles):
             normal = torch.linalg.cross(middles[q] - middles[p], middles[r] - middles[p])
@@ -72,62 +73,50 @@ def _triangle_table() -> Tensor:
     return table
 
 
-class TetrahedralGrid:
-    """The grid over the model's box.
+class MarchingTetrahedra(ABC):
+    """Marching tetrahedra on some set of tetrahedra; subclasses say which ones.
 
     Args:
-        resolution: Cells per axis.
+        points: Corners, head frame. [P, 3]
+        table: Local edges of the triangles of each pattern of corners inside, -1 where none. [16, 2, 3]
     """
 
-    def __init__(self, resolution: int) -> None:
-        self.resolution = resolution
-        axes = [torch.linspace(low, high, resolution + 1) for low, high in zip(BOX_MIN, BOX_MAX, strict=True)]
-        self.points = torch.cartesian_prod(*axes)  # [(n + 1)^3, 3]
-        side = resolution + 1
-        self._stride = torch.tensor([side * side, side, 1])
-        self._tets = _kuhn_offsets() @ self._stride  # [6, 4] row offsets
-        self._table = _triangle_table()
+    def __init__(self, points: Tensor, table: Tensor) -> None:
+        self.points = points
+        self._table = table
 
-    def to(self, device: torch.device) -> None:
-        """Move the grid."""
-        for name in ("points", "_stride", "_tets", "_table"):
-            setattr(self, name, getattr(self, name).to(device))
-
+    @abstractmethod
     def crossing_tetrahedra(self, sdf: Tensor) -> Tensor:
         """Rows of the four corners of every tetrahedron that the zero level crosses.
 
         Args:
-            sdf: Signed distance at all grid points. [(n + 1)^3]
+            sdf: Signed distance at all points. [P]
 
         Returns:
-            Grid rows. [T, 4]
+            Rows of points. [T, 4]
         """
-        side = self.resolution + 1
-        inside = (sdf < 0).reshape(1, 1, side, side, side).float()
-        some = torch.nn.functional.max_pool3d(inside, 2, 1)
-        every = -torch.nn.functional.max_pool3d(-inside, 2, 1)
-        cells = torch.nonzero((some != every)[0, 0]) @ self._stride  # [C] row of the cell's first corner
-        tets = (cells[:, None, None] + self._tets).reshape(-1, 4)
-        corner_inside = (sdf < 0)[tets]
-        return tets[corner_inside.any(1) & ~corner_inside.all(1)]
+
+    def inside(self, sdf: Tensor) -> Tensor:
+        """Which points count as inside. [P] -> [P] bool."""
+        return sdf < 0
 
     def extract(self, sdf: Tensor, refine: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Surface:
         """Extract the zero level.
 
         Args:
-            sdf: Signed distance at all grid points, no gradient needed. [(n + 1)^3]
-            refine: Given grid rows [P], evaluates signed distance [P] and moved positions [P, 3] with gradient there;
+            sdf: Signed distance at all points, no gradient needed. [P]
+            refine: Given rows [R], evaluates signed distance [R] and moved positions [R, 3] with gradient there;
                 only corners of crossed tetrahedra are asked for.
 
         Returns:
-            The surface; vertices are ordered by their (smaller, larger) grid row.
+            The surface; vertices are ordered by their (smaller, larger) row.
         """
         tets = self.crossing_tetrahedra(sdf)
         rows, local = torch.unique(tets, return_inverse=True)  # local: [T, 4] positions in rows
         distance, positions = refine(rows)
         # The sign pattern follows the gradient pass where both agree and the grid pass otherwise.
-        inside = (sdf < 0)[rows]
-        ends = local[:, torch.tensor(_EDGES, device=sdf.device)]  # [T, 6, 2]
+        inside = self.inside(sdf)[rows]
+        ends = local[:, torch.tensor(EDGES, device=sdf.device)]  # [T, 6, 2]
         ends = ends.sort(dim=-1).values
         keys = ends[..., 0] * len(rows) + ends[..., 1]
         crossed = inside[ends[..., 0]] != inside[ends[..., 1]]
@@ -147,3 +136,40 @@ class TetrahedralGrid:
         single = torch.gather(keys[one], 1, triangles[one, 0])
         double = torch.gather(keys[two], 1, triangles[two].flatten(1)).reshape(-1, 3)
         return torch.searchsorted(unique, torch.cat([single, double]))
+
+
+class TetrahedralGrid(MarchingTetrahedra):
+    """The grid over the model's box.
+
+    Args:
+        resolution: Cells per axis.
+    """
+
+    def __init__(self, resolution: int) -> None:
+        self.resolution = resolution
+        axes = [torch.linspace(low, high, resolution + 1) for low, high in zip(BOX_MIN, BOX_MAX, strict=True)]
+        super().__init__(torch.cartesian_prod(*axes), _triangle_table())  # [(n + 1)^3, 3]
+        side = resolution + 1
+        self._stride = torch.tensor([side * side, side, 1])
+        self._tets = _kuhn_offsets() @ self._stride  # [6, 4] row offsets
+
+    def to(self, device: torch.device) -> None:
+        """Move the grid."""
+        for name in ("points", "_stride", "_tets", "_table"):
+            setattr(self, name, getattr(self, name).to(device))
+
+    def tetrahedra(self) -> Tensor:
+        """Rows of the four corners of every tetrahedron. [6 n^3, 4]."""
+        cells = torch.cartesian_prod(*[torch.arange(self.resolution, device=self.points.device)] * 3) @ self._stride
+        return (cells[:, None, None] + self._tets).reshape(-1, 4)
+
+    def crossing_tetrahedra(self, sdf: Tensor) -> Tensor:
+        """Rows of the four corners of every tetrahedron that the zero level crosses. [(n + 1)^3] -> [T, 4]."""
+        side = self.resolution + 1
+        inside = (sdf < 0).reshape(1, 1, side, side, side).float()
+        some = torch.nn.functional.max_pool3d(inside, 2, 1)
+        every = -torch.nn.functional.max_pool3d(-inside, 2, 1)
+        cells = torch.nonzero((some != every)[0, 0]) @ self._stride  # [C] row of the cell's first corner
+        tets = (cells[:, None, None] + self._tets).reshape(-1, 4)
+        corner_inside = (sdf < 0)[tets]
+        return tets[corner_inside.any(1) & ~corner_inside.all(1)]

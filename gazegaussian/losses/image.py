@@ -81,18 +81,30 @@ def mean_abs_cosine(a: Tensor, b: Tensor, rows: Tensor) -> Tensor:
     return (cosine * rows).sum() / (rows.sum() * a.shape[0]).clamp_min(1)
 
 
-def image_terms(layers: dict[str, tuple[Tensor, Tensor]], eye_weight: float, ssim_weight: float) -> dict[str, Tensor]:
-    """L1 + ssim_weight (1 - SSIM) of each layer's (prediction, target); eye layers times `eye_weight`."""
+def image_terms(
+    layers: dict[str, tuple[Tensor, Tensor]], eye_weight: float, ssim_weight: float, face_weight: float = 1.0
+) -> dict[str, Tensor]:
+    """L1 + ssim_weight (1 - SSIM) of each layer's (prediction, target), times the weight of its layer."""
     names = list(layers)
     predictions = torch.cat([layers[name][0] for name in names])
     targets = torch.cat([layers[name][1] for name in names])
     l1 = (predictions - targets).abs().mean((1, 2, 3))
     value = (l1 + ssim_weight * (1 - ssim(predictions, targets))).view(len(names), -1).mean(1)
-    return {name: value[i] * (eye_weight if "eyes" in name else 1.0) for i, name in enumerate(names)}
+    return {name: value[i] * _layer_weight(name, eye_weight, face_weight) for i, name in enumerate(names)}
+
+
+def _layer_weight(name: str, eyes: float, face: float) -> float:
+    """Weight of a layer's terms: `eyes` and `face` have their own."""
+    return eyes if "eyes" in name else face if "face" in name else 1.0
+
+
+def eyes_in_head(batch: Batch) -> Tensor:
+    """Where the target shows eyes. [B, 1, H, W]."""
+    return batch.eye_mask * batch.head_mask
 
 
 def layer_pairs(
-    features: dict[str, Tensor], images: dict[str, Tensor], batch: Batch
+    features: dict[str, Tensor], images: dict[str, Tensor], batch: Batch, eyes: Tensor | None = None
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Pair every layer with its target.
 
@@ -103,8 +115,9 @@ def layer_pairs(
         features: Maps of `head`, `face`, `eyes`. [B, 32, h, w]
         images: Renders of the same. [B, 3, H, W]
         batch: Targets.
+        eyes: Where the eyes are; None takes `eyes_in_head`. [B, 1, H, W]
     """
-    eyes = batch.eye_mask * batch.head_mask
+    eyes = eyes_in_head(batch) if eyes is None else eyes
     masks = {"head": batch.head_mask, "face": batch.head_mask * (1 - eyes), "eyes": eyes}
     pairs = {}
     for name, mask in masks.items():
@@ -119,7 +132,7 @@ def layer_pairs(
 
 def eye_region_loss(colors: tuple[Tensor, Tensor], images: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
     """L1 inside the eye masks over their own area (ours), of the whole head's feature colours and of its image."""
-    eyes = batch.eye_mask * batch.head_mask
+    eyes = eyes_in_head(batch)
     error = sum((prediction - target).abs() for prediction, target in (colors, images))
     return (error * eyes).sum() / (3 * eyes.sum()).clamp_min(1)
 
@@ -131,6 +144,7 @@ def gaze_gaussian_losses(
     config: GazeGaussianLoss,
     epoch: int,
     guide: Guide,
+    eyes: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Weighted image terms of the GazeGaussian loss.
 
@@ -141,21 +155,23 @@ def gaze_gaussian_losses(
         config: Weights.
         epoch: Counted from 0; perceptual and gaze terms are zero before `perceptual_start_epoch`.
         guide: Frozen network.
+        eyes: Where the eyes are; None takes `eyes_in_head`. [B, 1, H, W]
 
     Returns:
         Scalars by name; their sum is minimised.
     """
-    pairs = layer_pairs(features, {k: v.float() for k, v in images.items()}, batch)
-    terms = image_terms(pairs, config.eye_loss_importance, config.ssim_importance)
+    pairs = layer_pairs(features, {k: v.float() for k, v in images.items()}, batch, eyes)
+    eye_weight, face_weight = config.eye_loss_importance, config.face_loss_importance
+    terms = image_terms(pairs, eye_weight, config.ssim_importance, face_weight)
     region = eye_region_loss(pairs["head"], pairs["head_image"], batch)
-    terms["eye_region"] = config.eye_loss_importance * config.eye_region_importance * region
+    terms["eye_region"] = eye_weight * config.eye_region_importance * region
     zero = batch.image.new_zeros(())
     if epoch < config.perceptual_start_epoch:
         return {**terms, "perceptual": zero, "gaze": zero}
     predictions = torch.cat([pair[0] for pair in pairs.values()])
     targets = torch.cat([pair[1] for pair in pairs.values()])
     distances = guide.perceptual(predictions, targets).view(len(pairs), -1).mean(1)
-    weights = distances.new_tensor([config.eye_loss_importance if "eyes" in name else 1.0 for name in pairs])
+    weights = distances.new_tensor([_layer_weight(name, eye_weight, face_weight) for name in pairs])
     terms["perceptual"] = config.vgg_importance * (distances * weights).sum()
     with torch.no_grad():
         wanted = guide.gaze(batch.image, batch.landmarks_2d)

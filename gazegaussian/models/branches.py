@@ -32,18 +32,37 @@ def falloff(squared: Tensor, near: float, far: float) -> Tensor:
     return ((far - squared) / (far - near)).clamp(0, 1)
 
 
+def hidden_widths(config: MeshHeadModel) -> dict[str, list[int]]:
+    """Hidden widths of every network of both stages."""
+    shape, pose, eye = config.shape_mlp_width, config.pose_mlp_width, config.eye_mlp_width
+    usual = {
+        "geometry": [config.geometry_width] * 5,
+        "shape_color": [shape] * 2,
+        "pose_color": [pose // 2],
+        "eye_color": [eye],
+        "shape_deform": [shape] * 5,
+        "pose_deform": [pose] * 2,
+        "eye_rotation": [eye] * 2,
+        "shape_attributes": [shape] * 3,
+        "pose_attributes": [pose // 2] * 2,
+        "eye_attributes": [eye] * 2,
+    }
+    return {**usual, **{name: list(widths) for name, widths in config.mlp_widths.items()}}
+
+
 class Branches(nn.Module):
     """Colour, deformation and eye rotation networks; hidden widths come from the configuration."""
 
     def __init__(self, config: MeshHeadModel) -> None:
         super().__init__()
-        shape, pose, eye = config.shape_mlp_width, config.pose_mlp_width, config.eye_mlp_width
-        self.shape_color = MLP(POINT_FEATURES + SHAPE_CODE_DIM, [shape] * 2, FEATURE_CHANNELS, SHAPE_CODE_DIM)
-        self.pose_color = MLP(POINT_FEATURES + ENCODED_POSE, [pose // 2], FEATURE_CHANNELS)
-        self.eye_color = MLP(POINT_FEATURES + ENCODED_GAZE, [eye], FEATURE_CHANNELS)
-        self.shape_deform = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [shape] * 5, 3, SHAPE_CODE_DIM)
-        self.pose_deform = MLP(ENCODED_POINT + ENCODED_POSE, [pose] * 2, 3)
-        self.eye_rotation = MLP(ENCODED_POINT + ENCODED_GAZE, [eye] * 2, 4)
+        widths, code = hidden_widths(config), SHAPE_CODE_DIM
+        self.shape_color = MLP(POINT_FEATURES + code, widths["shape_color"], FEATURE_CHANNELS, code)
+        self.pose_color = MLP(POINT_FEATURES + ENCODED_POSE, widths["pose_color"], FEATURE_CHANNELS)
+        self.eye_color = MLP(POINT_FEATURES + ENCODED_GAZE, widths["eye_color"], FEATURE_CHANNELS)
+        self.shape_deform = MLP(ENCODED_POINT + code, widths["shape_deform"], 3, code)
+        self.pose_deform = MLP(ENCODED_POINT + ENCODED_POSE, widths["pose_deform"], 3)
+        outputs = 4 if config.eye_motion == "rotate" else 3
+        self.eye_rotation = MLP(ENCODED_POINT + ENCODED_GAZE, widths["eye_rotation"], outputs)
         with torch.no_grad():  # start near the neutral head
             for branch in (self.shape_deform, self.pose_deform, self.eye_rotation):
                 last = branch.layers[-1]

@@ -13,7 +13,15 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.geometry.rotations import full_precision, matrix_to_quat, quat_multiply
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.neural_renderers import build_renderer
-from gazegaussian.models.streams import COLOR_CHANNELS, EyeStream, FaceStream, StreamOutput, split_points
+from gazegaussian.models.streams import (
+    COLOR_CHANNELS,
+    EyePoints,
+    EyeStream,
+    FaceStream,
+    StreamOutput,
+    StreamPoints,
+    split_points,
+)
 from gazegaussian.rendering import render_splats
 from gazegaussian.types import FEATURE_CHANNELS, Cameras, Gaussians, HeadParameters
 
@@ -65,34 +73,51 @@ class GazeGaussian(nn.Module):
         eye_points: Gaussians of the eye stream.
     """
 
+    variant = "ours"
+    face_class: type[FaceStream] = FaceStream
+    eye_class: type[EyePoints] = EyeStream
+
     def __init__(
         self, config: GazeGaussianModel, mesh_config: MeshHeadModel, image_size: int, face_points: int, eye_points: int
     ) -> None:
         super().__init__()
-        if config.variant != "ours":
-            raise ConfigError(f"GazeGaussian variant {config.variant!r} is not built here; use variant: ours.")
+        assert config.variant == self.variant, "gazegaussian.models.variants picks the class"
         self.config, self.mesh_config, self.image_size = config, mesh_config, image_size
-        self.face = FaceStream(mesh_config, face_points)
-        self.eyes = EyeStream(mesh_config, eye_points)
+        self.face = self.face_class(mesh_config, face_points)
+        self.eyes = self.eye_class(mesh_config, eye_points)
         self.renderer = build_renderer(config, image_size // config.feature_downscale)
-        background = torch.zeros(FEATURE_CHANNELS)
-        background[:COLOR_CHANNELS] = 1  # white
         self.background: Tensor
-        self.register_buffer("background", background, persistent=False)
+        self.register_buffer("background", self._background(), persistent=False)
 
     @classmethod
     def from_mesh_head(cls, mesh_head: MeshHead, config: GazeGaussianModel, image_size: int) -> GazeGaussian:
         """Start from a trained MeshHead: its surface, its features, its branches."""
-        face, eyes = split_points(mesh_head, config)
+        face, eyes = cls._split(mesh_head, config)
         if min(len(face.means), len(eyes.means)) < 4:
             raise ConfigError(
                 f"The MeshHead's surface gives {len(face.means)} face and {len(eyes.means)} eye points; at least 4 of "
                 "each are needed. Train the MeshHead longer or raise eye_subdivisions."
             )
-        model = cls(config, mesh_head.config, image_size, len(face.means), len(eyes.means))
+        mesh_config = mesh_head.config
+        if mesh_head.variant != cls.variant:
+            mesh_config = mesh_config.model_copy(update={"variant": cls.variant, "eye_motion": "rotate"})
+        model = cls(config, mesh_config, image_size, len(face.means), len(eyes.means))
         model.face.initialise(face, mesh_head)
         model.eyes.initialise(eyes, mesh_head)
         return model
+
+    @classmethod
+    def _split(cls, mesh_head: MeshHead, config: GazeGaussianModel) -> tuple[StreamPoints, StreamPoints]:
+        """Points of the face and of the eyes."""
+        return split_points(mesh_head, config)
+
+    def _background(self) -> Tensor:
+        """What is behind the splats: white in the channels that are an image. [32]."""
+        return (torch.arange(FEATURE_CHANNELS) < COLOR_CHANNELS).float()
+
+    def _film(self, cameras: Cameras) -> Cameras:
+        """The cameras that the splats are seen with."""
+        return cameras
 
     def forward(self, parameters: HeadParameters, cameras: Cameras, layers: bool = True) -> GazeRendering:
         """Render heads.
@@ -105,6 +130,7 @@ class GazeGaussian(nn.Module):
         Returns:
             Images and feature maps.
         """
+        cameras = self._film(cameras)
         face, eyes = self.face(parameters), self.eyes(parameters)
         splats = _join(face.gaussians, eyes.gaussians)
         if cameras.rotation.requires_grad or cameras.translation.requires_grad:

@@ -1,7 +1,7 @@
 """MeshHead: a learned neutral head mesh with branches for expression, head pose and gaze (stage one).
 
 Wei et al. 2025 (GazeGaussian) and Xu et al. 2023 (Gaussian Head Avatar), in the variant `ours`: each eye rotates about its
-own centre, and everything is batched.
+own centre. The variant `published`: `gazegaussian.models.published`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import trimesh
 from torch import Tensor, nn
 
 from gazegaussian.config import MeshHeadModel
-from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.errors import NonFiniteError
 from gazegaussian.geometry.heads import head_to_world
-from gazegaussian.geometry.rotations import rotate_about
-from gazegaussian.geometry.tetrahedra import BOX_MAX, BOX_MIN, Surface, TetrahedralGrid
+from gazegaussian.geometry.rotations import full_precision, rotate_about
+from gazegaussian.geometry.tetrahedra import BOX_MAX, BOX_MIN, MarchingTetrahedra, Surface, TetrahedralGrid
 from gazegaussian.models.branches import (
     DEFORM_SCALE,
     ENCODED_POINT,
@@ -32,6 +32,7 @@ from gazegaussian.models.branches import (
     eye_quaternions,
     eyeball_centres,
     falloff,
+    hidden_widths,
     nearest_squared,
 )
 from gazegaussian.nn.encoding import positional_encoding
@@ -68,7 +69,7 @@ class MeshHeadOutput:
 
 
 @dataclass(frozen=True)
-class _Influence:
+class Influence:
     """Weights in [0, 1] of who acts on N neutral points."""
 
     shape: Tensor  # [N, 1] expression and identity; head pose takes the rest
@@ -92,32 +93,38 @@ class MeshHead(nn.Module):
         config: Grid resolution, widths, number of landmarks.
     """
 
+    variant = "ours"
+    eye_reach = (EYE_NEAR, EYE_FAR)  # squared distances between which the eyes' influence falls from 1 to 0
+
     def __init__(self, config: MeshHeadModel) -> None:
         super().__init__()
-        if config.variant != "ours":
-            raise ConfigError(f"MeshHead variant {config.variant!r} is not built here; use variant: ours.")
+        assert config.variant == self.variant, "build_mesh_head picks the class"
         self.config = config
         self.grid = TetrahedralGrid(config.grid_resolution)
-        self.geometry = MLP(ENCODED_POINT, [config.geometry_width] * 5, 1 + 3 + POINT_FEATURES)
+        self.geometry = MLP(ENCODED_POINT, hidden_widths(config)["geometry"], 1 + 3 + POINT_FEATURES)
         self.branches = Branches(config)
         self.landmarks_3d_neutral = nn.Parameter(torch.zeros(config.landmarks, 3))
 
+    @torch.no_grad()
     def initialise_landmarks(self, landmarks: Tensor) -> None:
         """Set the neutral landmarks, head frame. [L, 3]."""
-        with torch.no_grad():
-            self.landmarks_3d_neutral.copy_(landmarks)
+        self.landmarks_3d_neutral.copy_(landmarks)
 
     def query(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate the geometry network.
 
         Args:
-            points: Head frame, model units. [N, 3]
+            points: Head frame, model units. [..., 3]
 
         Returns:
-            Signed distance [N] (negative inside, bounded by 1), offset [N, 3] (at most a cell), features [N, 128].
+            Signed distance [...] (negative inside, bounded by 1), offset [..., 3] (at most a cell), features [..., 128].
         """
         sdf, offset, features = torch.tanh(self.geometry(positional_encoding(points))).split([1, 3, POINT_FEATURES], -1)
-        return self._bounded(sdf[:, 0], points), offset / self.config.grid_resolution, features
+        return self._bounded(sdf[..., 0], points), self._offset(offset), features
+
+    def _offset(self, output: Tensor) -> Tensor:
+        """Offset of a grid point, model units, from the network's output in (-1, 1). [..., 3]."""
+        return output / self.config.grid_resolution
 
     def _bounded(self, sdf: Tensor, points: Tensor) -> Tensor:
         """Union with the head's core, intersection with the grid's box: a surface exists whatever the network says.
@@ -164,21 +171,24 @@ class MeshHead(nn.Module):
         optimizer.zero_grad(set_to_none=True)
         return residual.item()
 
-    def _extract(self) -> tuple[Surface, Tensor]:
-        """Surface and its vertices' features."""
+    def _tetrahedra(self) -> MarchingTetrahedra:
         device = self.landmarks_3d_neutral.device
         if self.grid.points.device != device:
             self.grid.to(device)
+        return self.grid
+
+    def _extract(self, grid: MarchingTetrahedra) -> tuple[Surface, Tensor]:
+        """Surface and its vertices' features."""
         with torch.no_grad():  # only signs are needed here, in chunks that bound the memory of large grids
-            sdf = torch.cat([self.query(rows)[0] for rows in self.grid.points.split(GRID_CHUNK)])
+            sdf = torch.cat([self.query(rows)[0] for rows in grid.points.split(GRID_CHUNK)])
         found: dict[str, Tensor] = {}
 
         def refine(rows: Tensor) -> tuple[Tensor, Tensor]:
-            points = self.grid.points[rows]
+            points = grid.points[rows]
             distance, offset, found["features"] = self.query(points)
             return distance, points + offset
 
-        surface = self.grid.extract(sdf, refine)
+        surface = grid.extract(sdf, refine)
         if len(surface.faces) == 0:
             raise NonFiniteError("The MeshHead's signed distance is not finite, so there is no mesh. Lower lr.")
         features = (found["features"][surface.edges] * surface.weights[..., None]).sum(1)
@@ -186,7 +196,7 @@ class MeshHead(nn.Module):
 
     def neutral_mesh(self) -> NeutralMesh:
         """Extract the neutral head."""
-        surface, features = self._extract()
+        surface, features = self._extract(self._tetrahedra())
         return NeutralMesh(surface.vertices, surface.faces, features)
 
     def forward(self, parameters: HeadParameters) -> MeshHeadOutput:
@@ -198,32 +208,37 @@ class MeshHead(nn.Module):
         Returns:
             Vertices, colours and landmarks of every sample on one topology.
         """
-        with torch.autocast(self.landmarks_3d_neutral.device.type, enabled=False):  # geometry stays in fp32
+        with full_precision(self.landmarks_3d_neutral):
             neutral = self.neutral_mesh()
             landmark_sdf = self.query(self.landmarks_3d_neutral)[0]
-        count = neutral.vertices.shape[0]
-        points = torch.cat([neutral.vertices, self.landmarks_3d_neutral])
-        influence = self._influence(points)
-        posed, displacement = self._deform(points, influence, parameters)
-        world = head_to_world(posed.float(), parameters.pose, parameters.scale)
-        on_mesh = _Influence(influence.shape[:count], influence.eyes[:, :count])
+        count = len(neutral.vertices)
+        moved, colors = self._act(neutral, parameters)
+        world = head_to_world(moved.float(), parameters.pose, parameters.scale)
         return MeshHeadOutput(
             vertices=world[:, :count],
             faces=neutral.faces,
-            colors=self._color(neutral.features, on_mesh, parameters).float(),
+            colors=colors.float(),
             landmarks=world[:, count:],
             neutral_vertices=neutral.vertices,
-            displacement=displacement[:, :count],
+            displacement=moved[:, :count] - neutral.vertices,
             landmark_sdf=landmark_sdf,
         )
 
+    def _act(self, neutral: NeutralMesh, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
+        """Deformed vertices, then landmarks [B, V + L, 3], head frame, and colours of the vertices [B, V, 32]."""
+        points, count = torch.cat([neutral.vertices, self.landmarks_3d_neutral]), len(neutral.vertices)
+        influence = self._influence(points)
+        moved, _ = self._deform(points, influence, parameters)
+        on_mesh = Influence(influence.shape[:count], influence.eyes[:, :count])
+        return moved, self._color(neutral.features, on_mesh, parameters)
+
     @torch.no_grad()
-    def _influence(self, points: Tensor) -> _Influence:
+    def _influence(self, points: Tensor) -> Influence:
         """Who moves and colours neutral points [N, 3]; constants of the optimisation."""
         landmarks = self.landmarks_3d_neutral
         shape = falloff(nearest_squared(points, landmarks), SHAPE_NEAR, SHAPE_FAR)
-        eyes = [falloff(nearest_squared(points, landmarks[list(eye)]), EYE_NEAR, EYE_FAR) for eye in EYE_LANDMARKS]
-        return _Influence(shape[:, None], torch.stack(eyes)[..., None])
+        eyes = [falloff(nearest_squared(points, landmarks[list(eye)]), *self.eye_reach) for eye in EYE_LANDMARKS]
+        return Influence(shape[:, None], torch.stack(eyes)[..., None])
 
     def deform(self, points: Tensor, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
         """Apply expression, head pose and eye rotation to neutral points.
@@ -237,30 +252,38 @@ class MeshHead(nn.Module):
         """
         return self._deform(points, self._influence(points), parameters)
 
-    def _deform(self, points: Tensor, influence: _Influence, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
+    def _deform(self, points: Tensor, influence: Influence, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
         encoded = positional_encoding(points)
         shape = torch.tanh(conditioned(self.branches.shape_deform, encoded, parameters.shape_code))
         moved = points + DEFORM_SCALE * influence.shape * shape
         pose_condition = positional_encoding(parameters.pose)
         pose = torch.tanh(conditioned(self.branches.pose_deform, positional_encoding(moved), pose_condition))
         moved = moved + DEFORM_SCALE * (1 - influence.shape) * pose
+        moved = self._move_eyes(moved, influence, parameters.gaze)
+        return moved, moved - points
+
+    def _move_eyes(self, moved: Tensor, influence: Influence, gaze: Tensor) -> Tensor:
+        """Rotate each eye's part of the points [B, N, 3] about its own centre."""
         centres = eyeball_centres(self.landmarks_3d_neutral[torch.tensor(EYE_LANDMARKS)])
-        quats = eye_quaternions(self.branches.eye_rotation, centres, parameters.gaze)
+        quats = eye_quaternions(self.branches.eye_rotation, centres, gaze)
         for i, weight in enumerate(influence.eyes):
             moved = moved + weight * (rotate_about(moved, quats[:, i], centres[i]) - moved)
-        return moved, moved - points
+        return moved
 
     def color(self, points: Tensor, features: Tensor, parameters: HeadParameters) -> Tensor:
         """Colours and feature channels of neutral points. [N, 3], [N, 128] -> [B, N, 32]."""
         return self._color(features, self._influence(points), parameters)
 
-    def _color(self, features: Tensor, influence: _Influence, parameters: HeadParameters) -> Tensor:
-        eye_weight = influence.eyes.amax(0)
+    def _color(self, features: Tensor, influence: Influence, parameters: HeadParameters) -> Tensor:
         shape = torch.sigmoid(conditioned(self.branches.shape_color, features, parameters.shape_code))
         pose = torch.sigmoid(conditioned(self.branches.pose_color, features, positional_encoding(parameters.pose)))
         eye = torch.sigmoid(conditioned(self.branches.eye_color, features, positional_encoding(parameters.gaze)))
-        # Ours: the eye colour takes the place of the skin colour; the published sum can exceed 1.
-        return (shape * influence.shape + pose * (1 - influence.shape)) * (1 - eye_weight) + eye * eye_weight
+        skin = shape * influence.shape + pose * (1 - influence.shape)
+        return self._blend(skin, eye, influence.eyes.amax(0))
+
+    def _blend(self, skin: Tensor, eye: Tensor, eye_weight: Tensor) -> Tensor:
+        """Eye colour instead of skin colour; the published sum can exceed 1. [B, N, 32]."""
+        return skin * (1 - eye_weight) + eye * eye_weight
 
     @torch.no_grad()
     def export_neutral(self, path: Path, parameters: HeadParameters | None = None) -> Path:
@@ -270,8 +293,8 @@ class MeshHead(nn.Module):
         if parameters is not None:
             rgb = self.color(neutral.vertices, neutral.features, parameters)[0, :, :3]
             colors = (rgb.clamp(0, 1) * 255).byte().cpu().numpy()
-        vertices, faces = neutral.vertices.cpu().numpy(), neutral.faces.cpu().numpy()
-        mesh = trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False)
+        corners = neutral.vertices.cpu().numpy()
+        mesh = trimesh.Trimesh(corners, neutral.faces.cpu().numpy(), vertex_colors=colors, process=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         mesh.export(path)
         return path

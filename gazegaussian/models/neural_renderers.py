@@ -6,6 +6,8 @@ map with DiT blocks and then takes the same upsampling path; at initialisation b
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -75,15 +77,18 @@ class ConvRenderer(nn.Module):
 
     Args:
         attention: Attend to the shape code after every level.
-        channels: Of the feature map.
+        channels: Of the feature map; halved by every level down to 32.
+        levels: How often the size is doubled.
     """
 
-    def __init__(self, attention: bool, channels: int = FEATURE_CHANNELS) -> None:
+    def __init__(self, attention: bool, channels: int = FEATURE_CHANNELS, levels: int = UPSAMPLING_LEVELS) -> None:
         super().__init__()
-        self.upsample = nn.ModuleList(UpsampleBlock(channels) for _ in range(UPSAMPLING_LEVELS))
-        self.refine = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(UPSAMPLING_LEVELS))
-        self.to_rgb = nn.ModuleList(nn.Conv2d(channels, 3, 1) for _ in range(UPSAMPLING_LEVELS + 1))
-        self.attention = ShapeAttention(channels) if attention else None
+        widths = [max(channels >> level, FEATURE_CHANNELS) for level in range(levels + 1)]
+        self.upsample = nn.ModuleList(UpsampleBlock(width) for width in widths[:-1])
+        self.refine = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in itertools.pairwise(widths))
+        self.to_rgb = nn.ModuleList(nn.Conv2d(width, 3, 1) for width in widths)
+        assert not attention or widths[1] == widths[-1], "the attention is shared by all levels"
+        self.attention = ShapeAttention(widths[-1]) if attention else None
         self._start_from_colors()
 
     def _start_from_colors(self) -> None:

@@ -1,4 +1,4 @@
-"""The two streams of Gaussians, initialised from the neutral mesh: the face, and both eyes.
+"""The two streams of Gaussians, initialised from the neutral mesh: the face, and both eyes, in the variant `ours`.
 
 The branches come from the MeshHead with their trained weights and whatever widths its study found; attribute branches
 (scale, rotation, opacity) are new. Points are head frame, model units; outputs are in the world.
@@ -6,6 +6,7 @@ The branches come from the MeshHead with their trained weights and whatever widt
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,7 @@ from gazegaussian.models.branches import (
     eye_quaternions,
     eyeball_centres,
     falloff,
+    hidden_widths,
     nearest_squared,
 )
 from gazegaussian.models.mesh_head import MeshHead
@@ -39,11 +41,11 @@ from gazegaussian.nn.encoding import positional_encoding
 from gazegaussian.nn.mlp import MLP
 from gazegaussian.types import FEATURE_CHANNELS, SHAPE_CODE_DIM, Gaussians, HeadParameters
 
+logger = logging.getLogger(__name__)
+
 ATTRIBUTE_SCALE = 0.2
 INITIAL_OPACITY = 0.9
-INITIAL_SCALE = (
-    0.5  # of the distance to the neighbours: enough to close the surface; larger splats blur small maps for long
-)
+INITIAL_SCALE = 0.5  # of the distance to the neighbours closes the surface; larger splats blur small maps for long
 EYE_RADIUS = 0.1  # model units: how far from a landmark or the middle of its opening an eye reaches
 EYE_DEPTH_WEIGHT = 0.3  # distances in depth count less: the learned surface may lie before or behind the landmarks
 EYEBALL_RADIUS = 0.18  # model units: makes positions on the eyeball about unit length
@@ -118,8 +120,13 @@ def _neighbour_log_scale(means: Tensor) -> Tensor:
     return torch.from_numpy(0.5 * np.log(squared)).to(means)
 
 
-class _Stream(nn.Module):
+class Stream(nn.Module):
     """Parameters of the points; subclasses add branches."""
+
+    variant = "ours"
+    initial_scale = INITIAL_SCALE
+    initial_opacity = INITIAL_OPACITY
+    inherited: tuple[str, ...] = ()  # branches that begin as the MeshHead's
 
     def __init__(self, points: int, scale_columns: int, landmarks: int) -> None:
         super().__init__()
@@ -136,14 +143,35 @@ class _Stream(nn.Module):
         self.landmarks: Tensor
         self.register_buffer("landmarks", torch.zeros(landmarks, 3))
 
-    def _initialise(self, points: StreamPoints, landmarks: Tensor) -> None:
+    def initialise(self, points: StreamPoints, mesh_head: MeshHead) -> None:
+        """Take points, landmarks and trained branches from the MeshHead.
+
+        How eyes move is another thing in another variant; that branch then starts anew.
+        """
+        for name in self.inherited:
+            if name == "eye_rotation" and mesh_head.variant != self.variant:
+                logger.info("the MeshHead is of variant %s: the rotation of the eyes starts anew", mesh_head.variant)
+                continue
+            getattr(self, name).load_state_dict(getattr(mesh_head.branches, name).state_dict())
+        landmarks = self._own_landmarks(mesh_head.landmarks_3d_neutral)
         with torch.no_grad():
             self.means.copy_(points.means)
             self.features.copy_(torch.atanh(points.features.clamp(-1 + 1e-5, 1 - 1e-5)))
-            scales = _neighbour_log_scale(points.means) + float(np.log(INITIAL_SCALE))
+            scales = _neighbour_log_scale(points.means) + float(np.log(self.initial_scale))
             self.log_scales.copy_(scales.expand_as(self.log_scales))
-            self.opacity_logits.fill_(float(np.log(INITIAL_OPACITY / (1 - INITIAL_OPACITY))))
+            self.opacity_logits.fill_(float(np.log(self.initial_opacity / (1 - self.initial_opacity))))
             self.landmarks.copy_(landmarks)
+
+    def _own_landmarks(self, landmarks: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _unit_quats(self, quats: Tensor) -> Tensor:
+        """Unit quaternions of raw ones. [B, N, 4]."""
+        return nn.functional.normalize(quats, dim=-1)
+
+    def _splat_features(self, features: Tensor) -> Tensor:
+        """What is splatted: the first three channels are an image. [B, N, 32]."""
+        return torch.cat([torch.sigmoid(features[..., :COLOR_CHANNELS]), features[..., COLOR_CHANNELS:]], dim=-1)
 
     def _splats(
         self, positions: Tensor, features: Tensor, deltas: Tensor, parameters: HeadParameters, turn: Tensor
@@ -152,37 +180,33 @@ class _Stream(nn.Module):
         columns = self.log_scales.shape[1]
         scale, quat, opacity = deltas.float().split([columns, 4, 1], dim=-1)
         head = matrix_to_quat(axis_angle_to_matrix(parameters.pose[:, :3]))[:, None]  # [B, 1, 4]
-        quats = nn.functional.normalize(self.quats + ATTRIBUTE_SCALE * quat, dim=-1)
+        quats = self._unit_quats(self.quats + ATTRIBUTE_SCALE * quat)
         scales = torch.exp(self.log_scales + ATTRIBUTE_SCALE * scale) * parameters.scale[:, None]
-        colors = torch.sigmoid(features[..., :COLOR_CHANNELS].float())  # the first three channels are an image
         return Gaussians(
             means=head_to_world(positions.float(), parameters.pose, parameters.scale),
             quats=quat_multiply(head, quat_multiply(turn, quats)),
             scales=scales.expand(-1, -1, 3),
             opacities=torch.sigmoid(self.opacity_logits + ATTRIBUTE_SCALE * opacity)[..., 0],
-            features=torch.cat([colors, features[..., COLOR_CHANNELS:].float()], dim=-1),
+            features=self._splat_features(features.float()),
         )
 
 
-class FaceStream(_Stream):
+class FaceStream(Stream):
     """Everything but the eyes; driven by expression near the landmarks and by head pose elsewhere."""
+
+    inherited = ("shape_color", "pose_color", "shape_deform", "pose_deform")
 
     def __init__(self, mesh_config: MeshHeadModel, points: int) -> None:
         super().__init__(points, 3, mesh_config.landmarks - sum(map(len, EYE_LANDMARKS)))
-        branches = Branches(mesh_config)
-        shape, pose = mesh_config.shape_mlp_width, mesh_config.pose_mlp_width // 2
+        branches, widths = Branches(mesh_config), hidden_widths(mesh_config)
         self.shape_color, self.pose_color = branches.shape_color, branches.pose_color
         self.shape_deform, self.pose_deform = branches.shape_deform, branches.pose_deform
-        self.shape_attributes = MLP(POINT_FEATURES + SHAPE_CODE_DIM, [shape] * 3, 8, SHAPE_CODE_DIM)
-        self.pose_attributes = MLP(POINT_FEATURES + ENCODED_POSE, [pose] * 2, 8)
+        self.shape_attributes = MLP(POINT_FEATURES + SHAPE_CODE_DIM, widths["shape_attributes"], 8, SHAPE_CODE_DIM)
+        self.pose_attributes = MLP(POINT_FEATURES + ENCODED_POSE, widths["pose_attributes"], 8)
 
-    def initialise(self, points: StreamPoints, mesh_head: MeshHead) -> None:
-        """Take points, landmarks and trained branches from the MeshHead."""
+    def _own_landmarks(self, landmarks: Tensor) -> Tensor:
         eyes = {row for eye in EYE_LANDMARKS for row in eye}
-        rows = [row for row in range(mesh_head.config.landmarks) if row not in eyes]
-        self._initialise(points, mesh_head.landmarks_3d_neutral[rows])
-        for name in ("shape_color", "pose_color", "shape_deform", "pose_deform"):
-            getattr(self, name).load_state_dict(getattr(mesh_head.branches, name).state_dict())
+        return landmarks[[row for row in range(len(landmarks)) if row not in eyes]]
 
     def forward(self, parameters: HeadParameters) -> StreamOutput:
         """Splats of B heads."""
@@ -203,33 +227,41 @@ class FaceStream(_Stream):
         return StreamOutput(splats, shape_color, pose_color, ((weight > 0) & (weight < 1))[:, 0])
 
 
-class EyeStream(_Stream):
-    """Both eyes; each rotates rigidly about its own centre, then expression moves its points."""
+class EyePoints(Stream):
+    """Points of both eyes and the branches that all variants have."""
+
+    inherited = ("shape_color", "eye_color", "shape_deform", "eye_rotation")
 
     def __init__(self, mesh_config: MeshHeadModel, points: int) -> None:
         super().__init__(points, 1, sum(map(len, EYE_LANDMARKS)))
-        branches = Branches(mesh_config)
+        branches, widths = Branches(mesh_config), hidden_widths(mesh_config)
         self.shape_color, self.eye_color = branches.shape_color, branches.eye_color
         self.shape_deform, self.eye_rotation = branches.shape_deform, branches.eye_rotation
-        self.eye_attributes = MLP(POINT_FEATURES + ENCODED_GAZE, [mesh_config.eye_mlp_width] * 2, 6)
+        self.eye_attributes = MLP(POINT_FEATURES + ENCODED_GAZE, widths["eye_attributes"], 6)
+
+    def _own_landmarks(self, landmarks: Tensor) -> Tensor:
+        return landmarks[[row for eye in EYE_LANDMARKS for row in eye]]
+
+
+class EyeStream(EyePoints):
+    """Both eyes; each rotates rigidly about its own centre, then expression moves its points."""
+
+    def __init__(self, mesh_config: MeshHeadModel, points: int) -> None:
+        super().__init__(mesh_config, points)
         # Ours: colour as a function of the place on the turned eyeball and of the person. Iris and pupil are then learned
         # once, not for every gaze anew, and the lids' points need not move with the ball.
         # The lids cover the ball where the opening, a function of the unturned place, says so.
         width = 2 * mesh_config.eye_mlp_width
         self.eye_texture = MLP(ENCODED_POINT + SHAPE_CODE_DIM, [width] * 2, FEATURE_CHANNELS, SHAPE_CODE_DIM)
-        self.eye_opening = MLP(
-            ENCODED_POINT + SHAPE_CODE_DIM + ENCODED_GAZE, [width] * 2, 1, SHAPE_CODE_DIM + ENCODED_GAZE
-        )
+        code = SHAPE_CODE_DIM + ENCODED_GAZE
+        self.eye_opening = MLP(ENCODED_POINT + code, [width] * 2, 1, code)
         self.side: Tensor
         self.register_buffer("side", torch.zeros(points, dtype=torch.long))  # 0 or 1: which eye
 
     def initialise(self, points: StreamPoints, mesh_head: MeshHead) -> None:
         """Take points, landmarks and trained branches from the MeshHead."""
-        rows = [row for eye in EYE_LANDMARKS for row in eye]
-        self._initialise(points, mesh_head.landmarks_3d_neutral[rows])
+        super().initialise(points, mesh_head)
         self.side.copy_(eye_membership(points.means, mesh_head.landmarks_3d_neutral))
-        for name in ("shape_color", "eye_color", "shape_deform", "eye_rotation"):
-            getattr(self, name).load_state_dict(getattr(mesh_head.branches, name).state_dict())
 
     @property
     def centres(self) -> Tensor:

@@ -78,7 +78,9 @@ def load_checkpoint(path: Path, stage: str | None = None) -> dict[str, Any]:
             f"{path} is no readable checkpoint ({reason}). Copy it again, or train the stage again."
         ) from error
     if not isinstance(content, dict) or "schema_version" not in content:
-        raise CheckpointError(f"{path} is no checkpoint of this program: it has no schema_version.")
+        raise CheckpointError(
+            f"{path} is no checkpoint of this program: it has no schema_version. `import` takes in a published one."
+        )
     if content["schema_version"] != SCHEMA_VERSION:
         raise CheckpointError(
             f"{path} has checkpoint schema version {content['schema_version']}, this program reads version "

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from gazegaussian.config import GazeGaussianModel, GazeGaussianRun, MeshHeadModel, OptimConfig
 from gazegaussian.data import HeadDataset, make_loader, redirection_pairs
 from gazegaussian.geometry.rotations import full_precision
-from gazegaussian.losses.image import gaze_gaussian_losses, mean_abs_cosine
+from gazegaussian.losses.image import eyes_in_head, gaze_gaussian_losses, mean_abs_cosine
 from gazegaussian.metrics import ruler_loss, ruler_parts, summarise
 from gazegaussian.models.frozen import load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.image_offsets import ImageOffsets
 from gazegaussian.models.mesh_head import MeshHead
+from gazegaussian.models.variants import gaze_gaussian_class
 from gazegaussian.training.checkpoints import load_checkpoint
 from gazegaussian.training.images import image_grid, spread
+from gazegaussian.training.initial_weights import begin_gaze_gaussian
 from gazegaussian.types import EXPRESSION_DIM, Batch
 
 VALIDATION_BATCH = 4
@@ -34,11 +36,17 @@ class GazeGaussianStage:
     name = "gazegaussian"
 
     def __init__(
-        self, config: GazeGaussianRun, mesh_head: MeshHead, train: HeadDataset, validation: HeadDataset
+        self, config: GazeGaussianRun, mesh_head: MeshHead | None, train: HeadDataset, validation: HeadDataset
     ) -> None:
         self.config = config
         self.variant: str = config.model.variant
-        self.model = GazeGaussian.from_mesh_head(mesh_head, config.model, config.data.image_size)
+        if config.init_from is not None:
+            self.model = begin_gaze_gaussian(config)
+        else:
+            assert mesh_head is not None
+            self.model = gaze_gaussian_class(config.model).from_mesh_head(
+                mesh_head, config.model, config.data.image_size
+            )
         self.offsets = ImageOffsets(len(train))
         self.module = nn.ModuleDict({"model": self.model, "offsets": self.offsets})
         self.guide, self.judge = load_frozen("guide"), load_frozen("judge")
@@ -85,9 +93,10 @@ class GazeGaussianStage:
         parameters, cameras = self.offsets.apply_to(batch.parameters, batch.cameras, batch.index)
         rendering = self.model(parameters, cameras)
         weights = self.config.loss
+        eyes = batch.eye_mask if self.variant == "published" else eyes_in_head(batch)
         with full_precision(batch.image):  # variances of SSIM and small angles do not survive bf16
             terms = gaze_gaussian_losses(
-                rendering.layer_features(), rendering.layer_images(), batch, weights, epoch, self.guide
+                rendering.layer_features(), rendering.layer_images(), batch, weights, epoch, self.guide, eyes
             )
         cosines = [mean_abs_cosine(s.branch_a, s.branch_b, s.shared) for s in rendering.streams()]
         terms["orthogonality"] = weights.orthogonality_loss_importance * torch.stack(cosines).sum()
@@ -167,8 +176,9 @@ def load_gaze_gaussian(path: Path) -> GazeGaussian:
 def rebuild_gaze_gaussian(content: Mapping[str, Any]) -> GazeGaussian:
     """Rebuild a trained GazeGaussian from the content of its checkpoint."""
     sizes = content["architecture"]
-    model = GazeGaussian(
-        GazeGaussianModel.model_validate(content["config"]["model"]),
+    config = GazeGaussianModel.model_validate(content["config"]["model"])
+    model = gaze_gaussian_class(config)(
+        config,
         MeshHeadModel.model_validate(sizes["mesh_model"]),
         sizes["image_size"],
         sizes["face_points"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from torch import Tensor
 from gazegaussian.config import MeshHeadLoss, MeshHeadModel, MeshHeadRun, OptimConfig
 from gazegaussian.data import HeadDataset, make_loader
 from gazegaussian.geometry.heads import world_to_head
+from gazegaussian.geometry.published import published_landmarks
 from gazegaussian.losses.mesh import mesh_head_losses, silhouette_iou
 from gazegaussian.models.mesh_head import MeshHead, MeshHeadOutput
+from gazegaussian.models.variants import build_mesh_head
 from gazegaussian.rendering import render_mesh
 from gazegaussian.training.checkpoints import load_checkpoint
 from gazegaussian.training.images import image_grid, spread
+from gazegaussian.training.initial_weights import begin_mesh_head
 from gazegaussian.types import Batch, MeshImage
 
 logger = logging.getLogger(__name__)
@@ -40,8 +44,9 @@ class MeshHeadStage:
             0
         )  # [L, 3]
         model = config.model.model_copy(update={"landmarks": landmarks.shape[0]})
-        self.module = MeshHead(model)
+        self.module = build_mesh_head(model)
         self.module.initialise_landmarks(landmarks)
+        self.begun = config.init_from is not None and "geometry" not in begin_mesh_head(self.module, config)
         self.loader = make_loader(
             train,
             config.training.batch_size,
@@ -70,7 +75,12 @@ class MeshHeadStage:
         ]
 
     def prepare(self) -> None:
-        """Fit the SDF to a head-sized ellipsoid, so that marching tetrahedra find a surface from the first step."""
+        """Fit the SDF to a head-sized ellipsoid, so that marching tetrahedra find a surface from the first step.
+
+        A geometry that comes from a checkpoint has a surface already.
+        """
+        if self.begun:
+            return
         residual = self.module.warm_start(self.config.training.warm_start_steps)
         logger.info("warm start: mean |SDF - ellipsoid| %.4f model units", residual)
 
@@ -82,6 +92,8 @@ class MeshHeadStage:
     def losses(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """Weighted terms of the published loss."""
         output, image = self._render(batch)
+        if self.variant == "published":  # its landmarks, in training; what is validated is right in every variant
+            batch = replace(batch, landmarks_3d=published_landmarks(batch.landmarks_3d, batch.cameras))
         return _losses(output, image, batch, self.config.loss)
 
     def validate(self) -> dict[str, float]:
@@ -143,6 +155,6 @@ def load_mesh_head(path: Path) -> MeshHead:
         CheckpointError: Missing or damaged file, another schema version, another stage.
     """
     content = load_checkpoint(path, "meshhead")
-    model = MeshHead(MeshHeadModel.model_validate(content["architecture"]["mesh_model"]))
+    model = build_mesh_head(MeshHeadModel.model_validate(content["architecture"]["mesh_model"]))
     model.load_state_dict(content["model"])
     return model.eval()

@@ -16,7 +16,7 @@ from gazegaussian.training.trainer import TrainResult
 
 # Fields that may change between two calls: they decide where and how fast, not what is computed.
 RUNTIME_FIELDS = frozenset({"device", "workers", "threads", "preview_images", "cache"})
-PATHS = frozenset({"root", "meshhead_checkpoint"})
+PATHS = frozenset({"root", "meshhead_checkpoint", "init_from"})
 BEST, LAST = "best.pt", "last.pt"
 TRACES = (BEST, LAST, "metrics.csv", "run.log")
 

@@ -1,0 +1,4 @@
+"""The variant `published`: what the released code does and a released checkpoint needs, where it differs from ours.
+
+Subclasses of our models that override single steps. Numbers in `design.md`, examples in the published fixtures.
+"""

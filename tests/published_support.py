@@ -1,0 +1,111 @@
+"""Models with the weights of the published fixtures, taken in as users take in a published checkpoint."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from fixtures_support import Compact, published_arrays
+from synthetic_support import jiggle, mesh_run, mesh_stage
+
+from gazegaussian.config import MeshHeadModel
+from gazegaussian.models.variants import build_mesh_head, gaze_gaussian_class
+from gazegaussian.training.published import Imported, gaze_gaussian_from, mesh_head_from
+from gazegaussian.training.published_layout import EYES, FACE, MESH_HEAD, RENDERER
+from gazegaussian.types import HeadParameters
+
+CLOSE = {"atol": 1e-4, "rtol": 0.0}
+
+
+def close(found, expected):
+    torch.testing.assert_close(found.detach(), expected.to(found.dtype), **CLOSE)
+
+
+def close_up_to_sign(found, expected):
+    sign = torch.sign((found * expected).sum(-1, keepdim=True))
+    close(found * sign, expected)
+
+
+def mesh_head_content():
+    return {"meshhead": dict(published_arrays("meshhead_state.npz")), "optimizer": {"state": {}, "param_groups": []}}
+
+
+def gaze_content():
+    arrays = published_arrays("gazegaussian_ckpt.npz")
+    if isinstance(arrays, Compact):
+        arrays.whole()
+    prefix = "gazegaussian/"
+    state = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+    return {"gazegaussian": state, **{name: value for name, value in arrays.items() if not name.startswith(prefix)}}
+
+
+def mesh_head_of(found: Imported):
+    model = build_mesh_head(found.config.model)
+    model.load_state_dict(found.model)
+    return model.eval()
+
+
+def gaze_gaussian_of(found: Imported):
+    config, sizes = found.config.model, found.architecture
+    mesh_config = MeshHeadModel.model_validate(sizes["mesh_model"])
+    model = gaze_gaussian_class(config)(
+        config, mesh_config, sizes["image_size"], sizes["face_points"], sizes["eye_points"]
+    )
+    model.load_state_dict(found.model)
+    return model.eval()
+
+
+@functools.cache
+def mesh_head():
+    return mesh_head_of(mesh_head_from(mesh_head_content()))
+
+
+@functools.cache
+def gaze_gaussian():
+    return gaze_gaussian_of(gaze_gaussian_from(gaze_content()))
+
+
+def parameters(arrays, prefix="", rows=slice(None)):
+    """Inputs of a fixture."""
+    names = ("shape_code", "pose", "scale", "pitchyaw")
+    return HeadParameters(*(arrays[prefix + name][rows] for name in names))
+
+
+def published_layout(model, parts, unused=()):
+    """State of one of our models under the published names; `unused` adds entries that the released code never reads."""
+    state = model.state_dict()
+    entries = {theirs: state[ours] for part in parts for ours, theirs in part.entries()}
+    entries = {
+        name: value[..., None] if "_mlp.conv" in name and value.dim() == 2 else value for name, value in entries.items()
+    }
+    return {**entries, **{name: torch.zeros(2) for name in unused}}
+
+
+PUBLISHED = {"variant": "published"}
+STREAMS = {"variant": "published", "renderer": "conv", "face_subdivisions": 0, "eye_subdivisions": 0}
+MAP = torch.zeros(1, 32, 16, 16)
+
+
+def small_mesh_head(**parameters):
+    """A warm-started MeshHead of the variant published with explicit tetrahedra."""
+    stage = mesh_stage(mesh_run(**PUBLISHED, **parameters))
+    stage.prepare()
+    model = stage.module
+    jiggle(model.branches, 0.02)
+    model.tet_verts, model.tets = model.grid.points, model.grid.tetrahedra().int()
+    return model
+
+
+def mesh_file(model, path, **more):
+    torch.save({"meshhead": published_layout(model, [MESH_HEAD]), "optimizer": {"state": {}}, **more}, path)
+    return path
+
+
+def gaze_file(model, path, change=None):
+    state = published_layout(model, [FACE, EYES, RENDERER], ["fg_CD_predictor_eyes.eye_offset"])
+    state["neural_render.bg_featmap"] = MAP
+    state["neural_render.rgb_upsample.1.f"] = torch.tensor([1.0, 2.0, 1.0])
+    if change:
+        change(state)
+    torch.save({"gazegaussian": state, "iden_offset": torch.zeros(3, 80), "epoch": 7}, path)
+    return path
