@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm.auto import tqdm
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
@@ -207,6 +208,7 @@ def _child(
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    tqdm.set_lock(threading.RLock())  # its own lock is a named semaphore, which a killed process leaks with a warning
     line = _Line(pipe)
     root = logging.getLogger()
     root.handlers, root.level = [_LineHandler(line)], level

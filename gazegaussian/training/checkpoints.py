@@ -74,6 +74,8 @@ def load_checkpoint(path: Path, stage: str | None = None) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
         reason = shorten((str(error) or type(error).__name__).splitlines()[0], 120, placeholder=" ...")
+        if isinstance(error, pickle.UnpicklingError):  # torch's text is about its own options
+            reason = "no file of torch.save, or one that holds more than weights and plain values"
         raise CheckpointError(
             f"{path} is no readable checkpoint ({reason}). Copy it again, or train the stage again."
         ) from error
