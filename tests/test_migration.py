@@ -5,8 +5,9 @@ import pytest
 from optuna.trial import TrialState
 from test_study import request, study_file
 
-from gazegaussian.config import MeshHeadRun, dump_yaml
+from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError
+from gazegaussian.yaml_files import dump_yaml
 from helpers import migrate_study
 from helpers.migration import ORIGIN, migrate
 from helpers.ownership import BASELINE, RESUME_OF
