@@ -112,12 +112,15 @@ def study(
     best_file = request.folder / "best.json"
     if as_json:
         best = json.loads(best_file.read_text()) if best_file.exists() else None
-        typer.echo(json.dumps({"best": best, "trials": helpers.summary_rows(finished)}, indent=2, default=str))
+        ended = finished.user_attrs["stop_reason"]
+        found = {"best": best, "stop_reason": ended, "trials": helpers.summary_rows(finished)}
+        typer.echo(json.dumps(found, indent=2, default=str))
         return
     _print_table(f"Study {finished.study_name}", helpers.summary_rows(finished, best_first=True))
     best_trial = helpers.best_trial(finished)
     if best_trial is not None:
         print(f"best: trial {best_trial.number}, {request.study.metric} {best_trial.value:.5f}  ({best_file})")
+    print(f"ended: {finished.user_attrs['stop_reason']}")
     print(f"report: {request.folder / 'report.html'}   this call: {time.monotonic() - started:.0f} s")
 
 
