@@ -65,6 +65,7 @@ MeshHeadOption = Annotated[
 ]
 StudyOption = Annotated[Path | None, typer.Option("--study", help="Study file [configs/STAGE_quick_study.yaml].")]
 StudyFolderArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a study, in optuna_results.")]
+NameOption = Annotated[str | None, typer.Option("--study-name", help="Another name gives another study.")]
 StorageOption = Annotated[str | None, typer.Option(help="Optuna storage URL [SQLite in the study's folder].")]
 TrialsOption = Annotated[int | None, typer.Option(min=1, help="Finished trials in total; more continues.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Where studies land.")]
@@ -81,7 +82,7 @@ def study(
     epochs: EpochsOption = None,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds; checked after every epoch.")] = None,
     storage: StorageOption = None,
-    study_name: Annotated[str | None, typer.Option(help="Another name gives another study.")] = None,
+    study_name: NameOption = None,
     pruner: Annotated[Pruner | None, typer.Option(help="Instead of the study file's.")] = None,
     seed: SeedOption = None,
     data: DataOption = None,
@@ -134,6 +135,7 @@ def audit_command(
     device: DeviceOption = None,
     out: OutOption = Path("optuna_results"),
     meshhead: MeshHeadOption = None,
+    study_name: NameOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Does every searched parameter reach training, and does none bend the metric? Exit code 2 when not."""
@@ -141,7 +143,8 @@ def audit_command(
 
     request = helpers.default_request(
         stage.value, config, study_file, None, epochs,
-        data=data, device=device.value if device else None, out=out, meshhead=meshhead,
+        study_name=study_name, data=data, device=device.value if device else None,
+        out=out, meshhead=meshhead,
     )  # fmt: skip
     request.check(request.config)
     report = helpers.audit_study(request)
@@ -163,6 +166,7 @@ def estimate(
     device: DeviceOption = None,
     out: OutOption = Path("optuna_results"),
     meshhead: MeshHeadOption = None,
+    study_name: NameOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure one epoch of the baseline and say what the study will need: time, memory, disk."""
@@ -170,7 +174,8 @@ def estimate(
 
     request = helpers.default_request(
         stage.value, config, study_file, n_trials, epochs,
-        data=data, device=device.value if device else None, out=out, meshhead=meshhead,
+        study_name=study_name, data=data, device=device.value if device else None,
+        out=out, meshhead=meshhead,
     )  # fmt: skip
     found = helpers.estimate_study(request)
     if as_json:

@@ -6,6 +6,7 @@ The notebooks run this file by its path before anything is installed, so at its 
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 DRIVE = Path("/content/drive")
+UI_POLL = "jupyter-ui-poll>=1.1"  # brings clicks to a busy cell where the kernel itself does not
 UNTOUCHED = ("torch", "numpy")  # preinstalled to fit the runtime's GPU driver and each other
 SHOWN = ("torch", "numpy", "optuna", "plotly")
 GB = 1e9
@@ -47,7 +49,7 @@ def set_up(drive: bool = False, root: Path = ROOT) -> Path:
     os.chdir(root)
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    install(root / "requirements.txt")
+    install(root / "requirements.txt", *(() if kernel_passes_clicks() else (UI_POLL,)))
     folder = study_folder(drive)
     _show_table(machine_rows(folder))
     return folder
@@ -68,12 +70,18 @@ def has_front_end() -> bool:
     return place() in ("Colab", "Colab from VS Code", "VS Code") or "JPY_SESSION_NAME" in os.environ
 
 
-def missing(requirements: Path) -> list[str]:
-    """Requirements of a file that are not installed in the asked version; those for other platforms are left out."""
+def kernel_passes_clicks() -> bool:
+    """Tell whether clicks reach a cell that runs and awaits (ipykernel 7.4); True where there is nothing to click."""
+    dispatch = getattr(getattr(_shell(), "kernel", None), "dispatch_shell", None)
+    return dispatch is None or "concurrent" in inspect.signature(dispatch).parameters
+
+
+def missing(requirements: Path, *more: str) -> list[str]:
+    """Requirements, of a file and others, that are not installed in the asked version; those for other platforms are left out."""
     from packaging.requirements import Requirement  # every notebook kernel brings it
 
     lacking = []
-    for line in requirements.read_text(encoding="utf-8").splitlines():
+    for line in (*requirements.read_text(encoding="utf-8").splitlines(), *more):
         text = line.partition("#")[0].strip()
         if not text:
             continue
@@ -89,8 +97,8 @@ def missing(requirements: Path) -> list[str]:
     return lacking
 
 
-def install(requirements: Path) -> list[str]:
-    """Install the missing requirements of a file, and only those, around the present torch and numpy.
+def install(requirements: Path, *more: str) -> list[str]:
+    """Install the missing requirements of a file and others, and only those, around the present torch and numpy.
 
     Returns:
         What was missing.
@@ -98,7 +106,7 @@ def install(requirements: Path) -> list[str]:
     Raises:
         RuntimeError: pip fails; or torch or numpy are not what they were.
     """
-    lacking = missing(requirements)
+    lacking = missing(requirements, *more)
     if not lacking:
         return []
     before = _versions()
