@@ -2,6 +2,7 @@
 
 import json
 
+import jupytext
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -62,3 +63,16 @@ def test_committed_without_outputs_and_with_parameters(repo_root, name):
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
     assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1
     assert all(len(list(filter(str.strip, cell["source"]))) <= 10 for cell in code), "a cell of more than ten lines"
+
+
+def cells(notebook):
+    return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
+
+
+def test_every_notebook_has_its_twin_in_sync(repo_root):
+    notebooks = {path.stem: path for path in (repo_root / "notebooks").glob("*.ipynb")}
+    scripts = {path.stem: path for path in (repo_root / "notebooks" / "scripts").glob("*.py")}
+    assert set(notebooks) == set(scripts) == set(NOTEBOOKS)
+    for name, path in notebooks.items():
+        twin = jupytext.read(scripts[name], fmt="py:percent")
+        assert cells(twin) == cells(nbformat.read(path, as_version=4)), f"{name}: run `make notebooks`"
