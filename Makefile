@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 STAMP := $(VENV)/.installed
 RUN := $(PY) train_gazegaussian_optuna.py
 
-.PHONY: setup study test test-fast lint clean-results
+.PHONY: setup study test test-fast lint notebooks clean-results
 
 setup: $(STAMP)
 
@@ -25,6 +25,10 @@ lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# Notebooks and their twins in notebooks/scripts: the one changed last wins.
+notebooks: setup
+	$(PY) -m jupytext --sync notebooks/*.ipynb
 
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile

@@ -74,6 +74,7 @@ InitOption = Annotated[
 ]
 StudyOption = Annotated[Path | None, typer.Option("--study", help="Study file [configs/STAGE_quick_study.yaml].")]
 StudyFolderArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a study, in optuna_results.")]
+NameOption = Annotated[str | None, typer.Option("--study-name", help="Another name gives another study.")]
 StorageOption = Annotated[str | None, typer.Option(help="Optuna storage URL [SQLite in the study's folder].")]
 TrialsOption = Annotated[int | None, typer.Option(min=1, help="Finished trials in total; more continues.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Where studies land.")]
@@ -90,7 +91,7 @@ def study(
     epochs: EpochsOption = None,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds; checked after every epoch.")] = None,
     storage: StorageOption = None,
-    study_name: Annotated[str | None, typer.Option(help="Another name gives another study.")] = None,
+    study_name: NameOption = None,
     pruner: Annotated[Pruner | None, typer.Option(help="Instead of the study file's.")] = None,
     seed: SeedOption = None,
     data: DataOption = None,
@@ -122,7 +123,9 @@ def study(
     best_file = request.folder / "best.json"
     if as_json:
         best = json.loads(best_file.read_text()) if best_file.exists() else None
-        typer.echo(json.dumps({"best": best, "trials": helpers.summary_rows(finished)}, indent=2, default=str))
+        ended = finished.user_attrs["stop_reason"]
+        found = {"best": best, "stop_reason": ended, "trials": helpers.summary_rows(finished)}
+        typer.echo(json.dumps(found, indent=2, default=str))
         return
     rows = helpers.summary_rows(finished, best_first=True)
     for row in rows:  # a column less: those of stage two fill a wide terminal
@@ -132,6 +135,7 @@ def study(
     best_trial = helpers.best_trial(finished)
     if best_trial is not None:
         print(f"best: trial {best_trial.number}, {request.study.metric} {best_trial.value:.5f}  ({best_file})")
+    print(f"ended: {finished.user_attrs['stop_reason']}")
     print(f"report: {request.folder / 'report.html'}   this call: {time.monotonic() - started:.0f} s")
 
 
@@ -146,6 +150,7 @@ def audit_command(
     out: OutOption = Path("optuna_results"),
     meshhead: MeshHeadOption = None,
     init_from: InitOption = None,
+    study_name: NameOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Does every searched parameter reach training, and does none bend the metric? Exit code 2 when not."""
@@ -153,7 +158,8 @@ def audit_command(
 
     request = helpers.default_request(
         stage.value, config, study_file, None, epochs,
-        data=data, device=device.value if device else None, out=out, meshhead=meshhead, init_from=init_from,
+        study_name=study_name, data=data, device=device.value if device else None,
+        out=out, meshhead=meshhead, init_from=init_from,
     )  # fmt: skip
     request.check(request.config)
     report = helpers.audit_study(request)
@@ -176,6 +182,7 @@ def estimate(
     out: OutOption = Path("optuna_results"),
     meshhead: MeshHeadOption = None,
     init_from: InitOption = None,
+    study_name: NameOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure one epoch of the baseline and say what the study will need: time, memory, disk."""
@@ -183,7 +190,8 @@ def estimate(
 
     request = helpers.default_request(
         stage.value, config, study_file, n_trials, epochs,
-        data=data, device=device.value if device else None, out=out, meshhead=meshhead, init_from=init_from,
+        study_name=study_name, data=data, device=device.value if device else None,
+        out=out, meshhead=meshhead, init_from=init_from,
     )  # fmt: skip
     found = helpers.estimate_study(request)
     if as_json:

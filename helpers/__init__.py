@@ -20,9 +20,13 @@ from helpers.imports import import_checkpoint
 from helpers.plots import save_figures, study_figures
 from helpers.redirection import redirect
 from helpers.results import best_trial, save_results, summary_rows, top_trials
+from helpers.running import StudyProgress, StudyReader, progress
+from helpers.stopping import stop
 from helpers.study import StudyRequest, run_study
 
 __all__ = [
+    "StudyProgress",
+    "StudyReader",
     "StudyRequest",
     "audit_study",
     "best_trial",
@@ -34,12 +38,14 @@ __all__ = [
     "load_study",
     "make_config",
     "migrate_study",
+    "progress",
     "redirect",
     "report",
     "run",
     "run_study",
     "save_figures",
     "save_results",
+    "stop",
     "study_figures",
     "summary_rows",
     "top_trials",

@@ -26,6 +26,7 @@ from helpers.records import STAGE, begun_study, find_study, stored_init, stored_
 from helpers.report import write_report
 from helpers.results import save_results
 from helpers.search_space import Component, load_study_file, warn_of_sizes
+from helpers.stopping import forget_stop
 from helpers.storage import open_storage
 from helpers.study import StudyRequest, require_comparable, run_study
 
@@ -160,11 +161,12 @@ def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optu
     Raises:
         ConfigError: The audit names a parameter, or the study was begun differently; nothing else has been spent.
     """
+    forget_stop(request.folder)
     if audit:
         require_comparable(request)
         request.check(request.config)  # makes the data, with its progress bar
         audit_study(request).raise_if_failed()
-    study = run_study(request)
+    study = run_study(request, forget_stops=False)  # one that came during the audit counts
     if figures:
         report(study, request.folder)
     return study

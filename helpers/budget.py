@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from helpers.limits import Budget
 from helpers.ownership import EPOCHS, INHERITED, SECONDS, ancestors
+from helpers.stopping import STOPPED, is_stop_asked
 
 
 class LimitReached(Exception):
@@ -33,7 +35,7 @@ def spent(study: optuna.Study) -> Spent:
     trials = study.get_trials(deepcopy=False)
     before = [trial.user_attrs.get(INHERITED, {"epochs": 0, "seconds": 0.0}) for trial in trials]
     # A trial killed while it took over knows what it inherits, but has not yet got it: hence at least 0.
-    epochs = [max(0, _epochs(trial) - old["epochs"]) for trial, old in zip(trials, before, strict=True)]
+    epochs = [max(0, epochs_of(trial) - old["epochs"]) for trial, old in zip(trials, before, strict=True)]
     seconds = [
         max(0.0, trial.user_attrs.get(SECONDS, 0.0) - old["seconds"]) for trial, old in zip(trials, before, strict=True)
     ]
@@ -49,29 +51,33 @@ def spent_before(trials: list[FrozenTrial], trial: optuna.Trial) -> Spent:
     """
     # Each counts what it took over; the latest may have been killed before it had told so.
     before = list(ancestors(trials, trial))
-    epochs = max((_epochs(old) for old in before), default=0)
+    epochs = max((epochs_of(old) for old in before), default=0)
     return Spent(epochs, max((old.user_attrs.get(SECONDS, 0.0) for old in before), default=0.0))
 
 
-def _epochs(trial: FrozenTrial) -> int:
+def epochs_of(trial: FrozenTrial) -> int:
+    """Count the epochs that a trial has trained, those that it took over included."""
     return len(trial.intermediate_values) or trial.user_attrs.get(EPOCHS, 0)
 
 
 class BudgetWatch:
-    """The limits of one call.
+    """The limits of one call, and whether somebody asks it to stop.
 
     Args:
         budget: Of the study file.
         timeout: Seconds from now, instead of the budget's.
+        folder: Of the study, where `stop` asks.
     """
 
-    def __init__(self, budget: Budget, timeout: float | None = None) -> None:
-        self._budget = budget
+    def __init__(self, budget: Budget, timeout: float | None = None, folder: Path | None = None) -> None:
+        self._budget, self._folder = budget, folder
         self._timeout = budget.timeout if timeout is None else timeout
         self._started = time.monotonic()
 
     def reached(self, study: optuna.Study) -> str | None:
         """Say which limit is reached, None when there is some of everything left."""
+        if self._folder is not None and is_stop_asked(self._folder):
+            return STOPPED
         if self._timeout is not None and time.monotonic() - self._started >= self._timeout:
             return f"timeout of {self._timeout:g} s reached"
         epochs, seconds = self._budget.max_total_epochs, self._budget.max_compute

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 import optuna
+from optuna.storages import BaseStorage
 
 from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
 from gazegaussian.errors import ConfigError
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 # Attributes of the study.
 FINGERPRINT, STAGE, METRIC, CONFIG, STOP_REASON = "fingerprint", "stage", "metric", "config", "stop_reason"
 MESHHEAD, INIT_FROM = "meshhead_sha256", "init_from_sha256"
+WANTED = "trials_wanted"  # finished trials that the last call was to reach
 ENVIRONMENT, SAMPLER_SEED = "environment", "sampler_seed"
 
 
@@ -121,7 +123,12 @@ def find_study(folder: Path, storage: str | None = None) -> optuna.Study:
     """
     if not folder.is_dir():
         raise ConfigError(f"No study at {folder}. Run `study` first, or name the folder of a study.")
-    store, name = open_storage(storage, folder, must_exist=True), folder.resolve().name
+    return only_study(open_storage(storage, folder, must_exist=True), folder, storage)
+
+
+def only_study(store: BaseStorage, folder: Path, storage: str | None = None) -> optuna.Study:
+    """Load the study of a folder from its opened store (see `find_study`)."""
+    name = folder.resolve().name
     names = optuna.get_all_study_names(store)
     if storage is None and len(names) == 1:
         name = names[0]

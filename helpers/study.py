@@ -28,10 +28,11 @@ from helpers.keep import DiskError, disk_problem, expected_bytes, require_space,
 from helpers.live_store import snapshots_of
 from helpers.ownership import BASELINE, REASON, RESUME_OF, reap
 from helpers.pruning import study_pruner
-from helpers.records import STOP_REASON, begun_study, is_begun, note_environment, remember, require_same
+from helpers.records import STOP_REASON, WANTED, begun_study, is_begun, note_environment, remember, require_same
 from helpers.results import save_results
 from helpers.sampling import study_sampler
 from helpers.search_space import StudyFile, baseline, check_space
+from helpers.stopping import forget_stop
 from helpers.storage import open_storage
 from helpers.trial import run_trial, trial_folder
 
@@ -121,11 +122,12 @@ def fresh_trials(study: optuna.Study) -> int:
     return sum(trial.state != TrialState.WAITING and RESUME_OF not in trial.user_attrs for trial in trials)
 
 
-def run_study(request: StudyRequest) -> optuna.Study:
-    """Run or resume a study up to its number of finished trials or to a limit of its budget.
+def run_study(request: StudyRequest, forget_stops: bool = True) -> optuna.Study:
+    """Run or resume a study up to its number of finished trials, to a limit of its budget, or until `stop` asks.
 
     Args:
         request: What to run and where.
+        forget_stops: False where the caller has forgotten them earlier: one that came since then counts.
 
     Returns:
         The study; results are on disk beside its trials, and its attribute `stop_reason` says why it ended.
@@ -140,6 +142,8 @@ def run_study(request: StudyRequest) -> optuna.Study:
     check_space(request.study, config)
     request.check(config)
     require_writable(request.folder)
+    if forget_stops:
+        forget_stop(request.folder)
     study = open_study(request, config)
     try:
         with sigterm_interrupts():
@@ -162,8 +166,9 @@ def _run_trials(study: optuna.Study, request: StudyRequest, config: RunConfig) -
         _save(study, request)
         return f"already has {done} finished trials of {target}: nothing to add"
     study.set_user_attr(STOP_REASON, "not stopped: running, or killed")
+    study.set_user_attr(WANTED, target)
     note_environment(study, config)
-    watch = BudgetWatch(request.study.budget, request.timeout)
+    watch = BudgetWatch(request.study.budget, request.timeout, request.folder)
     failures = 0
     while finished_trials(study) < target:
         limit = watch.reached(study)

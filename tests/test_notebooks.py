@@ -2,6 +2,7 @@
 
 import json
 
+import jupytext
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -40,10 +41,12 @@ def test_quickstart_ends_with_a_strip_and_again_shows_what_is_there(repo_root, o
 def test_studies_then_their_results(repo_root, out):
     for name, stage in (("01_meshhead_study", "meshhead"), ("02_gazegaussian_study", "gazegaussian")):
         kinds, text = execute(repo_root, name, n_trials=2, epochs=1, out=str(out))
-        assert kinds.count("application/vnd.plotly.v1+json") >= 2
-        assert "text/html" in kinds  # the table of trials
+        assert kinds.count("application/vnd.plotly.v1+json") >= 3  # the curves of the run among them
+        assert kinds.count("text/html") >= 2  # the tables of the machine and of the trials
         assert "image/png" in kinds
         assert "best: trial" in text
+        assert "progress - trials: 0 of 2 finished" in text
+        assert "Ended: all 2 trials are finished" in text
         assert f"Audit of {stage}_quick" in text
         assert "audit: passed before" in text, "the gate of the study would repeat the audit"
         assert f"Estimate of {stage}_quick" in text
@@ -59,3 +62,17 @@ def test_committed_without_outputs_and_with_parameters(repo_root, name):
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
     assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1
+    assert all(len(list(filter(str.strip, cell["source"]))) <= 10 for cell in code), "a cell of more than ten lines"
+
+
+def cells(notebook):
+    return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
+
+
+def test_every_notebook_has_its_twin_in_sync(repo_root):
+    notebooks = {path.stem: path for path in (repo_root / "notebooks").glob("*.ipynb")}
+    scripts = {path.stem: path for path in (repo_root / "notebooks" / "scripts").glob("*.py")}
+    assert set(notebooks) == set(scripts) == set(NOTEBOOKS)
+    for name, path in notebooks.items():
+        twin = jupytext.read(scripts[name], fmt="py:percent")
+        assert cells(twin) == cells(nbformat.read(path, as_version=4)), f"{name}: run `make notebooks`"

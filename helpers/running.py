@@ -1,0 +1,183 @@
+"""How far a running study is: read from its store, which is never written.
+
+Times are seconds; epochs are counted, so that a trial with 3 epochs is in its fourth one.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from helpers.budget import epochs_of, spent
+from helpers.live_store import live_database, snapshots_of
+from helpers.ownership import OWNER, RESUME_OF, is_alive
+from helpers.records import CONFIG, STOP_REASON, WANTED, only_study
+from helpers.results import best_trial, metric_names, signs
+from helpers.storage import open_storage
+from helpers.storage_errors import StorageError
+
+RUNNING, FINISHED, INTERRUPTED = "running", ("complete", "pruned"), "interrupted"
+STATES = (RUNNING, *FINISHED, "failed", INTERRUPTED, "waiting")
+_FAULTS = (SQLAlchemyError, StorageInternalError)
+_BUSY_SECONDS = 5.0  # a writer holds its lock for milliseconds
+
+
+@dataclass(frozen=True)
+class TrialProgress:
+    """One trial as it is now."""
+
+    number: int
+    state: str  # one of STATES; interrupted: its process is gone, or another trial continues it
+    epochs: int  # trained
+    curve: tuple[float, ...]  # first objective after each epoch; empty where a study has several
+
+
+@dataclass(frozen=True)
+class StudyProgress:
+    """A study as it is now."""
+
+    name: str
+    metric: str  # the first objective
+    minimize: bool
+    trials: tuple[TrialProgress, ...]  # by number, waiting ones left out
+    waiting: int
+    wanted: int | None  # finished trials to reach; None: not run yet
+    epochs_per_trial: int | None
+    epoch_seconds: float | None  # measured, over all trials; None before the first epoch
+    seconds_left: float | None  # when pruning goes on as so far, without regard to budgets; None before the first epoch
+    best: tuple[int, float] | None  # number and value of the best complete trial
+    stop_reason: str | None
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many trials are in which state; those in none are left out."""
+        counts = Counter(trial.state for trial in self.trials)
+        counts["waiting"] = self.waiting
+        return {state: counts[state] for state in STATES if counts[state]}
+
+    @property
+    def running(self) -> tuple[TrialProgress, ...]:
+        """Trials that some process works on."""
+        return tuple(trial for trial in self.trials if trial.state == RUNNING)
+
+    @property
+    def finished(self) -> int:
+        """Number of complete and pruned trials."""
+        return sum(trial.state in FINISHED for trial in self.trials)
+
+
+class StudyReader:
+    """Reads a study again and again.
+
+    Args:
+        folder: Of the study.
+        storage: URL, when the study is not in the folder's own store.
+
+    Raises:
+        ConfigError: There is no such study (yet).
+        StorageError: It cannot be read now.
+    """
+
+    def __init__(self, folder: Path, storage: str | None = None) -> None:
+        self._folder, self._alone = Path(folder), storage is None and snapshots_of(Path(folder)) is not None
+        try:
+            store = open_storage(storage, self._folder, must_exist=True) if storage else _read_only(self._folder)
+            self._study = only_study(store, self._folder, storage)
+        except _FAULTS as error:
+            raise _unreadable(self._folder, error) from error
+
+    def read(self) -> StudyProgress:
+        """Look at the study.
+
+        Raises:
+            StorageError: It cannot be read now.
+        """
+        try:
+            return self._read()
+        except _FAULTS as error:
+            raise _unreadable(self._folder, error) from error
+
+    def _read(self) -> StudyProgress:
+        study, known = self._study, self._study.user_attrs
+        everything = study.get_trials(deepcopy=False)
+        continued = {trial.user_attrs.get(RESUME_OF) for trial in everything}
+        trials = tuple(self._trial(t, continued) for t in everything if t.state != TrialState.WAITING)
+        length = json.loads(known[CONFIG])["training"]["epochs"] if CONFIG in known else None
+        paid, wanted = spent(study), known.get(WANTED)
+        pace = paid.seconds / paid.epochs if paid.epochs and paid.seconds else None
+        ahead = None if length is None or wanted is None else epochs_ahead(trials, wanted, length)
+        workers = max(1, sum(trial.state == RUNNING for trial in trials))
+        best = best_trial(study)
+        return StudyProgress(
+            name=study.study_name,
+            metric=metric_names(study)[0],
+            minimize=signs(study)[0] == 1,
+            trials=trials,
+            waiting=len(everything) - len(trials),
+            wanted=wanted,
+            epochs_per_trial=length,
+            epoch_seconds=pace,
+            seconds_left=None if pace is None or ahead is None else pace * ahead / workers,
+            best=None if best is None or best.values is None else (best.number, best.values[0]),
+            stop_reason=known.get(STOP_REASON),
+        )
+
+    def _trial(self, trial: FrozenTrial, continued: set[int | None]) -> TrialProgress:
+        if trial.state == TrialState.RUNNING:
+            owner = trial.user_attrs.get(OWNER)
+            state = RUNNING if owner is None or is_alive(owner, self._alone) else INTERRUPTED
+        elif trial.state == TrialState.FAIL:
+            state = INTERRUPTED if trial.number in continued else "failed"
+        else:
+            state = trial.state.name.lower()
+        curve = tuple(trial.intermediate_values[epoch] for epoch in sorted(trial.intermediate_values))
+        return TrialProgress(trial.number, state, epochs_of(trial), curve)
+
+
+def progress(folder: Path, storage: str | None = None) -> StudyProgress:
+    """Look once at a study, running or not (see `StudyReader`)."""
+    return StudyReader(folder, storage).read()
+
+
+def epochs_ahead(trials: tuple[TrialProgress, ...], wanted: int, length: int) -> float:
+    """Expect how many epochs a study still trains.
+
+    Args:
+        trials: So far.
+        wanted: Finished trials in the end.
+        length: Epochs of a trial that nothing ends early.
+    """
+    ended = [trial.epochs for trial in trials if trial.state in FINISHED]
+    usual = sum(ended) / len(ended) if ended else length
+    running = [trial.epochs for trial in trials if trial.state == RUNNING]
+    begun = sum((usual if done < usual else length) - done for done in running)
+    return begun + usual * max(0, wanted - len(ended) - len(running))
+
+
+def _read_only(folder: Path) -> BaseStorage:
+    """Open the SQLite file of a folder so that nothing is created, repaired or restored."""
+    path, mode = live_database(folder), "mode=ro"
+    copies = snapshots_of(folder)
+    if copies is not None and not path.is_file() and (saved := copies.saved()):
+        path, mode = saved[0], "mode=ro&immutable=1"  # another machine's; the folder may know no locks
+    if not path.is_file():
+        raise StorageError(f"There is no study in {folder} yet; run `study` first or name another folder.")
+    uri = f"{path.resolve().as_uri()}?{mode}"
+    # A connection per look: what a machine restores meanwhile is another file under the same name.
+    options = {"creator": lambda: sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS), "poolclass": NullPool}
+    return RDBStorage("sqlite://", engine_kwargs=options, skip_table_creation=True)
+
+
+def _unreadable(folder: Path, error: Exception) -> StorageError:
+    error = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
+    cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+    return StorageError(f"The study in {folder} cannot be read now ({cause}); try again.")

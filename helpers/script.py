@@ -1,0 +1,63 @@
+"""The command-line script in a process of its own, whose lines are read without waiting."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+SCRIPT = Path(__file__).resolve().parent.parent / "train_gazegaussian_optuna.py"
+
+
+class Script:
+    """A running `train_gazegaussian_optuna.py`.
+
+    Args:
+        words: Of its command line.
+        program: Another script instead.
+    """
+
+    def __init__(self, words: Sequence[str], program: Path = SCRIPT) -> None:
+        # Not in the notebook's process group: an interrupted cell decides itself what the script hears.
+        self._process = subprocess.Popen(
+            [sys.executable, str(program), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+        self.last_line = ""
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def lines(self) -> list[str]:
+        """Lines that came since the last call."""
+        return [self._lines.get() for _ in range(self._lines.qsize())]
+
+    @property
+    def code(self) -> int | None:
+        """Exit code; None while it runs or lines are still to be read."""
+        return None if self._reader.is_alive() else self._process.wait()
+
+    def interrupt(self) -> None:
+        """Send what Ctrl-C sends."""
+        self._process.send_signal(signal.SIGINT)
+
+    def close(self) -> None:
+        """Leave nothing running behind."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+            self.last_line = line.strip() or self.last_line

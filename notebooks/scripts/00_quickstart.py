@@ -1,0 +1,68 @@
+# %% [markdown]
+# # 00 Quickstart
+# From nothing to a redirected gaze, at quick sizes (128 px): synthetic heads, MeshHead, GazeGaussian, one strip of gazes.
+# Minutes on two CPU cores. Every cell calls the command line that you can also run in a terminal.
+
+# %% [markdown]
+# **Set-up.** Finds the repository, or fetches it; installs what is missing around the torch that is there; shows the machine.
+# `drive=True` keeps studies on Google Drive (Colab), where they outlive the runtime. Running this again changes nothing.
+
+# %%
+import os, runpy, subprocess
+from pathlib import Path
+
+repository = os.environ.get("GAZEGAUSSIAN_REPOSITORY", "")  # clone URL, for a runtime without the files
+places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "gazegaussian-studies"]
+root = next((p for p in places if (p / "train_gazegaussian_optuna.py").exists()), places[-1])
+if not root.exists():
+    assert repository, "Set repository (or GAZEGAUSSIAN_REPOSITORY) to the clone URL of this repository."
+    subprocess.run(["git", "clone", "-q", "--depth", "1", repository, str(root)], check=True)
+home = runpy.run_path(str(root / "helpers" / "colab.py"))["set_up"](drive=False)
+
+# %% [markdown]
+# **Parameters.**
+
+# %% tags=["parameters"]
+people, frames, size = 30, 2, 128
+epochs_meshhead, epochs_gazegaussian = 8, 8
+data, out = "data/quickstart", home
+
+# %% [markdown]
+# **Data.** Procedural heads with exact gaze labels in the published HDF5 layout; every fifth person is held out.
+
+# %%
+from helpers.notebook import run_script, show_image, show_last_image
+
+run_script("data", "synth", data, "--people", people, "--size", size, "--frames", frames)
+
+# %% [markdown]
+# **Stage one: MeshHead.** A neutral head mesh with branches for expression, pose and gaze.
+
+# %%
+run_script("train", "meshhead", "--data", data, "--epochs", epochs_meshhead, "--out", f"{out}/quickstart_meshhead")
+
+# %% [markdown]
+# Held-out people: targets, renders, silhouettes.
+
+# %%
+show_last_image(Path(out, "quickstart_meshhead"))
+
+# %% [markdown]
+# **Stage two: GazeGaussian.** Two streams of Gaussians and a DiT renderer, started from the mesh.
+
+# %%
+run = ["--data", data, "--epochs", epochs_gazegaussian, "--out", f"{out}/quickstart_gazegaussian"]
+run_script("train", "gazegaussian", "--meshhead", f"{out}/quickstart_meshhead/best.pt", *run)
+
+# %%
+show_last_image(Path(out, "quickstart_gazegaussian"))
+
+# %% [markdown]
+# **Redirect.** A held-out person, told to look from left to right.
+
+# %%
+yaws = [word for yaw in (-20, -10, 0, 10, 20) for word in ("--yaw", yaw)]
+person = ["--data", data, "--subject", f"subject{min(people, 5) - 1:04d}"]
+strip = f"{out}/quickstart_strip.png"
+run_script("redirect", f"{out}/quickstart_gazegaussian/best.pt", *person, "--pitch", 0, *yaws, "--out", strip)
+show_image(strip)

@@ -1,0 +1,83 @@
+# %% [markdown]
+# # 02 GazeGaussian study
+# Tunes learning rate, renderer depth, heads and patches, and loss weights. Trials report their validation metric every epoch; hopeless ones are pruned.
+# Running all cells again continues the study where it stopped.
+
+# %% [markdown]
+# **Set-up.** Finds the repository, or fetches it; installs what is missing around the torch that is there; shows the machine.
+# `drive=True` keeps studies on Google Drive (Colab), where they outlive the runtime. Running this again changes nothing.
+
+# %%
+import os, runpy, subprocess
+from pathlib import Path
+
+repository = os.environ.get("GAZEGAUSSIAN_REPOSITORY", "")  # clone URL, for a runtime without the files
+places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "gazegaussian-studies"]
+root = next((p for p in places if (p / "train_gazegaussian_optuna.py").exists()), places[-1])
+if not root.exists():
+    assert repository, "Set repository (or GAZEGAUSSIAN_REPOSITORY) to the clone URL of this repository."
+    subprocess.run(["git", "clone", "-q", "--depth", "1", repository, str(root)], check=True)
+home = runpy.run_path(str(root / "helpers" / "colab.py"))["set_up"](drive=False)
+
+# %% [markdown]
+# **Parameters.** `quick` runs in minutes on a CPU; `published` holds the published sizes and ranges for a GPU. `smoke` rehearses
+# everything below in a minute or two; it has a study of its own.
+
+# %% tags=["parameters"]
+sizes = "quick"  # quick, demo, published
+smoke = False  # True: two trials of one epoch at quick sizes
+n_trials = 8  # finished trials in total; raise it and run again to continue
+gpu_hours = None  # at most in one run; None: no limit
+epochs = None  # per trial; None: as configured
+data = None  # folder of HDF5 subjects; None: embedded synthetic heads
+out = home  # where studies land; on Drive they survive a disconnect
+resume = True  # False: begin another study beside the one that is there
+
+# %% [markdown]
+# **Audit.** Trains every searched parameter at two values: does it reach training, and does it leave the metric alone? A culprit is named here, before anything is spent. A passed audit is remembered.
+
+# %%
+from helpers.notebook import load_study, show_best_images, show_figures, show_trials
+from helpers.study_plan import plan_study
+
+plan = plan_study("gazegaussian", sizes, smoke, n_trials, gpu_hours, epochs, data, out, resume)
+plan.audit()
+
+# %% [markdown]
+# **Estimate.** One epoch of the baseline is trained and measured: time, memory and disk of the whole study.
+
+# %%
+plan.estimate()
+
+# %% [markdown]
+# **Run or resume, and watch.** The baseline (the configured defaults) is always the first trial. Stage two starts from the best MeshHead checkpoint under `out`.
+# Stop with the button or by interrupting the cell: the running epoch ends, and running all cells again goes on from there.
+# Interrupted twice, it stops at once.
+
+# %%
+await plan.run()
+
+# %% [markdown]
+# **All trials.**
+
+# %%
+study = load_study(plan.folder)
+show_trials(study)
+
+# %% [markdown]
+# **History and learning curves.** Pruned trials end early.
+
+# %%
+show_figures(study, ["history", "intermediate_values"])
+
+# %% [markdown]
+# **Which parameters mattered.** With few trials this is a hint, not a finding.
+
+# %%
+show_figures(study, ["importances", "parallel_coordinate"])
+
+# %% [markdown]
+# **What the best trial draws** of held-out people: targets above renders.
+
+# %%
+show_best_images(study, plan.folder)

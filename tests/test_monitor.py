@@ -1,0 +1,225 @@
+"""The cell that runs and watches a study: lines, widgets, curves, the Stop button, interrupts, resuming."""
+
+import asyncio
+import os
+import queue
+import signal
+import time
+from functools import partial
+
+import pytest
+from jupyter_client.manager import start_new_kernel
+from optuna.trial import TrialState
+
+from helpers import load_study, monitor, monitor_views
+from helpers.live_curves import live_curves
+from helpers.monitor_views import PlainView, WidgetView, sentences
+from helpers.running import StudyProgress, TrialProgress
+from helpers.script import Script
+from helpers.study_plan import plan_study
+
+STUDY = """
+import logging, sys
+from functools import partial
+from pathlib import Path
+sys.path[:0] = [{root!r}, {tests!r}]
+from test_study import fake_train, request
+from helpers import run
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+try:
+    run(request(Path({out!r}), partial(fake_train, seconds={seconds}), trials=int(sys.argv[1])), False, False)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+COMPLETE, FAIL, WAITING = TrialState.COMPLETE, TrialState.FAIL, TrialState.WAITING
+
+
+@pytest.fixture
+def program(tmp_path, repo_root, monkeypatch):
+    """A script that runs a toy study with epochs of 0.2 s; looks are frequent."""
+    path = tmp_path / "program.py"
+    names = {"root": str(repo_root), "tests": str(repo_root / "tests"), "out": str(tmp_path)}
+    path.write_text(STUDY.format(**names, seconds=0.2))
+    monkeypatch.setattr(monitor, "Script", partial(Script, program=path))
+    monkeypatch.setattr(monitor, "LOOK_SECONDS", 0.1)
+    return path
+
+
+def watch(tmp_path, view, trials=2):
+    asyncio.run(monitor.run_and_watch(tmp_path / "toy", [str(trials)], view))
+
+
+class Acting(PlainView):
+    """Does something when a trial has trained three epochs."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.act, self.acted = act, False
+
+    def begin(self, stop):
+        self.stop = stop
+
+    def show(self, found):
+        super().show(found)
+        if any(trial.epochs >= 3 for trial in found.running) and not self.acted:
+            self.acted = True
+            self.act(self)
+
+
+def test_a_stopped_study_goes_on_when_the_cell_runs_again(tmp_path, program, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(monitor_views, "display", drawn.append)
+    watch(tmp_path, Acting(lambda view: view.stop()))
+    said = capsys.readouterr().out
+    assert "Stopped. Run this cell again to go on." in said
+    assert [t.state for t in load_study(tmp_path / "toy").trials] == [FAIL, WAITING]
+    watch(tmp_path, PlainView())
+    said = capsys.readouterr().out
+    assert "Ended: all 2 trials are finished." in said
+    assert "progress - trials: 0 of 2 finished" in said
+    assert "trial 1 finished: val_loss" in said, "the lines of the process are shown"
+    assert [len(figure.data) for figure in drawn] == [1, 2]
+
+
+def test_an_interrupt_stops_after_the_epoch_and_a_second_one_at_once(tmp_path, program, capsys):
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(view):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watch(tmp_path, Acting(interrupt))
+    assert load_study(tmp_path / "toy").user_attrs["stop_reason"].startswith("stopped on request")
+    program.write_text(program.read_text().replace("seconds=0.2", "seconds=0.4"))
+
+    def twice(view):
+        interrupt(view)
+        interrupt(view)
+
+    watch(tmp_path, Acting(twice))
+    assert load_study(tmp_path / "toy").user_attrs["stop_reason"] == "interrupted"
+    assert capsys.readouterr().out.count("Stopped. Run this cell again") == 2
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_failed_study_raises_its_last_line(tmp_path, program, capsys):
+    program.write_text("import sys\nsys.exit('error: no such thing')")
+    with pytest.raises(RuntimeError, match="exit code 1: error: no such thing"):
+        watch(tmp_path, PlainView())
+
+
+def found(*trials, **changes):
+    told = {"name": "toy", "metric": "val_loss", "minimize": True, "trials": trials, "waiting": 0, "wanted": 4}
+    told |= {"epochs_per_trial": 8, "epoch_seconds": 60.0, "seconds_left": 1500.0, "best": (0, 0.25)}
+    return StudyProgress(**{**told, "stop_reason": None, **changes})
+
+
+TRIALS = (
+    TrialProgress(0, "complete", 3, (0.5, 0.3, 0.25)),
+    TrialProgress(1, "pruned", 2, (0.9, 0.8)),
+    TrialProgress(2, "interrupted", 1, (0.7,)),
+    TrialProgress(3, "failed", 1, (5.0,)),
+    TrialProgress(4, "running", 2, (0.7, 0.6)),
+)
+
+
+def test_curves_tell_states_by_dash_and_width_too():
+    drawn = live_curves(found(*TRIALS))
+    assert [tuple(line.x) for line in drawn.data] == [(1, 2, 3), (1, 2), (1,), (1, 2)], "the continued one is left out"
+    looks = {(line.line.dash, line.line.width, line.marker.symbol) for line in drawn.data}
+    assert len(looks) == len(drawn.data)
+    assert [line.name for line in drawn.data if line.showlegend] == ["complete", "pruned", "failed", "running"]
+    assert live_curves(found(TrialProgress(0, "running", 0, ()))) is None
+
+
+def test_words_say_how_far_it_is():
+    words = sentences(found(*TRIALS))
+    assert words["trials"] == "2 of 4 finished (1 running, 1 complete, 1 pruned, 1 failed, 1 interrupted)"
+    assert words["at work"] == "trial 4: epoch 3 of 8"
+    assert words["time left"] == "about 25 min"
+    assert words["best so far"] == "val_loss 0.25 (trial 0)"
+    empty = sentences(found(best=None, seconds_left=None, wanted=None))
+    assert empty["trials"] == "0 of ? finished (none begun)"
+
+
+def test_widgets_are_labelled_and_follow_the_study(monkeypatch, capsys):
+    updates = []
+    monkeypatch.setattr(monitor_views, "display", lambda *_, **__: None)
+    monkeypatch.setattr(monitor_views, "update_display", lambda bundle, **_: updates.append(bundle))
+    view, pressed = WidgetView(), []
+    view.begin(lambda: pressed.append(1))
+    for _ in range(2):
+        view.show(found(*TRIALS))
+    assert len(updates) == 1, "redrawn without a new epoch"
+    assert (view.trials.description, view.trials.value, view.trials.max) == ("Trials", 2, 4)
+    assert (view.epochs.description, view.epochs.value, view.epochs.max) == ("Epochs now", 2, 8)
+    assert "memory in use" in view.facts.value
+    assert view.button.description == "Stop"
+    view.button.click()
+    assert pressed == [1]
+    view.end(None, "Stopped.")
+    assert view.button.disabled
+    assert capsys.readouterr().out.count("progress - ") == 1
+
+
+def test_where_clicks_cannot_reach_the_cell_there_is_no_dead_button():
+    clickable, other = WidgetView(), WidgetView(clickable=False)
+    assert clickable.button in clickable.box.children
+    assert other.button not in other.box.children
+    assert "interrupt the cell" in other.box.children[-1].value
+
+
+CELL = """
+import sys
+sys.path[:0] = [{root!r}]
+from functools import partial
+from pathlib import Path
+from helpers import monitor
+from helpers.script import Script
+monitor.Script, monitor.LOOK_SECONDS = partial(Script, program=Path({program!r})), 0.2
+await monitor.run_and_watch(Path({folder!r}), ["9"])
+"""
+
+
+def test_a_click_in_a_real_kernel_stops_the_study(tmp_path, program, repo_root):
+    """What a front end sends while the cell runs; the cell queued behind it runs afterwards."""
+    environment = {**os.environ, "JPY_SESSION_NAME": "01.ipynb"}
+    manager, client = start_new_kernel(env=environment)
+    button, text, kinds, clicked = None, "", set(), False
+    try:
+        names = {"root": str(repo_root), "program": str(program), "folder": str(tmp_path / "toy")}
+        client.execute(CELL.format(**names))
+        client.execute("print('the next cell')")
+        deadline = time.monotonic() + 120
+        while "the next cell" not in text and time.monotonic() < deadline:
+            try:
+                message = client.get_iopub_msg(timeout=1)
+            except queue.Empty:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            kinds.add(kind)
+            assert kind != "error", content
+            text += content.get("text", "")
+            if kind == "comm_open" and content["data"]["state"].get("_model_name") == "ButtonModel":
+                button = content["comm_id"]
+            if "epoch 3 of 8" in text and not clicked:
+                clicked = True
+                data = {"method": "custom", "content": {"event": "click"}}
+                client.shell_channel.send(client.session.msg("comm_msg", {"comm_id": button, "data": data}))
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert text.index("Stopped. Run this cell again") < text.index("the next cell")
+    assert "update_display_data" in kinds, "the curves were not updated in place"
+    assert "Warning" not in text
+    assert load_study(tmp_path / "toy").user_attrs["stop_reason"].startswith("stopped on request")
+
+
+def test_a_plan_goes_on_with_the_newest_study_or_begins_another(tmp_path):
+    assert plan_study("meshhead", out=tmp_path).name == "meshhead_quick"
+    for name in ("meshhead_quick", "meshhead_quick_2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "study.db").touch()
+    assert plan_study("meshhead", out=tmp_path).name == "meshhead_quick_2"
+    assert plan_study("meshhead", out=tmp_path, resume=False).name == "meshhead_quick_3"
+    smoke = plan_study("meshhead", "published", smoke=True, trials=99, epochs=99, out=tmp_path)
+    assert (smoke.name, smoke.sizes, smoke.trials, smoke.epochs) == ("meshhead_smoke", "quick", 2, 1)
