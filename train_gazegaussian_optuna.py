@@ -258,7 +258,9 @@ def migrate(
     print(f"{len(found.kept)} trials taken over from {folder.name}, {len(found.dropped)} stay behind")
     for number, why in found.dropped.items():
         print(f"trial {number}: {why}")
-    print(f"go on with: study {found.study.user_attrs['stage']} --study {study_file} --study-name {study_name}")
+    words = f"study {found.study.user_attrs['stage']} --study {study_file} --study-name {study_name}"
+    epochs = json.loads(found.study.user_attrs["config"])["training"]["epochs"]
+    print(f"go on with: python {Path(__file__).name} {words} --epochs {epochs} --out {out or folder.parent}")
 
 
 @app.command()

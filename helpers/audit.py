@@ -102,6 +102,7 @@ def audit_study(request: StudyRequest, build: Build = build_stage, use_cache: bo
     rows = []
     with torch.random.fork_rng():  # a study after an audit is the study without one
         for number, name in enumerate(study.parameters, 1):
+            logger.info("audit %d/%d %s: training at two values", number, len(study.parameters), name)
             row = audit.parameter(name)
             logger.info("audit %d/%d %s: %s (%.1f s)", number, len(study.parameters), name, row.verdict, row.seconds)
             rows.append(row)

@@ -166,9 +166,9 @@ def _configurations(source: Source, top: int) -> dict[str, tuple[int | None, dic
     defaults = trial_config(source.config, marked.params if marked else {})
     chosen: dict[str, tuple[int | None, dict[str, Any]]] = {}
     seen = [defaults]
-    for trial in complete[:top]:
+    for trial in complete:
         config = trial_config(source.config, trial.params)
-        if config not in seen:
+        if config not in seen and len(chosen) < top:  # the baseline is there anyway
             seen.append(config)
             chosen[f"trial_{trial.number:04d}"] = (trial.number, dict(trial.params))
     return {**chosen, "baseline": (marked.number if marked else None, dict(marked.params) if marked else {})}

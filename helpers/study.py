@@ -79,10 +79,17 @@ def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
         ConfigError: The stored study's trials could not be compared, or the storage cannot be opened.
     """
     study_file = request.study
+    storage = open_storage(request.storage, request.folder)
+    held = [] if request.storage else optuna.get_all_study_names(storage)
+    if held and study_file.study_name not in held:  # its trials' folders would be overwritten
+        raise ConfigError(
+            f"{request.folder} holds the study {held[0]!r}: the folder was renamed or copied. Rename it to {held[0]!r}, "
+            "or give another --study-name."
+        )
     try:
         study = optuna.create_study(
             study_name=study_file.study_name,
-            storage=open_storage(request.storage, request.folder),
+            storage=storage,
             directions=study_file.directions,
             pruner=study_pruner(study_file, config.training.epochs),
             load_if_exists=True,

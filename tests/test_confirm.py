@@ -152,8 +152,15 @@ def test_a_failed_training_is_left_out_with_its_pair(tmp_path):
     assert report.rows()[0]["finished"] == "2 of 3"
 
 
-def test_the_baseline_as_winner_confirms_nothing(tmp_path):
+def test_a_baseline_that_won_is_compared_with_the_best_other(tmp_path):
     asked = studied(tmp_path, Planted(effect=-5.0, noise=0.1))
+    report = confirm_study(asked, top=1, seeds=2)
+    assert [row.is_baseline for row in report.configurations] == [True, False]
+    assert "no better than the baseline's" in report.statement
+
+
+def test_a_baseline_alone_confirms_nothing(tmp_path):
+    asked = studied(tmp_path, Planted(effect=1.0, noise=0.1), trials=1)
     report = confirm_study(asked, top=1, seeds=2)
     assert [row.name for row in report.configurations] == ["baseline"]
     assert "nothing can be confirmed" in report.statement

@@ -128,3 +128,14 @@ def test_a_renamed_folder_still_opens_and_another_name_in_a_shared_store_is_name
         load_study(tmp_path / "renamed", url)
     with pytest.raises(ConfigError, match="No study at"):
         load_study(tmp_path / "nowhere")
+
+
+def test_a_renamed_folder_is_not_taken_over_by_another_study(tmp_path):
+    run_study(request(tmp_path, trials=1))
+    (tmp_path / "toy").rename(tmp_path / "renamed")
+    weights = tmp_path / "renamed" / "trial_0000" / "best.pt"
+    weights.write_bytes(b"of the first study")
+    with pytest.raises(ConfigError, match=r"renamed holds the study 'toy'.*--study-name"):
+        run_study(request(tmp_path, trials=1, study_name="renamed"))
+    assert weights.read_bytes() == b"of the first study"
+    assert [t.number for t in load_study(tmp_path / "renamed").trials] == [0]
