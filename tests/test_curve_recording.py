@@ -1,6 +1,7 @@
 """Recorded curves are those of a study, and nothing recorded is lost or done twice."""
 
 import dataclasses
+import json
 
 import pytest
 from synthetic_support import _folder, mesh_run
@@ -73,6 +74,11 @@ def test_recording_continues_and_shares(run, tmp_path, monkeypatch):
     list(record(path, run, STUDY, 0, range(0, 6, 2)))
     assert trained == [0, 2, 4, 1, 3, 5, 4]
     assert [one.index for one in read(path)[1]] == list(range(6))
+    begun = json.loads(path.read_text().splitlines()[0])
+    del begun["config"]["init_from"]  # begun before the field was there
+    path.write_text(path.read_text().replace(path.read_text().splitlines()[0], json.dumps(begun)))
+    list(record(path, run, STUDY, 0, range(6)))
+    assert len(trained) == 7
     with pytest.raises(ConfigError, match="another configuration"):
         list(record(path, with_parameters(run, {"geometry_width": 24}), STUDY, 0, range(1)))
     with pytest.raises(ConfigError, match="another configuration"):

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from gazegaussian.config import parse_run
 from gazegaussian.errors import ConfigError, DataError
 from helpers.search_space import StudyFile
 
@@ -58,8 +59,13 @@ class Header:
         return StudyFile.model_validate(self.study)
 
     def same_as(self, other: Header) -> bool:
-        """Compare everything but the machine, which changes the seconds alone."""
-        return json.dumps({**asdict(self), "machine": ""}) == json.dumps({**asdict(other), "machine": ""})
+        """Compare everything but the machine, which changes the seconds alone. Fields that are newer have their defaults."""
+
+        def compared(header: Header) -> str:
+            config = parse_run(header.config, header.stage).model_dump(mode="json")
+            return json.dumps({**asdict(header), "config": config, "study": repr(header.study_file), "machine": ""})
+
+        return compared(self) == compared(other)
 
 
 def create(path: Path, header: Header) -> None:
