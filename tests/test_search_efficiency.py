@@ -180,7 +180,9 @@ def test_intervals_hold_the_truth_and_infinity():
 
 def test_the_table_of_all_has_every_pair_and_a_halved_reference_is_seen():
     table = valley(noise=0.02)
-    rows, target = compare(table, [named("random")], [named("none"), component("{name: sha}")], seeds=3, trials=10)
+    rows, target = compare(
+        table, [named("random")], [named("none"), component("{name: sha}")], seeds=range(3), trials=10
+    )
     pairs = {(row.sampler, row.pruner) for row in rows}
     assert pairs == {
         *[("tpe", "none"), ("tpe", "median"), ("random", "none"), ("random", "sha")],

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +66,7 @@ def label(part: Component) -> str:
 
 
 def compare(
-    table: Table, samplers: Sequence[Component], pruners: Sequence[Component], seeds: int, trials: int
+    table: Table, samplers: Sequence[Component], pruners: Sequence[Component], seeds: Iterable[int], trials: int
 ) -> tuple[list[Row], float]:
     """Replay every sampler with every pruner, and "best k after one epoch".
 
@@ -74,7 +74,7 @@ def compare(
         table: Recorded curves.
         samplers: By the product's names.
         pruners: By the product's names.
-        seeds: Studies of each.
+        seeds: Of the studies of each.
         trials: Of an unpruned study; its epochs are the budget of all, within which their best values are compared.
 
     Returns:
@@ -95,7 +95,7 @@ def compare(
         cells |= {(label(sampler), label(pruner)): play(sampler, pruner) for pruner in pruners}
     one_epoch = ("random", f"best {ONE_EPOCH_KEPT} after one epoch")
     cells[one_epoch] = lambda seed: best_after_one_epoch(table, ONE_EPOCH_KEPT, seed, trials, PATIENCE * budget)
-    replays = {name: [cell(seed) for seed in range(seeds)] for name, cell in cells.items()}
+    replays = {name: [cell(seed) for seed in seeds] for name, cell in cells.items()}
     target = float(median(table.sign * np.array([one.best(trials) for one in replays[UNPRUNED]])) * table.sign)
     rows = [summarise(name, found, replays[REFERENCE], target, trials, budget) for name, found in replays.items()]
     return rows, target
@@ -108,14 +108,15 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="+", type=component, default=[component(text) for text in SAMPLERS])
     parser.add_argument("--pruners", nargs="+", type=component, default=[component(text) for text in PRUNERS])
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0, help="what was chosen on some seeds is measured on others")
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--json", type=Path, help="write the numbers here, too")
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    started = time.monotonic()
+    started, seeds = time.monotonic(), range(given.first_seed, given.first_seed + given.seeds)
     try:
         table = Table.load(given.curves)
-        rows, target = compare(table, given.samplers, given.pruners, given.seeds, given.trials)
+        rows, target = compare(table, given.samplers, given.pruners, seeds, given.trials)
     except UserError as error:
         parser.exit(2, f"{error}\n")
     budget = given.trials * table.epochs
@@ -136,6 +137,7 @@ def main() -> None:
             "stage": table.stage,
             "configurations": len(table),
             "epochs": table.epochs,
+            "seeds": list(seeds),
             "trials": given.trials,
             "budget": budget,
             "target": target,
