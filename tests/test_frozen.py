@@ -12,7 +12,7 @@ from gazegaussian.errors import CheckpointError
 from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.models import frozen
 from gazegaussian.models.eye_crop import STEADY_LANDMARKS, crop_eyes, layout
-from gazegaussian.models.frozen import load_frozen
+from gazegaussian.models.frozen import FrozenNetwork, load_frozen
 from gazegaussian.training.frozen import mirror
 
 torch.set_num_threads(1)
@@ -164,3 +164,26 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch, damage):
     monkeypatch.setattr(frozen, "WEIGHTS", tmp_path)
     with pytest.raises(CheckpointError, match="is damaged"):
         load_frozen("guide")
+
+
+def test_several_images_share_one_reference():
+    network = load_frozen("guide")
+    images, references = torch.cat([picture(i) for i in range(4)]), torch.cat([picture(i) for i in (7, 8)])
+    single = [network.perceptual(images[i : i + 1], references[i % 2 : i % 2 + 1]) for i in range(4)]
+    torch.testing.assert_close(network.perceptual(images, references), torch.cat(single), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_folded_normalisations_change_nothing(name):
+    torch.manual_seed(0)
+    network = FrozenNetwork(name).eval()
+    for module in network.modules():  # statistics and weights as after a training
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(), module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(0.5, 2), module.bias.data.normal_()
+    before = (*network.face_readings(picture(0)), network.perceptual(picture(1), picture(2)))
+    network.fold()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    after = (*network.face_readings(picture(0)), network.perceptual(picture(1), picture(2)))
+    for old, new in zip(before, after, strict=True):
+        torch.testing.assert_close(new, old, atol=1e-4, rtol=1e-4)

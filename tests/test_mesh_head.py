@@ -199,6 +199,11 @@ def test_gaze_moves_nothing_but_the_eyes(trained):
     assert landmarks[36:48].norm(dim=-1).min() > 1e-4
 
 
+def test_the_distance_alone_is_that_of_the_whole_query(trained):
+    points = torch.randn(500, 3, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(trained.distance(points), trained.query(points)[0], atol=1e-6, rtol=1e-5)
+
+
 def test_offsets_stay_within_a_cell_and_distances_within_one(trained):
     distance, offset, features = trained.query(torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 2)
     assert offset.abs().max() <= 1 / CONFIG.grid_resolution

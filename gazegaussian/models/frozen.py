@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gazegaussian.errors import CheckpointError
 from gazegaussian.models.eye_crop import CROP_HEIGHT, CROP_WIDTH, STEADY_LANDMARKS, crop_eyes, layout
@@ -27,6 +28,8 @@ FACE_SIZE = 128  # head pose is read at this size; perceptual features at the im
 class PlainBlock(nn.Module):
     """3x3 convolution, batch normalisation, ReLU (the guide)."""
 
+    folds = (("conv", "norm"),)
+
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
@@ -39,6 +42,8 @@ class PlainBlock(nn.Module):
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut, SiLU (the judge; He et al. 2016)."""
+
+    folds = (("conv1", "norm1"), ("conv2", "norm2"))
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -137,14 +142,33 @@ class FrozenNetwork(nn.Module):
         return self.face_readings(nn.functional.interpolate(image, size=FACE_SIZE, mode="area"))[0]
 
     def perceptual(self, a: Tensor, b: Tensor) -> Tensor:
-        """Perceptual distance of images in [0, 1], differentiable in both. [B, 3, H, W] x 2 -> [B]."""
-        maps = self.face(torch.cat([a, b]) * 2 - 1)
+        """Perceptual distance of images in [0, 1], differentiable in both.
+
+        Args:
+            a: K images for each of `b`: those that are B rows apart. [K B, 3, H, W]
+            b: Looked at once, and without gradients unless it has some. [B, 3, H, W]
+
+        Returns:
+            Distance of each of `a` from its `b`. [K B]
+        """
         layers = []
-        for features in maps:
-            unit = features / (features.square().sum(1, keepdim=True) + PERCEPTUAL_FLOOR).sqrt()
-            first, second = unit.chunk(2)
-            layers.append((first - second).square().sum(1).mean((1, 2)))
+        for first, second in zip(self._units(a), self._units(b), strict=True):
+            apart = first.unflatten(0, (-1, len(b))) - second  # [K, B, C, h, w]
+            layers.append(apart.square().sum(2).mean((2, 3)).flatten())
         return torch.stack(layers).mean(0)
+
+    def _units(self, image: Tensor) -> list[Tensor]:
+        """Face features of unit length (or less, where they are faint). [B, 3, H, W] -> layers of [B, C, h, w]."""
+        maps = self.face(image * 2 - 1)
+        return [x / (x.square().sum(1, keepdim=True) + PERCEPTUAL_FLOOR).sqrt() for x in maps]
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Put the (frozen) batch normalisations into the convolutions before them."""
+        for module in self.modules():
+            for conv, norm in getattr(module, "folds", ()):
+                setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+                setattr(module, norm, nn.Identity())
 
 
 def load_frozen(name: str, device: torch.device | str = "cpu") -> FrozenNetwork:
@@ -171,4 +195,6 @@ def load_frozen(name: str, device: torch.device | str = "cpu") -> FrozenNetwork:
     except (SafetensorError, RuntimeError, OSError) as error:
         first = str(error).splitlines()[0]
         raise CheckpointError(f"{path} is damaged ({first}). Restore it from git or train it again.") from error
-    return network.to(device).eval().requires_grad_(False)
+    network.eval()
+    network.fold()
+    return network.to(device).requires_grad_(False)

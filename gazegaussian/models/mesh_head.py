@@ -122,6 +122,10 @@ class MeshHead(nn.Module):
         sdf, offset, features = torch.tanh(self.geometry(positional_encoding(points))).split([1, 3, POINT_FEATURES], -1)
         return self._bounded(sdf[..., 0], points), self._offset(offset), features
 
+    def distance(self, points: Tensor) -> Tensor:
+        """Signed distance alone, as in `query`, without the network's other outputs. [..., 3] -> [...]."""
+        return self._bounded(torch.tanh(self.geometry(positional_encoding(points), outputs=1)[..., 0]), points)
+
     def _offset(self, output: Tensor) -> Tensor:
         """Offset of a grid point, model units, from the network's output in (-1, 1). [..., 3]."""
         return output / self.config.grid_resolution
@@ -180,7 +184,7 @@ class MeshHead(nn.Module):
     def _extract(self, grid: MarchingTetrahedra) -> tuple[Surface, Tensor]:
         """Surface and its vertices' features."""
         with torch.no_grad():  # only signs are needed here, in chunks that bound the memory of large grids
-            sdf = torch.cat([self.query(rows)[0] for rows in grid.points.split(GRID_CHUNK)])
+            sdf = torch.cat([self.distance(rows) for rows in grid.points.split(GRID_CHUNK)])
         found: dict[str, Tensor] = {}
 
         def refine(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -38,27 +38,30 @@ class MLP(nn.Module):
             assert isinstance(layer, nn.Linear)
             nn.init.zeros_(layer.weight[:, -silent:])
 
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor | None = None, outputs: int | None = None) -> Tensor:
         """Map the last dimension.
 
         Args:
             x: Inputs [..., in_dim]; with a condition only their first part, shared [N, D] or per sample [B, N, D].
             condition: The rest of the input, one vector per sample. [B, in_dim - D]
+            outputs: Compute this many of the first outputs only; None computes all.
 
         Returns:
             Outputs: [..., out_dim] or, with a condition, [B, N, out_dim].
         """
         hidden = x
         for i, layer in enumerate(self.layers):
+            assert isinstance(layer, nn.Linear)
             if i == self.skip:
                 if condition is not None and x.dim() < hidden.dim():
                     x = x.expand(*hidden.shape[:-1], -1)
                 hidden = torch.cat([hidden, x], dim=-1)
             if condition is not None and i in (0, self.skip):
                 # The same sum as over [hidden, condition], but the condition's part is computed once, not per point.
-                assert isinstance(layer, nn.Linear)
                 own, rest = layer.weight.split([hidden.shape[-1], condition.shape[-1]], dim=1)
                 hidden = F.linear(hidden, own) + F.linear(condition, rest, layer.bias)[:, None]
+            elif outputs is not None and i == len(self.layers) - 1:
+                hidden = F.linear(hidden, layer.weight[:outputs], layer.bias[:outputs])
             else:
                 hidden = layer(hidden)
             if i < len(self.layers) - 1:

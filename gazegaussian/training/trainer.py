@@ -63,7 +63,7 @@ class Trainer:
         stage.to(self.device)
         groups = stage.parameter_groups(optim)
         self.parameters = [parameter for group in groups for parameter in group["params"]]
-        self.optimizer = torch.optim.Adam(groups, fused=self.device.type == "cuda")
+        self.optimizer = torch.optim.Adam(groups, fused=True)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.history: list[dict[str, float]] = []
