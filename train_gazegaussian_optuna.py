@@ -376,7 +376,7 @@ def _print_report(folder: Path, as_json: bool) -> bool:
         typer.echo(json.dumps({**asdict(report), "ok": report.ok}, indent=2, default=str))
     else:
         splits = ", ".join(f"{name} {count}" for name, count in report.splits.items())
-        print(f"{report.root}: {report.subjects} subjects ({splits})")
+        print(f"{report.root}: {report.data_set}, {report.subjects} subjects ({splits})")
         print(f"{report.images} usable images of {'/'.join(map(str, report.sizes))} px, {report.skipped} skipped")
         for file, problem in report.problems.items():
             print(f"problem with {file}: {problem}")
