@@ -366,6 +366,35 @@ def redirect(
     typer.echo(json.dumps({"image": str(path)}) if as_json else f"wrote {path}")
 
 
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="GazeGaussian checkpoint, ours or an imported one.")],
+    data: Annotated[Path, typer.Option(help="Folder of HDF5 subjects of any published layout.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Redirections, spread evenly over the subjects.")] = 200,
+    gaze_network: Annotated[
+        Path | None,
+        typer.Option(help="Published gaze network (ResNet-50 or VGG-16) that reads gaze and head pose [our judge]."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which subjects.")] = "val",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for table (Markdown, JSON, CSV) and picture.")
+    ] = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a GazeGaussian on held-out people by the paper's protocol; the table stands beside the published values."""
+    from helpers import evaluation
+
+    found = evaluation.evaluate(checkpoint, data, pairs, gaze_network, out, device.value if device else "auto", split)
+    if as_json:
+        typer.echo(json.dumps(evaluation.as_values(found), indent=2))
+        return
+    print(evaluation.heading(found))
+    _print_table("Evaluation", evaluation.table_rows(found))
+    for note in evaluation.all_notes(found):
+        print(note)
+
+
 def _print_report(folder: Path, as_json: bool) -> bool:
     from dataclasses import asdict
 

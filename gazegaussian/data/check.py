@@ -32,6 +32,17 @@ class DatasetReport:
         return not self.problems and self.images > 0
 
 
+def describe(root: Path) -> str:
+    """Name the data set in a folder.
+
+    Raises:
+        DataError: It holds none, or several.
+    """
+    known = find_set(root)
+    title = "synthetic heads" if (root / SETTINGS_FILE).is_file() else known.title
+    return f"{title} (evaluation only)" if known.evaluation_only else title
+
+
 def check_dataset(root: Path | str) -> DatasetReport:
     """Validate every subject file that the split names or the folder holds.
 
@@ -75,6 +86,4 @@ def check_dataset(root: Path | str) -> DatasetReport:
                 f"{SPLIT_FILE}"
             )
     counts = {split: len(keys) for split, keys in splits.items()}
-    title = "synthetic heads" if (root / SETTINGS_FILE).is_file() else known.title
-    title += " (evaluation only)" if known.evaluation_only else ""
-    return DatasetReport(root, title, subjects, images, skipped, counts, tuple(sorted(sizes)), problems)
+    return DatasetReport(root, describe(root), subjects, images, skipped, counts, tuple(sorted(sizes)), problems)
