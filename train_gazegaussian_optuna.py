@@ -21,7 +21,7 @@ LONGEST_HEADER = 12  # characters on one line of a table's header
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
 )
-data_app = typer.Typer(help="Make and inspect data sets.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Make, inspect and fetch data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
 
@@ -345,6 +345,29 @@ def data_check(
     """Inspect a data set; exit code 2 when something in it cannot be used."""
     if not _print_report(folder, as_json):
         raise typer.Exit(2)
+
+
+@data_app.command("download")
+def data_download(
+    name: Annotated[
+        str, typer.Argument(help="eth_xgaze, columbia, mpii_face_gaze or gaze_capture (configs/datasets).")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Where the subject files go.")],
+    split: Annotated[
+        list[str] | None, typer.Option(help="Only this one (train, val); repeat for several [all].")
+    ] = None,
+    repository: Annotated[str | None, typer.Option(help="owner/name on the hub [the one in configs/datasets].")] = None,
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit of the repository.")] = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a published data set from the model hub; the same command goes on after an interruption.
+
+    Sizes and checksums are checked. These are photographs of people: mind the data sets' own terms of use.
+    """
+    from gazegaussian.data.download import download_set
+
+    download_set(name, folder, split or (), repository, revision)
+    _print_report(folder, as_json)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import torch
 from synthetic_support import gaze_run, gaze_stage, heads, jiggle
 
 import helpers
+import train_gazegaussian_optuna
 from gazegaussian.data.schema import TRAINING_ONLY
 from gazegaussian.errors import CheckpointError, DataError
 from gazegaussian.evaluation import extras, speed
@@ -77,7 +78,7 @@ def test_evaluate_writes_the_table_and_says_what_measured_it(checkpoint, tmp_pat
     assert again.rows == found.rows
 
 
-def test_the_table_stands_beside_the_published_values(checkpoint, nothing_optional):
+def test_the_table_stands_beside_the_published_values(checkpoint, nothing_optional, capsys):
     found = helpers.evaluate(checkpoint, heads()[1].root, pairs=2, device="cpu")
     rows = {row["metric"]: row for row in table_rows(found)}
     assert rows["SSIM"]["GazeGaussian (published)"] == "0.823"
@@ -86,6 +87,10 @@ def test_the_table_stands_beside_the_published_values(checkpoint, nothing_option
     published = {row["GazeNeRF (published)"] for row in rows.values()} - {""}
     assert published == {str(value) for value in PUBLISHED["GazeNeRF"].values()}
     assert as_markdown(found).count("\n|") == len(rows) + 2
+    train_gazegaussian_optuna.evaluate(checkpoint, heads()[1].root, 2, device=train_gazegaussian_optuna.Device.cpu)
+    printed = capsys.readouterr().out
+    assert "0.823" in printed
+    assert "no comparison" in printed
 
 
 class Prophet(torch.nn.Module):
