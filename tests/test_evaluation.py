@@ -21,6 +21,7 @@ from gazegaussian.evaluation.judges import Judges
 from gazegaussian.evaluation.protocol import _Session, published_ssim
 from gazegaussian.evaluation.results import over_subjects
 from gazegaussian.evaluation.table import PUBLISHED, as_markdown, table_rows
+from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.geometry.heads import head_to_world
 from gazegaussian.geometry.rotations import axis_angle_to_matrix
 from gazegaussian.models.frozen import load_frozen
@@ -136,7 +137,19 @@ def test_what_is_drawn_outside_the_head_costs(nothing_optional):
     batch = dataset.batch([0])
     session = _Session(torch.nn.Identity(), dataset, Judges(load_frozen("judge")), torch.device("cpu"))
     spoilt = torch.where(batch.head_mask == 0, 0.0, batch.image)
-    assert session._measure(spoilt, batch)["psnr"] < session._measure(batch.image * 0.98, batch)["psnr"] - 10
+    good, bad = (session._values(image, batch.landmarks_2d, batch) for image in (batch.image * 0.98, spoilt))
+    assert bad["psnr"] < good["psnr"] - 10
+
+
+def test_the_source_is_read_with_its_own_landmarks(nothing_optional):
+    dataset = heads()[1]
+    judge = load_frozen("judge")
+    session = _Session(torch.nn.Identity(), dataset, Judges(judge), torch.device("cpu"))
+    source, target = dataset.batch([0]), dataset.batch([2])
+    found = session._values(source.image, source.landmarks_2d, target)
+    read = [judge.gaze(batch.image, batch.landmarks_2d) for batch in (source, target)]
+    assert found["gaze_error_deg"].item() == pytest.approx(angular_error(*read).rad2deg().item(), abs=1e-4)
+    assert found["ssim"] < 0.95
 
 
 def test_intervals_cover_the_mean_of_other_people():
@@ -247,6 +260,6 @@ def test_similarity_is_highest_for_the_same_face():
     other = heads()[1].batch([0])
     recogniser, by = extras.load_recogniser()
     assert "SFace" in by
-    same = recogniser.similarity(batch.image, batch.image, batch.landmarks_2d)
-    assert same.item() == pytest.approx(1, abs=1e-4)
-    assert recogniser.similarity(batch.image, other.image, batch.landmarks_2d).item() < 0.9
+    face, stranger = (batch.image, batch.landmarks_2d), (other.image, other.landmarks_2d)
+    assert recogniser.similarity(face, face).item() == pytest.approx(1, abs=1e-4)
+    assert recogniser.similarity(face, stranger).item() < 0.9

@@ -86,18 +86,17 @@ class FaceRecogniser:
             graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
-    def similarity(self, a: Tensor, b: Tensor, landmarks_2d: Tensor) -> Tensor:
-        """Cosine similarity of the faces in images that share their landmarks.
+    def similarity(self, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
+        """Cosine similarity of faces.
 
         Args:
-            a: In [0, 1]. [B, 3, H, W]
-            b: The same.
-            landmarks_2d: Pixels. [B, 68, 2]
+            a: Images in [0, 1] [B, 3, H, W] and their landmarks in pixels [B, 68, 2].
+            b: The same, to be compared row by row.
 
         Returns:
             In [-1, 1]. [B]
         """
-        first, second = (self._embed(align_faces(images, landmarks_2d)) for images in (a, b))
+        first, second = (self._embed(align_faces(*faces)) for faces in (a, b))
         return torch.nn.functional.cosine_similarity(first, second)
 
     def _embed(self, faces: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from gazegaussian.evaluation.gaze_networks import INPUT_SIZE, load_gaze_network
 from gazegaussian.evaluation.judges import FaceFeatures, Judges
 from gazegaussian.evaluation.results import Evaluation, Measured, over_subjects
 from gazegaussian.evaluation.speed import device_name, frames_per_second
+from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.metrics import ruler_parts
 from gazegaussian.models.frozen import load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
@@ -41,6 +42,7 @@ DEFAULT_PAIRS = 200
 PICTURED = 6
 BATCH = {"cpu": 4, "cuda": 16}
 SSIM_SIZE = 256  # the published measure averages larger images down to about this size first
+SOURCE = "source_"  # before the names of what is measured on the source image, as if it were the render
 PERCENT = 100  # identity is published in percent
 Loaded = TypeVar("Loaded")
 
@@ -139,15 +141,19 @@ class _Session:
         pictured = {pairs[i] for i in spread(len(pairs), PICTURED)}
         for chunk in progress(chunks, "evaluation"):
             batch = self._posed(redirection_batch(self.dataset, chunk)).to(self.device)
+            source = self.dataset.batch([pair[0] for pair in chunk]).to(self.device)
             render = self.model(batch.parameters, batch.cameras, layers=False).image.float().clamp(0, 1)
-            values = {name: column.tolist() for name, column in self._measure(render, batch).items()}
-            for i, (source, target) in enumerate(chunk):
-                key, row = self.dataset.location(target)
-                where = {"subject": key, "source_row": self.dataset.location(source)[1], "target_row": row}
-                self.rows.append(where | {name: column[i] for name, column in values.items()})
-                if (source, target) in pictured:
-                    images = torch.stack([self.dataset[source]["image"], batch.image[i].cpu(), render[i].cpu()])
-                    self.pictures.append((images, _caption(self.rows[-1])))
+            values = self._values(render, batch.landmarks_2d, batch)
+            unmoved = self._values(source.image, source.landmarks_2d, batch)
+            values |= {f"{SOURCE}{name}": column for name, column in unmoved.items()}
+            for metric in filter(None, (self.fid, self.inception)):
+                metric.update(batch.image, real=True)
+                metric.update(render, real=False)
+            images = torch.stack([source.image, batch.image, render], 1).cpu()
+            for i, (pair, row) in enumerate(zip(chunk, self._rows_of(chunk, values), strict=True)):
+                self.rows.append(row)
+                if pair in pictured:
+                    self.pictures.append((images[i], _caption(row)))
         fps = frames_per_second(self.model, batch, self.device)
         self._speed = Measured(fps, by=f"{device_name(self.device)}, {self.model.image_size} px, one image at a time")
 
@@ -168,12 +174,14 @@ class _Session:
             else "reads gaze in another frame than the labels",
         }
         subjects = [row["subject"] for row in self.rows]
-        found = {
-            name: over_subjects([row[name] for row in self.rows], subjects, text)
-            if name in self.rows[0]
-            else Measured(by=text)
-            for name, text in by.items()
-        }
+        found = {}
+        for name, text in by.items():
+            if name not in self.rows[0]:
+                found[name] = Measured(by=text)
+                continue
+            mean = over_subjects([row[name] for row in self.rows], subjects, text)
+            unmoved = sum(row[SOURCE + name] for row in self.rows) / len(self.rows)
+            found[name] = replace(mean, source=unmoved)
         found["fid"] = self._distance(self.inception, self.inception_by)
         features = f"features of the {judge}; not Inception"
         found["fid_judge"] = self._distance(self.fid, features)
@@ -203,6 +211,16 @@ class _Session:
             )
         return tuple(found)
 
+    def _rows_of(self, chunk: Sequence[tuple[int, int]], values: dict[str, Tensor]) -> list[dict[str, Any]]:
+        """One row per pair."""
+        columns = {name: column.tolist() for name, column in values.items()}
+        rows = []
+        for i, (source, target) in enumerate(chunk):
+            key, target_row = self.dataset.location(target)
+            where = {"subject": key, "source_row": self.dataset.location(source)[1], "target_row": target_row}
+            rows.append(where | {name: column[i] for name, column in columns.items()})
+        return rows
+
     def _posed(self, batch: Batch) -> Batch:
         """The batch with head poses, fitted where the data set has none."""
         if self.dataset.posed:
@@ -211,20 +229,22 @@ class _Session:
         self._residuals.append(fitted.residual)
         return replace(batch, parameters=replace(batch.parameters, pose=fitted.pose, scale=fitted.scale))
 
-    def _measure(self, render: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Values per image, each [B]; feeds the distances between sets on the way."""
-        whole = replace(batch, head_mask=torch.ones_like(batch.head_mask))
-        values = ruler_parts(render, whole, self.judges)
-        values["ssim"] = published_ssim(render, batch.image)
+    def _values(self, image: Tensor, landmarks_2d: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Compare images that have their own landmarks with the targets, image by image. Each [B]."""
+        values = ruler_parts(image, replace(batch, head_mask=torch.ones_like(batch.head_mask)), self.judges)
+        values["ssim"] = published_ssim(image, batch.image)
+        if landmarks_2d is not batch.landmarks_2d:
+            read = self.judges.gaze(image, landmarks_2d)
+            wanted = self.judges.gaze(batch.image, batch.landmarks_2d)
+            values["gaze_error_deg"] = angular_error(read, wanted).rad2deg()
+            values["gaze_label_error_deg"] = angular_error(read, batch.parameters.gaze).rad2deg()
         if not self.judges.reads_labels:
             del values["gaze_label_error_deg"]
         if self.lpips is not None:
-            values["lpips"] = self.lpips(render, batch.image)
+            values["lpips"] = self.lpips(image, batch.image)
         if self.recogniser is not None:
-            values["identity"] = PERCENT * self.recogniser.similarity(render, batch.image, batch.landmarks_2d)
-        for metric in filter(None, (self.fid, self.inception)):
-            metric.update(batch.image, real=True)
-            metric.update(render, real=False)
+            faces = (image, landmarks_2d), (batch.image, batch.landmarks_2d)
+            values["identity"] = PERCENT * self.recogniser.similarity(*faces)
         return values
 
     def _distance(self, metric: FrechetInceptionDistance | None, by: str) -> Measured:

@@ -21,6 +21,7 @@ class Measured:
     low: float | None = None  # of the 95% interval; None where there is none
     high: float | None = None
     by: str = ""  # what measured it, or why nothing could
+    source: float | None = None  # the same of the source images as they are: what doing nothing gives
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,10 @@ PUBLISHED = {
         "fid": 81.816, "identity": 45.207, "fps": 46,
     },
 }  # fmt: skip
+READING = (
+    "Intervals are bootstrapped over subjects. 'source as it is' measures the source images as if they were the renders: what "
+    "not redirecting gives, and how alike two images of one person are to the recogniser."
+)
 COMPARISON = (
     "The published columns are for ETH-XGaze at 512 px with other judges (gaze, identity), other pairs and on a GPU. They say "
     "what is usual there; they are no comparison with values of other data, least of all of synthetic heads."
@@ -48,6 +52,7 @@ def table_rows(found: Evaluation) -> list[dict[str, Any]]:
             "metric": TITLES[name],
             "value": _text(name, measured.value),
             "95% interval": _interval(name, measured),
+            "source as it is": "" if measured.source is None else _text(name, measured.source),
             "measured by": measured.by if measured.value is not None else f"not measured: {measured.by}",
         }
         rows.append(row | {f"{title} (published)": str(values.get(name, "")) for title, values in PUBLISHED.items()})
@@ -74,7 +79,7 @@ def heading(found: Evaluation) -> str:
 
 def all_notes(found: Evaluation) -> list[str]:
     """The evaluation's own notes and what the columns mean."""
-    return [*found.notes, "Intervals are bootstrapped over subjects.", COMPARISON]
+    return [*found.notes, READING, COMPARISON]
 
 
 def as_markdown(found: Evaluation) -> str:
