@@ -1,6 +1,7 @@
 """Evaluation: the protocol, its judges, its intervals and its table."""
 
 import csv
+import importlib.util
 import json
 import time
 
@@ -189,12 +190,12 @@ def test_fitted_poses_put_the_landmarks_where_they_were(stage):
         return pixels[..., :2] / pixels[..., 2:] - 0.5
 
     landmarks = project(pose, scale)
-    found = fit_poses(stage.model, landmarks, cameras)
-    assert (project(found.pose, found.scale) - landmarks).abs().max() < 0.01
-    turn = axis_angle_to_matrix(found.pose[:, :3]) @ axis_angle_to_matrix(pose[:, :3]).transpose(1, 2)
+    fitted, size, residual = fit_poses(stage.model, landmarks, cameras)
+    assert (project(fitted, size) - landmarks).abs().max() < 0.01
+    turn = axis_angle_to_matrix(fitted[:, :3]) @ axis_angle_to_matrix(pose[:, :3]).transpose(1, 2)
     assert torch.allclose(turn, torch.eye(3).expand(6, 3, 3), atol=1e-3)
-    assert (found.pose[:, 3:].norm(dim=1) <= pose[:, 3:].norm(dim=1) + 1e-3).all()
-    assert found.residual.max() < 0.01
+    assert (fitted[:, 3:].norm(dim=1) <= pose[:, 3:].norm(dim=1) + 1e-3).all()
+    assert residual.max() < 0.01
 
 
 def test_data_without_poses_is_evaluated_with_fitted_ones_and_says_so(checkpoint, tmp_path, nothing_optional):
@@ -237,6 +238,15 @@ def test_warm_up_is_not_counted(monkeypatch):
     assert 20 < fps < 200
     assert len({tuple(gaze[0].tolist()) for gaze in calls}) == len(calls)  # nothing can be remembered
     assert all(len(gaze) == 1 for gaze in calls)
+
+
+def test_what_is_installed_but_does_not_work_is_not_measured(monkeypatch):
+    if importlib.util.find_spec("torchvision"):
+        pytest.skip("torchvision is here")
+    monkeypatch.setattr(extras, "_need", lambda *packages: None)  # found, but not importable
+    for load in (extras.load_lpips, extras.load_inception):
+        with pytest.raises(NotAvailable, match="cannot be loaded"):
+            load(torch.device("cpu"))
 
 
 def test_faces_are_cut_to_the_template_however_they_are_turned():

@@ -6,7 +6,7 @@ one; of those, the head whose middle is nearest to the world's origin is taken, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,19 +19,10 @@ from gazegaussian.geometry.published import centred
 from gazegaussian.models.branches import EYE_LANDMARKS
 from gazegaussian.models.eye_crop import STEADY_LANDMARKS
 from gazegaussian.models.gaze_gaussian import GazeGaussian
-from gazegaussian.types import Cameras
+from gazegaussian.types import Batch, Cameras
 
 LANDMARKS = 68
 OUTLIER = 0.01  # residual, in image sizes, from which a landmark counts less: jaw landmarks slide in side views
-
-
-@dataclass(frozen=True)
-class FittedPoses:
-    """Poses of B images."""
-
-    pose: Tensor  # [B, 6] head to world: axis-angle (rad), translation
-    scale: Tensor  # [B, 1]
-    residual: Tensor  # [B] median distance of the landmarks, pixels
 
 
 def neutral_landmarks(model: GazeGaussian) -> Tensor:
@@ -43,7 +34,21 @@ def neutral_landmarks(model: GazeGaussian) -> Tensor:
     return found.cpu()
 
 
-def fit_poses(model: GazeGaussian, landmarks_2d: Tensor, cameras: Cameras) -> FittedPoses:
+def with_fitted_poses(model: GazeGaussian, batch: Batch) -> tuple[Batch, Tensor]:
+    """Give a batch of a data set without head poses the fitted ones.
+
+    Args:
+        model: Brings its neutral landmarks and its idea of the principal point.
+        batch: On the CPU.
+
+    Returns:
+        The batch with pose and scale, and the median distance of the landmarks in pixels [B].
+    """
+    pose, scale, residual = fit_poses(model, batch.landmarks_2d, batch.cameras)
+    return replace(batch, parameters=replace(batch.parameters, pose=pose, scale=scale)), residual
+
+
+def fit_poses(model: GazeGaussian, landmarks_2d: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
     """Fit head poses to landmarks, least squares of the projection error.
 
     Args:
@@ -52,7 +57,8 @@ def fit_poses(model: GazeGaussian, landmarks_2d: Tensor, cameras: Cameras) -> Fi
         cameras: One per row.
 
     Returns:
-        Head to world, with the head's origin as near to the world's as the image allows.
+        Head to world (axis-angle in rad, translation) [B, 6] with the head's origin as near to the world's as the image
+        allows, scale [B, 1], and the median distance of the landmarks in pixels [B].
     """
     if model.variant == "published":
         cameras = centred(cameras)
@@ -75,7 +81,7 @@ def fit_poses(model: GazeGaussian, landmarks_2d: Tensor, cameras: Cameras) -> Fi
         )
         fits.append((pose, scale, np.median(np.linalg.norm(errors * focal, axis=1))))
     poses, scales, residuals = (torch.from_numpy(np.array(column)).float() for column in zip(*fits, strict=True))
-    return FittedPoses(poses, scales[:, None], residuals)
+    return poses, scales[:, None], residuals
 
 
 def _fit(points: NDArray, plane: NDArray, outlier: float) -> tuple[NDArray, NDArray, NDArray]:

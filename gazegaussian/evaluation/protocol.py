@@ -23,7 +23,7 @@ from gazegaussian.data.check import describe
 from gazegaussian.data.synthetic_folder import SETTINGS_FILE
 from gazegaussian.errors import DataError
 from gazegaussian.evaluation.extras import NotAvailable, load_inception, load_lpips, load_recogniser
-from gazegaussian.evaluation.fitted_pose import fit_poses
+from gazegaussian.evaluation.fitted_pose import with_fitted_poses
 from gazegaussian.evaluation.gaze_networks import INPUT_SIZE, load_gaze_network
 from gazegaussian.evaluation.judges import FaceFeatures, Judges
 from gazegaussian.evaluation.results import Evaluation, Measured, over_subjects
@@ -225,9 +225,9 @@ class _Session:
         """The batch with head poses, fitted where the data set has none."""
         if self.dataset.posed:
             return batch
-        fitted = fit_poses(self.model, batch.landmarks_2d, batch.cameras)
-        self._residuals.append(fitted.residual)
-        return replace(batch, parameters=replace(batch.parameters, pose=fitted.pose, scale=fitted.scale))
+        fitted, residual = with_fitted_poses(self.model, batch)
+        self._residuals.append(residual)
+        return fitted
 
     def _values(self, image: Tensor, landmarks_2d: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Compare images that have their own landmarks with the targets, image by image. Each [B]."""
