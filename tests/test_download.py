@@ -37,6 +37,7 @@ class Hub:
         self.cut = []
         self.requests = []  # (file name, first byte)
         self.ranges = True
+        self.busy = []  # codes that the next requests get instead
         self.wrong = {}  # sizes and checksums that the listing gives instead of the right ones
         state = self
 
@@ -55,7 +56,11 @@ class Hub:
             def file(self, name):
                 begin = int(self.headers.get("Range", "bytes=0-")[6:-1]) if state.ranges else 0
                 state.requests.append((name, begin))
-                self.answer(206 if begin else 200, state.files[name], begin, state.cut.pop(0) if state.cut else None)
+                if state.busy:
+                    return self.send_error(state.busy.pop(0))
+                return self.answer(
+                    206 if begin else 200, state.files[name], begin, state.cut.pop(0) if state.cut else None
+                )
 
             def answer(self, code, content, begin=0, cut=None):
                 self.send_response(code)
@@ -121,6 +126,8 @@ def test_a_data_set_arrives_ready_to_use_and_is_fetched_once(columbia, tmp_path)
     before = list(columbia.requests)
     download(tmp_path)
     assert columbia.requests == before == [("ColumbiaGaze.zip", 0)]
+    (tmp_path / "columbia_subject0002.h5").unlink()
+    assert check_dataset(download(tmp_path)).subjects == 2
 
 
 def test_parts_become_one_archive_and_splits_can_be_chosen(server, tmp_path):
@@ -155,6 +162,14 @@ def test_an_ended_program_goes_on_where_it_was(columbia, tmp_path):
     columbia.requests.clear()
     download(tmp_path)
     assert columbia.requests == [("ColumbiaGaze.zip", 1000)]
+
+
+def test_a_busy_server_is_asked_again_and_a_refusal_is_final(columbia, tmp_path):
+    columbia.busy = [403]
+    with pytest.raises(DataError, match="expected the file, the answer was 403"):
+        download(tmp_path)
+    columbia.busy = [503, 429]
+    assert check_dataset(download(tmp_path)).ok
 
 
 def test_a_server_without_ranges_sends_it_all_again(columbia, tmp_path):

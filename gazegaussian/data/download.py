@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from gazegaussian.data.archives import require_space, unpack
 from gazegaussian.data.hub import RemoteFile, fetch, list_files
@@ -18,7 +19,7 @@ from gazegaussian.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
-DONE_FILE = "download.json"  # archives that are unpacked, with their sizes
+DONE_FILE = "download.json"  # archives that are unpacked: their sizes and the files that came out
 WORK = ".download"
 
 
@@ -63,7 +64,7 @@ def download_set(
         if not splits or split in splits
     }
     done = _done(folder)
-    todo = {split: files for split, files in wanted.items() if any(done.get(f.name) != f.size for f in files)}
+    todo = {split: files for split, files in wanted.items() if not all(_is_here(file, done, folder) for file in files)}
     if not todo:
         logger.info("%s: %s is here already, nothing to do", folder, described.title)
         return folder
@@ -74,9 +75,10 @@ def download_set(
         folder, 2 * total - here, f"{described.title} ({total / 1e9:.1f} GB of archives, unpacked about as much)"
     )
     for split, files in todo.items():
-        logger.info("%s, %s: %d files, %.2f GB from %s", described.title, split, len(files), _gigabytes(files), source)
-        _one(files, folder, described)
-        done |= {file.name: file.size for file in files}
+        size = sum(file.size for file in files) / 1e9
+        logger.info("%s, %s: %.2f GB in %d archives from %s", described.title, split, size, len(files), source)
+        found = _one(files, folder, described)
+        done |= {file.name: {"size": file.size, "files": found} for file in files}
         (folder / DONE_FILE).write_text(json.dumps(done, indent=2))
         for file in files:
             (work / file.name).unlink(missing_ok=True)
@@ -84,12 +86,14 @@ def download_set(
     return folder
 
 
-def _one(files: Sequence[RemoteFile], folder: Path, described: PublishedSet) -> None:
+def _one(files: Sequence[RemoteFile], folder: Path, described: PublishedSet) -> list[str]:
+    """Download and unpack one archive; names of the files that came out."""
     paths = [folder / WORK / file.name for file in files]
     for file, path in zip(files, paths, strict=True):
         fetch(file, path)
     found = unpack(paths, folder, (f"{described.prefix}*.h5", SPLIT_FILE))
     logger.info("%s: %d files", folder, len(found))
+    return [path.name for path in found]
 
 
 def _archive(pattern: str, offered: Sequence[RemoteFile], source: str) -> list[RemoteFile]:
@@ -103,11 +107,12 @@ def _archive(pattern: str, offered: Sequence[RemoteFile], source: str) -> list[R
     return found
 
 
-def _done(folder: Path) -> dict[str, int]:
+def _is_here(file: RemoteFile, done: dict[str, Any], folder: Path) -> bool:
+    record = done.get(file.name, {})
+    return record.get("size") == file.size and all((folder / name).is_file() for name in record["files"])
+
+
+def _done(folder: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
         return dict(json.loads((folder / DONE_FILE).read_text()))
     return {}
-
-
-def _gigabytes(files: Sequence[RemoteFile]) -> float:
-    return sum(file.size for file in files) / 1e9

@@ -29,6 +29,7 @@ ENDPOINT = "https://huggingface.co"
 TIMEOUT = 60.0  # seconds without a byte
 ATTEMPTS = 5  # connections in a row that bring nothing
 PAUSE = 2.0  # seconds before the second of them, doubled each time
+BUSY = (408, 429, 500, 502, 503, 504)  # answers that may be better later
 MEBIBYTE = 1 << 20
 _NETWORK = (OSError, http.client.HTTPException)  # URLError is an OSError
 
@@ -99,10 +100,10 @@ def fetch(file: RemoteFile, path: Path) -> None:
     while (have := partial.stat().st_size if partial.exists() else 0) < file.size:
         try:
             _receive(file, partial, have)
-        except urllib.error.HTTPError as error:
-            raise DataError(f"{file.url}: expected the file, the answer was {error.code} {error.reason}") from error
         except _NETWORK as error:
             reason = _reason(error)
+            if isinstance(error, urllib.error.HTTPError) and error.code not in BUSY:
+                raise DataError(f"{file.url}: expected the file, the answer was {error.code} {reason}") from error
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise DataError(
                     f"{partial}: the disk is full; make room and run again, it goes on from here"
