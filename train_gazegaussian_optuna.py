@@ -21,7 +21,7 @@ LONGEST_HEADER = 12  # characters on one line of a table's header
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
 )
-data_app = typer.Typer(help="Make and inspect data sets.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Make, inspect and fetch data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
 
@@ -347,6 +347,29 @@ def data_check(
         raise typer.Exit(2)
 
 
+@data_app.command("download")
+def data_download(
+    name: Annotated[
+        str, typer.Argument(help="eth_xgaze, columbia, mpii_face_gaze or gaze_capture (configs/datasets).")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Where the subject files go.")],
+    split: Annotated[
+        list[str] | None, typer.Option(help="Only this one (train, val); repeat for several [all].")
+    ] = None,
+    repository: Annotated[str | None, typer.Option(help="owner/name on the hub [the one in configs/datasets].")] = None,
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit of the repository.")] = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a published data set from the model hub; the same command goes on after an interruption.
+
+    Sizes and checksums are checked. These are photographs of people: mind the data sets' own terms of use.
+    """
+    from gazegaussian.data.download import download_set
+
+    download_set(name, folder, split or (), repository, revision)
+    _print_report(folder, as_json)
+
+
 @app.command()
 def redirect(
     checkpoint: Annotated[Path, typer.Argument(help="GazeGaussian checkpoint.")],
@@ -366,6 +389,35 @@ def redirect(
     typer.echo(json.dumps({"image": str(path)}) if as_json else f"wrote {path}")
 
 
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="GazeGaussian checkpoint, ours or an imported one.")],
+    data: Annotated[Path, typer.Option(help="Folder of HDF5 subjects of any published layout.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Redirections, spread evenly over the subjects.")] = 200,
+    gaze_network: Annotated[
+        Path | None,
+        typer.Option(help="Published gaze network (ResNet-50 or VGG-16) that reads gaze and head pose [our judge]."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which subjects.")] = "val",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for table (Markdown, JSON, CSV) and picture.")
+    ] = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a GazeGaussian on held-out people by the paper's protocol; the table stands beside the published values."""
+    from helpers import evaluation
+
+    found = evaluation.evaluate(checkpoint, data, pairs, gaze_network, out, device.value if device else "auto", split)
+    if as_json:
+        typer.echo(json.dumps(evaluation.as_values(found), indent=2))
+        return
+    print(evaluation.heading(found))
+    _print_table("Evaluation", evaluation.table_rows(found))
+    for note in evaluation.all_notes(found):
+        print(note)
+
+
 def _print_report(folder: Path, as_json: bool) -> bool:
     from dataclasses import asdict
 
@@ -376,7 +428,7 @@ def _print_report(folder: Path, as_json: bool) -> bool:
         typer.echo(json.dumps({**asdict(report), "ok": report.ok}, indent=2, default=str))
     else:
         splits = ", ".join(f"{name} {count}" for name, count in report.splits.items())
-        print(f"{report.root}: {report.subjects} subjects ({splits})")
+        print(f"{report.root}: {report.data_set}, {report.subjects} subjects ({splits})")
         print(f"{report.images} usable images of {'/'.join(map(str, report.sizes))} px, {report.skipped} skipped")
         for file, problem in report.problems.items():
             print(f"problem with {file}: {problem}")

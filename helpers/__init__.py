@@ -16,6 +16,7 @@ from helpers.audit import audit_study
 from helpers.confirm import confirm_study
 from helpers.continue_pruned import continue_pruned
 from helpers.estimate import estimate_study
+from helpers.evaluation import evaluate
 from helpers.imports import import_checkpoint
 from helpers.plots import save_figures, study_figures
 from helpers.redirection import redirect
@@ -34,6 +35,7 @@ __all__ = [
     "continue_pruned",
     "default_request",
     "estimate_study",
+    "evaluate",
     "import_checkpoint",
     "load_study",
     "make_config",

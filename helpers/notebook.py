@@ -128,6 +128,13 @@ def show_image(path: Path, width: int = 720) -> None:
     display(Image(filename=str(path), width=width))
 
 
+def show_evaluation(folder: Path) -> None:
+    """Display the table and the picture that `evaluate --out` wrote."""
+    rows = pd.read_csv(Path(folder) / "evaluation.csv", dtype=str, keep_default_na=False).set_index("metric")
+    display(rows.style.set_properties(**{"text-align": "left", "max-width": "28em", "white-space": "normal"}))
+    show_image(Path(folder) / "evaluation.png", width=520)
+
+
 def best_parameters(folder: Path) -> dict[str, object]:
     """Content of the study's `best.yaml`."""
     return read_yaml(Path(folder) / "best.yaml")
@@ -139,6 +146,7 @@ __all__ = [
     "load_study",
     "run_script",
     "show_best_images",
+    "show_evaluation",
     "show_figures",
     "show_image",
     "show_last_image",

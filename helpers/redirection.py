@@ -12,6 +12,7 @@ import torch
 from gazegaussian.build import Redirector, load_redirector
 from gazegaussian.data import HeadDataset
 from gazegaussian.errors import ConfigError, DataError
+from gazegaussian.evaluation.fitted_pose import with_fitted_poses
 from gazegaussian.training.hooks import save_image
 from gazegaussian.training.images import image_grid
 
@@ -61,11 +62,15 @@ def redirect(
     redirector = load_redirector(checkpoint, device)
     _warn_beyond_training(redirector, {"pitch": pitches, "yaw": yaws})
     key = subject if subject.endswith(".h5") else f"{subject}.h5"
-    dataset = HeadDataset(data, [key], redirector.image_size)
+    dataset = HeadDataset(data, [key], redirector.image_size, for_training=False)
     if not 0 <= frame < len(dataset):
         raise DataError(f"{subject} has images 0 to {len(dataset) - 1}; there is no frame {frame}.")
     gaze = torch.tensor([[math.radians(p), math.radians(y)] for p, y in zip(pitches, yaws, strict=True)])
-    images = redirector.image(dataset.batch([frame]), gaze)
+    batch = dataset.batch([frame])
+    if not dataset.posed:
+        batch, residual = with_fitted_poses(redirector.model, batch)
+        logger.warning("%s holds no head pose; one is fitted to its landmarks (%.1f px off)", key, residual.item())
+    images = redirector.image(batch, gaze)
     save_image(Path(out), (image_grid([images]) if count > 1 else images[0]).numpy())
     return Path(out)
 

@@ -27,6 +27,7 @@ ALLOWED = {
     "models": BASE | {"geometry", "nn", "rendering"},
 }
 ALLOWED["training"] = {*ALLOWED, "training"}
+ALLOWED["evaluation"] = {*ALLOWED, "evaluation"}
 ALLOWED["build"] = {*ALLOWED, "build"}
 FORBIDDEN = {"optuna", "helpers", "IPython", "ipywidgets", "tests", "benchmarks"}
 SPEAKS_TO_NOTEBOOKS = "helpers/notebook.py"  # its output is the notebook's

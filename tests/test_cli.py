@@ -73,7 +73,16 @@ def assert_bad_input(done, *parts):
 
 
 def test_help_of_every_command(run):
-    for words in ([], ["study"], ["train"], ["data", "synth"], ["data", "check"], ["redirect"]):
+    for words in (
+        [],
+        ["study"],
+        ["train"],
+        ["data", "synth"],
+        ["data", "check"],
+        ["data", "download"],
+        ["redirect"],
+        ["evaluate"],
+    ):
         done = run(*words, "--help")
         assert done.returncode == 0
         assert "Usage" in done.stdout
@@ -142,6 +151,17 @@ def test_redirect_writes_a_strip_that_differs_by_gaze(run, workplace, gazegaussi
     strip = Image.open(workplace / "strip.png")
     assert strip.size == (2 * 66, 66)
     assert strip.crop((0, 0, 64, 64)).tobytes() != strip.crop((66, 0, 130, 64)).tobytes()
+
+
+def test_evaluate_prints_what_it_writes(run, workplace, gazegaussian):
+    words = ("evaluate", gazegaussian, "--data", "data", "--pairs", 2, "--device", "cpu")
+    done = run(*words, "--json", "--out", "evaluated")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found == json.loads((workplace / "evaluated" / "evaluation.json").read_text())
+    assert found["pairs"] == 2
+    assert found["metrics"]["gaze_error_deg"]["value"] >= 0
+    assert_bad_input(run(*words, "--gaze-network", gazegaussian), "published layouts")
 
 
 def test_data_check_reports_and_fails_on_damage(run, workplace):

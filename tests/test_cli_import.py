@@ -73,6 +73,12 @@ def test_import_says_what_it_made_and_what_it_left(imported, run):  # noqa: F811
     assert_bad_input(run("import", "nowhere.pt"), "No checkpoint at nowhere.pt")
 
 
+def test_an_imported_model_is_evaluated(imported, call):
+    found = json.loads(call("evaluate", "gaze_ours/best.pt", *COMMON, "--pairs", 2, "--json"))
+    assert found["variant"] == "published"
+    assert found["metrics"]["psnr"]["value"] > 0
+
+
 def test_errors(imported, call):
     with pytest.raises(CheckpointError, match="another checkpoint already"):
         call("import", "gaze_theirs.pt", "--out", "mesh_ours")

@@ -87,10 +87,13 @@ def test_evaluation_only_files_say_what_training_needs(folder: Path) -> None:
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a data folder, found nothing"):
         HeadDataset(tmp_path / "nowhere", "train", SIZE)
-    with pytest.raises(DataError, match=r"expected files xgaze_subjectNNNN.h5, found none"):
+    expected = (
+        r"expected files columbia_subjectNNNN.h5, xgaze_subjectNNNN.h5, gaze_capture_subjectNNNNN.h5, .*, found none"
+    )
+    with pytest.raises(DataError, match=expected):
         HeadDataset(tmp_path, "train", SIZE)
-    (tmp_path / "mpii_subject0000.h5").touch()
-    with pytest.raises(DataError, match="other prefixes are there: mpii_"):
+    (tmp_path / "my_subject0000.h5").touch()
+    with pytest.raises(DataError, match="found none but of other prefixes: my_"):
         HeadDataset(tmp_path, "train", SIZE)
 
 

@@ -11,7 +11,7 @@ from fixtures_support import COMPACT
 
 from gazegaussian.data.hdf5 import HeadDataset
 from gazegaussian.data.loader import make_loader
-from gazegaussian.data.splits import ETH_XGAZE_SPLIT, load_split
+from gazegaussian.data.splits import load_split
 from gazegaussian.errors import DataError
 
 
@@ -24,12 +24,6 @@ def folder(tmp_path: Path) -> Path:
 
 def write_split(folder: Path, **splits: object) -> None:
     (folder / "train_test_split.json").write_text(json.dumps(splits))
-
-
-def test_published_lists_are_disjoint_and_complete() -> None:
-    train, val = (set(ETH_XGAZE_SPLIT[name]) for name in ("train", "val"))
-    assert (len(train), len(val), len(train & val)) == (80, 15, 0)
-    assert "subject0119.h5" in val
 
 
 def test_fallback_split_holds_out_every_fifth_subject(folder: Path) -> None:

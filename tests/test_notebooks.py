@@ -29,10 +29,11 @@ def execute(repo_root, name, **parameters):
 
 
 def test_quickstart_ends_with_a_strip_and_again_shows_what_is_there(repo_root, out):
-    sizes = {"people": 2, "frames": 1, "size": 64, "epochs_meshhead": 1, "epochs_gazegaussian": 1}
+    sizes = {"people": 2, "frames": 1, "size": 64, "epochs_meshhead": 1, "epochs_gazegaussian": 1, "pairs": 2}
     for done_before in (False, True):
         kinds, text = execute(repo_root, "00_quickstart", **sizes, data=str(out / "data"), out=str(out))
-        assert kinds.count("image/png") == 3
+        assert kinds.count("image/png") == 4
+        assert "GazeNeRF (published)" in text  # the table of the evaluation
         assert ("epoch 1/1" in text) != done_before
         assert text.count("nothing to do") == 3 * done_before  # heads and both trainings
     assert (out / "quickstart_strip.png").exists()

@@ -47,7 +47,7 @@ def test_beyond_training_is_warned_of(tmp_path, monkeypatch, caplog):
     class Loaded(Exception):
         pass
 
-    def no_data(*args):
+    def no_data(*args, **options):
         raise Loaded
 
     model = torch.nn.Identity()

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gazegaussian.data.pixels import usable_rows
-from gazegaussian.data.splits import PREFIX, SPLIT_FILE, load_split
+from gazegaussian.data.published_sets import find_set
+from gazegaussian.data.splits import SPLIT_FILE, load_split
 from gazegaussian.data.subject_file import SubjectFile
+from gazegaussian.data.synthetic_folder import SETTINGS_FILE
 from gazegaussian.errors import DataError
 
 
@@ -16,6 +18,7 @@ class DatasetReport:
     """What a data folder holds."""
 
     root: Path
+    data_set: str  # whose layout it is
     subjects: int  # readable files
     images: int  # usable images in them
     skipped: int  # images with a constant head mask, or with both eye masks constant
@@ -29,20 +32,33 @@ class DatasetReport:
         return not self.problems and self.images > 0
 
 
-def check_dataset(root: Path | str, prefix: str = PREFIX) -> DatasetReport:
+def describe(root: Path) -> str:
+    """Name the data set in a folder.
+
+    Raises:
+        DataError: It holds none, or several.
+    """
+    known = find_set(root)
+    title = "synthetic heads" if (root / SETTINGS_FILE).is_file() else known.title
+    return f"{title} (evaluation only)" if known.evaluation_only else title
+
+
+def check_dataset(root: Path | str) -> DatasetReport:
     """Validate every subject file that the split names or the folder holds.
 
     Args:
         root: The data folder.
-        prefix: The data set's file prefix.
 
     Returns:
-        Counts, and one message per unusable file and per split (of training and validation) without usable images.
+        Counts, and one message per unusable file and per split (of training and validation; sets for evaluation only
+        have no training) without usable images.
 
     Raises:
         DataError: When the folder is missing or empty or its split is unusable.
     """
     root = Path(root)
+    known = find_set(root)
+    prefix = known.prefix
     splits = load_split(root, prefix)
     listed = {key for keys in splits.values() for key in keys}
     present = {path.name.removeprefix(prefix) for path in root.glob(f"{prefix}*.h5")}
@@ -53,7 +69,7 @@ def check_dataset(root: Path | str, prefix: str = PREFIX) -> DatasetReport:
     for key in sorted(listed | present):
         name = f"{prefix}{key}"
         try:
-            file = SubjectFile(root / name)
+            file = SubjectFile(root / name, for_training=not known.evaluation_only)
             usable = len(usable_rows(file))
         except DataError as error:
             problems[name] = str(error)
@@ -62,7 +78,7 @@ def check_dataset(root: Path | str, prefix: str = PREFIX) -> DatasetReport:
         sizes.add(file.size)
         useful |= {key} if usable else set()
         file.close()
-    for split in ("train", "val"):
+    for split in ("val",) if known.evaluation_only else ("train", "val"):
         if not useful & set(splits[split]):
             found = f"{len(splits[split])} subjects without any" if splits[split] else "no subject"
             problems[f"split {split}"] = (
@@ -70,4 +86,4 @@ def check_dataset(root: Path | str, prefix: str = PREFIX) -> DatasetReport:
                 f"{SPLIT_FILE}"
             )
     counts = {split: len(keys) for split, keys in splits.items()}
-    return DatasetReport(root, subjects, images, skipped, counts, tuple(sorted(sizes)), problems)
+    return DatasetReport(root, describe(root), subjects, images, skipped, counts, tuple(sorted(sizes)), problems)

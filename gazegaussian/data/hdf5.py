@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gazegaussian.data.pixels import MASKS, erode, resize, usable_rows
-from gazegaussian.data.schema import MIN_LATENT_COLUMNS, write_subject
-from gazegaussian.data.splits import PREFIX, load_split
+from gazegaussian.data.published_sets import find_set, set_of_prefix
+from gazegaussian.data.schema import MIN_LATENT_COLUMNS, TRAINING_ONLY, write_subject
+from gazegaussian.data.splits import load_split
 from gazegaussian.data.subject_file import SubjectFile
 from gazegaussian.errors import DataError
 from gazegaussian.types import IDENTITY_DIM, Batch, Cameras, HeadParameters
@@ -60,6 +61,7 @@ class HeadDataset(Dataset):
         subjects: Subject number (row of `keys`) of each image. [N]
         gaze: (pitch, yaw) of each image, rad, head frame. [N, 2]
         cameras: Camera number of each image, -1 where the file does not say. [N]
+        posed: Whether its files hold head poses; where not, samples have the identity, scale 1 and no 3D landmarks.
     """
 
     def __init__(
@@ -67,9 +69,10 @@ class HeadDataset(Dataset):
         root: Path | str,
         split: str | Sequence[str] = "train",
         size: int = 256,
-        prefix: str = PREFIX,
+        prefix: str | None = None,
         max_images: int | None = None,
         cache: bool = False,
+        for_training: bool = True,
     ) -> None:
         """Index a data folder.
 
@@ -77,18 +80,21 @@ class HeadDataset(Dataset):
             root: Folder with subject files.
             split: Name of a split, or file names with or without prefix.
             size: Width and height of the images in pixels.
-            prefix: The data set's file prefix.
+            prefix: The data set's file prefix; None finds it by the files.
             max_images: Keep this many images, spread evenly over the split.
             cache: Decode everything now and keep it as bytes, when it fits into 0.5 GB.
+            for_training: Ask for the keys that the evaluation-only data sets lack.
 
         Raises:
             DataError: When the folder, a file or the split is unusable, or nothing usable is left.
         """
-        self.root, self.size, self.prefix = Path(root), size, prefix
+        self.root, self.size = Path(root), size
         if size < 1 or (max_images is not None and max_images < 1):
             raise DataError(f"{root}: expected size and max_images of at least 1, found {size} and {max_images}")
+        self.prefix = find_set(self.root).prefix if prefix is None else prefix
         self.keys = self._resolve(split)
-        self._files = [SubjectFile(self.root / f"{prefix}{key}") for key in self.keys]
+        self._files = [SubjectFile(self.root / f"{self.prefix}{key}", for_training) for key in self.keys]
+        self.posed = all(key in file for file in self._files for key in TRAINING_ONLY)
         usable = [usable_rows(file) for file in self._files]
         self.skipped = sum(len(file) for file in self._files) - sum(map(len, usable))
         if self.skipped:
@@ -102,7 +108,7 @@ class HeadDataset(Dataset):
         self.subjects = np.array([subject for subject, _ in rows])
         self.gaze = self._labels("pitchyaw_head", np.float32)
         self.cameras = self._labels("cam_index", np.int64).ravel()
-        anchors = [-(-file.shape("vertice")[1] // _EVERY) for file in self._files]
+        anchors = [-(-file.shape("vertice")[1] // _EVERY) if self.posed else 0 for file in self._files]
         self._anchors = min(anchors)  # subjects may be tracked with different meshes; a batch needs one number
         if self._anchors != max(anchors):
             logger.warning("%s: tracked meshes differ; keeping %d extra landmarks of each", root, self._anchors)
@@ -119,7 +125,7 @@ class HeadDataset(Dataset):
         image, masks = self._decode(index) if self._pictures is None else (a[index] for a in self._pictures)
         read = self._read_labels(index) if self._label_cache is None else self._label_cache[index]
         rotation, translation = read["w2c_Rmat"], read["w2c_Tvec"]
-        points = np.concatenate([read["facial_landmarks_3d"], read["vertice"]])
+        points = np.concatenate([read["facial_landmarks_3d"], read["vertice"]]) if self.posed else np.empty((0, 3))
         factor = self.size / self._where(index)[0].size
         flags = torch.from_numpy(np.array(masks)).float()[:, None]  # [3, 1, S, S]
         code = read["latent_codes"]
@@ -131,8 +137,8 @@ class HeadDataset(Dataset):
             landmarks_2d=_float((read["facial_landmarks"] + 0.5) * factor - 0.5),
             landmarks_3d=_float((points - translation) @ rotation),  # rows: R^T (P - t)
             shape_code=_float(np.concatenate([code[IDENTITY_DIM:MIN_LATENT_COLUMNS], code[:IDENTITY_DIM]])),
-            pose=_float(read["pose"]),
-            scale=_float(read["scale"]),
+            pose=_float(read["pose"] if self.posed else np.zeros(6)),
+            scale=_float(read["scale"] if self.posed else np.ones(1)),
             gaze=_float(read["pitchyaw_head"]),
             rotation=_float(rotation),
             translation=_float(translation),
@@ -167,7 +173,9 @@ class HeadDataset(Dataset):
         else:
             keys = [key.removeprefix(self.prefix) for key in split]
         if not keys:
-            raise DataError(f"{self.root}: expected subjects in split {split!r}, found an empty list")
+            known = set_of_prefix(self.prefix)
+            hint = f"; {known.title} is for evaluation only" if known and known.evaluation_only else ""
+            raise DataError(f"{self.root}: expected subjects in split {split!r}, found an empty list{hint}")
         return keys
 
     def _labels(self, key: str, dtype: type) -> NDArray:
@@ -182,8 +190,10 @@ class HeadDataset(Dataset):
     def _read_labels(self, index: int) -> dict[str, NDArray[np.float64]]:
         """Read the labels of an image as stored, of `vertice` only the landmarks."""
         file, row = self._where(index)
-        read = {key: file.read(key, row).astype(np.float64) for key in _LABELS}
-        read["vertice"] = file.read("vertice", row)[::_EVERY][: self._anchors].astype(np.float64)
+        labels = [key for key in _LABELS if self.posed or key not in TRAINING_ONLY]
+        read = {key: file.read(key, row).astype(np.float64) for key in labels}
+        if self.posed:
+            read["vertice"] = file.read("vertice", row)[::_EVERY][: self._anchors].astype(np.float64)
         return read
 
     def _decode(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

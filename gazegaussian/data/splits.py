@@ -1,53 +1,44 @@
-"""Which subject is for what: `train_test_split.json`, ETH-XGaze's published lists, a fallback by counting."""
+"""Which subject is for what: `train_test_split.json`, else the published lists, else a fallback by counting."""
 
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
+from gazegaussian.data.published_sets import find_set, set_of_prefix
 from gazegaussian.errors import DataError
 
-PREFIX = "xgaze_"
+logger = logging.getLogger(__name__)
+
 SPLIT_FILE = "train_test_split.json"
 FALLBACK_EVERY = 5
 
-_TRAIN_NUMBERS = (
-    "0 3 4 5 6 7 8 9 10 13 14 15 16 18 19 21 24 26 27 28 29 30 31 32 33 35 36 38 39 40 41 43 44 45 46 48 50 51 52 55 "
-    "56 57 58 59 60 61 62 63 65 66 67 69 72 73 75 76 78 79 80 81 83 84 85 88 90 92 95 98 99 100 101 102 103 104 105 "
-    "106 107 108 109 111"
-)
-_VAL_NUMBERS = "12 22 25 47 54 74 86 94 96 97 110 116 115 113 119"
 
-ETH_XGAZE_SPLIT: dict[str, tuple[str, ...]] = {
-    "train": tuple(f"subject{int(n):04d}.h5" for n in _TRAIN_NUMBERS.split()),
-    "val": tuple(f"subject{int(n):04d}.h5" for n in _VAL_NUMBERS.split()),
-}
-
-
-def load_split(root: Path, prefix: str = PREFIX) -> dict[str, list[str]]:
+def load_split(root: Path, prefix: str | None = None) -> dict[str, list[str]]:
     """Read the split of a data folder.
 
     Args:
         root: Folder with `<prefix>subjectNNNN.h5` files and, usually, `train_test_split.json`.
-        prefix: The data set's file prefix.
+        prefix: The data set's file prefix; None finds it by the files.
 
     Returns:
-        File names without prefix by split; at least `train` and `val`. Without the JSON every fifth file is for
-        validation.
+        File names without prefix by split; at least `train` and `val`. Without the JSON the published lists, as far as
+        their files are there; where the files are not those of the lists, every fifth one is for validation (all of a
+        set that is for evaluation only).
 
     Raises:
         DataError: When the folder is missing or empty, the JSON is unusable, or a subject is in train and val.
     """
     root = Path(root)
+    prefix = find_set(root).prefix if prefix is None else prefix
     if not root.is_dir():
         raise DataError(f"{root}: expected a data folder, found nothing")
     files = sorted(path.name.removeprefix(prefix) for path in root.glob(f"{prefix}*.h5"))
     if not files:
-        other = sorted({path.name.split("subject")[0] for path in root.glob("*subject*.h5")})
-        hint = f"; files of other prefixes are there: {', '.join(other)}" if other else ""
-        raise DataError(f"{root}: expected files {prefix}subjectNNNN.h5, found none{hint}")
+        raise DataError(f"{root}: expected files {prefix}subjectNNNN.h5, found none")
     if not (root / SPLIT_FILE).is_file():
-        return _fallback(files)
+        return _without_file(root, prefix, files)
     splits = _read(root / SPLIT_FILE)
     both = sorted(set(splits["train"]) & set(splits["val"]))
     if both:
@@ -55,6 +46,19 @@ def load_split(root: Path, prefix: str = PREFIX) -> dict[str, list[str]]:
             f"{root / SPLIT_FILE}: expected training and validation subjects to differ, found in both: {', '.join(both)}"
         )
     return splits
+
+
+def _without_file(root: Path, prefix: str, files: list[str]) -> dict[str, list[str]]:
+    """Published lists where they name every file and hold somebody out; else count."""
+    known = set_of_prefix(prefix)
+    if known is not None:
+        published = {name: [key for key in keys if key in files] for name, keys in known.splits.items()}
+        if published["val"] and sum(map(len, published.values())) == len(files):
+            return published
+        if known.evaluation_only:
+            return {"train": [], "val": files}
+    logger.debug("%s: no %s and not the published subjects: every fifth is for validation", root, SPLIT_FILE)
+    return _fallback(files)
 
 
 def _fallback(files: list[str]) -> dict[str, list[str]]:

@@ -42,10 +42,24 @@ def with_header(grid: Tensor, labels: Sequence[str]) -> Tensor:
         The grid under a white band with the labels. [3, H + band, W]
     """
     tile = grid.shape[-1] // len(labels)
+    return torch.cat([text_band(grid, labels, tile), grid], dim=-2)
+
+
+def text_band(like: Tensor, labels: Sequence[str], tile: int) -> Tensor:
+    """Draw labels side by side on white.
+
+    Args:
+        like: An image as wide as the band. [3, H, W]
+        labels: One per column.
+        tile: Width of an image of the grid, which sets the size of the letters.
+
+    Returns:
+        [3, band, W]
+    """
+    width = like.shape[-1]
     font = ImageFont.load_default(size=max(8, tile // 12))
-    band = Image.new("L", (grid.shape[-1], max(12, tile // 7)), 255)
+    band = Image.new("L", (width, max(12, tile // 7)), 255)
     draw = ImageDraw.Draw(band)
     for column, label in enumerate(labels):
-        draw.text(((column + 0.5) * tile, band.height / 2), label, fill=0, font=font, anchor="mm")
-    header = torch.from_numpy(np.asarray(band, np.float32) / 255).to(grid)
-    return torch.cat([header.expand(3, -1, -1), grid], dim=-2)
+        draw.text(((column + 0.5) * width / len(labels), band.height / 2), label, fill=0, font=font, anchor="mm")
+    return torch.from_numpy(np.asarray(band, np.float32) / 255).to(like).expand(3, -1, -1)

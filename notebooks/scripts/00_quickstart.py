@@ -25,15 +25,24 @@ home = runpy.run_path(str(root / "helpers" / "colab.py"))["set_up"](drive=False)
 # %% tags=["parameters"]
 people, frames, size = 30, 2, 128
 epochs_meshhead, epochs_gazegaussian = 8, 8
+pairs = 40  # of source and target images, for the evaluation
 data, out = "data/quickstart", home
+published = ""  # eth_xgaze, columbia, mpii_face_gaze or gaze_capture: downloads that set, many GB of photographs
 
 # %% [markdown]
 # **Data.** Procedural heads with exact gaze labels in the published HDF5 layout; every fifth person is held out.
 
 # %%
-from helpers.notebook import run_script, show_image, show_last_image
+from helpers.notebook import run_script, show_evaluation, show_image, show_last_image
 
 run_script("data", "synth", data, "--people", people, "--size", size, "--frames", frames)
+
+# %% [markdown]
+# **Published photographs**, only when `published` names a data set above; an interrupted download goes on.
+
+# %%
+if published:
+    run_script("data", "download", published, f"data/{published}")
 
 # %% [markdown]
 # **Stage one: MeshHead.** A neutral head mesh with branches for expression, pose and gaze.
@@ -66,3 +75,11 @@ person = ["--data", data, "--subject", f"subject{min(people, 5) - 1:04d}"]
 strip = f"{out}/quickstart_strip.png"
 run_script("redirect", f"{out}/quickstart_gazegaussian/best.pt", *person, "--pitch", 0, *yaws, "--out", strip)
 show_image(strip)
+
+# %% [markdown]
+# **Evaluate.** Held-out people redirected to other images of themselves; what measured each number stands beside it.
+
+# %%
+evaluated = ["--data", data, "--pairs", pairs, "--out", f"{out}/quickstart_evaluation"]
+run_script("evaluate", f"{out}/quickstart_gazegaussian/best.pt", *evaluated)
+show_evaluation(f"{out}/quickstart_evaluation")

@@ -1,0 +1,1 @@
+"""Evaluation of trained models: the paper's protocol, its judges, its table."""

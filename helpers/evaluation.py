@@ -1,0 +1,69 @@
+"""Evaluation of a checkpoint, from files to files."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from gazegaussian.errors import ConfigError
+from gazegaussian.evaluation.pictures import picture
+from gazegaussian.evaluation.protocol import DEFAULT_PAIRS, evaluate_checkpoint
+from gazegaussian.evaluation.results import Evaluation
+from gazegaussian.evaluation.table import all_notes, as_csv, as_markdown, as_values, heading, table_rows
+from gazegaussian.training.checkpoints import atomic_path, commit_file
+from gazegaussian.training.hooks import save_image
+
+__all__ = ["all_notes", "as_values", "evaluate", "heading", "table_rows"]
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    checkpoint: Path,
+    data: Path,
+    pairs: int = DEFAULT_PAIRS,
+    gaze_network: Path | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+    split: str = "val",
+) -> Evaluation:
+    """Measure a GazeGaussian on held-out people by the paper's protocol, and write the table and a picture.
+
+    Args:
+        checkpoint: GazeGaussian checkpoint, ours or imported.
+        data: Folder of HDF5 subjects, of any of the published layouts.
+        pairs: Redirections (source and target image of one person), spread evenly over the subjects.
+        gaze_network: Checkpoint of a gaze network of the published layouts (ResNet-50 or VGG-16) that reads gaze and head
+            pose instead of our judge.
+        out: Folder for `evaluation.md`, `.json`, `.csv`, `.png` and `pairs.csv`; None writes nothing.
+        device: `auto`, `cpu` or `cuda`.
+        split: Of the data set.
+
+    Returns:
+        What was measured, with what, and what could not be measured and why.
+
+    Raises:
+        UserError: Checkpoint, data, gaze network or device cannot be used.
+    """
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise ConfigError(f"--out must name a folder; {out} is a file.")
+    found = evaluate_checkpoint(Path(checkpoint), Path(data), pairs, gaze_network, device, split)
+    if out is not None:
+        _write(found, Path(out))
+    return found
+
+
+def _write(found: Evaluation, out: Path) -> None:
+    texts = {
+        "evaluation.md": as_markdown(found),
+        "evaluation.json": json.dumps(as_values(found), indent=2),
+        "evaluation.csv": as_csv(table_rows(found)),
+        "pairs.csv": as_csv(found.rows),
+    }
+    for name, text in texts.items():
+        temporary = atomic_path(out / name)
+        temporary.write_text(text, encoding="utf-8")
+        commit_file(temporary, out / name)
+    save_image(out / "evaluation.png", picture(found).numpy())
+    logger.info("wrote %s (.json, .csv, .png) and pairs.csv", out / "evaluation.md")

