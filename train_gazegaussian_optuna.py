@@ -60,7 +60,10 @@ DeviceOption = Annotated[Device | None, typer.Option("--device", help="Where to 
 MeshHeadOption = Annotated[
     Path | None,
     typer.Option(
-        "--meshhead", help="MeshHead checkpoint [that of --params, else best of the newest MeshHead study under --out]."
+        "--meshhead",
+        help="MeshHead checkpoint that stage two starts from [that of --params or of the resumed study; else the winner of "
+        "a MeshHead study under --out: those of the same image size first, among them the one named like the "
+        "configuration (gazegaussian_quick.yaml: meshhead_quick), else the newest; the log says which].",
     ),
 ]
 InitOption = Annotated[
