@@ -82,7 +82,13 @@ StorageOption = Annotated[str | None, typer.Option(help="Optuna storage URL [SQL
 TrialsOption = Annotated[int | None, typer.Option(min=1, help="Finished trials in total; more continues.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Where studies land.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed.")]
+SamplerSeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", min=0, help="Seeds the sampler [study file's]; the trainings are seeded by the configuration's seed."
+    ),
+]
+TrainingSeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Seeds the training [configuration's].")]
 
 
 @app.command()
@@ -96,7 +102,7 @@ def study(
     storage: StorageOption = None,
     study_name: NameOption = None,
     pruner: Annotated[Pruner | None, typer.Option(help="Instead of the study file's.")] = None,
-    seed: SeedOption = None,
+    seed: SamplerSeedOption = None,
     data: DataOption = None,
     device: DeviceOption = None,
     out: OutOption = Path("optuna_results"),
@@ -274,7 +280,7 @@ def train(
     epochs: EpochsOption = None,
     data: DataOption = None,
     device: DeviceOption = None,
-    seed: SeedOption = None,
+    seed: TrainingSeedOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of this training [optuna_results/train_STAGE].")] = None,
     meshhead: MeshHeadOption = None,
     init_from: InitOption = None,

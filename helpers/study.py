@@ -28,7 +28,16 @@ from helpers.keep import DiskError, disk_problem, expected_bytes, require_space,
 from helpers.live_store import snapshots_of
 from helpers.ownership import BASELINE, REASON, RESUME_OF, reap
 from helpers.pruning import study_pruner
-from helpers.records import STOP_REASON, WANTED, begun_study, is_begun, note_environment, remember, require_same
+from helpers.records import (
+    STOP_REASON,
+    WANTED,
+    begun_study,
+    is_begun,
+    note_environment,
+    note_search,
+    remember,
+    require_same,
+)
 from helpers.results import save_results
 from helpers.sampling import study_sampler
 from helpers.search_space import StudyFile, baseline, check_space
@@ -99,6 +108,7 @@ def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
         raise ConfigError(f"Cannot open study {study_file.study_name!r}: {first}") from error
     if is_begun(study):
         require_same(study, study_file, config)
+        note_search(study, study_file)
     else:
         remember(study, study_file, config)
     return study

@@ -139,9 +139,14 @@ def test_redirect_writes_a_strip_that_differs_by_gaze(run, workplace, gazegaussi
     )
     done = run("redirect", gazegaussian, *words)
     assert done.returncode == 0, done.stderr
+    assert "resized" not in done.stderr
     strip = Image.open(workplace / "strip.png")
-    assert strip.size == (2 * 66, 66)
-    assert strip.crop((0, 0, 64, 64)).tobytes() != strip.crop((66, 0, 130, 64)).tobytes()
+    top = strip.height - 66  # of the tiles, under the captions
+    assert strip.width == 3 * 66
+    assert top >= 12
+    source, left, right = (strip.crop((66 * n, top, 66 * n + 64, top + 64)).tobytes() for n in range(3))
+    assert left != right
+    assert source not in (left, right)
 
 
 def test_data_check_reports_and_fails_on_damage(run, workplace):

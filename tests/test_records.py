@@ -1,5 +1,6 @@
 """A study goes on only with what it was begun with, and proposes the same after an interruption as without one."""
 
+import logging
 from dataclasses import replace
 
 import optuna
@@ -110,6 +111,21 @@ def test_an_interrupted_study_proposes_what_an_uninterrupted_one_does(tmp_path, 
     done = [trial for trial in cut.trials if trial.state == TrialState.COMPLETE]
     assert sum(RESUME_OF in trial.user_attrs for trial in cut.trials) == 3
     assert sorted(t.params["lr"] for t in done) == sorted(t.params["lr"] for t in whole.trials)
+
+
+def test_another_seed_or_pruner_goes_on_and_is_logged_once(tmp_path, caplog):
+    run_study(request(tmp_path, trials=1))
+    assert "from the next trial on" not in caplog.text
+    changed = {"seed": 5, "pruner": {"name": "percentile", "kwargs": {"percentile": 40.0}}}
+    for trials, said in ((2, True), (3, False)):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            study = run_study(request(tmp_path, trials=trials, **changed))
+        lines = [line for line in caplog.messages if "from the next trial on" in line]
+        assert len(lines) == said
+        assert not said or "sampler seed 0 -> 5, pruner median" in lines[0]
+        assert not said or "-> percentile (percentile 40.0)" in lines[0]
+    assert study.user_attrs["environment"]["sampler seed"] == "5"
 
 
 def test_where_a_study_ran_and_its_seeds_are_stored(tmp_path):
