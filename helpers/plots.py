@@ -23,12 +23,19 @@ from helpers.files import write_bytes, write_text
 from helpers.importance import Importances, parameter_importances
 from helpers.parameter_figures import parameter_figures
 from helpers.results import metric_names
+from helpers.trial_states import INTERRUPTED, successors
 
 logger = logging.getLogger(__name__)
 
 # Okabe and Ito's colours for colour-blind readers.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
-STATE_COLORS = {"COMPLETE": PALETTE[0], "PRUNED": PALETTE[1], "FAIL": PALETTE[3], "RUNNING": PALETTE[2]}
+STATE_COLORS = {
+    "COMPLETE": PALETTE[0],
+    "PRUNED": PALETTE[1],
+    "FAIL": PALETTE[3],
+    "RUNNING": PALETTE[2],
+    INTERRUPTED: PALETTE[5],
+}
 UNITS = {"_deg": "degrees", "_rad": "radians", "psnr": "dB", "_fps": "frames/s", "_gb": "GB", "seconds": "s"}
 MOST_TICKS = 20  # steps of one; plotly would tick 0.5 epochs on a short axis
 HINTS = ("parallel_coordinate", "slice")  # figures that say when they are of few trials; rank and contour need more
@@ -64,7 +71,7 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
         makers["pareto_front"] = lambda: visualization.plot_pareto_front(
             study, target_names=[with_unit(metric) for metric in metrics]
         )
-    makers["timeline"] = lambda: visualization.plot_timeline(study)
+    makers["timeline"] = lambda: _timeline(study)
     if len(complete) >= 2:
         found = importances or parameter_importances(study)
         makers["importances"] = lambda: importance_figure(found)
@@ -121,6 +128,23 @@ def with_unit(metric: str) -> str:
     """Name a metric with its unit, for the axes."""
     unit = next((unit for ending, unit in UNITS.items() if metric.endswith(ending)), None)
     return f"{metric} ({unit})" if unit else metric
+
+
+def _timeline(study: optuna.Study) -> go.Figure:
+    """Optuna's timeline with the interrupted trials apart from the failed ones."""
+    figure = visualization.plot_timeline(study)
+    continued = successors(study.get_trials(deepcopy=False))
+    for failed in [trace for trace in figure.data if trace.name == "FAIL"]:
+        traces = []
+        for name, wanted in (("FAIL", False), (INTERRUPTED, True)):
+            places = [place for place, number in enumerate(failed.y) if (number in continued) == wanted]
+            part = {key: [failed[key][place] for place in places] for key in ("x", "y", "base", "text")}
+            if places:
+                shown = failed.hovertemplate.replace("FAIL", name)
+                traces.append(go.Bar(failed).update(**part, name=name, hovertemplate=shown))
+        figure.data = [trace for trace in figure.data if trace is not failed]
+        figure.add_traces(traces)
+    return figure
 
 
 def _counted_from_one(figure: go.Figure) -> go.Figure:
