@@ -17,6 +17,8 @@ from typing import Annotated, Any
 import typer
 
 LONGEST_HEADER = 12  # characters on one line of a table's header
+# click's, or that of the copy of click which newer versions of typer bring along.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
@@ -418,7 +420,10 @@ def main() -> None:
     logging.getLogger("kaleido").setLevel(logging.WARNING)
     logging.getLogger("choreographer").setLevel(logging.WARNING)
     try:
-        app()
+        code = app(standalone_mode=False)  # else typer itself prints errors, on several lines
+    except UsageError as error:
+        _say_usage(error)
+        sys.exit(2)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -428,10 +433,22 @@ def main() -> None:
     except KeyboardInterrupt:
         _say_interrupted()
         sys.exit(130)
-    except SystemExit as ending:  # typer turns Ctrl-C into this exit code
-        if ending.code == 130:
-            _say_interrupted()
-        raise
+    if code == 130:  # typer turns Ctrl-C into this exit code
+        _say_interrupted()
+    if code:
+        sys.exit(code)
+
+
+def _say_usage(error: Exception) -> None:
+    """One line, or the whole help where no command was given."""
+    text = error.format_message()  # type: ignore[attr-defined]
+    context = error.ctx  # type: ignore[attr-defined]
+    if text.startswith("Usage:"):
+        print(text, file=sys.stderr)
+        return
+    line = " ".join(text.replace("Value error, ", "").split())
+    command = context.command_path if context else Path(__file__).name
+    print(f"error: {line}{'' if line[-1] in '.?!' else '.'} See {command} --help.", file=sys.stderr)
 
 
 def _say_interrupted() -> None:

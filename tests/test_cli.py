@@ -72,6 +72,36 @@ def assert_bad_input(done, *parts):
         assert part in errors[0]
 
 
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["train"], ["Missing argument 'stage'", "meshhead, gazegaussian"]),
+        (["train", "meshead"], ["'meshead' is not one of 'meshhead', 'gazegaussian'", "train --help"]),
+        (["train", "meshhead", "--epochs", "0"], ["--epochs"]),
+        (["trian"], ["Did you mean 'train'? See"]),
+        (["study", "meshhead", "--epoch", "3"], ["--epoch", "--epochs"]),
+        (["redirect", "x"], ["--data"]),
+    ],
+)
+def test_a_wrong_call_is_one_line(words, parts, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["script", *words])
+    with pytest.raises(SystemExit) as ending:
+        train_gazegaussian_optuna.main()
+    assert ending.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "Value error" not in line
+    assert all(part in line for part in parts), line
+
+
+def test_without_a_command_the_help_is_shown(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["script"])
+    with pytest.raises(SystemExit) as ending:
+        train_gazegaussian_optuna.main()
+    assert ending.value.code == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
 def test_help_of_every_command(run):
     for words in ([], ["study"], ["train"], ["data", "synth"], ["data", "check"], ["redirect"]):
         done = run(*words, "--help")
@@ -94,6 +124,7 @@ def test_train_again_is_done_and_another_training_is_refused(run, workplace, mes
     assert "already finished after 2 epochs: nothing to do" in again.stderr
     assert json.loads(again.stdout)["last"]["epoch"] == 2
     assert_bad_input(run(*words, "--seed", 5), "seed: 0 -> 5", "another --out")
+    assert_bad_input(run(*words, "--epochs", 1), "2 of 2 epochs finished", "1 were asked for", "--epochs 2 or more")
     assert (workplace / meshhead).read_bytes() == before
 
 
