@@ -120,11 +120,9 @@ def study(
     as_json: JsonOption = False,
 ) -> None:
     """Run a study, or resume it: the same command goes on where it stopped."""
-    import optuna
-
     import helpers
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the trials have lines of their own
+    _quiet_optuna()
     request = helpers.default_request(
         stage.value, config, study_file, n_trials, epochs, timeout, storage, study_name,
         pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead, isolate, init_from,
@@ -262,6 +260,7 @@ def migrate(
     """Change a search space: begin a new study from those trials of an old one that it could have run itself."""
     import helpers
 
+    _quiet_optuna()
     found = helpers.migrate_study(folder, study_file, study_name, out, storage)
     if as_json:
         typer.echo(json.dumps({"study": study_name, "kept": found.kept, "dropped": found.dropped}, indent=2))
@@ -375,6 +374,13 @@ def redirect(
 
     path = helpers.redirect(checkpoint, data, subject, frame, pitch, yaw, out, device.value if device else "auto")
     typer.echo(json.dumps({"image": str(path)}) if as_json else f"wrote {path}")
+
+
+def _quiet_optuna() -> None:
+    """Leave out what Optuna says about trials and studies, which have lines of their own."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def _print_report(folder: Path, as_json: bool) -> bool:

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from test_study import fake_train, request, study_file
 
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun
-from gazegaussian.errors import ConfigError
+from gazegaussian.errors import ConfigError, UserError
 from helpers import StudyRequest, load_study, run_study
 from helpers.api import default_request, run
 from helpers.ownership import RESUME_OF
@@ -144,6 +144,16 @@ def test_a_renamed_folder_still_opens_and_another_name_in_a_shared_store_is_name
         load_study(tmp_path / "renamed", url)
     with pytest.raises(ConfigError, match="No study at"):
         load_study(tmp_path / "nowhere")
+
+
+def test_a_folder_of_studies_names_them(tmp_path):
+    for name in ("one", "two"):
+        run_study(request(tmp_path, trials=1, study_name=name))
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ConfigError, match=rf"holds 2: name one of them, such as {tmp_path / 'one'} \(one, two\)"):
+        load_study(tmp_path)
+    with pytest.raises(UserError, match="no study in"):
+        load_study(tmp_path / "other")
 
 
 def test_a_renamed_folder_is_not_taken_over_by_another_study(tmp_path):
