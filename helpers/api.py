@@ -16,7 +16,7 @@ from gazegaussian.training.initial_weights import adopt_sizes
 from gazegaussian.training.run_folder import find_run
 from gazegaussian.training.trainer import TrainResult
 from helpers.audit import audit_study
-from helpers.files import read_winner
+from helpers.files import read_winner, say_if_new
 from helpers.isolation import isolated_by_default
 from helpers.live_store import snapshots_of
 from helpers.mesh_heads import best_mesh_head, recorded_mesh_head
@@ -252,6 +252,7 @@ def train(config: RunConfig, out: Path) -> TrainResult:
             len(before.result.history),
         )
         return before.result
+    say_if_new(Path(out))
     result = train_run(config, Path(out), resume=before is not None)
     if result.best_epoch < 0:
         raise NonFiniteError(f"{config.training.monitor} was not finite in any of {len(result.history)} epochs")

@@ -22,7 +22,7 @@ from gazegaussian.build import build_stage
 from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError
 from helpers.audit_checks import Auditor, AuditRow, Bends, shown
-from helpers.files import write_json
+from helpers.files import say_if_new, write_json
 from helpers.search_space import StudyFile
 from helpers.short_run import Build, shortened
 
@@ -100,6 +100,7 @@ def audit_study(request: StudyRequest, build: Build = build_stage, use_cache: bo
         return AuditReport(tuple(rows[name] for name in study.parameters), spent, cached=True)
     if rows:
         logger.info("audit: goes on; passed before: %s", ", ".join(rows))
+    say_if_new(request.out)
     started, total = time.monotonic(), len(study.parameters)
     audit = Auditor(study, base, build)
     with torch.random.fork_rng():  # a study after an audit is the study without one

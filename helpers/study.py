@@ -23,6 +23,7 @@ from gazegaussian.build import preflight, train_run
 from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, UserError
 from helpers.budget import BudgetWatch, LimitReached
+from helpers.files import say_if_new
 from helpers.isolation import Train
 from helpers.keep import DiskError, disk_problem, expected_bytes, require_space, require_writable, sweep, thin
 from helpers.live_store import snapshots_of
@@ -158,6 +159,7 @@ def run_study(request: StudyRequest, forget_stops: bool = True) -> optuna.Study:
     start_values = baseline(request.study, config)
     check_space(request.study, config)
     request.check(config)
+    say_if_new(request.out)
     require_writable(request.folder)
     if forget_stops:
         forget_stop(request.folder)

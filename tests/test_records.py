@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -144,6 +145,17 @@ def test_a_renamed_folder_still_opens_and_another_name_in_a_shared_store_is_name
         load_study(tmp_path / "renamed", url)
     with pytest.raises(ConfigError, match="No study at"):
         load_study(tmp_path / "nowhere")
+
+
+def test_a_new_place_of_results_is_named_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level(logging.INFO):
+        run_study(request(Path("results"), trials=1))
+        run_study(request(Path("results"), trials=2))
+        run_study(request(Path("results"), trials=1, study_name="other"))
+    assert [m for m in caplog.messages if "made now" in m] == [
+        f"results: {tmp_path / 'results'} (made now; --out names another place)"
+    ]
 
 
 def test_a_folder_of_studies_names_them(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,6 +63,16 @@ def test_a_kill_between_the_first_epochs_two_checkpoints_loses_nothing(tmp_path)
     result = helpers.train(config(epochs=2), tmp_path)
     assert len(result.history) == 2
     assert "resumed" in (tmp_path / "run.log").read_text()
+
+
+def test_a_new_folder_is_named_with_its_whole_path(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            helpers.train(config(), Path("made") / "here")
+    assert [m for m in caplog.messages if "made now" in m] == [
+        f"results: {tmp_path / 'made' / 'here'} (made now; --out names another place)"
+    ]
 
 
 def test_fewer_epochs_say_how_many_there_are(tmp_path):
