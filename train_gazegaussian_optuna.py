@@ -17,6 +17,8 @@ from typing import Annotated, Any
 import typer
 
 LONGEST_HEADER = 12  # characters on one line of a table's header
+# click's, or that of the copy of click which newer versions of typer bring along.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
@@ -60,7 +62,10 @@ DeviceOption = Annotated[Device | None, typer.Option("--device", help="Where to 
 MeshHeadOption = Annotated[
     Path | None,
     typer.Option(
-        "--meshhead", help="MeshHead checkpoint [that of --params, else best of the newest MeshHead study under --out]."
+        "--meshhead",
+        help="MeshHead checkpoint that stage two starts from [that of --params or of the resumed study; else the winner of "
+        "a MeshHead study under --out: those of the same image size first, among them the one named like the "
+        "configuration (gazegaussian_quick.yaml: meshhead_quick), else the newest; the log says which].",
     ),
 ]
 InitOption = Annotated[
@@ -79,7 +84,13 @@ StorageOption = Annotated[str | None, typer.Option(help="Optuna storage URL [SQL
 TrialsOption = Annotated[int | None, typer.Option(min=1, help="Finished trials in total; more continues.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Where studies land.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed.")]
+SamplerSeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", min=0, help="Seeds the sampler [study file's]; the trainings are seeded by the configuration's seed."
+    ),
+]
+TrainingSeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Seeds the training [configuration's].")]
 
 
 @app.command()
@@ -93,7 +104,7 @@ def study(
     storage: StorageOption = None,
     study_name: NameOption = None,
     pruner: Annotated[Pruner | None, typer.Option(help="Instead of the study file's.")] = None,
-    seed: SeedOption = None,
+    seed: SamplerSeedOption = None,
     data: DataOption = None,
     device: DeviceOption = None,
     out: OutOption = Path("optuna_results"),
@@ -109,11 +120,9 @@ def study(
     as_json: JsonOption = False,
 ) -> None:
     """Run a study, or resume it: the same command goes on where it stopped."""
-    import optuna
-
     import helpers
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the trials have lines of their own
+    _quiet_optuna()
     request = helpers.default_request(
         stage.value, config, study_file, n_trials, epochs, timeout, storage, study_name,
         pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead, isolate, init_from,
@@ -251,6 +260,7 @@ def migrate(
     """Change a search space: begin a new study from those trials of an old one that it could have run itself."""
     import helpers
 
+    _quiet_optuna()
     found = helpers.migrate_study(folder, study_file, study_name, out, storage)
     if as_json:
         typer.echo(json.dumps({"study": study_name, "kept": found.kept, "dropped": found.dropped}, indent=2))
@@ -271,7 +281,7 @@ def train(
     epochs: EpochsOption = None,
     data: DataOption = None,
     device: DeviceOption = None,
-    seed: SeedOption = None,
+    seed: TrainingSeedOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of this training [optuna_results/train_STAGE].")] = None,
     meshhead: MeshHeadOption = None,
     init_from: InitOption = None,
@@ -418,6 +428,13 @@ def evaluate(
         print(note)
 
 
+def _quiet_optuna() -> None:
+    """Leave out what Optuna says about trials and studies, which have lines of their own."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
 def _print_report(folder: Path, as_json: bool) -> bool:
     from dataclasses import asdict
 
@@ -461,7 +478,10 @@ def main() -> None:
     logging.getLogger("kaleido").setLevel(logging.WARNING)
     logging.getLogger("choreographer").setLevel(logging.WARNING)
     try:
-        app()
+        code = app(standalone_mode=False)  # else typer itself prints errors, on several lines
+    except UsageError as error:
+        _say_usage(error)
+        sys.exit(2)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -471,10 +491,22 @@ def main() -> None:
     except KeyboardInterrupt:
         _say_interrupted()
         sys.exit(130)
-    except SystemExit as ending:  # typer turns Ctrl-C into this exit code
-        if ending.code == 130:
-            _say_interrupted()
-        raise
+    if code == 130:  # typer turns Ctrl-C into this exit code
+        _say_interrupted()
+    if code:
+        sys.exit(code)
+
+
+def _say_usage(error: Exception) -> None:
+    """One line, or the whole help where no command was given."""
+    text = error.format_message()  # type: ignore[attr-defined]
+    context = error.ctx  # type: ignore[attr-defined]
+    if text.startswith("Usage:"):
+        print(text, file=sys.stderr)
+        return
+    line = " ".join(text.replace("Value error, ", "").split())
+    command = context.command_path if context else Path(__file__).name
+    print(f"error: {line}{'' if line[-1] in '.?!' else '.'} See {command} --help.", file=sys.stderr)
 
 
 def _say_interrupted() -> None:

@@ -21,8 +21,8 @@ from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.metrics import gaze_agreement
 from gazegaussian.models.frozen import FrozenNetwork, load_frozen
 from gazegaussian.training.hooks import save_image
-from gazegaussian.training.images import image_grid, with_header
 from gazegaussian.types import Batch
+from helpers.redirection import redirection_strip
 
 # Pitch and yaw of the picture, degrees.
 COMMANDS = ((0.0, -20.0), (0.0, -10.0), (0.0, 0.0), (0.0, 10.0), (0.0, 20.0), (18.0, 0.0), (-18.0, 0.0))
@@ -55,14 +55,6 @@ def measure(redirector: Redirector, judge: FrozenNetwork, people: list[Batch], g
     return gaze_agreement(torch.cat(commanded), torch.cat(read))
 
 
-def picture(redirector: Redirector, people: list[Batch]) -> torch.Tensor:
-    """Draw a row per person: the source image, then that person with every gaze of `COMMANDS`. [3, H, W]."""
-    commands = torch.tensor(COMMANDS).deg2rad()
-    rows = [torch.cat([person.image, redirector.image(person, commands)]) for person in people]
-    labels = [f"yaw {yaw:.0f}°, pitch {pitch:.0f}°" for pitch, yaw in COMMANDS]
-    return with_header(image_grid(rows), ["source", *labels])
-
-
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -86,7 +78,7 @@ def main() -> None:
     print(json.dumps({"people": len(people), "grid_deg": arguments.limit, **result}, indent=2))
 
     if arguments.strip:
-        save_image(arguments.strip, picture(redirector, people[:4]).numpy())
+        save_image(arguments.strip, redirection_strip(redirector, people[:4], COMMANDS).numpy())
 
 
 if __name__ == "__main__":

@@ -29,6 +29,12 @@ Network = Literal[
 ]  # fmt: skip
 
 
+# Fields beside those of `data` that no search may use: they say where, how long and by what is measured, or are no values.
+_NOT_SEARCHED = frozenset(
+    {"epochs", "seed", "device", "threads", "monitor", "monitor_mode", "preview_images", "variant", "mlp_widths"}
+)
+
+
 class Section(BaseModel):
     """Base of all sections: immutable, and a misspelt key is an error."""
 
@@ -238,9 +244,9 @@ def _known_keys(schema: type[BaseModel], place: Sequence[int | str]) -> str:
     return f"{_did_you_mean(str(wrong), owner.model_fields)} Known: {', '.join(owner.model_fields)}"
 
 
-def _did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(wrong, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+def _did_you_mean(wrong: str, known: Iterable[str], most: int = 1) -> str:
+    close = difflib.get_close_matches(wrong, known, n=most)
+    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
 def parse_run(content: Mapping[str, Any], stage: str | None = None, origin: str = "configuration") -> RunConfig:
@@ -284,14 +290,14 @@ def check_parameter_names(config: type[BaseModel] | BaseModel, names: list[str],
     """Refuse names that are no field of the run configuration, listing the known ones.
 
     Raises:
-        ConfigError: With a suggestion and the known names.
+        ConfigError: With suggestions and the names that a search may use.
     """
     known = parameter_fields(config)
     for name in names:
         if name not in known:
-            raise ConfigError(
-                f"{origin}: unknown parameter {name!r}.{_did_you_mean(name, known)} Known: {', '.join(sorted(known))}."
-            )
+            useful = sorted(n for n, (section, _) in known.items() if section != "data" and n not in _NOT_SEARCHED)
+            near = _did_you_mean(name, useful, 3)
+            raise ConfigError(f"{origin}: unknown parameter {name!r}.{near} Known: {', '.join(useful)}.")
 
 
 def with_parameters(config: RunT, parameters: Mapping[str, Any], origin: str = "parameters") -> RunT:

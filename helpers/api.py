@@ -16,7 +16,7 @@ from gazegaussian.training.initial_weights import adopt_sizes
 from gazegaussian.training.run_folder import find_run
 from gazegaussian.training.trainer import TrainResult
 from helpers.audit import audit_study
-from helpers.files import read_winner
+from helpers.files import read_winner, say_if_new
 from helpers.isolation import isolated_by_default
 from helpers.live_store import snapshots_of
 from helpers.mesh_heads import best_mesh_head, recorded_mesh_head
@@ -57,7 +57,7 @@ def make_config(
         device: `auto`, `cpu` or `cuda`.
         seed: Of the training.
         meshhead: Checkpoint that stage two starts from; default the one that the trials behind `params` started from,
-            else the configuration's, else the best of the MeshHead studies under `out`.
+            else the configuration's, else that of a MeshHead study under `out` (see `best_mesh_head`).
         params: A study's `best.json` or `best.yaml`.
         out: Where studies are.
         init_from: Checkpoint of the same stage whose weights, variant and sizes the training begins with; `params` may
@@ -67,7 +67,8 @@ def make_config(
         ConfigError: Unknown stage, file, parameter or value.
         CheckpointError: `init_from` cannot be used.
     """
-    run = load_run(config or CONFIGS / f"{stage}_quick.yaml", stage)
+    path = config or CONFIGS / f"{stage}_quick.yaml"
+    run = load_run(path, stage)
     init_from = init_from or run.init_from
     if init_from is not None:
         run = adopt_sizes(run, init_from)
@@ -82,7 +83,9 @@ def make_config(
         run = run.model_copy(update={"meshhead_checkpoint": None})
     elif isinstance(run, GazeGaussianRun):
         found = recorded_mesh_head(winner, params) if params and meshhead is None else None
-        chosen = meshhead or found or run.meshhead_checkpoint or best_mesh_head(out)
+        chosen = meshhead or found or run.meshhead_checkpoint
+        if chosen is None:  # the study of the same sizes: gazegaussian_demo.yaml goes with meshhead_demo
+            chosen = best_mesh_head(out, run.data.image_size, Path(path).stem.replace(stage, "meshhead"))
         run = run.model_copy(update={"meshhead_checkpoint": chosen})
     return run
 
@@ -249,6 +252,7 @@ def train(config: RunConfig, out: Path) -> TrainResult:
             len(before.result.history),
         )
         return before.result
+    say_if_new(Path(out))
     result = train_run(config, Path(out), resume=before is not None)
     if result.best_epoch < 0:
         raise NonFiniteError(f"{config.training.monitor} was not finite in any of {len(result.history)} epochs")

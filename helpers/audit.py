@@ -22,7 +22,7 @@ from gazegaussian.build import build_stage
 from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError
 from helpers.audit_checks import Auditor, AuditRow, Bends, shown
-from helpers.files import write_json
+from helpers.files import say_if_new, write_json
 from helpers.search_space import StudyFile
 from helpers.short_run import Build, shortened
 
@@ -80,10 +80,10 @@ def audit_study(request: StudyRequest, build: Build = build_stage, use_cache: bo
     """Audit every searched parameter of a study; about one short training each and two more.
 
     Args:
-        request: The study; its folder holds the report (`audit.json`), so that a passed audit is not repeated until the
-            space, the configuration or the code changes.
+        request: The study; its folder holds the report (`audit.json`) from the first parameter on, so that what has passed
+            is not repeated, also after an interruption, until the space, the configuration or the code changes.
         build: Makes the stage that is to be tuned; the global seed is set before each call.
-        use_cache: Take over a passed audit.
+        use_cache: Take over what has passed.
 
     Raises:
         ConfigError: The run configuration refuses a value, or even its own training fails.
@@ -93,22 +93,24 @@ def audit_study(request: StudyRequest, build: Build = build_stage, use_cache: bo
     base = shortened(with_parameters(request.config, {"monitor": getattr(study, "metrics", [study.metric])[0]}))
     key = _key(study, base, build)
     path = request.folder / AUDIT_FILE
-    known = _read(path, key) if use_cache else None
-    if known is not None:
+    rows, spent = _read(path, key) if use_cache else ({}, 0.0)
+    missing = [name for name in study.parameters if name not in rows]
+    if not missing:
         logger.info("audit: passed before with the same space, configuration and code")
-        return known
-    started = time.monotonic()
+        return AuditReport(tuple(rows[name] for name in study.parameters), spent, cached=True)
+    if rows:
+        logger.info("audit: goes on; passed before: %s", ", ".join(rows))
+    say_if_new(request.out)
+    started, total = time.monotonic(), len(study.parameters)
     audit = Auditor(study, base, build)
-    rows = []
     with torch.random.fork_rng():  # a study after an audit is the study without one
-        for number, name in enumerate(study.parameters, 1):
-            logger.info("audit %d/%d %s: training at two values", number, len(study.parameters), name)
-            row = audit.parameter(name)
-            logger.info("audit %d/%d %s: %s (%.1f s)", number, len(study.parameters), name, row.verdict, row.seconds)
-            rows.append(row)
-    report = AuditReport(tuple(rows), time.monotonic() - started)
-    write_json(path, {"key": key, **asdict(report), "ok": report.ok})
-    return report
+        for number, name in enumerate(missing, len(rows) + 1):
+            logger.info("audit %d/%d %s: training at two values", number, total, name)
+            row = rows[name] = audit.parameter(name)
+            logger.info("audit %d/%d %s: %s (%.1f s)", number, total, name, row.verdict, row.seconds)
+            found = AuditReport(tuple(rows.values()), spent + time.monotonic() - started)
+            write_json(path, {"key": key, **asdict(found), "ok": found.ok and len(rows) == total})
+    return replace(found, parameters=tuple(rows[name] for name in study.parameters))
 
 
 def _key(study: StudyFile, config: RunConfig, build: Build) -> str:
@@ -129,14 +131,13 @@ def _source(build: Build) -> list[Path]:
     return [Path(found)] if found and Path(found).is_file() else []
 
 
-def _read(path: Path, key: str) -> AuditReport | None:
-    """Read a passed audit of the same things; whatever else the file holds is not taken over."""
+def _read(path: Path, key: str) -> tuple[dict[str, AuditRow], float]:
+    """Read the parameters that passed an audit of the same things, and the seconds it took so far."""
     try:
         content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["key"] != key:
-            return None
-        rows = tuple(AuditRow(**{**row, "values": tuple(row["values"])}) for row in content["parameters"])
-        report = AuditReport(rows, content["seconds"])
+            return {}, 0.0
+        rows = [AuditRow(**{**row, "values": tuple(row["values"])}) for row in content["parameters"]]
+        return {row.parameter: row for row in rows if row.ok}, float(content["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return replace(report, cached=True) if report.ok else None
+        return {}, 0.0

@@ -80,12 +80,12 @@ class Estimate:
         seen = self.measured
         found = {
             "trials still to run": f"{self.trials} of {self.epochs_per_trial} epochs",
-            "epochs": f"{self.epochs_expected:.0f} to {self.epochs_most}",
+            "epochs": _span(f"{self.epochs_expected:.0f}", str(self.epochs_most)),
             "one epoch": f"{duration(seen.seconds_per_epoch)} on {self.device} (measured, baseline)",
             "begin of a trial": f"{duration(seen.build_seconds + seen.warm_start_seconds)} "
             f"(warm start {duration(seen.warm_start_seconds)})",
             "data, once": duration(seen.data_seconds),
-            "time": f"{duration(self.seconds_low)} to {duration(self.seconds_high)}",
+            "time": _span(duration(self.seconds_low), duration(self.seconds_high)),
             "pruning": self.assumption,
             "memory": f"{seen.peak_memory_gb:.2f} GB",
             "GPU memory": "" if seen.peak_gpu_gb is None else f"{seen.peak_gpu_gb:.2f} GB",
@@ -225,6 +225,10 @@ def _existing(folder: Path) -> Path:
 
 def _line(error: BaseException) -> str:
     return str(error).splitlines()[0]
+
+
+def _span(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,14 @@ import yaml
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.checkpoints import atomic_path, commit_file
 from gazegaussian.yaml_files import dump_yaml, read_yaml
+
+logger = logging.getLogger(__name__)
+
+
+def say_if_new(folder: Path) -> None:
+    """Log where results will land when the folder is still to be made: the script may run in any folder."""
+    if not folder.exists():
+        logger.info("results: %s (made now; --out names another place)", folder.resolve())
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -38,6 +38,12 @@ def snapshots_of(folder: Path) -> Snapshots | None:
     return None if live.parent == folder.resolve() else Snapshots(live, folder.resolve())
 
 
+def has_store(folder: Path) -> bool:
+    """Tell whether a folder is that of a begun study, here or on a machine that saved snapshots there."""
+    copies = snapshots_of(folder)
+    return live_database(folder).is_file() or (copies is not None and bool(copies.saved()))
+
+
 def is_mounted(folder: Path) -> bool:
     """Tell whether a folder lies on Drive or another network file system; one that is not there yet counts by its parent."""
     folder = folder.resolve()

@@ -5,23 +5,69 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gazegaussian.errors import ConfigError
+from gazegaussian.yaml_files import read_yaml
+
+logger = logging.getLogger(__name__)
 
 MESH_HEAD = "meshhead_checkpoint"
 
 
-def best_mesh_head(out: Path) -> Path:
-    """Best checkpoint of the newest MeshHead study under `out`.
+@dataclass(frozen=True)
+class _Found:
+    """Best checkpoint of a MeshHead study."""
+
+    study: str  # name of its folder
+    checkpoint: Path
+    image_size: int | None  # pixels; None where its trial left no configuration
+    changed: float  # when the winner was trained last, seconds
+
+    def __str__(self) -> str:
+        return f"{self.study} ({'unknown size' if self.image_size is None else f'{self.image_size} px'})"
+
+
+def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | None = None) -> Path:
+    """Choose the MeshHead checkpoint that a stage two starts from when none is named, and log the choice.
+
+    Studies of the wanted image size come before those of an unknown and those of another one; among equals the
+    preferred study comes first, then the one whose winner is the newest.
+
+    Args:
+        out: Where studies are.
+        image_size: Pixels of stage two; None takes any.
+        preferred: Name of the study that belongs to the configuration, `meshhead_quick` for `gazegaussian_quick.yaml`.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no MeshHead study with a winner.
     """
+    found = _mesh_head_studies(Path(out))
+    if not found:
+        raise ConfigError(
+            f"No finished MeshHead study under {out}. Run `study meshhead` first, or give --meshhead CHECKPOINT."
+        )
+
+    def rank(one: _Found) -> tuple[bool, bool, bool, float]:
+        fits = image_size in (None, one.image_size)
+        return fits, one.image_size is None, one.study == preferred, one.changed
+
+    first, *others = sorted(found, key=rank, reverse=True)
+    logger.info("MeshHead of study %s: %s (another one: --meshhead)", first, first.checkpoint)
+    if others:
+        logger.info("other MeshHead studies under %s: %s", out, ", ".join(f"{o}: {o.checkpoint}" for o in others))
+    if None not in (image_size, first.image_size) and first.image_size != image_size:
+        logger.warning("no MeshHead study under %s has %d px; the one of %s is taken", out, image_size, first)
+    return first.checkpoint
+
+
+def _mesh_head_studies(out: Path) -> list[_Found]:
     found = []
-    for path in Path(out).glob("*/best.json"):
+    for path in out.glob("*/best.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.get("stage") != "meshhead" or not content.get("checkpoint"):
             continue
@@ -30,12 +76,16 @@ def best_mesh_head(out: Path) -> Path:
         moved = path.parent.resolve() / stored.parent.name / stored.name
         checkpoint = next((p for p in (stored, moved) if p.is_file()), None)
         if checkpoint is not None:
-            found.append((path.stat().st_mtime, checkpoint))
-    if not found:
-        raise ConfigError(
-            f"No finished MeshHead study under {out}. Run `study meshhead` first, or give --meshhead CHECKPOINT."
-        )
-    return max(found)[1]
+            size = _image_size(checkpoint.parent / "config.yaml")
+            found.append(_Found(path.parent.name, checkpoint, size, checkpoint.stat().st_mtime))
+    return found
+
+
+def _image_size(config: Path) -> int | None:
+    try:
+        return int(read_yaml(config)["data"]["image_size"])
+    except (ConfigError, OSError, KeyError, TypeError, ValueError):
+        return None
 
 
 def identify(checkpoint: Path) -> dict[str, Any]:

@@ -21,16 +21,24 @@ from optuna.trial import FrozenTrial, TrialState
 
 from helpers.files import write_bytes, write_text
 from helpers.importance import Importances, parameter_importances
+from helpers.parameter_figures import parameter_figures
 from helpers.results import metric_names
+from helpers.trial_states import INTERRUPTED, successors
 
 logger = logging.getLogger(__name__)
 
 # Okabe and Ito's colours for colour-blind readers.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
-STATE_COLORS = {"COMPLETE": PALETTE[0], "PRUNED": PALETTE[1], "FAIL": PALETTE[3], "RUNNING": PALETTE[2]}
+STATE_COLORS = {
+    "COMPLETE": PALETTE[0],
+    "PRUNED": PALETTE[1],
+    "FAIL": PALETTE[3],
+    "RUNNING": PALETTE[2],
+    INTERRUPTED: PALETTE[5],
+}
 UNITS = {"_deg": "degrees", "_rad": "radians", "psnr": "dB", "_fps": "frames/s", "_gb": "GB", "seconds": "s"}
 MOST_TICKS = 20  # steps of one; plotly would tick 0.5 epochs on a short axis
-MOST_AXES, MOST_PAIRED = 10, 4  # parameters side by side, and parameters of which every pair is drawn
+HINTS = ("parallel_coordinate", "slice")  # figures that say when they are of few trials; rank and contour need more
 SCRIPT = "plotly.min.js"  # the name that pages made with include_plotlyjs="directory" load
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -45,11 +53,12 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
     Returns:
         Figures by name: history (one per objective), importances, parallel_coordinate, slice, contour, rank, edf,
         timeline, intermediate_values (one objective) and pareto_front (two or three). What cannot be drawn yet is left
-        out and logged.
+        out and logged; rank and contour need as many complete trials as importances.
     """
     metrics = metric_names(study)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     makers: dict[str, Callable[[], go.Figure]] = {}
+    hint = ""
     for number, metric in enumerate(metrics):
         name = "history" if number == 0 else f"history_{metric}"
         makers[name] = partial(
@@ -62,11 +71,12 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
         makers["pareto_front"] = lambda: visualization.plot_pareto_front(
             study, target_names=[with_unit(metric) for metric in metrics]
         )
-    makers["timeline"] = lambda: visualization.plot_timeline(study)
+    makers["timeline"] = lambda: _timeline(study)
     if len(complete) >= 2:
         found = importances or parameter_importances(study)
         makers["importances"] = lambda: importance_figure(found)
-        makers |= _parameter_figures(study, _ordered_parameters(complete, found))
+        drawn, hint = parameter_figures(study, _ordered_parameters(complete, found), with_unit(metrics[0]))
+        makers |= drawn
     else:
         logger.info("figures of parameters need two complete trials; there are %d", len(complete))
     figures = {}
@@ -75,6 +85,9 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # experimental functions of Optuna
                 figures[name] = _style(name, make(), study.study_name, with_unit(metrics[0]))
+            if hint and name in HINTS:
+                title = figures[name].layout.title
+                title.text = f"{title.text}<br><sup>{hint}</sup>"
         except (ValueError, RuntimeError) as error:
             logger.info("no figure %s: %s", name, str(error).splitlines()[0])
     return figures
@@ -90,21 +103,6 @@ def _ordered_parameters(complete: list[FrozenTrial], found: Importances) -> list
     spaces = {name: space for trial in complete for name, space in trial.distributions.items()}
     varied = [name for name, space in spaces.items() if not space.single()]
     return list(dict.fromkeys([*found.names, *varied]))
-
-
-def _parameter_figures(study: optuna.Study, parameters: list[str]) -> dict[str, Callable[[], go.Figure]]:
-    """Figures over parameters, of the first objective; the more a figure grows with them, the fewer it gets."""
-    shared: dict[str, Any] = {"target": _target(study, 0), "target_name": with_unit(metric_names(study)[0])}
-    makers: dict[str, Callable[[], go.Figure]] = {"edf": partial(visualization.plot_edf, study, **shared)}
-    for name, draw, most in (
-        ("parallel_coordinate", visualization.plot_parallel_coordinate, MOST_AXES),
-        ("slice", visualization.plot_slice, MOST_AXES),
-        ("rank", visualization.plot_rank, MOST_PAIRED),
-        ("contour", visualization.plot_contour, 2),  # over all of them it weighs 22 MB at 500 trials
-    ):
-        if len(parameters) >= (2 if name in ("rank", "contour") else 1):
-            makers[name] = partial(draw, study, params=parameters[:most], **shared)
-    return makers
 
 
 def importance_figure(found: Importances) -> go.Figure:
@@ -132,6 +130,23 @@ def with_unit(metric: str) -> str:
     return f"{metric} ({unit})" if unit else metric
 
 
+def _timeline(study: optuna.Study) -> go.Figure:
+    """Optuna's timeline with the interrupted trials apart from the failed ones."""
+    figure = visualization.plot_timeline(study)
+    continued = successors(study.get_trials(deepcopy=False))
+    for failed in [trace for trace in figure.data if trace.name == "FAIL"]:
+        traces = []
+        for name, wanted in (("FAIL", False), (INTERRUPTED, True)):
+            places = [place for place, number in enumerate(failed.y) if (number in continued) == wanted]
+            part = {key: [failed[key][place] for place in places] for key in ("x", "y", "base", "text")}
+            if places:
+                shown = failed.hovertemplate.replace("FAIL", name)
+                traces.append(go.Bar(failed).update(**part, name=name, hovertemplate=shown))
+        figure.data = [trace for trace in figure.data if trace is not failed]
+        figure.add_traces(traces)
+    return figure
+
+
 def _counted_from_one(figure: go.Figure) -> go.Figure:
     """Optuna's steps are epochs counted from 0, as stored; people see them counted from 1."""
     for trace in figure.data:
@@ -153,8 +168,8 @@ def _style(name: str, figure: go.Figure, study_name: str, metric: str) -> go.Fig
         colorway=PALETTE,
         title=f"{title} - {study_name}" if "<br>" not in title else title.replace("<br>", f" - {study_name}<br>", 1),
         font_size=14,
-        width=900,
-        height=520,
+        width=figure.layout.width or 900,
+        height=figure.layout.height or 520,
         margin={"l": 70, "r": 40, "t": 80, "b": 60},
     )
     if name == "intermediate_values":
@@ -167,8 +182,6 @@ def _style(name: str, figure: go.Figure, study_name: str, metric: str) -> go.Fig
         figure.update_yaxes(_whole_ticks(figure, "y"))
     elif name.startswith("history"):
         figure.update_xaxes(_whole_ticks(figure, "x"))
-    elif name == "slice":
-        figure.update_layout(width=max(900, 230 * sum(axis.startswith("xaxis") for axis in figure.to_dict()["layout"])))
     elif name == "rank":
         figure.update_layout(width=1000, height=900)
     return figure
@@ -218,7 +231,15 @@ def _write_pngs(figures: dict[str, go.Figure], folder: Path) -> list[Path]:
     with tempfile.TemporaryDirectory(prefix="figures_") as name:
         drawn = [Path(name) / f"{figure}.png" for figure in figures]
         try:
-            plotly.io.write_images(list(figures.values()), drawn, format="png", scale=1.5)
+            layouts = [figure.layout for figure in figures.values()]
+            plotly.io.write_images(
+                list(figures.values()),
+                drawn,
+                format="png",
+                scale=1.5,
+                width=[layout.width for layout in layouts],  # without, all get one size whatever their layouts say
+                height=[layout.height for layout in layouts],
+            )
             return [write_bytes(folder / path.name, path.read_bytes()) for path in drawn]
         except (RuntimeError, OSError, ValueError) as error:
             logger.warning("PNG figures left out: the browser failed (%s)", next(iter(str(error).splitlines()), ""))

@@ -13,6 +13,7 @@ from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.run_folder import PATHS, changed_fields
 from helpers.environment import environment
+from helpers.live_store import has_store
 from helpers.mesh_heads import identify
 from helpers.storage import open_storage
 from helpers.storage_errors import StorageError
@@ -25,6 +26,7 @@ FINGERPRINT, STAGE, METRIC, CONFIG, STOP_REASON = "fingerprint", "stage", "metri
 MESHHEAD, INIT_FROM = "meshhead_sha256", "init_from_sha256"
 WANTED = "trials_wanted"  # finished trials that the last call was to reach
 ENVIRONMENT, SAMPLER_SEED = "environment", "sampler_seed"
+SAMPLER, PRUNER = "sampler", "pruner"
 
 
 def remember(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
@@ -40,8 +42,37 @@ def remember(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> N
     study.set_user_attr(CONFIG, config.model_dump_json())
     study.set_user_attr(MESHHEAD, _digest(_meshhead(config)))
     study.set_user_attr(INIT_FROM, _digest(config.init_from))
-    study.set_user_attr(SAMPLER_SEED, study_file.seed)
+    for name, value in _search(study_file).items():
+        study.set_user_attr(name, value)
     study.set_user_attr(FINGERPRINT, study_file.fingerprint())  # last: the mark that all is stored
+
+
+def note_search(study: optuna.Study, study_file: StudyFile) -> None:
+    """Log what searches from now on where that is not what searched before; it may change, and trials stay comparable.
+
+    Args:
+        study: Begun earlier.
+        study_file: Of this call.
+    """
+    changes = []
+    for name, value in _search(study_file).items():
+        before = study.user_attrs.get(name, value)  # studies from before it was stored do not know
+        if before != value:
+            changes.append(f"{name.replace('_', ' ')} {before} -> {value}")
+        if study.user_attrs.get(name) != value:
+            study.set_user_attr(name, value)
+    if changes:
+        logger.info("study %s: %s, from the next trial on", study.study_name, ", ".join(changes))
+
+
+def _search(study_file: StudyFile) -> dict[str, int | str]:
+    """What proposes and what prunes, as attributes of the study."""
+    shown = {SAMPLER: study_file.sampler, PRUNER: study_file.pruner}
+    named = {
+        name: f"{one.name} ({', '.join(f'{k} {v}' for k, v in one.kwargs.items())})" if one.kwargs else one.name
+        for name, one in shown.items()
+    }
+    return {SAMPLER_SEED: study_file.seed, **named}
 
 
 def note_environment(study: optuna.Study, config: RunConfig) -> None:
@@ -123,6 +154,13 @@ def find_study(folder: Path, storage: str | None = None) -> optuna.Study:
     """
     if not folder.is_dir():
         raise ConfigError(f"No study at {folder}. Run `study` first, or name the folder of a study.")
+    if storage is None and not has_store(folder):
+        studies = sorted(path.name for path in folder.iterdir() if path.is_dir() and has_store(path))
+        if studies:
+            raise ConfigError(
+                f"{folder} is no study but holds {len(studies)}: name one of them, such as {folder / studies[0]} "
+                f"({', '.join(studies)})."
+            )
     return only_study(open_storage(storage, folder, must_exist=True), folder, storage)
 
 

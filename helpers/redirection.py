@@ -14,7 +14,8 @@ from gazegaussian.data import HeadDataset
 from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.evaluation.fitted_pose import with_fitted_poses
 from gazegaussian.training.hooks import save_image
-from gazegaussian.training.images import image_grid
+from gazegaussian.training.images import image_grid, with_header
+from gazegaussian.types import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def redirect(
         frame: Row among the subject's usable images.
         pitch: Degrees, -90 to 90, up positive; repeated for a strip.
         yaw: Degrees, -90 to 90, to the right of the image positive; as many as pitches, or one for all.
-        out: PNG file; several gazes give a strip.
+        out: PNG file; several gazes give a strip that begins with the source image.
         device: `auto`, `cpu` or `cuda`.
 
     Returns:
@@ -65,14 +66,45 @@ def redirect(
     dataset = HeadDataset(data, [key], redirector.image_size, for_training=False)
     if not 0 <= frame < len(dataset):
         raise DataError(f"{subject} has images 0 to {len(dataset) - 1}; there is no frame {frame}.")
-    gaze = torch.tensor([[math.radians(p), math.radians(y)] for p, y in zip(pitches, yaws, strict=True)])
-    batch = dataset.batch([frame])
+    _warn_of_size(dataset.stored_size(frame), redirector.image_size)
+    commands, person = list(zip(pitches, yaws, strict=True)), dataset.batch([frame])
     if not dataset.posed:
-        batch, residual = with_fitted_poses(redirector.model, batch)
+        person, residual = with_fitted_poses(redirector.model, person)
         logger.warning("%s holds no head pose; one is fitted to its landmarks (%.1f px off)", key, residual.item())
-    images = redirector.image(batch, gaze)
-    save_image(Path(out), (image_grid([images]) if count > 1 else images[0]).numpy())
+    if count > 1:
+        image = redirection_strip(redirector, [person], commands)
+    else:
+        image = redirector.image(person, torch.tensor(commands).deg2rad())[0]
+    save_image(Path(out), image.numpy())
     return Path(out)
+
+
+def redirection_strip(
+    redirector: Redirector, people: Sequence[Batch], commands: Sequence[tuple[float, float]]
+) -> torch.Tensor:
+    """Draw a row per person: the source image, then that person with every commanded gaze, under captions.
+
+    Args:
+        redirector: Renders.
+        people: Batches of one.
+        commands: Pitch and yaw, degrees.
+
+    Returns:
+        Image in [0, 1]. [3, H, W]
+    """
+    gaze = torch.tensor(commands).deg2rad()
+    rows = [torch.cat([person.image, redirector.image(person, gaze)]) for person in people]
+    return with_header(image_grid(rows), ["source", *(f"yaw {yaw:g}°, pitch {pitch:g}°" for pitch, yaw in commands)])
+
+
+def _warn_of_size(stored: int, trained: int) -> None:
+    if stored != trained:
+        logger.warning(
+            "the data's images have %d px, the checkpoint was trained at %d: they are resized, and softer or coarser than "
+            "what training saw",
+            stored,
+            trained,
+        )
 
 
 def _warn_beyond_training(redirector: Redirector, asked: Mapping[str, Sequence[float]]) -> None:

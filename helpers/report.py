@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +14,6 @@ import jinja2
 import optuna
 import plotly.graph_objects as go
 import plotly.offline
-from optuna.trial import TrialState
 
 from gazegaussian.config import RunConfig, parse_run
 from gazegaussian.errors import ConfigError
@@ -26,6 +26,7 @@ from helpers.importance import Importances, parameter_importances
 from helpers.plots import study_figures, with_unit
 from helpers.report_facts import Spending, gain, measure_spending, troubles_of, warnings_of
 from helpers.results import baseline_trial, best_trial, cell, markdown_table, metric_names, top_table
+from helpers.trial_states import state_name, successors
 
 HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 
@@ -144,11 +145,15 @@ def _answer(study: optuna.Study, confirm: ConfirmReport | None) -> Section:
 
 def _spending(study: optuna.Study, spent: Spending) -> Section:
     trials = study.get_trials(deepcopy=False)
-    counts = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
+    continued = successors(trials)
+    counts = Counter(state_name(trial, continued).lower() for trial in trials)
     lines = [
-        f"{len(trials)} trials: {', '.join(f'{count} {name}' for name, count in counts.items() if count)}.",
+        f"{len(trials)} trials: {', '.join(f'{count} {name}' for name, count in counts.most_common())}.",
         f"Trained: {spent.epochs} epochs in {duration(spent.seconds)}.",
     ]
+    if continued:
+        pairs = ", ".join(f"{after} from {before}" for before, after in continued.items())
+        lines.append(f"Trials that go on from interrupted ones, which they include: {pairs}.")
     if len(study.directions) > 1:
         lines.append("Nothing is pruned in a study with several objectives.")
     else:

@@ -16,6 +16,7 @@ from helpers.confirm import ConfirmReport
 from helpers.importance import Importances
 from helpers.ownership import REASON, RESUME_OF
 from helpers.results import baseline_trial, best_trial, epochs_trained, is_feasible, read_curves, signs, trial_dir
+from helpers.trial_states import state_name, successors
 
 BORDER = 0.02  # share of a range, in log scale where it has one
 MANY_PRUNED = 5  # pruned in a row after the first, none complete among them
@@ -176,7 +177,8 @@ def troubles_of(study: optuna.Study, spending: Spending) -> list[dict[str, Any]]
         where = f", first where the best value lies on a border: {'; '.join(ends)}" if ends else ""
         what = f"no improvement over the baseline in {len(finished)} trials"
         rows.append({"trouble": what, "what to change": f"widen the search space{where}"})
-    others = [t for t in trials if t.state == TrialState.FAIL and t.number not in memory and _own_fault(t, trials)]
+    continued = successors(trials)  # interruptions are nobody's fault
+    others = [t for t in trials if state_name(t, continued) == TrialState.FAIL.name and t.number not in memory]
     reasons = sorted({str(t.user_attrs.get(REASON, "unknown")) for t in others})
     rows += [
         {
@@ -190,11 +192,6 @@ def troubles_of(study: optuna.Study, spending: Spending) -> list[dict[str, Any]]
 
 def _reason(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get(REASON, "")).lower() if trial.state == TrialState.FAIL else ""
-
-
-def _own_fault(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
-    """Tell a failure from an interruption that another trial went on from."""
-    return all(other.user_attrs.get(RESUME_OF) != trial.number for other in trials)
 
 
 def _numbers(numbers: list[int]) -> str:

@@ -20,6 +20,7 @@ from gazegaussian.yaml_files import read_yaml
 from helpers.files import write_csv, write_json, write_text, write_yaml
 from helpers.mesh_heads import MESH_HEAD, identify
 from helpers.ownership import BASELINE, REASON
+from helpers.trial_states import state_name, successors
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 TOP = 10  # trials in top.json, top.csv and top.md
@@ -87,7 +88,7 @@ def epochs_trained(trial: FrozenTrial, folder: Path | None = None) -> int:
 
 
 def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str, Any]]:
-    """One row per trial: state, value, epochs, parameters, reason of a failure.
+    """One row per trial: state (see `trial_states`), value, epochs, parameters, reason of a failure.
 
     Args:
         study: A loaded study.
@@ -97,27 +98,32 @@ def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str
     if best_first:
         order = {state: rank for rank, state in enumerate(_FINISHED)}
         trials.sort(key=lambda t: (order.get(t.state, len(order)), not is_feasible(t), merit(study, t), t.number))
-    constrained = any(trial.constraints for trial in trials)
-    return [_summary(study, trial, constrained) for trial in trials]
+    constrained, continued = any(trial.constraints for trial in trials), successors(trials)
+    return [_summary(study, trial, constrained, continued) for trial in trials]
 
 
-def _summary(study: optuna.Study, trial: FrozenTrial, constrained: bool) -> dict[str, Any]:
+def _summary(
+    study: optuna.Study, trial: FrozenTrial, constrained: bool, continued: Mapping[int, int]
+) -> dict[str, Any]:
     names, seconds = metric_names(study), trial.user_attrs.get("seconds")
     if len(study.directions) == 1:
         values: dict[str, Any] = {"value": trial.value if trial.state in _FINISHED else None}
     else:
         values = dict(zip(names, trial.values or [None] * len(names), strict=False))
     feasible = {"feasible": is_feasible(trial) if trial.constraints else None} if constrained else {}
+    note = trial.user_attrs.get(REASON, trial.user_attrs.get("stop_reason", ""))
+    if trial.number in continued:
+        note = f"{note}; trial {continued[trial.number]} goes on from it".removeprefix("; ")
     return {
         "trial": trial.number,
-        "state": trial.state.name,
+        "state": state_name(trial, continued),
         **values,
         **feasible,
         "epochs": epochs_trained(trial),
         "seconds": None if seconds is None else round(seconds, 1),
         "baseline": bool(trial.user_attrs.get(BASELINE, False)),
         **trial.params,
-        "note": trial.user_attrs.get(REASON, trial.user_attrs.get("stop_reason", "")),
+        "note": note,
     }
 
 

@@ -23,12 +23,22 @@ from gazegaussian.build import preflight, train_run
 from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, UserError
 from helpers.budget import BudgetWatch, LimitReached
+from helpers.files import say_if_new
 from helpers.isolation import Train
 from helpers.keep import DiskError, disk_problem, expected_bytes, require_space, require_writable, sweep, thin
 from helpers.live_store import snapshots_of
 from helpers.ownership import BASELINE, REASON, RESUME_OF, reap
 from helpers.pruning import study_pruner
-from helpers.records import STOP_REASON, WANTED, begun_study, is_begun, note_environment, remember, require_same
+from helpers.records import (
+    STOP_REASON,
+    WANTED,
+    begun_study,
+    is_begun,
+    note_environment,
+    note_search,
+    remember,
+    require_same,
+)
 from helpers.results import save_results
 from helpers.sampling import study_sampler
 from helpers.search_space import StudyFile, baseline, check_space
@@ -99,6 +109,7 @@ def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
         raise ConfigError(f"Cannot open study {study_file.study_name!r}: {first}") from error
     if is_begun(study):
         require_same(study, study_file, config)
+        note_search(study, study_file)
     else:
         remember(study, study_file, config)
     return study
@@ -148,6 +159,7 @@ def run_study(request: StudyRequest, forget_stops: bool = True) -> optuna.Study:
     start_values = baseline(request.study, config)
     check_space(request.study, config)
     request.check(config)
+    say_if_new(request.out)
     require_writable(request.folder)
     if forget_stops:
         forget_stop(request.folder)

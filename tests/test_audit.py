@@ -161,6 +161,30 @@ def test_a_passed_audit_is_not_repeated_until_something_changes(tmp_path):
     assert build.count == trained + 8
 
 
+def test_an_interrupted_audit_goes_on_with_the_next_parameter(tmp_path):
+    class Interrupted(Builder):
+        most = 4  # the configuration twice, and two parameters
+
+        def __call__(self, config):
+            if self.count == self.most:
+                raise KeyboardInterrupt
+            return super().__call__(config)
+
+    names = ("lr", "vgg_importance", "gaze_loss_importance", "lr_decay")
+    with pytest.raises(KeyboardInterrupt):
+        audit_study(request(tmp_path, *names), Interrupted())
+    stored = json.loads((tmp_path / "toy" / "audit.json").read_text())
+    assert [row["parameter"] for row in stored["parameters"]] == ["lr", "vgg_importance"]
+    assert stored["ok"] is False, "half an audit passes for a whole one"
+    build = Interrupted()
+    build.most = None
+    report = audit_study(request(tmp_path, *names), build)
+    assert build.count == 4  # the configuration twice, and the two that were missing
+    assert [row.parameter for row in report.parameters] == list(names)
+    assert report.ok
+    assert audit_study(request(tmp_path, *names), build).cached
+
+
 def test_a_failed_or_damaged_audit_is_repeated(tmp_path):
     build = Builder("unread")
     assert not audit_study(request(tmp_path, "gaze_loss_importance"), build).ok

@@ -72,6 +72,36 @@ def assert_bad_input(done, *parts):
         assert part in errors[0]
 
 
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["train"], ["Missing argument 'stage'", "meshhead, gazegaussian"]),
+        (["train", "meshead"], ["'meshead' is not one of 'meshhead', 'gazegaussian'", "train --help"]),
+        (["train", "meshhead", "--epochs", "0"], ["--epochs"]),
+        (["trian"], ["Did you mean 'train'? See"]),
+        (["study", "meshhead", "--epoch", "3"], ["--epoch", "--epochs"]),
+        (["redirect", "x"], ["--data"]),
+    ],
+)
+def test_a_wrong_call_is_one_line(words, parts, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["script", *words])
+    with pytest.raises(SystemExit) as ending:
+        train_gazegaussian_optuna.main()
+    assert ending.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "Value error" not in line
+    assert all(part in line for part in parts), line
+
+
+def test_without_a_command_the_help_is_shown(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["script"])
+    with pytest.raises(SystemExit) as ending:
+        train_gazegaussian_optuna.main()
+    assert ending.value.code == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
 def test_help_of_every_command(run):
     for words in (
         [],
@@ -103,6 +133,7 @@ def test_train_again_is_done_and_another_training_is_refused(run, workplace, mes
     assert "already finished after 2 epochs: nothing to do" in again.stderr
     assert json.loads(again.stdout)["last"]["epoch"] == 2
     assert_bad_input(run(*words, "--seed", 5), "seed: 0 -> 5", "another --out")
+    assert_bad_input(run(*words, "--epochs", 1), "2 of 2 epochs finished", "1 were asked for", "--epochs 2 or more")
     assert (workplace / meshhead).read_bytes() == before
 
 
@@ -148,9 +179,14 @@ def test_redirect_writes_a_strip_that_differs_by_gaze(run, workplace, gazegaussi
     )
     done = run("redirect", gazegaussian, *words)
     assert done.returncode == 0, done.stderr
+    assert "resized" not in done.stderr
     strip = Image.open(workplace / "strip.png")
-    assert strip.size == (2 * 66, 66)
-    assert strip.crop((0, 0, 64, 64)).tobytes() != strip.crop((66, 0, 130, 64)).tobytes()
+    top = strip.height - 66  # of the tiles, under the captions
+    assert strip.width == 3 * 66
+    assert top >= 12
+    source, left, right = (strip.crop((66 * n, top, 66 * n + 64, top + 64)).tobytes() for n in range(3))
+    assert left != right
+    assert source not in (left, right)
 
 
 def test_evaluate_prints_what_it_writes(run, workplace, gazegaussian):

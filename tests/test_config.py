@@ -42,6 +42,16 @@ def test_unknown_parameter_is_named_with_the_known_ones():
         with_parameters(GazeGaussianRun(), {"dit_dept": 4})
 
 
+def test_unknown_parameter_comes_with_what_is_near_and_what_can_be_searched():
+    with pytest.raises(ConfigError) as caught:
+        with_parameters(GazeGaussianRun(), {"loss_importance": 1})
+    near, known = str(caught.value).split(" Known: ")
+    assert "Did you mean 'eye_loss_importance' or '" in near
+    listed = known.rstrip(".").split(", ")
+    assert {"lr", "batch_size", "dit_depth", "renderer"} <= set(listed)
+    assert not {"root", "cache", "device", "monitor", "image_size", "epochs"} & set(listed)
+
+
 def test_value_out_of_range_names_field_and_value():
     with pytest.raises(ConfigError, match=r"optim\.lr.*-1"):
         with_parameters(MeshHeadRun(), {"lr": -1})

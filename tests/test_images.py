@@ -2,8 +2,9 @@
 
 import torch
 
-from benchmarks.gaze_agreement import COMMANDS, picture
+from benchmarks.gaze_agreement import COMMANDS
 from gazegaussian.training.images import image_grid, with_header
+from helpers.redirection import redirection_strip
 
 TILE = 128
 
@@ -23,7 +24,7 @@ def test_labels_stand_above_their_columns_and_the_grid_stays():
     assert all((edge == 1).all() for edge in edges), "a label runs into its neighbour"
 
 
-def test_the_picture_of_the_readme_begins_with_the_source_and_labels_every_gaze():
+def test_a_strip_begins_with_the_source_and_labels_every_gaze():
     class Person:
         image = torch.full((1, 3, TILE, TILE), 0.25)
 
@@ -31,7 +32,7 @@ def test_the_picture_of_the_readme_begins_with_the_source_and_labels_every_gaze(
         def image(self, batch, gaze):
             return torch.full((len(gaze), 3, TILE, TILE), 0.75)
 
-    image = picture(Painter(), [Person(), Person()])
+    image = redirection_strip(Painter(), [Person(), Person()], COMMANDS)
     columns = 1 + len(COMMANDS)
     assert image.shape[-1] == columns * (TILE + 2)
     assert (image[:, -TILE // 2, :TILE] == 0.25).all()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 
 import optuna
@@ -84,6 +85,49 @@ def test_plain_parameters_belong_to_any_stage(tmp_path):
     (tmp_path / "mine.yaml").write_text("lr: 0.125\n")
     for stage, path in (("meshhead", None), ("gazegaussian", tmp_path / "best.pt")):
         assert make_config(stage, params=tmp_path / "mine.yaml", meshhead=path).optim.lr == 0.125
+
+
+def mesh_study(out, name, image_size, age):
+    """A finished MeshHead study whose winner was trained `age` seconds ago."""
+    checkpoint = out / name / "trial_0000" / "best.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(name.encode())
+    os.utime(checkpoint, (1e9 - age, 1e9 - age))
+    if image_size is not None:
+        (checkpoint.parent / "config.yaml").write_text(f"stage: meshhead\ndata:\n  image_size: {image_size}\n")
+    (out / name / "best.json").write_text(json.dumps({"stage": "meshhead", "checkpoint": str(checkpoint)}))
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    ("studies", "chosen"),
+    [
+        ({"meshhead_quick": (128, 9), "throw_away": (128, 1)}, "meshhead_quick"),
+        ({"meshhead_quick": (256, 1), "mine": (128, 9)}, "mine"),
+        ({"meshhead_demo": (256, 1), "old": (128, 9), "new": (128, 2)}, "new"),
+        ({"meshhead_quick": (None, 1), "mine": (128, 9)}, "mine"),
+        ({"unknown": (None, 9), "other": (256, 1)}, "unknown"),
+        ({"meshhead_quick": (256, 9), "other": (512, 1)}, "meshhead_quick"),
+    ],
+)
+def test_stage_two_starts_from_the_study_of_its_sizes_and_not_from_a_throw_away_one(tmp_path, studies, chosen, caplog):
+    for name, (size, age) in studies.items():
+        mesh_study(tmp_path, name, size, age)
+    with caplog.at_level(logging.INFO):
+        run = make_config("gazegaussian", out=tmp_path)  # gazegaussian_quick.yaml, 128 px
+    assert run.meshhead_checkpoint == tmp_path / chosen / "trial_0000" / "best.pt"
+    text = caplog.text
+    assert f"MeshHead of study {chosen}" in text
+    assert "--meshhead" in text
+    assert all(f"{name} (" in text for name in studies), "an alternative is not named"
+    assert ("has 128 px" in text) == (studies[chosen][0] not in (128, None))
+
+
+def test_a_finished_study_that_is_looked_at_again_does_not_become_the_newest(tmp_path):
+    mesh_study(tmp_path, "old", 128, 9)
+    new = mesh_study(tmp_path, "new", 128, 1)
+    (tmp_path / "old" / "best.json").touch()
+    assert best_mesh_head(tmp_path, 128) == new
 
 
 def test_the_log_names_the_checkpoint(tmp_path, caplog):

@@ -1,10 +1,13 @@
 """Migration: what can be compared moves, the rest is named."""
 
+import sys
+
 import optuna
 import pytest
 from optuna.trial import TrialState
 from test_study import request, study_file
 
+import train_gazegaussian_optuna
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError
 from gazegaussian.yaml_files import dump_yaml
@@ -190,6 +193,22 @@ def test_a_moved_bound_is_applied_to_what_was_measured():
     assert [trial.constraints["render_fps"] for trial in study.trials if trial.values] == [20.0, 5.0, -10.0]
     assert dropped == {0: "its render_fps was no constraint and is not known"}
     assert kept == [1, 2, 3]
+
+
+def test_the_command_says_it_in_its_own_lines(tmp_path, monkeypatch, capsys, caplog):
+    run_study(request(tmp_path, trials=1))
+    file = tmp_path / "wider.yaml"
+    file.write_text(dump_yaml(study_file(study_name="x", search_space={"all": {"lr": WIDER}}).model_dump(mode="json")))
+    caplog.clear()
+    words = ["script", "migrate", str(tmp_path / "toy"), "--study", str(file), "--study-name", "wider"]
+    monkeypatch.setattr(sys, "argv", words)
+    level = optuna.logging.get_verbosity()
+    try:
+        train_gazegaussian_optuna.main()
+    finally:
+        optuna.logging.set_verbosity(level)
+    assert "1 trials taken over from toy" in capsys.readouterr().out
+    assert "A new study created" not in caplog.text
 
 
 def test_the_verb_makes_a_study_that_runs_on(tmp_path):

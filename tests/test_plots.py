@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import optuna
+import plotly.graph_objects as go
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
+from PIL import Image
+from plotly.colors import unlabel_rgb
 
 import helpers.notebook
-from helpers import study_figures
+from helpers import save_figures, study_figures
+from helpers.parameter_figures import parameter_figures
+from helpers.plots import find_browser
 
 
 def study_of(trials=4, epochs=3, best_epoch=None):
@@ -49,6 +54,84 @@ def test_long_axes_leave_the_steps_to_plotly():
     assert figures["history"].layout.xaxis.dtick is None
 
 
+CHOICES = {"width": (64, 128, 512), "kind": ("dit", "conv")}
+RANGES = {"lr": (1e-5, 1e-2, True), **{f"loss_importance_{number}": (0.5, 2.0, False) for number in range(7)}}
+
+
+def searched(trials, *directions):
+    """Complete trials over ten parameters; the values grow with their number."""
+    study = optuna.create_study(study_name="wide", directions=directions or ["minimize"])
+    study.set_user_attr("metric", "val_loss")
+    spaces = {name: CategoricalDistribution(choices) for name, choices in CHOICES.items()}
+    spaces |= {name: FloatDistribution(low, high, log=log) for name, (low, high, log) in RANGES.items()}
+    for number in range(trials):
+        params = {name: choices[number % len(choices)] for name, choices in CHOICES.items()}
+        params |= {
+            name: low + (high - low) * ((number * 7) % trials) / trials for name, (low, high, _) in RANGES.items()
+        }
+        study.add_trial(
+            create_trial(params=params, distributions=spaces, values=[1.0 + 0.5 * number] * max(1, len(directions)))
+        )
+    return study
+
+
+def drawn(study):
+    """Figures over parameters, without the importances that decide which come first."""
+    makers, hint = parameter_figures(study, [*CHOICES, *RANGES], "val_loss")
+    return {name: make() for name, make in makers.items()}, hint
+
+
+def test_few_trials_draw_no_landscape_and_say_so_where_they_are_drawn():
+    few = study_figures(searched(9))
+    assert {"rank", "contour"} & few.keys() == set()
+    for name in ("slice", "parallel_coordinate"):
+        assert "9 complete trials: a hint" in few[name].layout.title.text
+    for directions in (["maximize"], ["minimize", "maximize"]):
+        enough, hint = drawn(searched(10, *directions))
+        assert {"edf", "slice", "parallel_coordinate", "rank", "contour"} == enough.keys()
+        assert hint == ""
+
+
+def test_slices_of_many_parameters_stand_in_rows_with_room_for_each():
+    figure = drawn(searched(10))[0]["slice"]
+    axes = list(figure.select_xaxes())
+    shown = [axis.title.text.replace("<br>", "") for axis in axes if axis.title.text]
+    assert sorted(shown) == sorted({**CHOICES, **RANGES})
+    assert max(sum(axis.domain == other.domain for other in axes) for axis in axes) == 3, "rows"
+    width = figure.layout.width - 140
+    assert all((axis.domain[1] - axis.domain[0]) * width > 150 for axis in axes)
+    assert {len(trace.x) for trace in figure.data} == {10}, "every panel has every trial"
+
+
+def contrast_to_white(color):
+    """WCAG's contrast ratio."""
+    linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in unlabel_rgb(color)]
+    return 1.05 / (0.05 + sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True)))
+
+
+@pytest.mark.parametrize(("direction", "best"), [("minimize", 0), ("maximize", 11)])
+def test_every_line_of_parallel_coordinates_is_seen_and_the_best_is_on_top(direction, best):
+    figure = drawn(searched(12, direction))[0]["parallel_coordinate"]
+    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    assert len(lines) == 12
+    assert min(contrast_to_white(line.line.color) for line in lines) >= 3
+    assert all(line.opacity >= 0.9 for line in lines)
+    value = dict(lines[-1].customdata)["val_loss"]
+    assert float(value) == 1.0 + 0.5 * best
+    darkest = max(lines, key=lambda line: contrast_to_white(line.line.color))
+    assert darkest is lines[-1]
+    assert set(figure.layout.xaxis.ticktext) == {"val_loss", *CHOICES, *RANGES}, "shortened"
+
+
+def test_axes_of_ranks_and_contours_tick_the_choices():
+    makers, _ = parameter_figures(searched(12), ["width", "lr", "kind"], "val_loss")
+    for name in ("rank", "contour"):
+        figure = makers[name]()
+        axes = {axis.title.text: axis for axis in (*figure.select_xaxes(), *figure.select_yaxes()) if axis.title.text}
+        assert tuple(axes["width"].tickvals) == CHOICES["width"]
+        assert {"1e-05", "0.0001", "0.001"} & set(axes["lr"].ticktext)
+
+
 @pytest.fixture
 def shown(monkeypatch):
     seen = []
@@ -80,3 +163,10 @@ def test_the_last_image_is_the_last_epochs(tmp_path, shown, capsys):
 
 def test_failed_trials_are_not_finished():
     assert helpers.notebook.count_finished(study_of(trials=4)) == 3
+
+
+@pytest.mark.skipif(find_browser() is None, reason="PNG figures need a browser")
+def test_pngs_have_the_size_of_their_figure(tmp_path):
+    figure = go.Figure(layout={"width": 420, "height": 240})
+    save_figures(None, tmp_path, figures={"wide": figure})
+    assert Image.open(tmp_path / "wide.png").size == (630, 360)

@@ -1,6 +1,8 @@
 """A study goes on only with what it was begun with, and proposes the same after an interruption as without one."""
 
+import logging
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -8,7 +10,7 @@ from optuna.trial import TrialState
 from test_study import fake_train, request, study_file
 
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun
-from gazegaussian.errors import ConfigError
+from gazegaussian.errors import ConfigError, UserError
 from helpers import StudyRequest, load_study, run_study
 from helpers.api import default_request, run
 from helpers.ownership import RESUME_OF
@@ -112,6 +114,21 @@ def test_an_interrupted_study_proposes_what_an_uninterrupted_one_does(tmp_path, 
     assert sorted(t.params["lr"] for t in done) == sorted(t.params["lr"] for t in whole.trials)
 
 
+def test_another_seed_or_pruner_goes_on_and_is_logged_once(tmp_path, caplog):
+    run_study(request(tmp_path, trials=1))
+    assert "from the next trial on" not in caplog.text
+    changed = {"seed": 5, "pruner": {"name": "percentile", "kwargs": {"percentile": 40.0}}}
+    for trials, said in ((2, True), (3, False)):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            study = run_study(request(tmp_path, trials=trials, **changed))
+        lines = [line for line in caplog.messages if "from the next trial on" in line]
+        assert len(lines) == said
+        assert not said or "sampler seed 0 -> 5, pruner median" in lines[0]
+        assert not said or "-> percentile (percentile 40.0)" in lines[0]
+    assert study.user_attrs["environment"]["sampler seed"] == "5"
+
+
 def test_where_a_study_ran_and_its_seeds_are_stored(tmp_path):
     found = run_study(request(tmp_path, trials=1, seed=5)).user_attrs["environment"]
     assert found["optuna"] == optuna.__version__
@@ -128,6 +145,27 @@ def test_a_renamed_folder_still_opens_and_another_name_in_a_shared_store_is_name
         load_study(tmp_path / "renamed", url)
     with pytest.raises(ConfigError, match="No study at"):
         load_study(tmp_path / "nowhere")
+
+
+def test_a_new_place_of_results_is_named_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level(logging.INFO):
+        run_study(request(Path("results"), trials=1))
+        run_study(request(Path("results"), trials=2))
+        run_study(request(Path("results"), trials=1, study_name="other"))
+    assert [m for m in caplog.messages if "made now" in m] == [
+        f"results: {tmp_path / 'results'} (made now; --out names another place)"
+    ]
+
+
+def test_a_folder_of_studies_names_them(tmp_path):
+    for name in ("one", "two"):
+        run_study(request(tmp_path, trials=1, study_name=name))
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ConfigError, match=rf"holds 2: name one of them, such as {tmp_path / 'one'} \(one, two\)"):
+        load_study(tmp_path)
+    with pytest.raises(UserError, match="no study in"):
+        load_study(tmp_path / "other")
 
 
 def test_a_renamed_folder_is_not_taken_over_by_another_study(tmp_path):

@@ -61,6 +61,22 @@ def test_beyond_training_is_warned_of(tmp_path, monkeypatch, caplog):
     assert caplog.messages == ["yaw -40 degrees is beyond the +-30 degrees that training saw"]
 
 
+@pytest.mark.parametrize(("stored", "warned"), [(32, True), (64, False)])
+def test_data_of_another_size_is_warned_of(tmp_path, monkeypatch, caplog, stored, warned):
+    class Data:
+        stored_size, batch = lambda self, index: stored, lambda self, rows: None
+        __init__, __len__ = lambda self, *_: None, lambda self: 1
+
+    model = torch.nn.Identity()
+    redirector = Redirector(model, 64, torch.device("cpu"))
+    monkeypatch.setattr(redirector, "image", lambda batch, gaze: torch.zeros(len(gaze), 3, 64, 64))
+    monkeypatch.setattr(helpers.redirection, "load_redirector", lambda *_: redirector)
+    monkeypatch.setattr(helpers.redirection, "HeadDataset", Data)
+    with caplog.at_level(logging.WARNING):
+        assert redirect(tmp_path).is_file()
+    assert ("have 32 px, the checkpoint was trained at 64" in caplog.text) == warned
+
+
 def test_what_training_saw_is_known_for_synthetic_heads(tmp_path):
     stage = gaze_stage()
     for root, known in ((None, True), (str(tmp_path), False)):

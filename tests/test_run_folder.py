@@ -2,6 +2,7 @@
 
 import csv
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,6 +65,24 @@ def test_a_kill_between_the_first_epochs_two_checkpoints_loses_nothing(tmp_path)
     assert "resumed" in (tmp_path / "run.log").read_text()
 
 
+def test_a_new_folder_is_named_with_its_whole_path(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            helpers.train(config(), Path("made") / "here")
+    assert [m for m in caplog.messages if "made now" in m] == [
+        f"results: {tmp_path / 'made' / 'here'} (made now; --out names another place)"
+    ]
+
+
+def test_fewer_epochs_say_how_many_there_are(tmp_path):
+    helpers.train(config(), tmp_path)
+    before = content(tmp_path)
+    with pytest.raises(ConfigError, match=r"3 of 3 epochs finished, and 1 were asked for: give --epochs 3 or more"):
+        helpers.train(config(epochs=1), tmp_path)
+    assert content(tmp_path) == before
+
+
 def test_more_epochs_go_on(tmp_path):
     three = helpers.train(config(), tmp_path).history
     five = helpers.train(config(epochs=5), tmp_path).history
@@ -86,7 +105,7 @@ def test_an_early_stop_is_an_end(tmp_path, monkeypatch):
     ("changes", "named"),
     [
         ({"lr": 0.02, "seed": 1}, r"lr: 0\.01 -> 0\.02; seed: 0 -> 1|seed: 0 -> 1; lr: 0\.01 -> 0\.02"),
-        ({"epochs": 2}, "epochs: 3 -> 2"),
+        ({"epochs": 2, "lr": 0.02}, r"lr: 0\.01 -> 0\.02; epochs: 3 -> 2|epochs: 3 -> 2; lr: 0\.01 -> 0\.02"),
         ({"root": "elsewhere"}, "root: None -> .*elsewhere"),
     ],
 )

@@ -98,7 +98,7 @@ def test_several_objectives_leave_their_front(tmp_path):
     assert (content["trial"], content["value"]) == (4, [0.5, 1.0])
     assert content["metric"] == ["gaze_error_deg", "psnr"]
     figures = study_figures(study)
-    assert {"history", "history_psnr", "pareto_front", "contour", "rank"} <= figures.keys()
+    assert {"history", "history_psnr", "pareto_front", "slice"} <= figures.keys()
     assert "intermediate_values" not in figures
     assert figures["history"].layout.yaxis.title.text == "gaze_error_deg (degrees)"
     assert figures["history_psnr"].layout.yaxis.title.text == "psnr (dB)"

@@ -160,6 +160,10 @@ class HeadDataset(Dataset):
         subject, row = self._rows[index]
         return self.keys[subject], row
 
+    def stored_size(self, index: int) -> int:
+        """Width of an image in its file, pixels."""
+        return self._where(index)[0].size
+
     def _where(self, index: int) -> tuple[SubjectFile, int]:
         subject, row = self._rows[index]
         return self._files[subject], row

@@ -157,7 +157,7 @@ def ensure_synthetic(
         files = [folder / f"{PREFIX}{subject_key(i)}" for i in range(people)]
         if all(file.is_file() for file in files):
             return folder
-    logger.info("Generating %d synthetic people at %d px in %s", people, size, folder)
+    logger.info("Generating %d synthetic people at %d px in %s", people, size, folder.resolve())
     return synthesize(folder, people, size, seed, frames, cameras, progress, workers)
 
 

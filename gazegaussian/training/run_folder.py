@@ -47,14 +47,20 @@ def find_run(config: RunConfig, run_dir: Path) -> EarlierRun | None:
     if path is None:
         return None
     content = load_checkpoint(path)
-    more = config.training.epochs > content["config"]["training"]["epochs"]
+    history, best = content["history"], content["best"]
+    begun_with = content["config"]["training"]["epochs"]
+    more = config.training.epochs > begun_with
     changed = changed_fields(content["config"], config, {"epochs"} if more else ())
+    if changed == [f"epochs: {begun_with} -> {config.training.epochs}"]:
+        raise ConfigError(
+            f"{run_dir} holds this training with {len(history)} of {begun_with} epochs finished, and "
+            f"{config.training.epochs} were asked for: give --epochs {begun_with} or more, or another --out."
+        )
     if changed:
         raise ConfigError(
             f"{run_dir} holds a training of another configuration ({'; '.join(changed)}). Give another --out, or delete "
             "the folder."
         )
-    history, best = content["history"], content["best"]
     reason = stop_reason(history, config.training)
     result = TrainResult(best["metric"], best["epoch"], history, run_dir / BEST, run_dir / LAST, reason)
     return EarlierRun(result, len(history) >= config.training.epochs or reason is not None)
