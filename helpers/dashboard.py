@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import importlib
 import logging
 import multiprocessing
+import os
 import socket
 from dataclasses import dataclass, field
 from multiprocessing.context import SpawnProcess
@@ -42,7 +42,7 @@ class Dashboard:
     @property
     def ssh(self) -> str:
         """Command for another machine, after which the address works there too."""
-        return f"ssh -N -L {self.port}:{LOOPBACK}:{self.port} {getpass.getuser()}@{socket.gethostname()}"
+        return f"ssh -N -L {self.port}:{LOOPBACK}:{self.port} {os.environ.get('USER', 'USER')}@{socket.gethostname()}"
 
     @property
     def alive(self) -> bool:

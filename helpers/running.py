@@ -27,7 +27,7 @@ from helpers.storage_errors import StorageError
 
 RUNNING, FINISHED, INTERRUPTED = "running", ("complete", "pruned"), "interrupted"
 STATES = (RUNNING, *FINISHED, "failed", INTERRUPTED, "waiting")
-_FAULTS = (SQLAlchemyError, StorageInternalError)
+FAULTS = (SQLAlchemyError, StorageInternalError)  # what an opened store raises when it cannot be read
 _BUSY_SECONDS = 5.0  # a writer holds its lock for milliseconds
 
 
@@ -92,7 +92,7 @@ class StudyReader:
         try:
             store = open_storage(storage, self._folder, must_exist=True) if storage else read_only_store(self._folder)
             self._study = only_study(store, self._folder, storage)
-        except _FAULTS as error:
+        except FAULTS as error:
             raise _unreadable(self._folder, error) from error
 
     def read(self) -> StudyProgress:
@@ -103,7 +103,7 @@ class StudyReader:
         """
         try:
             return self._read()
-        except _FAULTS as error:
+        except FAULTS as error:
             raise _unreadable(self._folder, error) from error
 
     def _read(self) -> StudyProgress:
