@@ -248,6 +248,25 @@ def report_command(folder: StudyFolderArgument, storage: StorageOption = None, a
     typer.echo(json.dumps({"report": str(path)}) if as_json else f"wrote {path} and {path.with_suffix('.md').name}")
 
 
+@app.command("dashboard")
+def dashboard_command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A study's, or one with studies in it.")] = Path(
+        "optuna_results"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes any free one.")] = 0,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show studies in optuna-dashboard, also while they run; it only reads, and ends with Ctrl-C."""
+    import helpers
+
+    board = helpers.dashboard(folder, port, storage)
+    typer.echo(json.dumps({"url": board.url, "ssh": board.ssh}) if as_json else str(board))
+    sys.stdout.flush()
+    if not board.wait():
+        raise RuntimeError("The dashboard's process has ended by itself; its last lines say why.")
+
+
 @app.command()
 def migrate(
     folder: StudyFolderArgument,

@@ -15,6 +15,7 @@ from helpers.api import (
 from helpers.audit import audit_study
 from helpers.confirm import confirm_study
 from helpers.continue_pruned import continue_pruned
+from helpers.dashboard import Dashboard, dashboard
 from helpers.estimate import estimate_study
 from helpers.evaluation import evaluate
 from helpers.imports import import_checkpoint
@@ -26,6 +27,7 @@ from helpers.stopping import stop
 from helpers.study import StudyRequest, run_study
 
 __all__ = [
+    "Dashboard",
     "StudyProgress",
     "StudyReader",
     "StudyRequest",
@@ -33,6 +35,7 @@ __all__ = [
     "best_trial",
     "confirm_study",
     "continue_pruned",
+    "dashboard",
     "default_request",
     "estimate_study",
     "evaluate",

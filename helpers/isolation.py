@@ -206,7 +206,7 @@ def _child(
     """Train and tell; runs in the new process."""
     for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C reaches both processes: the parent decides
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     tqdm.set_lock(threading.RLock())  # its own lock is a named semaphore, which a killed process leaks with a warning
     line = _Line(pipe)
@@ -220,7 +220,8 @@ def _child(
         line.send("error", portable(error))
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, however that ended."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

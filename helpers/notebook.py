@@ -16,9 +16,9 @@ from optuna.trial import TrialState
 
 from gazegaussian.yaml_files import read_yaml
 from helpers.api import load_study
+from helpers.artifacts import epoch_images
 from helpers.plots import study_figures
-from helpers.results import best_trial, summary_rows, top_trials
-from helpers.study import trial_folder
+from helpers.results import best_trial, summary_rows, top_trials, trial_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "train_gazegaussian_optuna.py"
@@ -96,7 +96,7 @@ def show_best_images(study: optuna.Study, folder: Path) -> None:
     if best is None:
         print("no complete trial yet")  # noqa: T201 - a notebook's output
         return
-    images = _epoch_images(trial_folder(Path(folder), best.number))
+    images = epoch_images(trial_dir(best, Path(folder)) or Path(folder))
     wanted = best.user_attrs.get("best_epoch", -2) + 1  # files count epochs from 1
     if images:
         show_image(images.get(wanted, images[max(images)]))
@@ -106,16 +106,11 @@ def show_best_images(study: optuna.Study, folder: Path) -> None:
 
 def show_last_image(folder: Path) -> None:
     """Display the validation images of a training's last epoch."""
-    images = _epoch_images(Path(folder))
+    images = epoch_images(Path(folder))
     if images:
         show_image(images[max(images)])
     else:
         print(f"{folder} holds no images (preview_images is 0?)")  # noqa: T201 - a notebook's output
-
-
-def _epoch_images(run_dir: Path) -> dict[int, Path]:
-    """Validation images of a run by epoch, counted from 1."""
-    return {int(path.stem.removeprefix("epoch_")): path for path in (run_dir / "images").glob("epoch_*.png")}
 
 
 def count_finished(study: optuna.Study) -> int:

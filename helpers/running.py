@@ -27,7 +27,7 @@ from helpers.storage_errors import StorageError
 
 RUNNING, FINISHED, INTERRUPTED = "running", ("complete", "pruned"), "interrupted"
 STATES = (RUNNING, *FINISHED, "failed", INTERRUPTED, "waiting")
-_FAULTS = (SQLAlchemyError, StorageInternalError)
+FAULTS = (SQLAlchemyError, StorageInternalError)  # what an opened store raises when it cannot be read
 _BUSY_SECONDS = 5.0  # a writer holds its lock for milliseconds
 
 
@@ -90,9 +90,9 @@ class StudyReader:
     def __init__(self, folder: Path, storage: str | None = None) -> None:
         self._folder, self._alone = Path(folder), storage is None and snapshots_of(Path(folder)) is not None
         try:
-            store = open_storage(storage, self._folder, must_exist=True) if storage else _read_only(self._folder)
+            store = open_storage(storage, self._folder, must_exist=True) if storage else read_only_store(self._folder)
             self._study = only_study(store, self._folder, storage)
-        except _FAULTS as error:
+        except FAULTS as error:
             raise _unreadable(self._folder, error) from error
 
     def read(self) -> StudyProgress:
@@ -103,7 +103,7 @@ class StudyReader:
         """
         try:
             return self._read()
-        except _FAULTS as error:
+        except FAULTS as error:
             raise _unreadable(self._folder, error) from error
 
     def _read(self) -> StudyProgress:
@@ -163,17 +163,33 @@ def epochs_ahead(trials: tuple[TrialProgress, ...], wanted: int, length: int) ->
     return begun + usual * max(0, wanted - len(ended) - len(running))
 
 
-def _read_only(folder: Path) -> BaseStorage:
-    """Open the SQLite file of a folder so that nothing is created, repaired or restored."""
-    path, mode = live_database(folder), "mode=ro"
+def has_store(folder: Path) -> bool:
+    """Tell whether a folder is that of a study that has been begun, here or on a machine that saved snapshots there."""
     copies = snapshots_of(folder)
-    if copies is not None and not path.is_file() and (saved := copies.saved()):
-        path, mode = saved[0], "mode=ro&immutable=1"  # another machine's; the folder may know no locks
-    if not path.is_file():
+    return live_database(folder).is_file() or (copies is not None and bool(copies.saved()))
+
+
+def read_only_store(folder: Path) -> BaseStorage:
+    """Open the SQLite file of a folder so that nothing is created, repaired or restored.
+
+    Args:
+        folder: Of a study.
+
+    Raises:
+        StorageError: There is none yet.
+    """
+    if not has_store(folder):
         raise StorageError(f"There is no study in {folder} yet; run `study` first or name another folder.")
-    uri = f"{path.resolve().as_uri()}?{mode}"
-    # A connection per look: what a machine restores meanwhile is another file under the same name.
-    options = {"creator": lambda: sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS), "poolclass": NullPool}
+
+    def connect() -> sqlite3.Connection:
+        path, mode = live_database(folder), "mode=ro"
+        copies = snapshots_of(folder)
+        if copies is not None and not path.is_file() and (saved := copies.saved()):
+            path, mode = saved[0], "mode=ro&immutable=1"  # another machine's; the folder may know no locks
+        return sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=_BUSY_SECONDS)
+
+    # A connection per look: restored databases and newer snapshots are other files.
+    options = {"creator": connect, "poolclass": NullPool}
     return RDBStorage("sqlite://", engine_kwargs=options, skip_table_creation=True)
 
 

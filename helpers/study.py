@@ -27,6 +27,7 @@ from helpers.files import say_if_new
 from helpers.isolation import Train
 from helpers.keep import DiskError, disk_problem, expected_bytes, require_space, require_writable, sweep, thin
 from helpers.live_store import snapshots_of
+from helpers.naming import TrialNamer, make_namer
 from helpers.ownership import BASELINE, REASON, RESUME_OF, reap
 from helpers.pruning import study_pruner
 from helpers.records import (
@@ -44,9 +45,9 @@ from helpers.sampling import study_sampler
 from helpers.search_space import StudyFile, baseline, check_space
 from helpers.stopping import forget_stop
 from helpers.storage import open_storage
-from helpers.trial import run_trial, trial_folder
+from helpers.trial import run_trial
 
-__all__ = ["StudyRequest", "Train", "open_study", "run_study", "trial_folder"]
+__all__ = ["StudyRequest", "Train", "open_study", "run_study"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +66,17 @@ class StudyRequest:
     train: Train = train_run
     check: Callable[[RunConfig], None] = preflight
     isolate: bool = False  # every trial in a process of its own
+    trial_name: str | TrialNamer | None = None  # instead of the study file's
 
     @property
     def folder(self) -> Path:
         """Folder of the study."""
         return self.out / self.study.study_name
+
+    @property
+    def namer(self) -> TrialNamer:
+        """Names the trials."""
+        return make_namer(self.trial_name or self.study.trial_name, self.study.parameters)
 
     def save_snapshot(self) -> None:
         """Copy a database that lives elsewhere into the study's folder."""

@@ -19,6 +19,7 @@ from gazegaussian.config import STAGES, check_parameter_names, explain
 from gazegaussian.errors import ConfigError
 from gazegaussian.yaml_files import read_yaml
 from helpers.limits import Budget, Constraint
+from helpers.naming import DEFAULT_NAME, make_namer
 from helpers.parameters import Categorical, Float, Int, Parameter, Strict, same
 
 Direction = Literal["minimize", "maximize"]
@@ -74,6 +75,9 @@ class StudyFile(Strict):
     budget: Budget = Budget()
     keep_best: Annotated[int, Field(gt=0)] | None = Field(
         None, description="trials whose checkpoints stay; empty = all"
+    )
+    trial_name: str = Field(
+        DEFAULT_NAME, description="of a trial's folder; fields are number and the searched parameters"
     )
     max_failures: Annotated[int, Field(gt=0)] = Field(3, description="in a row, before the study stops")
     search_space: dict[str, dict[str, Annotated[Parameter, Field(discriminator="type")]]]
@@ -154,6 +158,7 @@ class StudyFile(Strict):
         if self.epochs is not None and (self.budget.min_epochs or 0) > self.epochs:
             raise ValueError(f"budget.min_epochs {self.budget.min_epochs} is above epochs {self.epochs}")
         assert self.limits is not None  # parses every constraint
+        make_namer(self.trial_name, self.parameters)
         return self
 
     @property

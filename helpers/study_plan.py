@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from helpers.live_store import live_database, snapshots_of
 from helpers.monitor import run_and_watch
 from helpers.notebook import run_script
+from helpers.running import has_store
 
 HOUR = 3600
 
@@ -93,14 +93,9 @@ def plan_study(
     first = f"{stage}_smoke" if smoke else f"{stage}_{sizes}"
     names = [first]
     for number in count(2):
-        if not _is_begun(Path(out) / names[-1]):
+        if not has_store(Path(out) / names[-1]):
             break
         names.append(f"{first}_{number}")
     # The last name is free.
     name = names[-2] if resume and len(names) > 1 else names[-1]
     return StudyPlan(stage, name, sizes, trials, gpu_hours, epochs, data, Path(out))
-
-
-def _is_begun(folder: Path) -> bool:
-    copies = snapshots_of(folder)
-    return live_database(folder).is_file() or (copies is not None and bool(copies.saved()))

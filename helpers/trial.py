@@ -16,9 +16,11 @@ from optuna.trial import TrialState
 from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, UserError
 from gazegaussian.training.trainer import TrainResult
+from helpers.artifacts import attach
 from helpers.budget import BudgetWatch, LimitReached, spent_before
 from helpers.isolation import train_isolated
 from helpers.keep import DiskError, disk_problem, take_over
+from helpers.naming import name_trial, plain_name, tag
 from helpers.ownership import REASON, SECONDS, claimed, requeue
 from helpers.referee import Referee, RefereeHook, TrialFailure
 
@@ -28,11 +30,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MEMORY_TEXTS = ("out of memory", "can't allocate memory", "cannot allocate memory")
-
-
-def trial_folder(folder: Path, number: int) -> Path:
-    """Folder of a trial in the folder of its study."""
-    return folder / f"trial_{number:04d}"
 
 
 def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, watch: BudgetWatch) -> TrialState:
@@ -59,10 +56,11 @@ def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, wat
         referee = Referee(
             study, trial, request.study, config.training.epochs, watch, request.folder, before, request.save_snapshot
         )
-        folder = trial_folder(request.folder, trial.number)
+        folder = request.folder / plain_name(trial)
         try:
             parameters = request.study.suggest(trial)
-            logger.info("trial %d: %s", trial.number, ", ".join(f"{k}={_short(v)}" for k, v in parameters.items()))
+            folder = request.folder / name_trial(study, trial, request.namer)
+            logger.info("%s: %s", tag(trial), ", ".join(f"{k}={_short(v)}" for k, v in parameters.items()))
             trial.set_user_attr("folder", str(folder))
             trial_config = with_parameters(config, parameters, f"trial {trial.number}")
             resume = take_over(trials, trial, request.folder, folder)
@@ -72,9 +70,10 @@ def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, wat
             return _tell_pruned(study, trial, referee, folder, str(pruned))
         except BaseException as error:
             _note(trial, referee, folder)
-            state = _after_error(study, trial, error)
+            state = _after_error(study, trial, error, referee, folder)
         else:
             _note(trial, referee, folder)
+            _attach(trial, referee, folder)
             return _tell_complete(study, trial, referee, result, values)
     release_memory()  # out here the error, and with it the frames that held tensors, is gone
     return state
@@ -88,12 +87,13 @@ def _train(request: StudyRequest, config: RunConfig, folder: Path, resume: bool,
 
 def _tell_pruned(study: optuna.Study, trial: optuna.Trial, referee: Referee, folder: Path, why: str) -> TrialState:
     _note(trial, referee, folder)
+    _attach(trial, referee, folder)
     first = referee.file.metrics[0]
     choose: Callable[..., Any] = min if referee.file.directions[0] == "minimize" else max
     if referee.rows:
         referee.set_constraints(choose(referee.rows, key=lambda row: row[first]))
     study.tell(trial, state=TrialState.PRUNED)
-    logger.info("trial %d %s", trial.number, why)
+    logger.info("%s %s", tag(trial), why)
     return TrialState.PRUNED
 
 
@@ -105,20 +105,22 @@ def _tell_complete(
         trial.set_user_attr("stop_reason", result.stop_reason)
     study.tell(trial, values)
     shown = ", ".join(f"{name} {value:.5f}" for name, value in zip(referee.file.metrics, values, strict=True))
-    logger.info("trial %d finished: %s", trial.number, shown)
+    logger.info("%s finished: %s", tag(trial), shown)
     return TrialState.COMPLETE
 
 
-def _after_error(study: optuna.Study, trial: optuna.Trial, error: BaseException) -> TrialState:
+def _after_error(
+    study: optuna.Study, trial: optuna.Trial, error: BaseException, referee: Referee, folder: Path
+) -> TrialState:
     """Fail the trial when it alone is to blame; else queue it again and let the study stop."""
     frozen = study.get_trials(deepcopy=False)[trial.number]
     if isinstance(error, KeyboardInterrupt | SystemExit):
         requeue(study, frozen, "interrupted")
-        logger.info("trial %d was interrupted; its parameters are queued again", trial.number)
+        logger.info("%s was interrupted; its parameters are queued again", tag(trial))
         raise error
     if isinstance(error, LimitReached):
         requeue(study, frozen, f"not finished: {error}")
-        logger.info("trial %d is queued again: %s", trial.number, error)
+        logger.info("%s is queued again: %s", tag(trial), error)
         raise error
     reason = _described(error)
     disk = disk_problem(error)
@@ -130,12 +132,13 @@ def _after_error(study: optuna.Study, trial: optuna.Trial, error: BaseException)
         raise error
     expected = isinstance(error, NonFiniteError | TrialFailure | UserError) or is_out_of_memory(error)
     if not expected:
-        logger.error("trial %d met an error that is not the input's", trial.number, exc_info=error)
+        logger.error("%s met an error that is not the input's", tag(trial), exc_info=error)
     trial.set_user_attr(REASON, reason)
+    _attach(trial, referee, folder)
     study.tell(trial, state=TrialState.FAIL)
     if isinstance(error, ConfigError):  # the same parameters would meet the same refusal
         raise error
-    logger.warning("trial %d failed: %s", trial.number, reason)
+    logger.warning("%s failed: %s", tag(trial), reason)
     traceback.clear_frames(error.__traceback__)  # they hold the tensors of the failed step
     return TrialState.FAIL
 
@@ -170,6 +173,10 @@ def _note(trial: optuna.Trial, referee: Referee, folder: Path) -> None:
     for name in ("best", "last"):
         if (folder / f"{name}.pt").exists():
             trial.set_user_attr(f"{name}_checkpoint", str((folder / f"{name}.pt").resolve()))
+
+
+def _attach(trial: optuna.Trial, referee: Referee, folder: Path) -> None:
+    attach(trial, folder, referee.file.metrics[0], referee.file.directions[0] == "minimize")
 
 
 def _short(value: Any) -> str:

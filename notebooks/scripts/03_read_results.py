@@ -1,6 +1,6 @@
 # %% [markdown]
 # # 03 Read results
-# Opens the studies under `out` and shows winners, curves and importances. Nothing is trained here.
+# Opens the studies under `out` and shows winners, images, figures with their numbers, and the dashboard. Nothing is trained here.
 
 # %% [markdown]
 # **Set-up.** Finds the repository, or fetches it; installs what is missing around the torch that is there; shows the machine.
@@ -30,7 +30,7 @@ top = 3
 # **Winners**, best first, with the searched parameters.
 
 # %%
-from helpers.notebook import best_parameters, count_finished, load_study, show_best_images, show_figures, show_top
+from helpers.notebook import best_parameters, count_finished, load_study, show_top
 
 opened = {name: load_study(Path(out, name)) for name in studies}
 for name, study in opened.items():
@@ -45,15 +45,33 @@ for name in studies:
     display(best_parameters(Path(out, name)))
 
 # %% [markdown]
-# **Figures.**
+# **What it took**: epochs, time, device, and what pruning saved.
 
 # %%
-for study in opened.values():
-    show_figures(study)
+from helpers.results_views import show_results, show_spending, show_top_images
+
+for name, study in opened.items():
+    show_spending(study, Path(out, name))
 
 # %% [markdown]
-# **Images** of the best trials.
+# **Images** of the best trials side by side, each of its best epoch: targets above renders of held-out people.
 
 # %%
 for name, study in opened.items():
-    show_best_images(study, Path(out, name))
+    show_top_images(study, Path(out, name), top)
+
+# %% [markdown]
+# **Figures**, each with its numbers as a table. Several objectives get their Pareto front. With few trials importances are a hint.
+
+# %%
+for name, study in opened.items():
+    show_results(study, Path(out, name))
+
+# %% [markdown]
+# **Dashboard.** All studies in optuna-dashboard, running ones too: trials with validation images, curves and metrics. It only
+# reads, listens on this machine alone and ends with the kernel.
+
+# %%
+from helpers import dashboard
+
+dashboard(out)

@@ -1,0 +1,160 @@
+"""The process behind `helpers.dashboard`: optuna-dashboard over all studies of a folder, on the loopback interface, only reading.
+
+optuna-dashboard asks nobody for a password, so this server listens on 127.0.0.1 alone and passes on requests that read; a
+study that runs is read in transactions of milliseconds and never locked, written or copied.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any, BinaryIO
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+import optuna_dashboard
+from bottle import HTTPResponse
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from gazegaussian.errors import ConfigError, UserError
+from helpers.artifacts import ARTIFACTS
+from helpers.isolation import die_with_parent
+from helpers.joined_storage import JoinedStorage, stores_in
+from helpers.ownership import INHERITED, OWNER
+from helpers.records import CONFIG, FINGERPRINT, INIT_FROM, MESHHEAD
+from helpers.storage import open_storage
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+BOOKKEEPING = (
+    OWNER,
+    INHERITED,
+    FINGERPRINT,
+    CONFIG,
+    MESHHEAD,
+    INIT_FROM,
+)  # user attributes that say nothing to a reader
+_READS = ("GET", "HEAD")
+
+
+class JoinedArtifacts:
+    """Artifacts of all studies of a folder, only read.
+
+    Args:
+        folder: A study's, or one with studies in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """Open an artifact; its identity is unique over all studies.
+
+        Raises:
+            HTTPResponse: Not found.
+        """
+        for place in (self._folder / ARTIFACTS, *self._folder.glob(f"*/{ARTIFACTS}")):
+            try:
+                return FileSystemArtifactStore(place).open_reader(artifact_id)
+            except (ArtifactNotFound, ValueError):
+                continue
+        raise HTTPResponse("Not Found", 404)
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Refuse."""
+        raise HTTPResponse("Forbidden", 403)
+
+    def remove(self, artifact_id: str) -> None:
+        """Refuse."""
+        raise HTTPResponse("Forbidden", 403)
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        logger.debug(format, *args)
+
+
+def make_app(folder: Path, storage: str | None = None) -> WSGIApplication:
+    """Put optuna-dashboard and the guard together.
+
+    Args:
+        folder: A study's, or one with studies in it.
+        storage: URL of the studies, when they are not in their folders' own stores.
+
+    Raises:
+        UserError: There is no study, or the storage cannot be opened.
+    """
+    if storage is None:
+        joined = JoinedStorage(lambda: stores_in(folder), BOOKKEEPING)
+    else:
+        opened = open_storage(storage, folder, must_exist=True)
+        joined = JoinedStorage(lambda: {"storage": lambda: opened}, BOOKKEEPING)
+    if not joined.get_all_studies():
+        raise ConfigError(
+            f"No study in {folder if storage is None else 'the storage'}. Run `study` first, or name a study's folder or "
+            "a folder of studies."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # experimental parts of the dashboard
+        return only_reading(optuna_dashboard.wsgi(joined, JoinedArtifacts(folder)))
+
+
+def only_reading(app: WSGIApplication) -> WSGIApplication:
+    """Refuse every request that could change something."""
+
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in _READS:
+            return app(environ, start_response)
+        content = json.dumps({"reason": "This dashboard only reads: change studies with the command line."}).encode()
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
+        start_response("403 Forbidden", headers)
+        return [content]
+
+    return guarded
+
+
+def serve(pipe: Connection, folder: Path, storage: str | None, port: int) -> None:
+    """Answer requests until the process that started this one ends; runs in a process of its own.
+
+    Args:
+        pipe: Gets the port that is listened on, or the error.
+        folder: A study's, or one with studies in it.
+        storage: URL; it comes through a pipe and stands in no command line.
+        port: 0 takes any free one.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes: the parent decides
+    threading.Thread(target=die_with_parent, daemon=True).start()
+    try:
+        app = make_app(folder, storage)
+        server = bind(app, port)
+    except UserError as error:
+        pipe.send(error)
+        return
+    pipe.send(server.server_port)
+    server.serve_forever()
+
+
+def bind(app: WSGIApplication, port: int, make: Callable[..., WSGIServer] = make_server) -> WSGIServer:
+    """Listen on the loopback interface.
+
+    Raises:
+        ConfigError: The port is taken or not allowed.
+    """
+    try:
+        return make(LOOPBACK, port, app, server_class=_Server, handler_class=_Handler)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"Port {port} cannot be used ({why}): give another --port, or 0 for any free one.") from error

@@ -1,0 +1,82 @@
+"""Small pictures drawn with Pillow alone, so that trials can leave them without a browser: a learning curve, captioned rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+INK, GREY, LIGHT = "#222222", "#666666", "#dddddd"
+CURVE, BEST = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion; the best epoch is ringed and named besides
+SIZE = (640, 360)
+_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 20, 40, 50  # pixels around the plot
+_TICKS = 5
+GAP = 12  # pixels between captioned pictures
+
+
+def draw_curve(values: Sequence[float], best: int, metric: str, title: str) -> Image.Image:
+    """Draw a metric over the epochs.
+
+    Args:
+        values: After each epoch, finite, at least one.
+        best: Position of the best one.
+        metric: Name, with its unit.
+        title: Above the plot.
+    """
+    image = Image.new("RGB", SIZE, "white")
+    draw, small = ImageDraw.Draw(image), ImageFont.load_default(size=13)
+    low, high = min(values), max(values)
+    margin = 0.05 * (high - low) or abs(high) * 0.05 or 1.0
+    low, high = low - margin, high + margin
+    width, height = SIZE[0] - _LEFT - _RIGHT, SIZE[1] - _TOP - _BOTTOM
+    last = max(1, len(values) - 1)
+
+    def place(epoch: float, value: float) -> tuple[float, float]:
+        return _LEFT + width * epoch / last, _TOP + height * (high - value) / (high - low)
+
+    for step in range(_TICKS):
+        value = low + (high - low) * step / (_TICKS - 1)
+        y = place(0, value)[1]
+        draw.line([(_LEFT, y), (_LEFT + width, y)], fill=LIGHT)
+        draw.text((_LEFT - 8, y), f"{value:.4g}", fill=GREY, font=small, anchor="rm")
+    stride = max(1, -(-len(values) // 10))  # ten numbers fit under the axis
+    for epoch in range(0, len(values), stride):
+        draw.text((place(epoch, 0)[0], SIZE[1] - _BOTTOM + 8), str(epoch + 1), fill=GREY, font=small, anchor="mt")
+    draw.text((_LEFT + width / 2, SIZE[1] - 8), "Epoch", fill=INK, font=small, anchor="mb")
+    draw.text((_LEFT, 10), f"{title}: {metric}", fill=INK, font=ImageFont.load_default(size=16))
+    points = [place(epoch, value) for epoch, value in enumerate(values)]
+    if len(points) > 1:
+        draw.line(points, fill=CURVE, width=3, joint="curve")
+    for x, y in points:
+        draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=CURVE)
+    x, y = points[best]
+    draw.ellipse([x - 7, y - 7, x + 7, y + 7], outline=BEST, width=3)
+    side = "rs" if x > _LEFT + width / 2 else "ls"
+    text_y = y - 12 if y > _TOP + 30 else y + 26
+    draw.text((x, text_y), f"best {values[best]:.5g} (epoch {best + 1})", fill=BEST, font=small, anchor=side)
+    return image
+
+
+def captioned_row(pictures: Sequence[tuple[Path, str]], width: int) -> Image.Image:
+    """Put pictures side by side, each with a caption above.
+
+    Args:
+        pictures: Files and captions, from left to right.
+        width: Of each, pixels.
+    """
+    font = ImageFont.load_default(size=max(12, width // 26))
+    band = round(font.size * 1.8) if isinstance(font, ImageFont.FreeTypeFont) else 24
+    drawn = []
+    for path, _ in pictures:
+        with Image.open(path) as file:
+            height = round(file.height * width / file.width)
+            drawn.append(file.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
+    total = (width * len(drawn) + GAP * (len(drawn) - 1), band + max(picture.height for picture in drawn))
+    row = Image.new("RGB", total, "white")
+    draw = ImageDraw.Draw(row)
+    for column, (picture, (_, caption)) in enumerate(zip(drawn, pictures, strict=True)):
+        left = column * (width + GAP)
+        draw.text((left, band / 2), caption, fill=INK, font=font, anchor="lm")
+        row.paste(picture, (left, band))
+    return row

@@ -1,0 +1,216 @@
+"""Results in a notebook: every figure with its numbers beside it as a table, and what the best trials draw."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import plotly.graph_objects as go
+from IPython.display import display
+from optuna.trial import TrialState
+
+from helpers.artifacts import best_image
+from helpers.estimate import duration
+from helpers.importance import Importances, parameter_importances
+from helpers.pictures import captioned_row
+from helpers.plots import study_figures, with_unit
+from helpers.records import ENVIRONMENT
+from helpers.report_facts import measure_spending
+from helpers.results import epochs_trained, merit, metric_names, signs, summary_rows, top_table, top_trials, trial_dir
+
+MOST_ROWS = 10
+PICTURE_WIDTH = 460  # pixels of one trial's images
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+Rows = list[dict[str, Any]]
+
+
+def show_results(study: optuna.Study, folder: Path, names: Sequence[str] | None = None) -> None:
+    """Display the study's figures, each with a table of its numbers.
+
+    Args:
+        study: A loaded study.
+        folder: Its folder.
+        names: Which figures, in this order; default all that can be drawn.
+    """
+    found = parameter_importances(study)
+    figures = study_figures(study, found)
+    for name in names or figures:
+        if name not in figures:
+            print(f"{name}: needs more finished trials")  # noqa: T201 - a notebook's output
+            continue
+        display(figures[name])
+        rows = figure_rows(name, study, Path(folder), found, figures[name])
+        if len(rows) > MOST_ROWS:
+            print(f"The first {MOST_ROWS} of {len(rows)} rows:")  # noqa: T201 - a notebook's output
+        if rows:
+            display(as_table(rows[:MOST_ROWS]))
+
+
+def as_table(rows: Rows) -> pd.DataFrame:
+    """Rows as a table, led by its first column, empty columns left out."""
+    table = pd.DataFrame(rows)
+    table = table[[name for name in table if not table[name].map(lambda cell: cell is None or cell == "").all()]]
+    return table.set_index(table.columns[0])
+
+
+def figure_rows(
+    name: str, study: optuna.Study, folder: Path, importances: Importances, figure: go.Figure | None = None
+) -> Rows:
+    """What a figure shows, as rows.
+
+    Args:
+        name: As `study_figures` calls it.
+        study: A loaded study.
+        folder: Its folder.
+        importances: Of its parameters.
+        figure: The figure; of a contour it names the axes.
+    """
+    metrics = metric_names(study)
+    objective = metrics.index(name.removeprefix("history_")) if name.removeprefix("history_") in metrics else 0
+    makers: dict[str, Callable[[], Rows]] = {
+        "intermediate_values": partial(_curves, study),
+        "timeline": partial(_times, study, folder),
+        "importances": importances.rows,
+        "slice": partial(_ranges, study),
+        "edf": partial(_quantiles, study),
+        "pareto_front": partial(_front, study),
+        "contour": partial(_pairs, study, figure),
+    }
+    if name.startswith("history"):
+        return _history(study, objective)
+    return makers.get(name, partial(top_table, study))()
+
+
+def _history(study: optuna.Study, objective: int) -> Rows:
+    sign, best, rows = signs(study)[objective], float("inf"), Rows()
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        best = min(best, sign * trial.values[objective])
+        values = {metric_names(study)[objective]: trial.values[objective], "best so far": sign * best}
+        rows.append({"trial": trial.number, **values})
+    return rows
+
+
+def _curves(study: optuna.Study) -> Rows:
+    sign, rows = signs(study)[0], Rows()
+    for trial in study.get_trials(deepcopy=False, states=_FINISHED):
+        curve = [trial.intermediate_values[epoch] for epoch in sorted(trial.intermediate_values)]
+        if curve:
+            best = min(range(len(curve)), key=lambda epoch: sign * curve[epoch])
+            values = {"first": curve[0], "best": curve[best], "best epoch": best + 1, "last": curve[-1]}
+            rows.append({"trial": trial.number, "state": trial.state.name.lower(), "epochs": len(curve), **values})
+    return rows
+
+
+def _times(study: optuna.Study, folder: Path) -> Rows:
+    rows = Rows()
+    for trial in study.get_trials(deepcopy=False):
+        seconds, epochs = trial.user_attrs.get("seconds"), epochs_trained(trial, folder)
+        start = None if trial.datetime_start is None else trial.datetime_start.strftime("%Y-%m-%d %H:%M:%S")
+        each = {"seconds": seconds, "seconds per epoch": seconds / epochs if seconds and epochs else None}
+        rows.append(
+            {"trial": trial.number, "state": trial.state.name.lower(), "start": start, "epochs": epochs, **each}
+        )
+    return rows
+
+
+def _ranges(study: optuna.Study) -> Rows:
+    """Per parameter: what was tried, what the best quarter of the complete trials had, what the best one had."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    complete = sorted(complete, key=lambda trial: merit(study, trial))
+    names = dict.fromkeys(name for trial in complete for name in trial.params)
+    rows = Rows()
+    for name in names:
+        values = [trial.params[name] for trial in complete if name in trial.params]
+        quarter = values[: max(1, len(values) // 4)]
+        rows.append(
+            {"parameter": name, "tried": _span(values), "best quarter": _span(quarter), "best trial": _span(values[:1])}
+        )
+    return rows
+
+
+def _span(values: Sequence[Any]) -> str:
+    distinct = list(dict.fromkeys(values))
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in distinct)
+    if numbers and len(distinct) > 4:
+        return f"{min(distinct):.4g} to {max(distinct):.4g}"
+    ordered = sorted(distinct) if numbers else sorted(distinct, key=str)
+    return ", ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in ordered)
+
+
+def _quantiles(study: optuna.Study) -> Rows:
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    values = sorted(trial.values[0] for trial in complete)
+    quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    shares = (0, 25, 50, 75, 100)
+    metric = metric_names(study)[0]
+    return [
+        {"share of trials at or below": f"{share}%", metric: value}
+        for share, value in zip(shares, [values[0], *quartiles, values[-1]], strict=True)
+    ]
+
+
+def _front(study: optuna.Study) -> Rows:
+    names = metric_names(study)
+    return [
+        {"trial": trial.number, **dict(zip(names, trial.values, strict=True)), **trial.params}
+        for trial in sorted(study.best_trials, key=lambda trial: (merit(study, trial), trial.number))
+    ]
+
+
+def _pairs(study: optuna.Study, figure: go.Figure | None) -> Rows:
+    axes = () if figure is None else (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text)
+    rows = summary_rows(study, best_first=True)
+    names = [name for name in axes if any(name in row for row in rows)]
+    complete = [row for row in rows if row["state"] == TrialState.COMPLETE.name]
+    metric = metric_names(study)[0]
+    return [
+        {"trial": row["trial"], **{name: row.get(name) for name in names}, metric: row.get("value", row.get(metric))}
+        for row in complete
+    ]
+
+
+def show_top_images(study: optuna.Study, folder: Path, k: int = 3) -> None:
+    """Display the validation images of the k best trials side by side, each of its best epoch, under number and value."""
+    pictures = top_pictures(study, Path(folder), k)
+    if pictures:
+        display(captioned_row(pictures, PICTURE_WIDTH))
+    else:
+        print("no finished trial kept images")  # noqa: T201 - a notebook's output
+
+
+def top_pictures(study: optuna.Study, folder: Path, k: int) -> list[tuple[Path, str]]:
+    """Validation images of the k best trials that kept some, with captions; best first."""
+    metric, minimize = metric_names(study)[0], signs(study)[0] == 1
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    found = []
+    for row in top_trials(study, k):
+        trial = trials[row["trial"]]
+        place = trial_dir(trial, folder)
+        picture = None if place is None else best_image(place, metric, minimize)
+        if picture is not None:
+            value = signs(study)[0] * merit(study, trial)[0]
+            state = "" if trial.state == TrialState.COMPLETE else f" ({trial.state.name.lower()})"
+            found.append((picture, f"trial {trial.number}{state}: {with_unit(metric)} {value:.4g}"))
+    return found
+
+
+def show_spending(study: optuna.Study, folder: Path) -> None:
+    """Print what the study took and where, and what pruning saved."""
+    print(spending_sentence(study, Path(folder)))  # noqa: T201 - a notebook's output
+
+
+def spending_sentence(study: optuna.Study, folder: Path) -> str:
+    """Say what the study took and where, and what pruning saved."""
+    took = measure_spending(study, folder)
+    device = study.user_attrs.get(ENVIRONMENT, {}).get("device", "an unknown device")
+    each = f", {took.seconds / took.epochs:.1f} s each" if took.epochs else ""
+    saved = f"; pruning saved {took.saved_epochs} epochs ({took.saved_share:.0%})" if took.saved_epochs else ""
+    return f"{study.study_name}: {took.epochs} epochs in {duration(took.seconds)} on {device}{each}{saved}."
+
+
+__all__ = ["as_table", "figure_rows", "show_results", "show_spending", "show_top_images", "spending_sentence"]

@@ -1,0 +1,239 @@
+"""The dashboard: one process on the loopback interface that only reads all studies of a folder and never outlives its caller."""
+
+import json
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import optuna
+import psutil
+import pytest
+from optuna.trial import TrialState
+from test_study import line_train, request
+
+from gazegaussian.errors import ConfigError, UserError
+from gazegaussian.training.hooks import Hook, save_image
+from helpers import Dashboard, dashboard, load_study, run_study
+from helpers.dashboard_server import bind, make_app
+from helpers.joined_storage import JoinedStorage, ReadOnlyError, stores_in
+from helpers.plots import find_browser
+
+NONE = {"pruner": {"name": "none"}}
+
+
+class Picture(Hook):
+    """Saves an image per epoch, as a training does."""
+
+    def on_epoch_end(self, trainer, epoch, metrics):
+        save_image(trainer.run_dir / "images" / f"epoch_{epoch + 1:04d}.png", np.full((3, 40, 60), epoch / 8))
+
+
+def pictured(config, run_dir, hooks, resume):
+    return line_train(config, run_dir, [Picture(), *hooks], resume)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    run_study(request(folder, pictured, study_name="first", trials=2, trial_name="run{number}", **NONE))
+    several = {"metric": ["val_loss", "seconds"], "direction": ["minimize", "minimize"]}
+    run_study(request(folder, pictured, study_name="second", trials=1, **several, **NONE))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def board(out):
+    found = dashboard(out)
+    yield found
+    found.close()
+
+
+def get(board, path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{board.port}{path}", timeout=30) as answer:
+        return answer.read(), answer.headers["Content-Type"]
+
+
+def test_all_studies_with_their_trials_and_artifacts_are_served(board, out):
+    listed = json.loads(get(board, "/api/studies")[0])["study_summaries"]
+    assert [(study["study_name"], study["study_id"]) for study in listed] == [("first", 1), ("second", 2)]
+    detail = json.loads(get(board, "/api/studies/1")[0])
+    assert [trial["number"] for trial in detail["trials"]] == [0, 1]
+    assert detail["objective_names"] == ["val_loss"]
+    attributes = {row["key"]: row["value"] for row in detail["trials"][1]["user_attrs"]}
+    assert attributes["name"] == "run1"
+    assert "owner" not in attributes
+    trial = json.loads(get(board, "/api/studies/2")[0])["trials"][0]
+    assert {meta["filename"] for meta in trial["artifacts"]} == {
+        "validation_images.png", "learning_curve.png", "metrics.csv"
+    }  # fmt: skip
+    for meta in trial["artifacts"]:
+        content, kind = get(board, f"/artifacts/2/{trial['trial_id']}/{meta['artifact_id']}")
+        assert content == (out / "second" / "artifacts" / meta["artifact_id"]).read_bytes()
+        assert kind == meta["mimetype"]
+
+
+def test_it_answers_here_alone_and_its_title_tells_nothing(board, out):
+    places = [c.laddr for c in psutil.Process(board._process.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+    assert [(place.ip, place.port) for place in places] == [("127.0.0.1", board.port)]
+    assert str(out) not in " ".join(psutil.Process(board._process.pid).cmdline()), "a URL would show its password so"
+    assert dashboard(out) is board, "a cell that runs again would pile up processes"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("DELETE", "/api/studies/1"), ("POST", "/api/studies/1/rename"), ("PUT", "/api/studies/1/note")],
+)
+def test_nothing_can_be_changed(board, out, method, path):
+    asked = urllib.request.Request(f"http://127.0.0.1:{board.port}{path}", b'{"study_name": "x"}', method=method)
+    with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+        urllib.request.urlopen(asked, timeout=30)
+    assert "only reads" in json.loads(refused.value.read())["reason"]
+    assert len(load_study(out / "first").trials) == 2
+
+
+def test_a_browser_shows_trials_and_pictures(board):
+    browser = find_browser()
+    if browser is None:
+        pytest.skip("no Chromium found: the page itself is not looked at")
+    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = chromium.new_page()
+        page.goto(board.url)
+        page.get_by_text("2. second").wait_for()
+        page.goto(f"{board.url}/studies/1/trials?numbers=1")
+        page.get_by_text("Trial 1 (trial_id=2)").wait_for()
+        loaded = "() => [...document.images].some(i => i.src.includes('/artifacts/') && i.naturalWidth == 60)"
+        page.wait_for_function(loaded)
+        assert page.get_by_text("learning_curve.png").count() == 1
+        chromium.close()
+
+
+def test_it_ends_with_the_process_that_started_it(out, repo_root):
+    words = [sys.executable, "train_gazegaussian_optuna.py", "dashboard", str(out), "--json"]
+    with subprocess.Popen(words, cwd=repo_root, stdout=subprocess.PIPE, text=True) as script:
+        assert json.loads(script.stdout.readline())["ssh"].startswith("ssh -N -L ")
+        servers = [p for p in psutil.Process(script.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+        script.kill()  # nothing can tidy up after that
+    assert len(servers) == 1
+    gone, alive = psutil.wait_procs(servers, timeout=20)
+    assert (len(gone), alive) == (1, []), "an orphan"
+
+
+def test_waiting_ends_with_ctrl_c_and_with_the_server():
+    ends = []
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    for join, asked in ((interrupted, True), (lambda: None, False)):
+        joins = iter([join, lambda: ends.append("joined")])
+        process = SimpleNamespace(join=lambda joins=joins: next(joins)(), terminate=lambda: ends.append("ended"))
+        assert Dashboard(8123, process).wait() is asked
+    assert ends == ["ended", "joined"] * 2
+
+
+def joined(folder):
+    return JoinedStorage(lambda: stores_in(folder), ["owner"])
+
+
+def test_the_joined_storage_gives_what_the_stores_hold(out):
+    storage = joined(out)
+    numbers = set()
+    for study in storage.get_all_studies():
+        opened = optuna.load_study(study_name=study.study_name, storage=storage)
+        alone = load_study(out / study.study_name)
+        for ours, theirs in zip(opened.trials, alone.trials, strict=True):
+            assert (ours.number, ours.params, ours.values) == (theirs.number, theirs.params, theirs.values)
+            assert ours.intermediate_values == theirs.intermediate_values
+            assert storage.get_trial(ours._trial_id).number == ours.number
+            numbers.add(ours._trial_id)
+        assert opened.metric_names == (["val_loss"] if study.study_name == "first" else ["val_loss", "seconds"])
+    assert len(numbers) == 3, "trials of two stores share a number"
+    assert storage.get_best_trial(1).number == load_study(out / "first").best_trial.number
+    with pytest.raises(KeyError):
+        storage.get_all_trials(3)
+
+
+def test_the_joined_storage_refuses_to_write(out):
+    storage = joined(out)
+    study = optuna.load_study(study_name="first", storage=storage)
+    for change in (lambda: study.set_user_attr("x", 1), study.ask, lambda: storage.delete_study(1)):
+        with pytest.raises(ReadOnlyError):
+            change()
+
+
+def test_studies_come_go_and_fail_without_the_others(tmp_path):
+    run_study(request(tmp_path, study_name="one", trials=1))
+    storage = joined(tmp_path)
+    names = lambda: [(s.study_name, s._study_id) for s in storage.get_all_studies()]  # noqa: E731
+    assert names() == [("one", 1)]
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "study.db").write_bytes(b"no database at all" * 100)
+    assert names() == [("one", 1)]
+    (tmp_path / "two" / "study.db").unlink()
+    run_study(request(tmp_path, study_name="two", trials=1))
+    assert names() == [("one", 1), ("two", 2)]
+    (tmp_path / "two").rename(tmp_path / "three")  # another store, so far as one can tell
+    assert names() == [("one", 1), ("two", 3)]
+    assert [t.state for t in storage.get_all_trials(3)] == [TrialState.COMPLETE]
+
+
+def test_a_study_at_work_is_followed(tmp_path):
+    seen = []
+
+    class Look(Hook):
+        def on_epoch_end(self, trainer, epoch, metrics):
+            seen.append(len(storage.get_all_trials(1)[0].intermediate_values) if epoch else storage.get_all_studies())
+
+    storage = joined(tmp_path)
+    run_study(request(tmp_path, lambda c, d, hooks, r: line_train(c, d, [Look(), *hooks], r), trials=1, **NONE))
+    assert seen[1:] == list(range(1, 8))
+
+
+def test_wrong_folders_storages_and_ports_are_one_line(tmp_path, out):
+    with pytest.raises(ConfigError, match=r"No study in .* Run `study` first"):
+        make_app(tmp_path)
+    with pytest.raises(UserError) as told:
+        make_app(tmp_path, "postgresql+psycopg://me:geheim@127.0.0.1:1/db")
+    assert "geheim" not in str(told.value)
+    assert "\n" not in str(told.value)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"Port {port} cannot be used .*give another --port"):
+            bind(make_app(out / "first"), port)
+    with pytest.raises(ConfigError, match="1 to 65535"):
+        dashboard(out, port=70000)
+
+
+def test_colab_gets_a_frame_and_a_sentence_where_there_is_none(monkeypatch, caplog):
+    asked = []
+
+    def frame(port, path, height):
+        if asked:
+            raise RuntimeError("third-party cookies are blocked")
+        asked.append((port, path))
+
+    output = ModuleType("google.colab.output")
+    output.serve_kernel_port_as_iframe = frame
+    monkeypatch.setitem(sys.modules, "google.colab.output", output)
+    monkeypatch.setattr(sys.modules["helpers.dashboard"], "place", lambda: "Colab")
+    board = Dashboard(8123, SimpleNamespace())
+    board._ipython_display_()
+    assert asked == [(8123, "/dashboard")]
+    board._ipython_display_()
+    assert "cookies are blocked" in caplog.text
+
+
+def test_in_a_cell_it_is_a_frame_a_link_and_the_way_from_elsewhere(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    Dashboard(8123, SimpleNamespace())._ipython_display_()
+    link, frame = shown
+    assert "ssh -N -L 8123:127.0.0.1:8123" in link.data
+    assert "jupyterlab-optuna" in link.data
+    assert frame.src == "http://127.0.0.1:8123/dashboard"

@@ -1,0 +1,82 @@
+"""Figures with their tables, and the pictures of the best trials."""
+
+import pytest
+from optuna.trial import TrialState
+from test_dashboard import NONE, pictured
+from test_study import line_train, request
+from test_study_results import study_of
+
+from helpers import best_trial, run_study, study_figures, top_trials
+from helpers.importance import parameter_importances
+from helpers.results_views import figure_rows, show_results, show_top_images, spending_sentence, top_pictures
+
+SPACE = {"optimisation": {"lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}}}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("views")
+    return run_study(request(folder, pictured, trials=5)), folder / "toy"
+
+
+def tables(study, folder):
+    found = parameter_importances(study)
+    return {name: figure_rows(name, study, folder, found, fig) for name, fig in study_figures(study, found).items()}
+
+
+def test_every_figure_has_a_table_that_agrees_with_it(study):
+    study, folder = study
+    found = tables(study, folder)
+    assert {name for name, rows in found.items() if not rows} <= {"importances"}, "below ten trials there are none"
+    history = found["history"]
+    assert history[-1]["best so far"] == best_trial(study).value == min(row["val_loss"] for row in history)
+    curves = {row["trial"]: row for row in found["intermediate_values"]}
+    for trial in study.trials:
+        values = list(trial.intermediate_values.values())
+        assert curves[trial.number]["best"] == min(values) == values[curves[trial.number]["best epoch"] - 1]
+    assert [row["trial"] for row in found["timeline"]] == [t.number for t in study.trials]
+    assert all(row["seconds per epoch"] == row["seconds"] / row["epochs"] for row in found["timeline"])
+    quantiles = [row["val_loss"] for row in found["edf"]]
+    assert quantiles == sorted(quantiles)
+    assert quantiles[0] == best_trial(study).value
+    assert found["slice"][0]["best trial"] == f"{best_trial(study).params['lr']:.4g}"
+
+
+def test_two_objectives_have_their_front_as_figure_and_table(tmp_path):
+    values = [[1.0, 5.0], [2.0, 9.0], [3.0, 8.0], [1.0, 6.0], [0.5, 1.0]]
+    study = study_of(["minimize", "maximize"], [(v, {}) for v in values], ["gaze_error_deg", "psnr"])
+    found = tables(study, tmp_path)
+    assert [(row["trial"], row["gaze_error_deg"], row["psnr"]) for row in found["pareto_front"]] == [
+        (4, 0.5, 1.0), (3, 1.0, 6.0), (1, 2.0, 9.0)
+    ]  # fmt: skip
+    assert [row["best so far"] for row in found["history_psnr"]] == [5.0, 9.0, 9.0, 9.0, 9.0]
+    if "contour" in found:
+        assert set(found["contour"][0]) == {"trial", "x", "y", "gaze_error_deg"}
+
+
+def test_the_pictures_of_the_best_trials_come_best_first_with_number_and_value(study, monkeypatch):
+    study, folder = study
+    shown = []
+    monkeypatch.setattr("helpers.results_views.display", shown.append)
+    found = top_pictures(study, folder, 2)
+    for (path, caption), row in zip(found, top_trials(study, 2), strict=True):
+        assert caption.startswith(f"trial {row['trial']}")
+        assert f"{row['metrics']['val_loss']['min']:.4g}" in caption
+        best = min(range(8), key=list(study.trials[row["trial"]].intermediate_values.values()).__getitem__)
+        assert path == folder / f"trial_{row['trial']:04d}" / "images" / f"epoch_{best + 1:04d}.png"
+    show_top_images(study, folder, 2)
+    assert shown[0].width > shown[0].height
+
+
+def test_figures_and_tables_are_displayed_in_turn(study, monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr("helpers.results_views.display", shown.append)
+    show_results(*study, ["history", "timeline", "rank"])
+    assert [type(thing).__name__ for thing in shown] == ["Figure", "DataFrame"] * 2
+    assert capsys.readouterr().out == "rank: needs more finished trials\n"
+
+
+def test_spending_is_one_sentence(tmp_path):
+    study = run_study(request(tmp_path, line_train, trials=2, search_space=SPACE, **NONE))
+    assert {t.state for t in study.trials} == {TrialState.COMPLETE}
+    assert spending_sentence(study, tmp_path / "toy").startswith("toy: 16 epochs in ")
