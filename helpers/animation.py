@@ -87,8 +87,12 @@ def write_animation(frames: Sequence[Image.Image], path: Path) -> list[Path]:
 
 
 def write_gif(frames: Sequence[Image.Image], path: Path) -> Path:
-    """Write an endless GIF; all frames share the colours of the first, so that nothing flickers."""
-    colors = frames[0].quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    """Write an endless GIF; all frames share their 256 colours, so that nothing flickers."""
+    width, height = frames[0].size
+    together = Image.new("RGB", (width, height * len(frames)))
+    for row, frame in enumerate(frames):
+        together.paste(frame, (0, row * height))
+    colors = together.quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     indexed = [frame.quantize(palette=colors, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames]
     temporary = atomic_path(path)
     duration = round(1000 / FRAMES_PER_SECOND)  # milliseconds

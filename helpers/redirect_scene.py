@@ -31,6 +31,7 @@ from gazegaussian.types import Batch, HeadParameters
 
 KEPT_IMAGES = 64  # per model: going back to where a slider was costs nothing
 LANDMARKS = 68
+LEAST_WIDTH = 10  # degrees: labels that hardly differ still leave a slider a way to go
 READABLE = 256  # pixels: narrower columns have no room for their labels
 
 
@@ -99,7 +100,7 @@ class People:
         return self._batch(key, frame, size)
 
     def limits(self) -> Limits:
-        """Smallest and largest angles among the training people, whole degrees."""
+        """Smallest and largest angles among the training people, whole degrees, at least `LEAST_WIDTH` apart."""
         found = []
         for key in load_split(self.root)["train"]:
             file = SubjectFile(self.root / f"{PREFIX}{key}")
@@ -107,10 +108,8 @@ class People:
             found.append(torch.cat([gaze, facing(pose)], dim=-1).rad2deg())
             file.close()
         labels = torch.cat(found)
-        low, high = labels.amin(0).round().int().tolist(), labels.amax(0).round().int().tolist()
         names = [field.name for field in fields(Angles)]
-        # A data set where an angle never changes still gives a slider a way to go.
-        return {name: (a, max(b, a + 1)) for name, a, b in zip(names, low, high, strict=True)}
+        return {name: _ends(*column.aminmax()) for name, column in zip(names, labels.T, strict=True)}
 
     def _open(self, key: str, size: int) -> HeadDataset:
         return HeadDataset(self.root, [key], size)
@@ -172,6 +171,12 @@ class Painter:
 def open_judge(people: People) -> FrozenNetwork | None:
     """Load the judge where it can read: on synthetic heads, which it was trained on."""
     return load_frozen("judge") if people.synthetic else None
+
+
+def _ends(low: Tensor, high: Tensor) -> tuple[int, int]:
+    """Whole degrees that a slider goes between."""
+    lacking = max(0.0, LEAST_WIDTH - (high - low).item()) / 2
+    return round(low.item() - lacking), round(high.item() + lacking)
 
 
 def moved_landmarks(batch: Batch, pose: Tensor) -> Tensor:
