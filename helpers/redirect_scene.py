@@ -18,14 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gazegaussian.build import load_redirector
+from gazegaussian.build import Judge, load_redirector
 from gazegaussian.data import HeadDataset, load_split
 from gazegaussian.data.splits import PREFIX
 from gazegaussian.data.subject_file import SubjectFile
-from gazegaussian.data.synthetic_folder import SETTINGS_FILE
 from gazegaussian.geometry.cameras import project_points
 from gazegaussian.geometry.heads import facing, head_to_world, turned_to, world_to_head
-from gazegaussian.models.frozen import FrozenNetwork, load_frozen
 from gazegaussian.training.images import image_grid, with_header
 from gazegaussian.types import Batch, HeadParameters
 
@@ -82,7 +80,6 @@ class People:
         self.root, splits = Path(root), load_split(root)
         self.names = {f"{Path(key).stem} (held out)": key for key in splits["val"]}
         self.names |= {f"{Path(key).stem} (seen in training)": key for key in splits["train"]}
-        self.synthetic = (self.root / SETTINGS_FILE).is_file()
         self._images = functools.lru_cache(maxsize=16)(self._open)
         self._batch = functools.lru_cache(maxsize=KEPT_IMAGES)(self._decode)
 
@@ -133,7 +130,7 @@ class Painter:
     """
 
     def __init__(
-        self, checkpoint: Path, title: str, people: People, judge: FrozenNetwork | None = None, device: str = "auto"
+        self, checkpoint: Path, title: str, people: People, judge: Judge | None = None, device: str = "auto"
     ) -> None:
         self.checkpoint, self.title, self.people, self.judge = Path(checkpoint), title, people, judge
         self._redirector = load_redirector(self.checkpoint, device)
@@ -166,11 +163,6 @@ class Painter:
             pitch, yaw = self.judge.gaze(image, moved_landmarks(batch, pose))[0].rad2deg().tolist()
             reading = (pitch, yaw)
         return Drawn(pixels, encode_png(pixels), reading)
-
-
-def open_judge(people: People) -> FrozenNetwork | None:
-    """Load the judge where it can read: on synthetic heads, which it was trained on."""
-    return load_frozen("judge") if people.synthetic else None
 
 
 def _ends(low: Tensor, high: Tensor) -> tuple[int, int]:

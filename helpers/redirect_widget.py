@@ -6,12 +6,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from gazegaussian.build import resolve_data
+from gazegaussian.build import load_judge, resolve_data
 from gazegaussian.config import parse_run
 from gazegaussian.training.checkpoints import load_checkpoint
 from helpers.redirect_models import TrainedModel, named, rivals, winner
 from helpers.redirect_panel import RedirectPanel
-from helpers.redirect_scene import Painter, People, open_judge
+from helpers.redirect_scene import Painter, People
 
 logger = logging.getLogger(__name__)
 SWEEP_FOLDER = "redirected"
@@ -66,6 +66,6 @@ def open_comparison(
 def _panel(models: Sequence[TrainedModel], data: Path | str | None, out: Path, device: str) -> RedirectPanel:
     run = parse_run(load_checkpoint(models[0].checkpoint, "gazegaussian")["config"])
     people = People(resolve_data(run) if data is None else Path(data))
-    judge = open_judge(people)
+    judge = load_judge(people.root)
     painters = [Painter(model.checkpoint, model.title, people, judge, device) for model in models]
     return RedirectPanel(painters, people, out / SWEEP_FOLDER)

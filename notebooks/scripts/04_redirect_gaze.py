@@ -23,7 +23,7 @@ home = runpy.run_path(str(root / "helpers" / "colab.py"))["set_up"](drive=False)
 
 # %% tags=["parameters"]
 out = home
-checkpoint = None  # best.pt of a GazeGaussian; None: the best trial of the newest study under `out`, else the newest training
+checkpoint = None  # a best.pt; None: the best trial of the newest study under `out`, else the newest training
 compare = None  # two or more checkpoints; None: the winner and the baseline of that study
 data = None  # folder of HDF5 subjects; None: what the checkpoint was trained on
 sweep = "gaze-circle"  # or gaze-left-right, head-left-right
