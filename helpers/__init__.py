@@ -16,6 +16,7 @@ from helpers.audit import audit_study
 from helpers.confirm import confirm_study
 from helpers.continue_pruned import continue_pruned
 from helpers.estimate import estimate_study
+from helpers.export import Exported, export, train_winner
 from helpers.imports import import_checkpoint
 from helpers.plots import save_figures, study_figures
 from helpers.redirection import redirect
@@ -25,6 +26,7 @@ from helpers.stopping import stop
 from helpers.study import StudyRequest, run_study
 
 __all__ = [
+    "Exported",
     "StudyProgress",
     "StudyReader",
     "StudyRequest",
@@ -34,6 +36,7 @@ __all__ = [
     "continue_pruned",
     "default_request",
     "estimate_study",
+    "export",
     "import_checkpoint",
     "load_study",
     "make_config",
@@ -50,4 +53,5 @@ __all__ = [
     "summary_rows",
     "top_trials",
     "train",
+    "train_winner",
 ]

@@ -51,6 +51,7 @@ def test_studies_then_their_results(repo_root, out):
         assert "audit: passed before" in text, "the gate of the study would repeat the audit"
         assert f"Estimate of {stage}_quick" in text
         assert (out / f"{stage}_quick" / "best.yaml").exists()
+    assert (out / "gazegaussian_quick" / "export" / "SHA256SUMS").exists()
     kinds, _ = execute(repo_root, "03_read_results", out=str(out))
     assert kinds.count("application/vnd.plotly.v1+json") >= 4
     assert kinds.count("image/png") == 2
