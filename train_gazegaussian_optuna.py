@@ -330,6 +330,31 @@ def train(
         print(f"{values['metric']} {result.best_metric:.5f} in epoch {result.best_epoch + 1}: {result.best_checkpoint}")
 
 
+@app.command("export")
+def export_command(
+    source: Annotated[Path, typer.Argument(help="Folder of a study, or of a training.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Where to [SOURCE/export].")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--epochs", min=1, help="First train the study's best parameters this long [the best trial as it is]."
+        ),
+    ] = None,
+    archive: Annotated[bool, typer.Option("--zip", help="Also as one ZIP file beside it.")] = False,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put the winner into one folder to hand on and cite: checkpoint, configuration, report, origin, checksums."""
+    import helpers
+
+    found = helpers.export(source, out, epochs, storage, archive)
+    if as_json:
+        values = {"folder": found.folder, "checkpoint": found.checkpoint, "archive": found.archive}
+        typer.echo(json.dumps({name: None if path is None else str(path) for name, path in values.items()}))
+    else:
+        print(f"wrote {found.folder}" + (f" and {found.archive}" if found.archive else ""))
+
+
 @app.command("import")
 def import_command(
     checkpoint: Annotated[Path, typer.Argument(help="MeshHead or GazeGaussian checkpoint of the released code.")],

@@ -20,7 +20,8 @@ from gazegaussian.data import HeadDataset, ensure_synthetic
 from gazegaussian.data.synthetic import GAZE_PITCH, GAZE_YAW
 from gazegaussian.data.synthetic_folder import SETTINGS_FILE
 from gazegaussian.errors import ConfigError
-from gazegaussian.models.frozen import WEIGHTS
+from gazegaussian.metrics import Judge
+from gazegaussian.models.frozen import WEIGHTS, load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.training.checkpoints import atomic_path, commit_file, load_checkpoint
@@ -35,7 +36,17 @@ from gazegaussian.training.trainer import Trainer, TrainResult
 from gazegaussian.types import Batch
 from gazegaussian.yaml_files import dump_yaml
 
-__all__ = ["Redirector", "build_stage", "load_mesh_head", "load_redirector", "preflight", "resolve_data", "train_run"]
+__all__ = [
+    "Judge",
+    "Redirector",
+    "build_stage",
+    "load_judge",
+    "load_mesh_head",
+    "load_redirector",
+    "preflight",
+    "resolve_data",
+    "train_run",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -164,6 +175,11 @@ def frozen_digests() -> dict[str, str]:
         name: hashlib.sha256((WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()[:12]
         for name in ("guide", "judge")
     }
+
+
+def load_judge(data: Path) -> Judge | None:
+    """Load the judge where it can read: for synthetic heads, which it was trained on; None for other data."""
+    return load_frozen("judge") if (Path(data) / SETTINGS_FILE).is_file() else None
 
 
 def load_redirector(checkpoint: Path, device: str = "auto") -> Redirector:

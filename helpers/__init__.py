@@ -18,6 +18,7 @@ from helpers.continue_pruned import continue_pruned
 from helpers.dashboard import Dashboard, dashboard
 from helpers.estimate import estimate_study
 from helpers.evaluation import evaluate
+from helpers.export import Exported, export, train_winner
 from helpers.imports import import_checkpoint
 from helpers.plots import save_figures, study_figures
 from helpers.redirection import redirect
@@ -28,6 +29,7 @@ from helpers.study import StudyRequest, run_study
 
 __all__ = [
     "Dashboard",
+    "Exported",
     "StudyProgress",
     "StudyReader",
     "StudyRequest",
@@ -39,6 +41,7 @@ __all__ = [
     "default_request",
     "estimate_study",
     "evaluate",
+    "export",
     "import_checkpoint",
     "load_study",
     "make_config",
@@ -55,4 +58,5 @@ __all__ = [
     "summary_rows",
     "top_trials",
     "train",
+    "train_winner",
 ]

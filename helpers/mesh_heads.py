@@ -123,12 +123,21 @@ def recorded_mesh_head(winner: Mapping[str, Any], origin: Path) -> Path | None:
     return same
 
 
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    stat = path.stat()
+    return _digest_of(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
 def _digest(path: Path) -> str | None:
     try:
-        stat = path.stat()
+        return digest_of(path)
     except OSError:
         return None
-    return _digest_of(path, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=16)

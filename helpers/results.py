@@ -149,9 +149,14 @@ def top_trials(
         `{trial, hyperparameters, metrics}`, best first; a metric has `last`, `min` and `max` over the epochs.
     """
     states = (TrialState.COMPLETE,) if only_completed else _FINISHED
-    trials = [t for t in study.get_trials(deepcopy=False, states=states) if merit(study, t)[0] != math.inf]
-    trials.sort(key=lambda t: (not is_feasible(t), merit(study, t), t.number))
-    return [_describe(study, trial, all_metrics, all_hyper_parameters, folder) for trial in trials[: max(k, 0)]]
+    trials = ranked_trials(study, states)[: max(k, 0)]
+    return [_describe(study, trial, all_metrics, all_hyper_parameters, folder) for trial in trials]
+
+
+def ranked_trials(study: optuna.Study, states: Sequence[TrialState] = _FINISHED) -> list[FrozenTrial]:
+    """Trials of some states that have a value, best first."""
+    trials = [t for t in study.get_trials(deepcopy=False, states=tuple(states)) if merit(study, t)[0] != math.inf]
+    return sorted(trials, key=lambda t: (not is_feasible(t), merit(study, t), t.number))
 
 
 def _describe(

@@ -50,6 +50,10 @@ class StudyPlan:
         """Measure one epoch and print what the study will need."""
         run_script("estimate", *self._settings, "--n-trials", self.trials)
 
+    def export(self, epochs: int | None = None) -> None:
+        """Put the winner into one folder; with `epochs`, its parameters are trained that long first."""
+        run_script("export", self.folder, "--epochs", epochs)
+
     async def run(self) -> None:
         """Run the study, or go on with it, and watch it in the cell."""
         limit = [] if self.gpu_hours is None else ["--timeout", self.gpu_hours * HOUR]

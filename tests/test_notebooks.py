@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOKS = ("00_quickstart", "01_meshhead_study", "02_gazegaussian_study", "03_read_results")
+NOTEBOOKS = ("00_quickstart", "01_meshhead_study", "02_gazegaussian_study", "03_read_results", "04_redirect_gaze")
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,14 @@ def test_studies_then_their_results(repo_root, out):
         assert "audit: passed before" in text, "the gate of the study would repeat the audit"
         assert f"Estimate of {stage}_quick" in text
         assert (out / f"{stage}_quick" / "best.yaml").exists()
+    assert (out / "gazegaussian_quick" / "export" / "SHA256SUMS").exists()
     kinds, _ = execute(repo_root, "03_read_results", out=str(out))
     assert kinds.count("application/vnd.plotly.v1+json") >= 4
     assert kinds.count("image/png") == 2
+    kinds, text = execute(repo_root, "04_redirect_gaze", out=str(out))
+    assert (kinds.count("image/png"), kinds.count("image/gif")) == (2, 1)
+    assert text.count("Asked: gaze pitch") == 2
+    assert len(list((out / "redirected").glob("subject*_image0_gaze-circle_trial_*.gif"))) == 1
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from gazegaussian.geometry.rotations import axis_angle_to_matrix, full_precision
+from gazegaussian.geometry.gaze import gaze_to_matrix, vector_to_pitchyaw
+from gazegaussian.geometry.rotations import axis_angle_to_matrix, full_precision, matrix_to_axis_angle
 
 
 def head_to_world(points: Tensor, pose: Tensor, scale: Tensor) -> Tensor:
@@ -28,3 +30,22 @@ def world_to_head(points: Tensor, pose: Tensor, scale: Tensor) -> Tensor:
     rotation = axis_angle_to_matrix(pose[:, :3])
     with full_precision(points):
         return (points - pose[:, None, 3:]) @ rotation / scale[:, :, None]
+
+
+def facing(pose: Tensor) -> Tensor:
+    """Where heads face in the world: pitch and yaw of their z axis, radians. [B, 6] -> [B, 2]."""
+    return vector_to_pitchyaw(axis_angle_to_matrix(pose[:, :3])[:, :, 2])
+
+
+def turned_to(pose: Tensor, direction: Tensor) -> Tensor:
+    """Turn heads where they stand, roll kept: G(direction) G(facing)^-1 R_h with the rotations G without roll.
+
+    Args:
+        pose: Head to world: axis-angle (rad) and translation. [B, 6]
+        direction: Pitch and yaw in the world that they are to face, radians. [B, 2]
+
+    Returns:
+        Poses. [B, 6]
+    """
+    turn = gaze_to_matrix(direction) @ gaze_to_matrix(facing(pose)).transpose(1, 2)
+    return torch.cat([matrix_to_axis_angle(turn @ axis_angle_to_matrix(pose[:, :3])), pose[:, 3:]], dim=-1)

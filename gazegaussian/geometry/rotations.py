@@ -20,6 +20,12 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
         return roma.rotvec_to_rotmat(axis_angle)
 
 
+def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
+    """Logarithm of rotation matrices, radians. [..., 3, 3] -> [..., 3]."""
+    with full_precision(matrix):
+        return roma.rotmat_to_rotvec(matrix)
+
+
 def quat_to_matrix(quats: Tensor) -> Tensor:
     """Rotation matrices of unit quaternions wxyz. [..., 4] -> [..., 3, 3]."""
     with full_precision(quats):

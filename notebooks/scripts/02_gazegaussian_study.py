@@ -29,6 +29,7 @@ smoke = False  # True: two trials of one epoch at quick sizes
 n_trials = 8  # finished trials in total; raise it and run again to continue
 gpu_hours = None  # at most in one run; None: no limit
 epochs = None  # per trial; None: as configured
+final_epochs = None  # of the final training with the best parameters; None: the best trial as it is
 data = None  # folder of HDF5 subjects; None: embedded synthetic heads
 out = home  # where studies land; on Drive they survive a disconnect
 resume = True  # False: begin another study beside the one that is there
@@ -81,3 +82,9 @@ show_figures(study, ["importances", "parallel_coordinate"])
 
 # %%
 show_best_images(study, plan.folder)
+
+# %% [markdown]
+# **Final training and export.** The winner, trained for `final_epochs` where that is asked for (interrupted, it goes on), in one folder to hand on and cite: checkpoint, configuration, report, origin, checksums. With studies on Drive it lies on Drive.
+
+# %%
+plan.export(None if smoke else final_epochs)

@@ -1,0 +1,105 @@
+"""Which trained models the sliders show: the winner of the newest study, two trials to compare, or named checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from gazegaussian.config import load_run
+from gazegaussian.errors import CheckpointError, ConfigError
+from helpers.ownership import BASELINE
+from helpers.records import find_study
+from helpers.results import best_trial, merit, metric_names, ranked_trials, signs, trial_dir
+
+STAGE = "gazegaussian"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A checkpoint and what to call it."""
+
+    checkpoint: Path
+    title: str
+
+
+def winner(out: Path) -> TrainedModel:
+    """Best trial of the newest GazeGaussian study under a folder; without a study, its newest training.
+
+    Raises:
+        ConfigError: There is neither.
+    """
+    studies = _studies(Path(out))
+    if studies:
+        study = find_study(studies[-1])
+        best = best_trial(study)
+        place = None if best is None else _checkpoint(best, studies[-1])
+        if best is not None and place is not None:
+            return TrainedModel(place, _title(study, best))
+    trainings = [path for path in Path(out).glob("*/best.pt") if _is_training(path.parent)]
+    if not trainings:
+        raise ConfigError(
+            f"Expected a finished GazeGaussian study or training under {out}, found none. Run notebook 02, or name a "
+            "checkpoint."
+        )
+    newest = max(trainings, key=lambda path: path.stat().st_mtime)
+    return TrainedModel(newest, newest.parent.name)
+
+
+def rivals(out: Path) -> list[TrainedModel]:
+    """Two trials of the newest GazeGaussian study to look at beside each other: the winner and the baseline.
+
+    When the baseline has won, or its checkpoint was thinned, the next best trial takes its place.
+
+    Returns:
+        Two models, or fewer when no more checkpoints are there.
+    """
+    studies = _studies(Path(out))
+    if not studies:
+        return []
+    study = find_study(studies[-1])
+    ranked = [trial for trial in ranked_trials(study) if _checkpoint(trial, studies[-1]) is not None]
+    ranked[1:] = sorted(ranked[1:], key=lambda trial: not trial.user_attrs.get(BASELINE))
+    return [TrainedModel(path, _title(study, t)) for t in ranked[:2] if (path := _checkpoint(t, studies[-1]))]
+
+
+def named(checkpoints: Sequence[Path | str]) -> list[TrainedModel]:
+    """Models of checkpoints, called by the last two parts of their paths.
+
+    Raises:
+        CheckpointError: One is not there.
+    """
+    paths = [Path(path) for path in checkpoints]
+    for path in paths:
+        if not path.is_file():
+            raise CheckpointError(f"No checkpoint at {path}. Name the best.pt of a GazeGaussian training.")
+    return [TrainedModel(path, "/".join(path.parts[-2:])) for path in paths]
+
+
+def _studies(out: Path) -> list[Path]:
+    """Folders of GazeGaussian studies with a winner, the newest one last."""
+    files = [path for path in out.glob("*/best.json") if json.loads(path.read_text()).get("stage") == STAGE]
+    return [path.parent for path in sorted(files, key=lambda path: path.stat().st_mtime)]
+
+
+def _is_training(folder: Path) -> bool:
+    try:
+        return load_run(folder / "config.yaml").stage == STAGE
+    except ConfigError:
+        return False
+
+
+def _checkpoint(trial: FrozenTrial, folder: Path) -> Path | None:
+    place = trial_dir(trial, folder)
+    path = None if place is None else place / "best.pt"
+    return path if path is not None and path.is_file() else None
+
+
+def _title(study: optuna.Study, trial: FrozenTrial) -> str:
+    value = signs(study)[0] * merit(study, trial)[0]
+    name = "baseline" if trial.user_attrs.get(BASELINE) else "pruned" if trial.state.name == "PRUNED" else ""
+    return f"trial {trial.number}{f' ({name})' if name else ''}, {metric_names(study)[0]} {value:.4g}"

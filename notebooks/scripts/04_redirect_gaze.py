@@ -1,0 +1,54 @@
+# %% [markdown]
+# # 04 Redirect gaze
+# Sliders turn the gaze and the head of a person that the model never saw: the winner of the newest study, then two trials on the same sliders.
+
+# %% [markdown]
+# **Set-up.** Finds the repository, or fetches it; installs what is missing around the torch that is there; shows the machine.
+# `drive=True` keeps studies on Google Drive (Colab), where they outlive the runtime. Running this again changes nothing.
+
+# %%
+import os, runpy, subprocess
+from pathlib import Path
+
+repository = os.environ.get("GAZEGAUSSIAN_REPOSITORY", "")  # clone URL, for a runtime without the files
+places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "gazegaussian-studies"]
+root = next((p for p in places if (p / "train_gazegaussian_optuna.py").exists()), places[-1])
+if not root.exists():
+    assert repository, "Set repository (or GAZEGAUSSIAN_REPOSITORY) to the clone URL of this repository."
+    subprocess.run(["git", "clone", "-q", "--depth", "1", repository, str(root)], check=True)
+home = runpy.run_path(str(root / "helpers" / "colab.py"))["set_up"](drive=False)
+
+# %% [markdown]
+# **Parameters.**
+
+# %% tags=["parameters"]
+out = home
+checkpoint = None  # a best.pt; None: the best trial of the newest study under `out`, else the newest training
+compare = None  # two or more checkpoints; None: the winner and the baseline of that study
+data = None  # folder of HDF5 subjects; None: what the checkpoint was trained on
+sweep = "gaze-circle"  # or gaze-left-right, head-left-right
+
+# %% [markdown]
+# **Look around.** Choose a person and an image, then drag the sliders or move them with the arrow keys; they end where the training labels end. The line below says what was asked and what the judge, a network that no loss used, reads in the image. The button writes the chosen sweep.
+
+# %%
+from helpers.notebook import show_image
+from helpers.redirect_widget import open_comparison, open_panel
+
+panel = open_panel(checkpoint, data, out)
+panel.show()
+
+# %% [markdown]
+# **A sweep as a file**, with the person, the image and the angles that the sliders have now.
+
+# %%
+written = panel.save_sweep(sweep)
+print("written:", *written)
+show_image(written[0])
+
+# %% [markdown]
+# **Two trials, the same sliders.** What is better about the winner?
+
+# %%
+comparison = open_comparison(compare, data, out)
+comparison.show()

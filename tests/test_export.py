@@ -1,0 +1,180 @@
+"""A folder that can be handed on and cited: complete, checked, loading on its own, the same again and again."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import optuna
+import pytest
+import torch
+from synthetic_support import SIZE, gaze_run, gaze_stage, heads, mesh_run, train
+
+from gazegaussian.build import load_redirector, train_run
+from gazegaussian.config import load_run
+from gazegaussian.errors import ConfigError
+from gazegaussian.training.checkpoints import load_checkpoint
+from helpers import export, train_winner
+from helpers.keep import DiskError
+from helpers.ownership import BASELINE
+from helpers.records import CONFIG, SAMPLER_SEED, STAGE
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """A finished training of stage two."""
+    folder, run = tmp_path_factory.mktemp("training") / "mine", gaze_run()
+    train(gaze_stage(run), run, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished_study(tmp_path_factory):
+    """A study of stage one: the baseline and a winner that was trained for one epoch."""
+    folder = tmp_path_factory.mktemp("studies") / "small"
+    run = mesh_run(root=str(heads()[0].root), max_train_images=2)
+    study = optuna.create_study(study_name="small", storage=f"sqlite:///{make(folder) / 'study.db'}")
+    attributes = {"metric": "val_loss", STAGE: "meshhead", CONFIG: run.model_dump_json(), SAMPLER_SEED: 3}
+    for name, value in attributes.items():
+        study.set_user_attr(name, value)
+    params = {"lr": 2e-3}
+    place = folder / "trial_0001"
+    result = train_run(run.model_copy(update={"optim": run.optim.model_copy(update=params)}), place)
+    space = {"lr": optuna.distributions.FloatDistribution(1e-5, 1e-2)}
+    for number, value in enumerate((9.0, result.best_metric)):
+        stored = {"folder": str(folder / f"trial_{number:04d}"), **({BASELINE: True} if number == 0 else {})}
+        chosen = {"lr": 1e-3} if number == 0 else params
+        study.add_trial(optuna.trial.create_trial(value=value, params=chosen, distributions=space, user_attrs=stored))
+    for name in ("report.html", "report.md"):
+        (folder / name).write_text(f"a {name}")
+    return folder
+
+
+@pytest.fixture
+def study(finished_study, tmp_path):
+    """A copy that a test may change."""
+    return shutil.copytree(finished_study, tmp_path / "small")
+
+
+def make(folder):
+    folder.mkdir(parents=True)
+    return folder
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def check_sums(folder):
+    lines = [line.split("  ") for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    assert {name for _, name in lines} == {path.name for path in folder.iterdir()} - {"SHA256SUMS"}
+    for digest, name in lines:
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+        assert f"`{name}`" in (folder / "README.md").read_text()
+
+
+def test_an_exported_model_loads_as_its_readme_says_and_renders_the_same(training, tmp_path, monkeypatch):
+    out = export(training, tmp_path / "out").folder
+    check_sums(out)
+    code = re.search(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)[1]
+    shutil.move(out, tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    names = {}
+    exec(code, names)
+    gaze = torch.tensor([[0.1, -0.2], [0.0, 0.3]])
+    image = names["redirector"].image(heads()[1].batch([0]), gaze)
+    assert image.shape == (2, 3, SIZE, SIZE)
+    assert torch.equal(image, load_redirector(training / "best.pt").image(heads()[1].batch([0]), gaze))
+    assert load_run(tmp_path / "elsewhere" / "config.yaml").model_dump() == gaze_run().model_dump()
+
+
+def test_exporting_again_gives_the_same_files_and_leaves_no_old_ones(training, study, tmp_path):
+    out = tmp_path / "out"
+    export(study, out)
+    assert (out / "report.html").exists()
+    export(training, out)
+    before = contents(out)
+    assert "report.html" not in before, "of the study that was exported there before"
+    found = export(training, out, archive=True)
+    assert contents(out) == before
+    with zipfile.ZipFile(found.archive) as file:
+        assert {name: file.read(f"out/{name}") for name in before} == before
+    assert file.namelist() == sorted(f"out/{name}" for name in before)
+
+
+def test_the_best_trial_comes_with_report_origin_and_parameters(study):
+    out = export(study).folder
+    check_sums(out)
+    assert out == study / "export"
+    assert contents(out)["best.pt"] == (study / "trial_0001" / "best.pt").read_bytes()
+    assert (out / "report.html").read_text() == "a report.html"
+    origin = json.loads((out / "origin.json").read_text())
+    assert (origin["study"], origin["trial"], origin["baseline"]) == ("small", 1, 9.0)
+    assert origin["seeds"] == {"training": 0, "sampler": 3}
+    assert origin["sha256"] == hashlib.sha256(contents(out)["best.pt"]).hexdigest()
+    assert origin["data"]["files"] == 2
+    assert json.loads((out / "parameters.json").read_text())["parameters"] == {"lr": 2e-3}
+    readme = (out / "README.md").read_text()
+    assert "trial 1, the best of study `small`" in readme
+    assert origin["environment"]["code"] in readme
+
+
+def test_the_final_training_goes_on_from_the_trial_and_equals_one_from_the_start(study, tmp_path):
+    out = export(study, epochs=2).folder
+    final = study / "final_2_epochs"
+    assert contents(out)["best.pt"] == (final / "best.pt").read_bytes()
+    assert len((out / "metrics.csv").read_text().splitlines()) == 3
+    assert load_run(out / "config.yaml").training.epochs == 2
+    assert "epoch 1/2" not in (final / "run.log").read_text(), "the trial's epoch was trained again"
+    written = (final / "last.pt").stat().st_mtime_ns
+    assert train_winner(study, 2) == final
+    assert (final / "last.pt").stat().st_mtime_ns == written, "a finished training is taken as it is"
+    train_run(load_run(out / "config.yaml"), tmp_path / "at_once")
+    once, went_on = (load_checkpoint(folder / "last.pt")["model"] for folder in (tmp_path / "at_once", final))
+    assert all(torch.equal(once[name], went_on[name]) for name in once)
+
+
+def test_what_cannot_be_exported_is_said(study, training, tmp_path):
+    with pytest.raises(ConfigError, match=r"No study at .*gone"):
+        export(tmp_path / "gone")
+    with pytest.raises(ConfigError, match="Expected --epochs with a study"):
+        export(training, tmp_path / "out", epochs=3)
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(ConfigError, match="holds something else"):
+        export(training, tmp_path)
+    (study / "trial_0001" / "best.pt").unlink()
+    with pytest.raises(ConfigError, match=r"checkpoint of trial 1, the best of .* is gone. Give --epochs"):
+        export(study)
+    begun = make(tmp_path / "begun")
+    optuna.create_study(study_name="begun", storage=f"sqlite:///{begun / 'study.db'}")
+    with pytest.raises(ConfigError, match="no complete trial to export"):
+        export(begun)
+
+
+def test_a_final_training_is_no_shorter_than_a_trial(finished_study, tmp_path):
+    study = shutil.copytree(finished_study, tmp_path / "long")
+    stored = optuna.load_study(study_name="small", storage=f"sqlite:///{study / 'study.db'}")
+    longer = json.loads(stored.user_attrs[CONFIG])
+    longer["training"]["epochs"] = 5
+    stored.set_user_attr(CONFIG, json.dumps(longer))
+    with pytest.raises(ConfigError, match="at least the 5 epochs of a trial for the final training, got 2"):
+        train_winner(study, 2)
+
+
+def test_a_copy_that_lost_bytes_is_found(training, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "copyfile", lambda source, target: target.write_bytes(source.read_bytes()[:-1]))
+    with pytest.raises(DiskError, match="is not what was copied from"):
+        export(training, tmp_path / "out")
+
+
+def test_the_command_says_where(training, tmp_path, repo_root):
+    words = ["export", training, "--out", tmp_path / "out", "--zip", "--json"]
+    done = subprocess.run(
+        [sys.executable, repo_root / "train_gazegaussian_optuna.py", *words], capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    assert found["archive"] == str(tmp_path / "out.zip")
+    assert (tmp_path / "out" / "best.pt").read_bytes() == (training / "best.pt").read_bytes()

@@ -1,0 +1,387 @@
+"""Sliders for gaze and head pose: what they draw, how bursts are joined, which models they find, what sweeps write."""
+
+import asyncio
+import io
+import itertools
+import json
+import os
+import queue
+import sys
+import time
+from dataclasses import asdict, astuple, replace
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from jupyter_client.manager import start_new_kernel
+from PIL import Image
+from synthetic_support import SIZE, gaze_run, gaze_stage, heads, jiggle
+
+from gazegaussian.errors import CheckpointError, ConfigError, DataError
+from gazegaussian.geometry.cameras import project_points
+from gazegaussian.geometry.heads import facing, turned_to
+from gazegaussian.training.checkpoints import save_checkpoint
+from gazegaussian.training.trainer import Trainer
+from helpers import animation, redirect_models
+from helpers.animation import SWEEPS, sweep_angles, write_animation
+from helpers.coalesce import Coalesced
+from helpers.ownership import BASELINE
+from helpers.redirect_scene import Angles, People, moved_landmarks
+from helpers.redirect_widget import open_comparison, open_panel
+
+START = Angles(1.0, 2.0, 3.0, 4.0)
+LIMITS = {"gaze_pitch": (-20, 24), "gaze_yaw": (-30, 30), "head_pitch": (-12, 12), "head_yaw": (-20, 21)}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Two small untrained models whose eyes answer to gaze."""
+    folder, run = tmp_path_factory.mktemp("models"), gaze_run()
+    paths = []
+    for seed in (0, 1):
+        stage = gaze_stage(run, seed=seed)
+        jiggle(stage.model.eyes, seed=seed)
+        trainer = Trainer(stage, run.training, run.optim, folder / f"model_{seed}", (), run.model_dump(mode="json"))
+        paths.append(folder / f"model_{seed}" / "best.pt")
+        save_checkpoint(paths[-1], trainer._state())
+    return paths
+
+
+@pytest.fixture
+def panel(checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr(People, "limits", lambda self: LIMITS)  # two people alone would leave the sliders a few degrees
+    return open_panel(checkpoints[0], heads()[1].root, tmp_path)
+
+
+def pixels(image):
+    return np.asarray(Image.open(io.BytesIO(image.value)).convert("RGB")).astype(float)
+
+
+def test_a_gaze_slider_moves_the_eyes_and_coming_back_gives_the_same_image(panel):
+    panel.set(gaze_yaw=-20)
+    left, first = pixels(panel.images[0]), panel.images[0].value
+    panel.sliders["gaze_yaw"].value = 20
+    change = np.abs(pixels(panel.images[0]) - left).mean(-1)
+    eyes = panel.people.batch(panel.person.value, panel.frame.value, SIZE).eye_mask[0, 0].bool().numpy()
+    assert change[eyes].mean() > 3 * change[~eyes].mean()
+    assert change[eyes].max() > 5
+    panel.sliders["gaze_yaw"].value = -20
+    assert panel.images[0].value == first
+
+
+def test_a_head_slider_turns_the_head(panel):
+    panel.set(head_yaw=-15)
+    left = pixels(panel.images[0])
+    panel.set(head_yaw=15)
+    assert np.abs(pixels(panel.images[0]) - left).mean() > 2
+
+
+def test_the_text_says_the_angles_and_what_the_judge_reads(panel, capsys):
+    panel.set(gaze_pitch=7, gaze_yaw=-11)
+    assert "gaze pitch +7°, yaw -11°" in panel.status.value
+    assert "The judge reads gaze pitch" in panel.captions[0].value
+    panel.show()  # nobody looks: image and words instead of widgets
+    said = capsys.readouterr().out
+    assert "gaze pitch +7°, yaw -11°" in said
+    assert "model_0/best.pt: The judge reads" in said
+
+
+def test_sliders_begin_as_in_the_image_and_stop_at_their_ends(panel):
+    batch = panel.people.batch(panel.person.value, 0, SIZE)
+    ends = torch.tensor([panel.limits[name] for name in panel.sliders])
+    labels = torch.cat([batch.parameters.gaze, facing(batch.parameters.pose)], -1)[0].rad2deg()
+    expected = torch.maximum(torch.minimum(labels, ends[:, 1]), ends[:, 0])
+    assert torch.allclose(torch.tensor(astuple(panel.angles)), expected, atol=0.51)
+    panel.set(gaze_yaw=90, head_yaw=-90)
+    assert (panel.angles.gaze_yaw, panel.angles.head_yaw) == (LIMITS["gaze_yaw"][1], LIMITS["head_yaw"][0])
+    panel.reset.click()
+    assert torch.allclose(torch.tensor(astuple(panel.angles)), expected, atol=0.51)
+
+
+def test_limits_hold_all_training_labels_and_leave_a_constant_angle_room():
+    train, limits = heads()[0], People(heads()[0].root).limits()
+    pose = train.batch(range(len(train))).parameters.pose
+    labels = np.concatenate([np.degrees(train.gaze), facing(pose).rad2deg().numpy()], 1)
+    low, high = np.array(list(limits.values())).T
+    assert (labels >= low - 0.51).all()
+    assert (labels <= high + 0.51).all()
+    assert (high - low >= 9).all(), "one frame has one label"
+
+
+def test_a_burst_of_changes_draws_the_last_one_alone(panel, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        panel.painters[0], "draw", lambda *a, draw=panel.painters[0].draw: drawn.append(a[2]) or draw(*a)
+    )
+
+    async def drag():
+        for yaw in range(-5, 6):
+            panel.sliders["gaze_yaw"].value = yaw
+            await asyncio.sleep(0)
+        while not drawn:
+            await asyncio.sleep(0.01)
+
+    panel.set(gaze_yaw=-6)
+    drawn.clear()
+    asyncio.run(drag())
+    assert [angles.gaze_yaw for angles in drawn] == [5.0]
+    assert "yaw +5°" in panel.status.value
+
+
+def test_requests_during_an_act_are_not_lost():
+    wanted, done = [1], []
+
+    async def play():
+        coalesced = Coalesced(lambda: done.append(wanted[0]), 0.01)
+        coalesced.ask()
+        await asyncio.sleep(0.03)
+        wanted[0] = 2
+        coalesced.ask()
+        await asyncio.sleep(0.03)
+
+    asyncio.run(play())
+    assert done == [1, 2]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01])
+def test_without_delay_or_event_loop_a_request_is_served_at_once(delay):
+    done = []
+    if delay:
+        Coalesced(lambda: done.append(1), delay).ask()
+    else:
+        asyncio.run(asyncio.to_thread(Coalesced(lambda: done.append(1), delay).ask))
+    assert done == [1]
+
+
+def test_models_are_compared_on_the_same_sliders(checkpoints, tmp_path):
+    panel = open_comparison([*checkpoints, checkpoints[0]], heads()[1].root, tmp_path)
+    panel.set(gaze_yaw=-20)
+    before = [image.value for image in panel.images]
+    panel.set(gaze_yaw=20)
+    after = [image.value for image in panel.images]
+    assert all(a != b for a, b in zip(before, after, strict=True))
+    assert after[0] == after[2] != after[1]
+
+
+def test_another_person_brings_images_and_angles_of_their_own(panel):
+    people = list(panel.people.names)
+    assert "held out" in people[0]
+    assert "seen in training" in people[-1]
+    before, source = panel.images[0].value, panel.source.value
+    panel.person.value = panel.people.names[people[-1]]
+    assert len(panel.frame.options) == 4
+    assert panel.images[0].value != before
+    assert panel.source.value != source
+
+
+def test_what_cannot_be_read_is_said_and_the_panel_stays_usable(panel, monkeypatch):
+    def fail(*args):
+        raise DataError("the file has gone")
+
+    with monkeypatch.context() as context:
+        context.setattr(panel.painters[0], "draw", fail)
+        panel.set(gaze_yaw=3)
+        assert "error: the file has gone" in panel.status.value
+    panel.set(gaze_yaw=4)
+    assert "yaw +4°" in panel.status.value
+
+
+def test_every_input_is_labelled_and_explained(panel):
+    assert all(slider.description and slider.tooltip for slider in panel.sliders.values())
+    assert all(choice.description for choice in (panel.person, panel.frame, panel.sweep))
+    assert all(button.description and button.tooltip for button in (panel.reset, panel.write))
+
+
+def test_heads_turn_to_where_they_are_told_and_keep_place_and_roll():
+    generator = torch.Generator().manual_seed(0)
+    pose = torch.randn(20, 6, generator=generator) * 0.4
+    wanted = torch.randn(20, 2, generator=generator) * 0.4
+    turned = turned_to(pose, wanted)
+    assert torch.allclose(facing(turned), wanted, atol=1e-5)
+    assert torch.equal(turned[:, 3:], pose[:, 3:])
+    assert torch.allclose(turned_to(turned, facing(pose)), pose, atol=1e-5)
+
+
+def test_landmarks_follow_the_head_as_the_camera_sees_it():
+    batch = heads()[1].batch([0, 1, 2])
+    pose = batch.parameters.pose
+    assert torch.allclose(project_points(batch.landmarks_3d[:, :68], batch.cameras), batch.landmarks_2d, atol=2e-2)
+    assert torch.allclose(moved_landmarks(batch, pose), batch.landmarks_2d, atol=1e-4)
+    moved = torch.cat([pose[:, :3], pose[:, 3:] + torch.tensor([0.1, 0.0, 0.0])], -1)
+    shift = replace(batch.cameras, translation=batch.cameras.translation + batch.cameras.rotation[..., 0] * 0.1)
+    assert torch.allclose(
+        moved_landmarks(batch, moved), project_points(batch.landmarks_3d[:, :68], shift), atol=2e-2
+    )  # moving the head is moving the camera the other way
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_sweeps_close_stay_inside_and_move_what_they_name(sweep):
+    angles = sweep_angles(sweep, START, LIMITS, 12)
+    steps = [np.abs(np.subtract(astuple(a), astuple(b))).max() for a, b in itertools.pairwise([*angles, angles[0]])]
+    assert max(steps) < 16, "the last frame is followed by the first without a jump"
+    values = {name: [asdict(a)[name] for a in angles] for name in LIMITS}
+    assert all(
+        LIMITS[name][0] <= value <= LIMITS[name][1]
+        for name in LIMITS
+        for value in values[name]
+        if len({*values[name]}) > 1
+    )
+    moved = {name for name in LIMITS if len({*values[name]}) > 1}
+    assert (
+        moved
+        == {
+            "gaze-circle": {"gaze_pitch", "gaze_yaw"},
+            "gaze-left-right": {"gaze_yaw"},
+            "head-left-right": {"head_yaw"},
+        }[sweep]
+    )
+
+
+def test_unknown_sweeps_are_refused():
+    with pytest.raises(ConfigError, match="Expected one of the sweeps gaze-circle, gaze-left-right"):
+        sweep_angles("spiral", START, LIMITS)
+
+
+def test_the_button_writes_an_endless_gif_and_says_where(panel, monkeypatch):
+    monkeypatch.setattr(animation, "find_ffmpeg", lambda: None)
+    panel.sweep.value = "gaze-left-right"
+    panel.write.click()
+    (written,) = panel.folder.glob("*.gif")
+    assert str(written) in panel.told.value
+    assert panel.movie.value == written.read_bytes()
+    assert panel.movie.layout.display == ""
+    assert not panel.write.disabled
+    gif = Image.open(written)
+    assert gif.n_frames == animation.FRAMES
+    assert gif.info["loop"] == 0
+
+
+FFMPEG = """#!{python}
+import sys
+content = sys.stdin.buffer.read()
+if {fails}:
+    sys.exit(print("no such codec", file=sys.stderr) or 3)
+width, height = map(int, sys.argv[sys.argv.index("-s") + 1].split("x"))
+open(sys.argv[-1], "wb").write(b"%d frames" % (len(content) // (3 * width * height)))
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_mp4_comes_from_ffmpeg_and_its_failure_leaves_the_gif(tmp_path, monkeypatch, fails):
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(FFMPEG.format(python=sys.executable, fails=fails))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    frames = [Image.new("RGB", (31, 20), color) for color in ("red", "green", "blue")]
+    if fails:
+        with pytest.raises(ConfigError, match=r"it failed \(no such codec\). The GIF"):
+            write_animation(frames, tmp_path / "a.gif")
+    else:
+        assert write_animation(frames, tmp_path / "a.gif") == [tmp_path / "a.gif", tmp_path / "a.mp4"]
+        assert (tmp_path / "a.mp4").read_bytes() == b"3 frames"
+    assert Image.open(tmp_path / "a.gif").n_frames == 3
+    assert {path.suffix for path in tmp_path.glob("*.*")} == ({".gif"} if fails else {".gif", ".mp4"})
+
+
+def make_study(out, name, values, baseline=0, stage="gazegaussian", without=()):
+    """A study's folder with a trial per value and a file in place of each checkpoint."""
+    folder = out / name
+    folder.mkdir(parents=True)
+    study = optuna.create_study(study_name=name, storage=f"sqlite:///{folder / 'study.db'}")
+    study.set_user_attr("metric", "val_loss")
+    for number, value in enumerate(values):
+        place = folder / f"trial_{number:04d}"
+        place.mkdir()
+        if number not in without:
+            (place / "best.pt").touch()
+        attributes = {"folder": str(place), **({BASELINE: True} if number == baseline else {})}
+        study.add_trial(optuna.trial.create_trial(value=value, user_attrs=attributes))
+    (folder / "best.json").write_text(json.dumps({"stage": stage}))
+    return folder
+
+
+def test_the_winner_of_the_newest_study_is_found_and_set_beside_the_baseline(tmp_path):
+    old = make_study(tmp_path, "old", [1.0])
+    (old / "best.json").touch()
+    folder = make_study(tmp_path, "new", [3.0, 2.0, 1.5])
+    make_study(tmp_path, "other_stage", [0.1], stage="meshhead")
+    for seconds, name in enumerate(("old", "new", "other_stage")):
+        path = tmp_path / name / "best.json"
+
+        os.utime(path, (seconds, seconds))
+    found = redirect_models.winner(tmp_path)
+    assert found.checkpoint == folder / "trial_0002" / "best.pt"
+    assert found.title == "trial 2, val_loss 1.5"
+    assert [model.title for model in redirect_models.rivals(tmp_path)] == [
+        "trial 2, val_loss 1.5",
+        "trial 0 (baseline), val_loss 3",
+    ]
+
+
+def test_a_thinned_baseline_is_replaced_by_the_next_best(tmp_path):
+    make_study(tmp_path, "thinned", [3.0, 2.0, 1.5], without=(0,))
+    assert [model.title[:7] for model in redirect_models.rivals(tmp_path)] == ["trial 2", "trial 1"]
+
+
+def test_without_a_study_the_newest_training_is_shown(tmp_path, checkpoints):
+    with pytest.raises(ConfigError, match="Expected a finished GazeGaussian study or training under"):
+        redirect_models.winner(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "best.pt").write_bytes(checkpoints[0].read_bytes())
+    (tmp_path / "mine" / "config.yaml").write_text("stage: gazegaussian\n")
+    (tmp_path / "stage_one").mkdir()
+    (tmp_path / "stage_one" / "best.pt").touch()
+    (tmp_path / "stage_one" / "config.yaml").write_text("stage: meshhead\n")
+    assert redirect_models.winner(tmp_path).title == "mine"
+    assert len(open_comparison(None, heads()[1].root, tmp_path).painters) == 1
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"No checkpoint at .*gone\.pt"):
+        open_panel(tmp_path / "gone.pt")
+
+
+CELL = """
+import sys
+sys.path.insert(0, {root!r})
+from helpers.redirect_widget import open_panel
+from IPython.display import display
+panel = open_panel({checkpoint!r}, {data!r}, {out!r})
+display(panel.box)
+slider = panel.sliders["gaze_yaw"]
+slider.min, slider.max = -20, 20
+print("ready", slider.model_id, panel.images[0].model_id, panel.status.model_id)
+"""
+
+
+def test_a_dragged_slider_in_a_kernel_is_followed_without_a_queue(repo_root, checkpoints, tmp_path):
+    """Sends what a front end sends, faster than images are drawn, and looks at what comes back."""
+    manager, client = start_new_kernel()
+    words, images, status = [], 0, ""
+    try:
+        names = {"root": str(repo_root), "checkpoint": str(checkpoints[0]), "data": str(heads()[1].root)}
+        client.execute(CELL.format(**names, out=str(tmp_path)))
+        deadline = time.monotonic() + 120
+        while "yaw +9°" not in status and time.monotonic() < deadline:
+            try:
+                message = client.get_iopub_msg(timeout=1)
+            except queue.Empty:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            assert kind != "error", content
+            if kind == "stream" and "ready" in content["text"]:
+                words = content["text"].split()
+                for yaw in range(-10, 10):
+                    data = {"method": "update", "state": {"value": yaw}, "buffer_paths": []}
+                    client.shell_channel.send(client.session.msg("comm_msg", {"comm_id": words[1], "data": data}))
+            elif kind == "comm_msg" and words:
+                images += content["comm_id"] == words[2]
+                if content["comm_id"] == words[3]:
+                    status = content["data"]["state"].get("value", status)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert "yaw +9°" in status, "the last value was not drawn"
+    assert 1 <= images <= 5, "intermediate values were drawn one by one"
