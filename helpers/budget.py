@@ -37,7 +37,10 @@ class Spent:
 
 def spent(study: optuna.Study) -> Spent:
     """Add up all trials; what a trial took over from an interrupted one is counted there."""
-    trials = study.get_trials(deepcopy=False)
+    return _spent_by(study.get_trials(deepcopy=False))
+
+
+def _spent_by(trials: list[FrozenTrial]) -> Spent:
     before = [trial.user_attrs.get(INHERITED, {"epochs": 0, "seconds": 0.0}) for trial in trials]
     # A trial killed while it took over knows what it inherits, but has not yet got it: hence at least 0.
     epochs = [max(0, epochs_of(trial) - old["epochs"]) for trial, old in zip(trials, before, strict=True)]
@@ -88,7 +91,7 @@ class BudgetWatch:
             study: Whose limits.
             trial: That would go on; None for a new one.
         """
-        return self.called_off() or self._overspent(study, trial)
+        return self.called_off() or self.overspent(study, trial)
 
     def begin(self, trial: optuna.Trial, done: int) -> None:
         """Let a new trial begin its first epoch; call it under the lock under which no limit was reached.
@@ -125,11 +128,13 @@ class BudgetWatch:
         """Whether there is a limit on the sum over all trials."""
         return self._budget.max_total_epochs is not None or self._budget.max_compute is not None
 
-    def _overspent(self, study: optuna.Study, trial: optuna.Trial | None) -> str | None:
+    def overspent(self, study: optuna.Study, trial: optuna.Trial | None = None) -> str | None:
+        """Say which limit on the sum over all trials is reached (see `reached`)."""
         epochs, seconds = self._budget.max_total_epochs, self._budget.max_compute
         if epochs is None and seconds is None:
             return None
-        paid, begun = spent(study), _begun_by_others(study, trial)
+        trials = study.get_trials(deepcopy=False)  # once: an epoch that ends meanwhile is begun or paid for
+        paid, begun = _spent_by(trials), _begun_by_others(trials, trial)
         if epochs is not None and paid.epochs + begun >= epochs:
             return f"budget max_total_epochs {epochs} reached"
         pace = paid.seconds / paid.epochs if paid.epochs else 0.0
@@ -138,8 +143,8 @@ class BudgetWatch:
         return None
 
 
-def _begun_by_others(study: optuna.Study, trial: optuna.Trial | None) -> int:
+def _begun_by_others(trials: list[FrozenTrial], trial: optuna.Trial | None) -> int:
     """Count the epochs that other trials have begun and not told of."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    running = (other for other in trials if other.state == TrialState.RUNNING)
     others = (other for other in running if trial is None or other.number != trial.number)
     return sum(other.user_attrs.get(GRANTED, 0) > epochs_of(other) for other in others)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 
 import optuna
 import torch
@@ -24,12 +24,13 @@ from helpers.team import Ended, work
 
 logger = logging.getLogger(__name__)
 
+START_METHOD = "spawn"  # CUDA does not survive a fork
 GRACE = 30.0  # seconds for a worker that was asked to end: its trial is queued again and its checkpoints are whole
 
 
 @dataclass(frozen=True)
 class _Worker:
-    process: SpawnProcess
+    process: BaseProcess
     pipe: Connection
 
 
@@ -59,7 +60,7 @@ class LocalTeam:
         settings = {"OMP_NUM_THREADS": str(self._threads), "TQDM_DISABLE": "1"}
         if self._gpus:
             settings["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(START_METHOD)
         here, there = context.Pipe(duplex=False)
         levels = (logging.getLogger().getEffectiveLevel(), optuna.logging.get_verbosity())
         # Not a daemon: those may not start the processes of isolated trials.

@@ -10,7 +10,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
@@ -20,6 +20,7 @@ from helpers.storage_errors import StorageError
 logger = logging.getLogger(__name__)
 
 PATIENCE = 300.0  # seconds that a call waits for a server which does not answer
+T = TypeVar("T")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between two attempts
 
 
@@ -31,32 +32,48 @@ class Database(RDBStorage):
     """Optuna's relational storage with patient calls."""
 
 
-def _patient(name: str) -> Callable[..., Any]:
-    method = getattr(RDBStorage, name)
+def patiently(call: Callable[[bool], T]) -> T:
+    """Call a function until the server answers it.
 
+    Args:
+        call: Gets whether it has been called before.
+
+    Raises:
+        Unreachable: The server has not answered for `PATIENCE` seconds.
+    """
+    started, pause = time.monotonic(), _FIRST_PAUSE
+    while True:
+        again = pause > _FIRST_PAUSE
+        try:
+            answer = call(again)
+        except Unreachable as error:
+            if time.monotonic() - started >= PATIENCE:
+                raise
+            if not again:
+                logger.warning("%s Waiting for it up to %.0f s.", error, PATIENCE)
+        else:
+            if again:
+                logger.info("the storage answers again after %.0f s", time.monotonic() - started)
+            return answer
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _patient(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
-    def call(self: Database, *args: Any, **kwargs: Any) -> Any:
-        started, pause = time.monotonic(), _FIRST_PAUSE
-        while True:
+    def patient(self: Database, *args: Any, **kwargs: Any) -> Any:
+        def call(again: bool) -> Any:
             try:
-                answer = method(self, *args, **kwargs)
-                if pause > _FIRST_PAUSE:
-                    logger.info("the storage answers again after %.0f s", time.monotonic() - started)
-                return answer
-            except Unreachable as error:
-                if time.monotonic() - started >= PATIENCE:
-                    raise
-                if pause == _FIRST_PAUSE:
-                    logger.warning("%s; waiting for it up to %.0f s", error, PATIENCE)
+                return method(self, *args, **kwargs)
             except UpdateFinishedTrialError:
                 # A trial that the lost answer had already closed; one that another process closed is not this one's.
-                if pause == _FIRST_PAUSE or name != "set_trial_state_values" or not _is_closed_so(self, *args, **kwargs):
-                    raise
-                return True
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+                if again and name == "set_trial_state_values" and _is_closed_so(self, *args, **kwargs):
+                    return True
+                raise
 
-    return call
+        return patiently(call)
+
+    return patient
 
 
 def _is_closed_so(storage: Database, trial_id: int, state: Any, values: Any = None) -> bool:
@@ -64,5 +81,7 @@ def _is_closed_so(storage: Database, trial_id: int, state: Any, values: Any = No
     return trial.state == state and (values is None or trial.values == list(values))
 
 
-for _name in BaseStorage.__abstractmethods__:
-    setattr(Database, _name, _patient(_name))
+# Optuna's cache calls some of its own.
+_PRIVATE = {"_create_new_trial", "_set_trial_param", "_get_best_trial_id", "_get_trials"}
+for _name in BaseStorage.__abstractmethods__ | _PRIVATE:
+    setattr(Database, _name, _patient(_name, getattr(RDBStorage, _name)))

@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import optuna
 import sqlalchemy
 from filelock import FileLock
 from optuna.storages import RDBStorage
+from sqlalchemy.exc import SQLAlchemyError
 
 from helpers.journal import file_lock, lock_of
 from helpers.live_store import is_mounted, live_database
+from helpers.storage_errors import StorageError
+from helpers.storage_patience import patiently
 
 NAME = "study.lock"
 _held = threading.local()
@@ -62,19 +65,27 @@ def _lock(study: optuna.Study, folder: Path) -> AbstractContextManager[object]:
             folder = Path(file).parent if file else live_database(folder).parent
     if is_mounted(folder):
         return file_lock(lock_of(folder / NAME))
-    return FileLock(folder / NAME)
+    return FileLock(folder / NAME, poll_interval=0.01)
 
 
 @contextmanager
 def _advisory(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
-    with engine.connect() as connection:
+    connection = patiently(lambda again: _hold(engine, name))
+    try:
+        yield
+    finally:
+        # Nothing was written through this connection; one that broke meanwhile has lost the lock already.
+        with suppress(SQLAlchemyError, StorageError):
+            connection.rollback()
+        connection.close()
+
+
+def _hold(engine: sqlalchemy.Engine, name: str) -> sqlalchemy.Connection:
+    connection = engine.connect()
+    try:
         asked = sqlalchemy.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
         connection.execute(asked, {"name": f"gazegaussian study {name}"})
-        try:
-            yield
-        finally:
-            # Nothing was written through this connection; one that broke meanwhile has lost the lock already.
-            try:
-                connection.rollback()
-            except Exception:
-                connection.invalidate()
+    except BaseException:
+        connection.close()
+        raise
+    return connection

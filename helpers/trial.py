@@ -94,7 +94,7 @@ def _admitted(study: optuna.Study, request: StudyRequest, watch: BudgetWatch) ->
     reap(study, request.one_machine, patience=request.patience)
     if places_left(study, request.study.trials) <= 0:
         return None
-    limit = watch.reached(study)
+    limit = watch.overspent(study)
     if limit is not None:
         raise LimitReached(limit)
     study.sampler = study_sampler(request.study, fresh_trials(study))
