@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import optuna
 import torch
@@ -60,7 +61,7 @@ class LocalTeam:
         settings = {"OMP_NUM_THREADS": str(self._threads), "TQDM_DISABLE": "1"}
         if self._gpus:
             settings["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
-        context = multiprocessing.get_context(START_METHOD)
+        context: Any = multiprocessing.get_context(START_METHOD)
         here, there = context.Pipe(duplex=False)
         levels = (logging.getLogger().getEffectiveLevel(), optuna.logging.get_verbosity())
         # Not a daemon: those may not start the processes of isolated trials.

@@ -8,10 +8,10 @@ from functools import partial
 
 import optuna
 import pytest
-from postgres_support import Server, programs
 from test_study import request
 from worker_support import NONE, RUNNING, check_nothing_lost_or_doubled, die, epochs, finished, noted
 
+from benchmarks.postgres_server import Server, programs
 from helpers import Crew, load_study, local_team, progress, run_study, storage_patience
 from helpers.budget import spent
 from helpers.storage import open_storage
