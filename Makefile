@@ -11,7 +11,7 @@ RUN := $(PY) train_gazegaussian_optuna.py
 setup: $(STAMP)
 
 # torch first and alone: on a machine without a GPU a plain `torch` would pull gigabytes of CUDA packages.
-$(STAMP): requirements.txt requirements-dev.txt
+$(STAMP): requirements.txt requirements-cluster.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -c "import torch" 2>/dev/null || $(PY) -m pip install -q "$(TORCH)"
 	$(PY) -m pip install -q -r requirements-dev.txt

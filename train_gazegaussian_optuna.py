@@ -117,6 +117,19 @@ def study(
         bool | None,
         typer.Option("--isolate/--no-isolate", help="A process per trial: a crash costs one [on CUDA only]."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes on this machine, one per GPU; with --ray actors [as many as there is room]."
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS|local", help="Workers on a Ray cluster, see docs/cluster.md.")
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(min=0, help="With --ray: 0.5 puts two trials on a GPU [1, or 0 where there is none]."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study, or resume it: the same command goes on where it stopped."""
@@ -126,6 +139,7 @@ def study(
     request = helpers.default_request(
         stage.value, config, study_file, n_trials, epochs, timeout, storage, study_name,
         pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead, isolate, init_from,
+        helpers.Crew(workers, ray, gpus_per_trial) if ray or (workers or 1) > 1 else None,
     )  # fmt: skip
     started = time.monotonic()
     finished = helpers.run(request, audit=audit)

@@ -25,9 +25,10 @@ from helpers.redirection import redirect
 from helpers.results import best_trial, save_results, summary_rows, top_trials
 from helpers.running import StudyProgress, StudyReader, progress
 from helpers.stopping import stop
-from helpers.study import StudyRequest, run_study
+from helpers.study import Crew, StudyRequest, run_study
 
 __all__ = [
+    "Crew",
     "Dashboard",
     "Exported",
     "StudyProgress",

@@ -22,13 +22,15 @@ from helpers.live_store import snapshots_of
 from helpers.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.migration import Migration, migrate
 from helpers.plots import save_figures, study_figures
+from helpers.ray_audit import audit_on_ray
+from helpers.ray_team import LOCAL
 from helpers.records import STAGE, begun_study, find_study, stored_init, stored_meshhead
 from helpers.report import write_report
 from helpers.results import save_results
 from helpers.search_space import Component, load_study_file, warn_of_sizes
 from helpers.stopping import forget_stop
 from helpers.storage import open_storage
-from helpers.study import StudyRequest, require_comparable, run_study
+from helpers.study import Crew, StudyRequest, require_comparable, run_study
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +109,7 @@ def default_request(
     meshhead: Path | None = None,
     isolate: bool | None = None,
     init_from: Path | None = None,
+    crew: Crew | None = None,
 ) -> StudyRequest:
     """Put a study together from files and overrides (see `make_config` for the shared ones).
 
@@ -128,6 +131,7 @@ def default_request(
         isolate: Every trial in a process of its own; default on CUDA only.
         init_from: Checkpoint whose weights every trial begins with (see `make_config`); default the one of the study's
             trials, if it has some.
+        crew: Several workers; default this process alone.
 
     Raises:
         ConfigError: A file or value cannot be used.
@@ -148,8 +152,9 @@ def default_request(
     run = make_config(stage, config, study_file.epochs, data, device, None, meshhead, None, out, init_from)
     if run.init_from is not None:
         warn_of_sizes(run, study_file)
-    apart = isolated_by_default(run) if isolate is None else isolate
-    return StudyRequest(run, study_file, Path(out), storage, timeout, isolate=apart)
+    if isolate is None and (crew is None or crew.ray is None):  # else known where the workers are
+        isolate = isolated_by_default(run)
+    return StudyRequest(run, study_file, Path(out), storage, timeout, isolate=isolate, crew=crew)
 
 
 def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optuna.Study:
@@ -167,8 +172,11 @@ def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optu
     forget_stop(request.folder)
     if audit:
         require_comparable(request)
-        request.check(request.config)  # makes the data, with its progress bar
-        audit_study(request).raise_if_failed()
+        if request.crew is not None and request.crew.ray not in (None, LOCAL):
+            audit_on_ray(request)
+        else:
+            request.check(request.config)  # makes the data, with its progress bar
+            audit_study(request).raise_if_failed()
     study = run_study(request, forget_stops=False)  # one that came during the audit counts
     if figures:
         report(study, request.folder)

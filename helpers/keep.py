@@ -62,7 +62,7 @@ def require_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may probe at the same time
     except OSError as error:
         why = disk_problem(error) or f"{folder} cannot be used as a folder ({error.strerror}); name another one."
         raise DiskError(why) from error

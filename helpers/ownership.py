@@ -1,11 +1,17 @@
-"""Which process works on a trial, and what happens to the trials of dead ones."""
+"""Which process works on a trial, and what happens to the trials of dead ones.
+
+A process of this machine is asked for by its number and start. One elsewhere shows that it is alive by counting: whoever
+sees the same count for `GRACE` seconds of his own clock takes it for dead, so that no two clocks are compared.
+"""
 
 from __future__ import annotations
 
 import logging
 import socket
+import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -14,17 +20,24 @@ import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
+from gazegaussian.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 # User attributes of trials.
 OWNER, RESUME_OF, REASON, BASELINE = "owner", "resume_of", "fail_reason", "baseline"
+BEAT = "beat"  # counts while the owner lives
 SECONDS = "seconds"  # of the whole trial, earlier processes included
 EPOCHS = "epochs"  # trained so far, where nothing is reported (several objectives)
 INHERITED = "inherited"  # {epochs, seconds} that earlier processes spent and that are counted there
 
+LOST = "its process ended in the middle of the trial"
+BEAT_SECONDS = 60.0
+GRACE = 600.0  # longer than a worker waits for a storage that does not answer, in which time nobody can count
 _ASKED_JUST_NOW = 5.0  # seconds between a trial's start and its owner being written
 _START_TOLERANCE = 1.0  # seconds
 _AT_WORK: set[str] = set()  # tokens of the trials that this process works on right now
+_SEEN: dict[str, tuple[Any, float]] = {}  # by token of other machines' owners: count, and when it was first seen
 
 
 def current_owner() -> dict[str, Any]:
@@ -34,18 +47,36 @@ def current_owner() -> dict[str, Any]:
 
 
 @contextmanager
-def claimed(trial: optuna.Trial) -> Iterator[None]:
+def claimed(trial: optuna.Trial, worker: str | None = None) -> Iterator[None]:
     """Own a trial while a `with` block lasts.
 
     A notebook outlives its studies: the token tells a trial at work from one that this process had to give up.
+
+    Args:
+        trial: Just asked for.
+        worker: Name of this process in a crew.
     """
-    token = uuid.uuid4().hex
+    token, ended = uuid.uuid4().hex, threading.Event()
     _AT_WORK.add(token)
     try:
-        trial.set_user_attr(OWNER, {**current_owner(), "token": token})
+        trial.set_user_attr(OWNER, {**current_owner(), "token": token, "worker": worker})
+        threading.Thread(target=_count, args=(trial, ended), daemon=True).start()
         yield
     finally:
+        ended.set()
         _AT_WORK.discard(token)
+
+
+def _count(trial: optuna.Trial, ended: threading.Event) -> None:
+    count = 0
+    while not ended.wait(BEAT_SECONDS):
+        count += 1
+        try:
+            trial.storage.set_trial_user_attr(trial._trial_id, BEAT, count)
+        except UserError as error:  # the training itself will meet it
+            logger.debug("trial %d cannot show that it is alive: %s", trial.number, error)
+        except RuntimeError:  # another process has closed it
+            return
 
 
 def is_alive(owner: dict[str, Any], one_machine: bool = False) -> bool:
@@ -69,6 +100,30 @@ def is_alive(owner: dict[str, Any], one_machine: bool = False) -> bool:
     return not given_up
 
 
+def is_held(trial: FrozenTrial, one_machine: bool = False, dead: Collection[str] = ()) -> bool:
+    """Tell whether somebody works on a running trial.
+
+    Args:
+        trial: Running, as just read.
+        one_machine: See `is_alive`.
+        dead: Names of workers that are known to be gone.
+    """
+    owner = trial.user_attrs.get(OWNER)
+    if owner is None:
+        return (datetime.now() - (trial.datetime_start or datetime.min)).total_seconds() < _ASKED_JUST_NOW
+    if owner.get("worker") in dead or not is_alive(owner, one_machine):
+        return False
+    return owner["host"] == socket.gethostname() or _counts(owner.get("token", str(owner)), trial.user_attrs.get(BEAT))
+
+
+def _counts(token: str, count: int | None) -> bool:
+    seen = _SEEN.get(token)
+    if seen is None or seen[0] != count:
+        _SEEN[token] = (count, time.monotonic())
+        return True
+    return time.monotonic() - seen[1] < GRACE
+
+
 def ancestors(trials: list[FrozenTrial], trial: FrozenTrial | optuna.Trial) -> Iterator[FrozenTrial]:
     """Yield the trials that a trial continues, the latest first.
 
@@ -83,8 +138,13 @@ def ancestors(trials: list[FrozenTrial], trial: FrozenTrial | optuna.Trial) -> I
         number = before.user_attrs.get(RESUME_OF)
 
 
+def epochs_of(trial: FrozenTrial) -> int:
+    """Count the epochs that a trial has trained, those that it took over included."""
+    return len(trial.intermediate_values) or trial.user_attrs.get(EPOCHS, 0)
+
+
 def requeue(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
-    """End an interrupted trial as failed and queue its parameters again, once.
+    """End an interrupted trial as failed and queue its parameters again, once. Call it under the study's lock.
 
     The new trial is queued before the old one is closed: a kill between the two repeats this, and the check below keeps
     it from queueing twice.
@@ -95,32 +155,54 @@ def requeue(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
     if parameters and trial.number not in known:
         marks = {BASELINE: True} if trial.user_attrs.get(BASELINE) else {}
         study.enqueue_trial(parameters, user_attrs={RESUME_OF: trial.number, **marks})
+    _fail(study, trial, reason)
+
+
+def _fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
     study._storage.set_trial_user_attr(trial._trial_id, REASON, reason)
     study.tell(trial.number, state=TrialState.FAIL)
 
 
-def reap(study: optuna.Study, one_machine: bool = False) -> list[int]:
-    """Requeue the trials of dead processes; leave live ones alone.
+def reap(
+    study: optuna.Study, one_machine: bool = False, dead: Collection[str] = (), patience: int | None = None
+) -> list[int]:
+    """Requeue the trials of dead processes; leave live ones alone. Call it under the study's lock.
 
     Args:
         study: Whose trials.
         one_machine: See `is_alive`; so it is where the store is a file on this machine's disk.
+        dead: Names of workers that are known to be gone.
+        patience: A trial whose processes died that often without an epoch more is not queued again; None: always.
 
     Returns:
-        Numbers of the trials that were requeued.
+        Numbers of the trials that were closed.
     """
     reaped = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        owner = trial.user_attrs.get(OWNER)
-        if owner is None:
-            age = (datetime.now() - (trial.datetime_start or datetime.min)).total_seconds()
-            if age < _ASKED_JUST_NOW:
-                continue
-        elif is_alive(owner, one_machine):
-            if owner["host"] != socket.gethostname():
-                logger.info("trial %d is left alone: it runs on machine %s", trial.number, owner["host"])
+    trials = study.get_trials(deepcopy=False)
+    for trial in trials:
+        if trial.state != TrialState.RUNNING:
             continue
-        requeue(study, trial, "its process ended in the middle of the trial")
-        logger.info("trial %d was left by a dead process; its parameters are queued again", trial.number)
+        if is_held(trial, one_machine, dead):
+            owner = trial.user_attrs.get(OWNER)
+            if owner is not None and owner["host"] != socket.gethostname():
+                logger.debug("trial %d is left alone: it runs on machine %s", trial.number, owner["host"])
+            continue
+        deaths = 1 + _deaths_before(trials, trial)
+        if patience is not None and deaths >= patience:
+            _fail(study, trial, f"{deaths} processes in a row ended in the middle of it without an epoch more")
+            logger.warning("trial %d failed: %d processes ended in it without an epoch more", trial.number, deaths)
+        else:
+            requeue(study, trial, LOST)
+            logger.info("trial %d was left by a dead process; its parameters are queued again", trial.number)
         reaped.append(trial.number)
     return reaped
+
+
+def _deaths_before(trials: list[FrozenTrial], trial: FrozenTrial) -> int:
+    """Count the processes that died in a trial before without leaving it an epoch more than they had found."""
+    epochs, deaths = epochs_of(trial), 0
+    for before in ancestors(trials, trial):
+        if before.user_attrs.get(REASON) != LOST or epochs_of(before) < epochs:
+            break
+        epochs, deaths = epochs_of(before), deaths + 1
+    return deaths

@@ -130,7 +130,7 @@ class Referee:
         if epoch + 1 >= self.epochs:
             return
         self.check_time()
-        reason = self._watch.reached(self.study)
+        reason = self._watch.grant(self.study, self.trial, epoch + 1)
         if reason is not None:
             raise LimitReached(reason)
 

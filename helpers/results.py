@@ -244,9 +244,9 @@ def save_top(study: optuna.Study, folder: Path, k: int = TOP) -> list[Path]:
 
 def top_table(study: optuna.Study, k: int = TOP) -> list[dict[str, Any]]:
     """The k best trials as flat rows: rank, trial, state, best value per objective, parameters."""
+    rows, top = [], top_trials(study, k)  # first: a trial that another worker finishes now is among those read then
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=_FINISHED)}
-    rows = []
-    for rank, row in enumerate(top_trials(study, k), 1):
+    for rank, row in enumerate(top, 1):
         trial = trials[row["trial"]]
         values = [sign * value for sign, value in zip(signs(study), merit(study, trial), strict=False)]
         named = dict(zip(metric_names(study), values, strict=False))

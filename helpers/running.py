@@ -17,9 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from helpers.budget import epochs_of, spent
+from helpers.budget import spent
 from helpers.live_store import live_database, snapshots_of
-from helpers.ownership import OWNER, RESUME_OF, is_alive
+from helpers.ownership import RESUME_OF, epochs_of, is_held
 from helpers.records import CONFIG, STOP_REASON, WANTED, only_study
 from helpers.results import best_trial, metric_names, signs
 from helpers.storage import open_storage
@@ -133,8 +133,7 @@ class StudyReader:
 
     def _trial(self, trial: FrozenTrial, continued: set[int | None]) -> TrialProgress:
         if trial.state == TrialState.RUNNING:
-            owner = trial.user_attrs.get(OWNER)
-            state = RUNNING if owner is None or is_alive(owner, self._alone) else INTERRUPTED
+            state = RUNNING if is_held(trial, self._alone) else INTERRUPTED
         elif trial.state == TrialState.FAIL:
             state = INTERRUPTED if trial.number in continued else "failed"
         else:

@@ -1,12 +1,16 @@
-"""Asks a running study to stop, from another thread, process or notebook cell.
+"""Asks a running study to stop: from another thread, process or notebook cell, or by a signal.
 
 The request is a file in the study's folder, which every process that works on the study there sees after its epoch.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 from gazegaussian.errors import ConfigError
 
@@ -14,32 +18,55 @@ STOP_FILE = "stop"
 STOPPED = "stopped on request"
 
 
-def stop(folder: Path) -> None:
-    """Ask the study of a folder to stop after the running epoch; the trial at work is queued again.
+def stop(folder: Path, reason: str = STOPPED) -> None:
+    """Ask the study of a folder to stop after the running epoch; the trials at work are queued again.
 
     The same call that ran the study goes on with it later. Asked for while nothing runs, it has no effect: the next start
     forgets it.
 
     Args:
         folder: Of the study.
+        reason: What the study says why it ended.
 
     Raises:
         ConfigError: There is no such folder, or it cannot be written.
     """
     try:
-        (Path(folder) / STOP_FILE).touch()
+        (Path(folder) / STOP_FILE).write_text(reason, encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"No study at {folder} that could be stopped; name the folder of a study.") from None
     except OSError as error:
         raise ConfigError(f"The study at {folder} cannot be asked to stop: {error.strerror}.") from error
 
 
-def is_stop_asked(folder: Path) -> bool:
-    """Tell whether the study of a folder was asked to stop since it was started."""
-    return (folder / STOP_FILE).exists()
+def stop_asked(folder: Path) -> str | None:
+    """Say why the study of a folder was asked to stop since it was started; None when it was not."""
+    try:
+        return (folder / STOP_FILE).read_text(encoding="utf-8") or STOPPED
+    except (
+        OSError
+    ):  # mostly: there is none. Else such as an old handle of a network folder: look again after the next epoch
+        return None
 
 
 def forget_stop(folder: Path) -> None:
     """Begin a run: what stopped the one before does not count any more."""
     with suppress(OSError):  # a folder that is not there, or that cannot be written, is named elsewhere
         (folder / STOP_FILE).unlink(missing_ok=True)
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Treat SIGTERM (a scheduler's request to end) like Ctrl-C while a `with` block lasts; in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage
 from sqlalchemy import event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
@@ -31,6 +31,7 @@ from helpers import snapshots
 from helpers.journal import Journal
 from helpers.live_store import live_database, snapshots_of
 from helpers.storage_errors import LEFT, StorageError, redacted, scrubbed, sqlite_problem
+from helpers.storage_patience import Database, Unreachable
 
 ANSWER_SECONDS = 10  # how long a server may take to answer at all
 JOURNAL_SUFFIXES = (".journal", ".log")
@@ -162,7 +163,7 @@ def _open_rdb(url: str, store: str, options: dict[str, Any]) -> BaseStorage:
     for attempt in range(_CREATION_ATTEMPTS):
         try:
             # Optuna formats the URL as a template: braces of a path or password must be doubled.
-            storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=dict(options))
+            storage = Database(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=dict(options))
             break
         except SQLAlchemyError as error:
             # Two processes that begin a study together both try to make its tables.
@@ -180,7 +181,8 @@ def _open_rdb(url: str, store: str, options: dict[str, Any]) -> BaseStorage:
         problem = sqlite_problem(context.original_exception)
         # Other errors of a server stay as they are: Optuna itself retries deadlocks.
         if problem is None and (context.is_disconnect or context.connection is None) and not context.is_pre_ping:
-            problem = f"does not answer: {scrubbed(context.original_exception, url)}"
+            reason = scrubbed(context.original_exception, url)
+            raise Unreachable(f"{store} does not answer: {reason}.") from context.original_exception
         if problem is not None:
             raise StorageError(f"{store} {problem}.") from context.original_exception
 

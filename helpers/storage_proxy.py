@@ -11,7 +11,7 @@ from optuna.storages._grpc.client import GrpcClientCache
 
 from helpers.storage_errors import StorageError
 
-PATIENCE = 60.0  # seconds that a call waits for a server which is down
+PATIENCE = 300.0  # seconds that a call waits for a server which is down
 # Every other code carries a meaning that Optuna reads (no such study, trial already finished).
 _FAILURES = (
     grpc.StatusCode.UNAVAILABLE,

@@ -26,6 +26,7 @@ class StudyPlan:
         epochs: Per trial; None: as configured.
         data: Folder of HDF5 subjects; None: embedded synthetic heads.
         out: Where studies land.
+        workers: Processes that work on the study, one per GPU.
     """
 
     stage: str
@@ -36,6 +37,7 @@ class StudyPlan:
     epochs: int | None
     data: Path | str | None
     out: Path
+    workers: int = 1
 
     @property
     def folder(self) -> Path:
@@ -57,7 +59,8 @@ class StudyPlan:
     async def run(self) -> None:
         """Run the study, or go on with it, and watch it in the cell."""
         limit = [] if self.gpu_hours is None else ["--timeout", self.gpu_hours * HOUR]
-        words = ["study", *self._settings, "--n-trials", self.trials, *limit]
+        crew = [] if self.workers == 1 else ["--workers", self.workers]
+        words = ["study", *self._settings, "--n-trials", self.trials, *limit, *crew]
         await run_and_watch(self.folder, [str(word) for word in words])
 
     @property
@@ -78,6 +81,7 @@ def plan_study(
     data: Path | str | None = None,
     out: Path | str = "optuna_results",
     resume: bool = True,
+    workers: int = 1,
 ) -> StudyPlan:
     """Turn the parameters of a notebook into a plan (see `StudyPlan`).
 
@@ -91,6 +95,7 @@ def plan_study(
         data: Folder of HDF5 subjects.
         out: Where studies land.
         resume: Go on with the newest study of this name; False begins another one beside it.
+        workers: Processes that work on the study, one per GPU.
     """
     if smoke:
         sizes, trials, epochs = "quick", 2, 1
@@ -102,4 +107,4 @@ def plan_study(
         names.append(f"{first}_{number}")
     # The last name is free.
     name = names[-2] if resume and len(names) > 1 else names[-1]
-    return StudyPlan(stage, name, sizes, trials, gpu_hours, epochs, data, Path(out))
+    return StudyPlan(stage, name, sizes, trials, gpu_hours, epochs, data, Path(out), workers)

@@ -6,11 +6,13 @@ import gc
 import logging
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 import torch
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from gazegaussian.config import RunConfig, with_parameters
@@ -18,21 +20,22 @@ from gazegaussian.errors import ConfigError, NonFiniteError, UserError
 from gazegaussian.training.trainer import TrainResult
 from helpers.artifacts import attach
 from helpers.budget import BudgetWatch, LimitReached, spent_before
-from helpers.isolation import train_isolated
+from helpers.isolation import isolated_by_default, train_isolated
 from helpers.keep import DiskError, disk_problem, take_over
 from helpers.naming import name_trial, plain_name, tag
-from helpers.ownership import REASON, SECONDS, claimed, requeue
+from helpers.ownership import REASON, RESUME_OF, SECONDS, claimed, reap, requeue
 from helpers.referee import Referee, RefereeHook, TrialFailure
-
-if TYPE_CHECKING:
-    from helpers.study import StudyRequest
+from helpers.request import StudyRequest
+from helpers.sampling import study_sampler
+from helpers.study_lock import study_lock
 
 logger = logging.getLogger(__name__)
 
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _MEMORY_TEXTS = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
-def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, watch: BudgetWatch) -> TrialState:
+def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, watch: BudgetWatch) -> TrialState | None:
     """Run one trial.
 
     Args:
@@ -42,15 +45,19 @@ def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, wat
         watch: Limits of the study.
 
     Returns:
-        How the trial ended.
+        How the trial ended; None when none was begun, since others are at work on all that are left.
 
     Raises:
-        LimitReached: The study may spend no more; the trial is queued again.
+        LimitReached: The study may spend no more; the trial, if one was begun, is queued again.
         KeyboardInterrupt: Ctrl-C; the trial is queued again.
         UserError: Nothing that another trial would do better; except for a refused configuration it is queued again.
     """
-    trial = study.ask()
-    with claimed(trial):
+    with ExitStack() as stack, ExitStack() as alone:
+        alone.enter_context(study_lock(study, request.folder))
+        trial = _admitted(study, request, watch)
+        if trial is None:
+            return None
+        stack.enter_context(claimed(trial, request.worker))
         trials = study.get_trials(deepcopy=False)
         before = spent_before(trials, trial)
         referee = Referee(
@@ -60,27 +67,55 @@ def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, wat
         try:
             parameters = request.study.suggest(trial)
             folder = request.folder / name_trial(study, trial, request.namer)
+            watch.begin(trial, before.epochs)
+            alone.close()  # the next worker sees the parameters, and so proposes others
             logger.info("%s: %s", tag(trial), ", ".join(f"{k}={_short(v)}" for k, v in parameters.items()))
             trial.set_user_attr("folder", str(folder))
             trial_config = with_parameters(config, parameters, f"trial {trial.number}")
             resume = take_over(trials, trial, request.folder, folder)
             result = _train(request, trial_config, folder, resume, referee)
             values = referee.values(result)
+            state = _tell_complete(study, trial, referee, result, values, folder)
         except optuna.TrialPruned as pruned:
-            return _tell_pruned(study, trial, referee, folder, str(pruned))
+            state = _tell_pruned(study, trial, referee, folder, str(pruned))
+        except UpdateFinishedTrialError:
+            state = _taken_over(trial)
         except BaseException as error:
-            _note(trial, referee, folder)
-            state = _after_error(study, trial, error, referee, folder)
-        else:
-            _note(trial, referee, folder)
-            _attach(trial, referee, folder)
-            return _tell_complete(study, trial, referee, result, values)
-    release_memory()  # out here the error, and with it the frames that held tensors, is gone
+            state = _after_error(study, request, trial, referee, error, folder)
+    if state not in FINISHED:
+        release_memory()  # out here the error, and with it the frames that held tensors, is gone
     return state
 
 
+def _admitted(study: optuna.Study, request: StudyRequest, watch: BudgetWatch) -> optuna.Trial | None:
+    """Ask for a trial, if there is a place for one more; call it under the study's lock."""
+    reap(study, request.one_machine, patience=request.patience)
+    if places_left(study, request.study.trials) <= 0:
+        return None
+    limit = watch.overspent(study)
+    if limit is not None:
+        raise LimitReached(limit)
+    study.sampler = study_sampler(request.study, fresh_trials(study))
+    return study.ask()
+
+
+def places_left(study: optuna.Study, wanted: int) -> int:
+    """Count the trials that may begin: those at work now are expected to finish."""
+    return wanted - len(study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING)))
+
+
+def fresh_trials(study: optuna.Study) -> int:
+    """Count the trials whose parameters were chosen for them, which those that continue an interrupted one are not.
+
+    A sampler seeded with it proposes the same after any interruption as without one.
+    """
+    trials = study.get_trials(deepcopy=False)
+    return sum(trial.state != TrialState.WAITING and RESUME_OF not in trial.user_attrs for trial in trials)
+
+
 def _train(request: StudyRequest, config: RunConfig, folder: Path, resume: bool, referee: Referee) -> TrainResult:
-    if request.isolate:
+    apart = isolated_by_default(config) if request.isolate is None else request.isolate
+    if apart:
         return train_isolated(request.train, config, folder, resume, referee)
     return request.train(config, folder, [RefereeHook(referee)], resume)
 
@@ -98,8 +133,15 @@ def _tell_pruned(study: optuna.Study, trial: optuna.Trial, referee: Referee, fol
 
 
 def _tell_complete(
-    study: optuna.Study, trial: optuna.Trial, referee: Referee, result: TrainResult, values: list[float]
+    study: optuna.Study,
+    trial: optuna.Trial,
+    referee: Referee,
+    result: TrainResult,
+    values: list[float],
+    folder: Path,
 ) -> TrialState:
+    _note(trial, referee, folder)
+    _attach(trial, referee, folder)
     trial.set_user_attr("best_epoch", result.best_epoch)
     if result.stop_reason:
         trial.set_user_attr("stop_reason", result.stop_reason)
@@ -109,10 +151,34 @@ def _tell_complete(
     return TrialState.COMPLETE
 
 
+def _taken_over(trial: optuna.Trial) -> TrialState:
+    """Another process held this one for dead (a suspended machine, a cut network) and has queued the trial again."""
+    logger.warning("%s was taken over by another process: what was trained here since then is dropped", tag(trial))
+    return TrialState.RUNNING
+
+
 def _after_error(
-    study: optuna.Study, trial: optuna.Trial, error: BaseException, referee: Referee, folder: Path
+    study: optuna.Study,
+    request: StudyRequest,
+    trial: optuna.Trial,
+    referee: Referee,
+    error: BaseException,
+    folder: Path,
 ) -> TrialState:
     """Fail the trial when it alone is to blame; else queue it again and let the study stop."""
+    try:
+        with study_lock(study, request.folder):
+            _note(trial, referee, folder)
+            return _close(study, trial, error, referee, folder)
+    except UpdateFinishedTrialError:
+        if isinstance(error, Exception) and not isinstance(error, LimitReached | UserError):
+            return _taken_over(trial)
+        raise error from None
+
+
+def _close(
+    study: optuna.Study, trial: optuna.Trial, error: BaseException, referee: Referee, folder: Path
+) -> TrialState:
     frozen = study.get_trials(deepcopy=False)[trial.number]
     if isinstance(error, KeyboardInterrupt | SystemExit):
         requeue(study, frozen, "interrupted")

@@ -154,7 +154,7 @@ def test_no_message_shows_a_password(tmp_path, monkeypatch, scheme, password):
     def refuse(url, **options):
         raise RuntimeError(f"cannot reach {url}: password {password} ({unquote(password)}) is wrong")
 
-    monkeypatch.setattr(storage, "RDBStorage", refuse)
+    monkeypatch.setattr(storage, "Database", refuse)
     monkeypatch.setattr("sqlalchemy.engine.default.DefaultDialect.import_dbapi", classmethod(lambda cls: None))
     with pytest.raises(UserError) as error:
         open_storage(f"{scheme}://me:{password}@localhost:1/db", tmp_path)
@@ -190,7 +190,7 @@ def test_servers_get_one_checked_connection_per_worker(tmp_path, monkeypatch, gi
         asked.append((url, engine_kwargs))
         return RDBStorage(f"sqlite:///{tmp_path}/stand_in.db")
 
-    monkeypatch.setattr(storage, "RDBStorage", record)
+    monkeypatch.setattr(storage, "Database", record)
     for dialect in ("psycopg.PGDialect_psycopg", "mysqldb.MySQLDialect_mysqldb"):
         family = "postgresql" if "PG" in dialect else "mysql"
         monkeypatch.setattr(f"sqlalchemy.dialects.{family}.{dialect}.import_dbapi", classmethod(lambda cls: None))

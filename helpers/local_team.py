@@ -1,0 +1,165 @@
+"""Workers as processes of this machine: one per GPU, or sharing the threads where there is none."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import optuna
+import torch
+
+from gazegaussian.config import RunConfig
+from gazegaussian.training.step import resolve_device
+from helpers.request import StudyRequest
+from helpers.team import Ended, work
+
+logger = logging.getLogger(__name__)
+
+START_METHOD = "spawn"  # CUDA does not survive a fork
+GRACE = 30.0  # seconds for a worker that was asked to end: its trial is queued again and its checkpoints are whole
+
+
+@dataclass(frozen=True)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+
+
+class LocalTeam:
+    """Processes of this machine.
+
+    Args:
+        config: Says whether GPUs are used.
+        workers: How many.
+
+    Raises:
+        DeviceError: The configured device is not there.
+    """
+
+    def __init__(self, config: RunConfig, workers: int) -> None:
+        self.size = workers
+        self._gpus = visible_gpus(config.training.device)
+        if self._gpus and workers > len(self._gpus):
+            logger.warning("%d workers share %d GPUs and their memory", workers, len(self._gpus))
+        self._threads = max(1, torch.get_num_threads() // workers)
+        self._workers: dict[str, _Worker] = {}
+
+    def start(self, request: StudyRequest, place: int) -> None:
+        """Start the worker that a request names; `place` decides its GPU."""
+        assert request.worker is not None
+        # Read when torch is imported, which the new process does before it hears of anything else.
+        settings = {"OMP_NUM_THREADS": str(self._threads), "TQDM_DISABLE": "1"}
+        if self._gpus:
+            settings["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
+        context: Any = multiprocessing.get_context(START_METHOD)
+        here, there = context.Pipe(duplex=False)
+        levels = (logging.getLogger().getEffectiveLevel(), optuna.logging.get_verbosity())
+        # Not a daemon: those may not start the processes of isolated trials.
+        process = context.Process(target=_main, args=(there, request, levels), name=request.worker)
+        with _environment(settings), _interrupts_ignored():
+            process.start()
+        there.close()
+        self._workers[request.worker] = _Worker(process, here)
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """Wait for workers to end, and tell of those that have."""
+        wait([worker.pipe for worker in self._workers.values()], seconds)
+        ended = []
+        for name, worker in list(self._workers.items()):
+            if worker.pipe.poll():
+                del self._workers[name]
+                ended.append(_last_words(name, worker))
+        return ended
+
+    def close(self) -> None:
+        """End all workers: first they are asked, then they are killed; a second interrupt kills at once."""
+        for worker in self._workers.values():
+            worker.process.terminate()
+        try:
+            for worker in self._workers.values():
+                worker.process.join(GRACE)
+        finally:
+            for worker in self._workers.values():
+                worker.process.kill()
+                worker.process.join()
+                worker.pipe.close()
+            self._workers.clear()
+
+
+def visible_gpus(device: str) -> list[str]:
+    """GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them; none where `device` means the CPU."""
+    if resolve_device(device).type != "cuda":
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _last_words(name: str, worker: _Worker) -> Ended:
+    try:
+        ended: Ended = worker.pipe.recv()
+    except EOFError:
+        ended = Ended(name, death="")
+    worker.pipe.close()
+    worker.process.join(GRACE)
+    worker.process.kill()  # one that has said its last word and does not end
+    worker.process.join()
+    code = worker.process.exitcode
+    return Ended(name, death=f"its process ended with exit code {code}") if ended.death == "" else ended
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Let a new process inherit that Ctrl-C, which reaches all of a terminal, is its parent's affair."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _main(pipe: Connection, request: StudyRequest, levels: tuple[int, int]) -> None:
+    """Work and tell how it ended; runs in the new process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    assert request.worker is not None
+    name = request.worker.partition("-")[0]
+    logging.basicConfig(
+        level=levels[0], format=f"%(asctime)s {name} %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, force=True
+    )
+    optuna.logging.set_verbosity(levels[1])
+    pipe.send(work(request))
+
+
+def _end_with_parent() -> None:
+    """Without a master nobody counts the time or writes results: end like it, with the trial queued again."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)

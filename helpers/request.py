@@ -1,0 +1,81 @@
+"""What a study needs to run: configuration, study file, places, and who does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gazegaussian.build import preflight, train_run
+from gazegaussian.config import RunConfig, with_parameters
+from helpers.isolation import Train
+from helpers.live_store import snapshots_of
+from helpers.naming import TrialNamer, make_namer
+from helpers.search_space import StudyFile
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Several workers for one study.
+
+    Attributes:
+        workers: How many; None: one per GPU of the Ray cluster (or share of one), per CPU where it has none.
+        ray: None: processes on this machine. Else a Ray cluster's address, `auto`, or `local` for one on this machine.
+        gpus_per_trial: Share of a GPU that a worker gets from Ray; None: one, or none where the cluster has none.
+    """
+
+    workers: int | None = None
+    ray: str | None = None
+    gpus_per_trial: float | None = None
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """Everything that a study needs."""
+
+    config: RunConfig
+    study: StudyFile
+    out: Path = Path("optuna_results")
+    storage: str | None = None
+    timeout: float | None = None  # seconds of one call, instead of the budget's
+    train: Train = train_run
+    check: Callable[[RunConfig], None] = preflight
+    isolate: bool | None = False  # every trial in a process of its own; None: where it runs on CUDA
+    trial_name: str | TrialNamer | None = None  # instead of the study file's
+    crew: Crew | None = None  # None: this process does the trials itself
+    worker: str | None = None  # name of this process in a crew, whose master writes the results
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the study."""
+        return self.out / self.study.study_name
+
+    @property
+    def namer(self) -> TrialNamer:
+        """Names the trials."""
+        return make_namer(self.trial_name or self.study.trial_name, self.study.parameters)
+
+    @property
+    def one_machine(self) -> bool:
+        """Whether only this machine works on the study: its database is a file here, whose copies are in the folder."""
+        return not self.storage and snapshots_of(self.folder) is not None
+
+    @property
+    def patience(self) -> int | None:
+        """Deaths without an epoch that a trial of a crew may cost; None without a crew, where a person looks on."""
+        return None if self.worker is None else self.study.max_failures
+
+    def save_snapshot(self) -> None:
+        """Copy a database that lives elsewhere into the study's folder."""
+        copies = None if self.storage else snapshots_of(self.folder)
+        if copies is not None:
+            copies.save()
+
+    def monitored(self) -> RunConfig:
+        """The run configuration with the study's epochs and first metric."""
+        mode = "min" if self.study.directions[0] == "minimize" else "max"
+        changes: dict[str, Any] = {"monitor": self.study.metrics[0], "monitor_mode": mode}
+        if self.study.epochs is not None:
+            changes["epochs"] = self.study.epochs
+        return with_parameters(self.config, changes)

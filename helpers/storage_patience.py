@@ -1,0 +1,87 @@
+"""A database behind a server that may be away for a while: calls wait for it and are done again.
+
+A server that is restarted, a network that is cut: the training goes on until its next report, which waits. Every call of
+Optuna's storage is one transaction; one that may have been committed before the answer was lost is told apart below.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage, RDBStorage
+
+from helpers.storage_errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 300.0  # seconds that a call waits for a server which does not answer
+T = TypeVar("T")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between two attempts
+
+
+class Unreachable(StorageError):
+    """The server does not answer."""
+
+
+class Database(RDBStorage):
+    """Optuna's relational storage with patient calls."""
+
+
+def patiently(call: Callable[[bool], T]) -> T:
+    """Call a function until the server answers it.
+
+    Args:
+        call: Gets whether it has been called before.
+
+    Raises:
+        Unreachable: The server has not answered for `PATIENCE` seconds.
+    """
+    started, pause = time.monotonic(), _FIRST_PAUSE
+    while True:
+        again = pause > _FIRST_PAUSE
+        try:
+            answer = call(again)
+        except Unreachable as error:
+            if time.monotonic() - started >= PATIENCE:
+                raise
+            if not again:
+                logger.warning("%s Waiting for it up to %.0f s.", error, PATIENCE)
+        else:
+            if again:
+                logger.info("the storage answers again after %.0f s", time.monotonic() - started)
+            return answer
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _patient(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def patient(self: Database, *args: Any, **kwargs: Any) -> Any:
+        def call(again: bool) -> Any:
+            try:
+                return method(self, *args, **kwargs)
+            except UpdateFinishedTrialError:
+                # A trial that the lost answer had already closed; one that another process closed is not this one's.
+                if again and name == "set_trial_state_values" and _is_closed_so(self, *args, **kwargs):
+                    return True
+                raise
+
+        return patiently(call)
+
+    return patient
+
+
+def _is_closed_so(storage: Database, trial_id: int, state: Any, values: Any = None) -> bool:
+    trial = storage.get_trial(trial_id)
+    return trial.state == state and (values is None or trial.values == list(values))
+
+
+# Optuna's cache calls some of its own.
+_PRIVATE = {"_create_new_trial", "_set_trial_param", "_get_best_trial_id", "_get_trials"}
+for _name in BaseStorage.__abstractmethods__ | _PRIVATE:
+    setattr(Database, _name, _patient(_name, getattr(RDBStorage, _name)))

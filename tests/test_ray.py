@@ -1,0 +1,89 @@
+"""Studies on a Ray cluster: a small one on this machine, one of whose actors is killed."""
+
+import os
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import optuna
+import pytest
+from test_study import request
+from worker_support import FAIL, NONE, check_nothing_lost_or_doubled, die, epochs, noted
+
+from gazegaussian.errors import ConfigError
+from helpers import Crew, run_study
+from helpers.ownership import OWNER
+from helpers.ray_team import RayTeam, connect, placement
+
+
+def on_ray(tmp_path, train=noted, crew=Crew(ray="local"), **changes):  # noqa: B008  frozen
+    return replace(request(tmp_path, train, **{**NONE, **changes}), crew=crew)
+
+
+def test_a_killed_actor_is_replaced_and_its_trial_goes_on_once(tmp_path, monkeypatch, caplog):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    here = {"num_cpus": 2, "object_store_memory": 80_000_000, "_node_ip_address": "127.0.0.1"}
+    environment = {
+        "env_vars": {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), str(Path(__file__).parent)])}
+    }
+    ray.init(**here, include_dashboard=False, runtime_env=environment, log_to_driver=False)
+    try:
+        study = run_study(on_ray(tmp_path, partial(noted, act=die, seconds=0.3), trials=4))
+    finally:
+        ray.shutdown()
+    check_nothing_lost_or_doubled(study, 4)
+    assert [trial.state for trial in study.trials].count(FAIL) == 1
+    assert len(epochs(tmp_path)) == 4 * 8, "no epoch was trained twice"
+    assert "its actor ended" in caplog.text
+    assert {trial.user_attrs[OWNER]["worker"].split("-")[0] for trial in study.trials} <= {"w1", "w2", "w3"}
+    assert study.user_attrs["stop_reason"] == "all 4 trials are finished"
+
+
+def test_without_ray_one_line_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"--ray needs Ray, .*pip install -r requirements-cluster\.txt") as error:
+        run_study(on_ray(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def node(gpus, cpus):
+    return {"Alive": True, "Resources": {"CPU": float(cpus), **({"GPU": float(gpus)} if gpus else {})}}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "crew", "gpus", "threads", "size"),
+    [
+        ([node(0, 4)], Crew(ray="local"), 0, 1, 4),
+        ([node(0, 4)], Crew(2, "local"), 0, 1, 2),
+        ([node(0, 4), node(4, 32), node(8, 128)], Crew(ray="auto"), 1, 8, 12),
+        ([node(4, 32)], Crew(ray="auto", gpus_per_trial=0.5), 0.5, 4, 8),
+        ([node(4, 32)], Crew(ray="auto", gpus_per_trial=2), 2, 16, 2),
+        ([node(2, 2)], Crew(6, "auto"), 1, 1, 6),
+    ],
+)
+def test_actors_are_as_many_as_there_is_room_for(nodes, crew, gpus, threads, size):
+    assert placement(nodes, crew) == ({"num_gpus": gpus, "num_cpus": threads}, size)
+
+
+def test_a_cluster_without_room_says_what_it_has():
+    with pytest.raises(ConfigError, match=r"has 1 GPUs and 8 CPUs, and a trial asks for 2 GPUs"):
+        placement([node(1, 8)], Crew(ray="auto", gpus_per_trial=2))
+
+
+def test_several_machines_need_a_storage_that_all_reach(tmp_path, monkeypatch):
+    stand_in = SimpleNamespace(nodes=lambda: [node(1, 8), node(1, 8)])
+    monkeypatch.setattr("helpers.ray_team.connect", lambda address: stand_in)
+    with pytest.raises(ConfigError, match=r"2 machines cannot share an SQLite file: give --storage postgresql"):
+        RayTeam(on_ray(tmp_path), Crew(ray="auto"))
+    assert RayTeam(replace(on_ray(tmp_path), storage="postgresql://u@h/d"), Crew(ray="auto")).size == 2
+
+
+def test_no_cluster_is_told_in_one_line():
+    pytest.importorskip("ray")
+    with pytest.raises(ConfigError, match=r"No Ray cluster at 'auto'") as error:
+        connect("auto")
+    assert "\n" not in str(error.value)

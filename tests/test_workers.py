@@ -1,0 +1,317 @@
+"""Several processes on one study: exact numbers of trials and epochs, deaths, errors, stops, two masters at once."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+
+import optuna
+import psutil
+import pytest
+from test_study import fake_train, request
+from worker_support import (
+    COMPLETE,
+    FAIL,
+    NONE,
+    RUNNING,
+    WAITING,
+    check_nothing_lost_or_doubled,
+    deadly,
+    die,
+    epochs,
+    fail,
+    finished,
+    noted,
+)  # fmt: skip
+
+from gazegaussian.errors import DataError
+from helpers import Crew, load_study, local_team, ownership, progress, run_study, stop
+from helpers.budget import spent
+from helpers.local_team import LocalTeam
+from helpers.loop import failures_in_a_row
+from helpers.ownership import BEAT, OWNER, claimed, reap
+from helpers.study_lock import study_lock
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch):
+    """Workers that start in no time; one test starts them as they are started in earnest."""
+    monkeypatch.setattr(local_team, "START_METHOD", "fork")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def crew(tmp_path, train, workers=2, **changes):
+    return replace(request(tmp_path, train, **{**NONE, **changes}), crew=Crew(workers))
+
+
+def together(*works):
+    """Run functions in processes of their own, begun at once."""
+    begin = FORK.Event()
+    processes = [FORK.Process(target=lambda work=work: begin.wait(30) and work()) for work in works]
+    for process in processes:
+        process.start()
+    begin.set()
+    for process in processes:
+        process.join(120)
+    return [process.exitcode for process in processes]
+
+
+def test_workers_as_they_are_started_in_earnest(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(local_team, "START_METHOD", "spawn")
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
+    study = run_study(crew(tmp_path, partial(noted, seconds=0.1), trials=6))
+    check_nothing_lost_or_doubled(study, 6)
+    assert len(study.trials) == 6
+    assert study.user_attrs["stop_reason"] == "all 6 trials are finished"
+    assert {t.user_attrs[OWNER]["worker"].split("-")[0] for t in study.trials} <= {"w1", "w2"}
+    assert (tmp_path / "toy" / "best.json").is_file()
+    assert progress(tmp_path / "toy").states == {"complete": 6}
+    assert {name: os.environ.get(name) for name in before} == before
+
+
+def test_a_killed_worker_is_replaced_and_its_trial_goes_on_once(tmp_path, caplog):
+    study = run_study(crew(tmp_path, partial(noted, act=die), trials=4))
+    check_nothing_lost_or_doubled(study, 4)
+    (lost,) = [trial for trial in study.trials if trial.state == FAIL]
+    assert lost.user_attrs["fail_reason"] == ownership.LOST
+    done = [(trial, int(epoch)) for _, trial, epoch in epochs(tmp_path)]
+    assert len(done) == 4 * 8, "the epoch at whose end the process died was saved: none is trained twice"
+    assert "exit code -9" in caplog.text
+    assert len({pid for pid, *_ in epochs(tmp_path)}) == 3
+
+
+def test_the_sum_of_epochs_is_exact_over_all_workers(tmp_path):
+    limit = 21
+    study = run_study(crew(tmp_path, noted, 4, trials=9, budget={"max_total_epochs": limit}))
+    assert len(epochs(tmp_path)) == spent(study).epochs == limit
+    assert RUNNING not in {trial.state for trial in study.trials}
+    assert f"max_total_epochs {limit} reached" in study.user_attrs["stop_reason"]
+
+
+def test_masters_that_begin_at_once_run_one_study_together(tmp_path):
+    alone = request(tmp_path, noted, trials=7, **NONE)
+    masters = [partial(run_study, asked) for asked in (alone, alone, replace(alone, crew=Crew(2)))]
+    assert together(*masters) == [0, 0, 0]
+    study = load_study(tmp_path / "toy")
+    check_nothing_lost_or_doubled(study, 7)
+    assert len(study.trials) == 7
+    assert len(epochs(tmp_path)) == 7 * 8
+    assert len({pid for pid, *_ in epochs(tmp_path)}) > 1
+
+
+def test_a_trial_that_kills_its_workers_is_given_up_and_the_study_goes_on(tmp_path, caplog):
+    study = run_study(crew(tmp_path, deadly, trials=4))
+    assert len(finished(study)) == 4
+    failed = [trial for trial in study.trials if trial.state == FAIL]
+    assert len(failed) == 3
+    assert len({trial.params["lr"] for trial in failed}) == 1
+    assert failed[-1].user_attrs["fail_reason"].startswith("3 processes in a row ended in the middle")
+
+
+def test_workers_that_all_die_stop_the_study(tmp_path):
+    def broken(config, run_dir, hooks, resume):
+        die()
+
+    with pytest.raises(RuntimeError, match=r"failed in a row|workers ended in a row and no epoch was trained"):
+        run_study(crew(tmp_path, broken, trials=4))
+    study = load_study(tmp_path / "toy")
+    assert RUNNING not in {trial.state for trial in study.trials}
+    assert not finished(study)
+
+
+def test_bad_input_of_one_worker_stops_all(tmp_path):
+    with pytest.raises(DataError, match="file is damaged"):
+        run_study(crew(tmp_path, partial(noted, seconds=0.1, act=fail), trials=9))
+    study = load_study(tmp_path / "toy")
+    assert study.user_attrs["stop_reason"] == "file is damaged"
+    assert RUNNING not in {trial.state for trial in study.trials}
+    (tmp_path / "epochs.txt").unlink()
+    rest = 9 * 8 - spent(study).epochs
+    done = run_study(crew(tmp_path, noted, trials=9))
+    check_nothing_lost_or_doubled(done, 9)
+    assert rest - 1 <= len(epochs(tmp_path)) <= rest, "the epoch after which the error came is on disk"
+
+
+def test_failures_in_a_row_count_over_all_workers(tmp_path):
+    def broken(config, run_dir, hooks, resume):
+        raise ZeroDivisionError("broken model")
+
+    with pytest.raises(RuntimeError, match=r"[34] trials failed in a row.*broken model"):
+        run_study(crew(tmp_path, broken, trials=30))
+    study = load_study(tmp_path / "toy")
+    assert 3 <= len(study.trials) <= 4, "the other worker may have begun one"
+    assert len(failures_in_a_row(study, set())) == len(study.trials)
+    assert failures_in_a_row(study, {trial.number for trial in study.trials}) == []
+
+
+@pytest.mark.parametrize("how", ["timeout", "stop"])
+def test_the_masters_clock_and_requests_to_stop_end_all_workers(tmp_path, how):
+    asked = crew(tmp_path, partial(noted, seconds=0.1), trials=40)
+    if how == "timeout":
+        asked = replace(asked, timeout=2.0)
+    else:
+        threading.Timer(2.0, lambda: stop(tmp_path / "toy")).start()
+    study = run_study(asked)
+    states = [trial.state for trial in study.trials]
+    assert states.count(WAITING) == states.count(FAIL) <= 2
+    assert RUNNING not in states
+    wanted = "timeout of 2 s reached" if how == "timeout" else "stopped on request"
+    assert study.user_attrs["stop_reason"].startswith(wanted)
+    again = run_study(replace(asked, timeout=None, study=asked.study.model_copy(update={"trials": 1})))
+    assert "stopped" not in again.user_attrs["stop_reason"], "an old request counted again"
+
+
+MASTER = """
+import signal, sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+sys.path[:0] = [{root!r}, {tests!r}]
+from worker_support import NONE, noted, request
+from helpers import Crew, local_team, run_study
+local_team.START_METHOD = "fork"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has it ignored
+run_study(replace(request(Path({out!r}), partial(noted, seconds=0.1), trials=40, **NONE), crew=Crew(2)))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_the_end_of_the_master_ends_its_workers_in_a_state_that_goes_on(tmp_path, repo_root, number):
+    code = MASTER.format(root=str(repo_root), tests=str(repo_root / "tests"), out=str(tmp_path))
+    master = subprocess.Popen([sys.executable, "-c", code], cwd=repo_root, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(epochs(tmp_path)) < 4:
+        assert time.monotonic() < deadline
+        assert master.poll() is None
+        time.sleep(0.05)
+    workers = psutil.Process(master.pid).children(recursive=True)
+    assert len(workers) == 2
+    master.send_signal(number)
+    master.wait(60)
+    _, alive = psutil.wait_procs(workers, 60)
+    assert not alive
+    study = load_study(tmp_path / "toy")
+    assert {trial.state for trial in study.trials} <= {COMPLETE, FAIL, WAITING}
+    assert WAITING in {trial.state for trial in study.trials}
+    before = {trial.number: trial.value for trial in finished(study)}
+    done = run_study(request(tmp_path, noted, trials=2 + len(before), **NONE))
+    check_nothing_lost_or_doubled(done, 2 + len(before))
+    assert {number: done.trials[number].value for number in before} == before
+    assert 0 <= len(epochs(tmp_path)) - 8 * len(finished(done)) <= 2, "an epoch per worker may be trained twice"
+
+
+def test_one_process_waits_for_the_trials_of_another_and_takes_over_what_it_leaves(tmp_path):
+    """A process that finds every place taken does not run one too many, and does not leave while one may come free."""
+    study = run_study(request(tmp_path, noted, trials=1, **NONE))
+    held, release = FORK.Event(), FORK.Event()
+
+    def holder():
+        with claimed(study.ask()):
+            held.set()
+            release.wait(60)
+
+    other = FORK.Process(target=holder)
+    other.start()
+    assert held.wait(30)
+    threading.Timer(1.0, release.set).start()
+    begun = time.monotonic()
+    done = run_study(request(tmp_path, noted, trials=2, **NONE))
+    assert time.monotonic() - begun >= 0.9
+    other.join()
+    assert [trial.state for trial in done.trials] == [COMPLETE, FAIL, COMPLETE]
+
+
+def test_only_one_process_is_in_the_lock_and_a_dead_one_leaves_it(tmp_path):
+    study = run_study(request(tmp_path, trials=1))
+    folder, log = tmp_path / "toy", tmp_path / "log.txt"
+
+    def visit():
+        for _ in range(5):
+            with study_lock(study, folder), study_lock(study, folder):  # it may be nested
+                with log.open("a") as stream:
+                    stream.write("in\n")
+                time.sleep(0.01)
+                with log.open("a") as stream:
+                    stream.write("out\n")
+
+    assert together(visit, visit, visit) == [0, 0, 0]
+    assert log.read_text().split() == ["in", "out"] * 15
+
+    def killed():
+        with study_lock(study, folder):
+            die()
+
+    assert together(killed) == [-signal.SIGKILL]
+    with study_lock(study, folder):
+        pass
+
+
+def test_another_machines_trial_is_taken_over_when_it_stops_counting(tmp_path, monkeypatch):
+    study = run_study(request(tmp_path, trials=1))
+    trial = study.ask()
+    trial.suggest_float("lr", 1e-5, 1e-2, log=True)
+    trial.set_user_attr(OWNER, {"host": "elsewhere", "pid": 1, "started": 0.0, "token": "t", "worker": "w9"})
+    clock = [1000.0]
+    monkeypatch.setattr(ownership.time, "monotonic", lambda: clock[0])
+    for beat in (None, 1, 2):
+        if beat is not None:
+            trial.set_user_attr(BEAT, beat)
+        assert reap(study) == []
+        clock[0] += ownership.GRACE - 1
+    assert reap(study) == []
+    assert reap(study, dead={"w8"}) == []
+    clock[0] += 2
+    assert reap(study) == [1]
+    assert reap(study) == []
+    assert [t.state for t in study.trials] == [COMPLETE, FAIL, WAITING]
+
+
+def test_a_live_owner_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(ownership, "BEAT_SECONDS", 0.02)
+    study = run_study(request(tmp_path, trials=1))
+    trial = study.ask()
+    with claimed(trial):
+        deadline = time.monotonic() + 20
+        while study.trials[1].user_attrs.get(BEAT, 0) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_a_process_that_was_held_for_dead_drops_its_trial_and_works_on(tmp_path):
+    """As a machine that was suspended longer than the others waited: its results do not count twice."""
+
+    def train(config, run_dir, hooks, resume):
+        if run_dir.name == "trial_0001":
+            study = load_study(tmp_path / "toy")
+            ownership.requeue(study, study.trials[1], ownership.LOST)
+        return fake_train(config, run_dir, hooks, resume)
+
+    study = run_study(request(tmp_path, train, trials=3, **NONE))
+    check_nothing_lost_or_doubled(study, 3)
+    assert [trial.state for trial in study.trials] == [COMPLETE, FAIL, COMPLETE, COMPLETE]
+    assert study.trials[2].user_attrs["resume_of"] == 1
+
+
+def test_each_worker_gets_its_own_gpu_and_share_of_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr(local_team, "resolve_device", lambda device: local_team.torch.device("cuda"))
+    monkeypatch.setattr(local_team.torch, "get_num_threads", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    seen = FORK.SimpleQueue()
+    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TQDM_DISABLE")
+    monkeypatch.setattr(local_team, "_main", lambda *_: seen.put([os.environ[name] for name in names]))
+    team = LocalTeam(request(tmp_path).config, 3)
+    for place in range(3):
+        team.start(replace(request(tmp_path), worker=f"w{place}"), place)
+    ended = []
+    while len(ended) < 3:
+        ended += team.wait(10)
+    assert sorted(seen.get() for _ in range(3)) == [["2", "2", "1"], ["2", "2", "1"], ["5", "2", "1"]]
+    assert all("exit code 0" in end.death for end in ended)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,5"
