@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gazegaussian.build import Judge, load_redirector
 from gazegaussian.data import HeadDataset, load_split
-from gazegaussian.data.splits import PREFIX
+from gazegaussian.data.published_sets import find_set
 from gazegaussian.data.subject_file import SubjectFile
 from gazegaussian.geometry.cameras import project_points
 from gazegaussian.geometry.heads import facing, head_to_world, turned_to, world_to_head
@@ -98,9 +98,9 @@ class People:
 
     def limits(self) -> Limits:
         """Smallest and largest angles among the training people, whole degrees, at least `LEAST_WIDTH` apart."""
-        found = []
-        for key in load_split(self.root)["train"]:
-            file = SubjectFile(self.root / f"{PREFIX}{key}")
+        found, prefix = [], find_set(self.root).prefix
+        for key in load_split(self.root, prefix)["train"]:
+            file = SubjectFile(self.root / f"{prefix}{key}")
             gaze, pose = (torch.from_numpy(file.read(name, slice(None))).float() for name in ("pitchyaw_head", "pose"))
             found.append(torch.cat([gaze, facing(pose)], dim=-1).rad2deg())
             file.close()
