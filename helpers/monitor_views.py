@@ -14,6 +14,7 @@ from IPython.display import display, update_display
 
 from helpers.colab import GB, gpus
 from helpers.estimate import duration
+from helpers.figure_display import show_figure
 from helpers.live_curves import live_curves
 from helpers.plots import PALETTE
 from helpers.running import StudyProgress, TrialProgress
@@ -92,7 +93,7 @@ class PlainView:
         self.say(line)
         figure = None if found is None else live_curves(found)
         if figure is not None:
-            display(figure)
+            show_figure(figure)
 
 
 class WidgetView(PlainView):

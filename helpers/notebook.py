@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from gazegaussian.yaml_files import read_yaml
 from helpers.api import load_study
 from helpers.artifacts import epoch_images
+from helpers.figure_display import show_figure
 from helpers.plots import study_figures
 from helpers.results import best_trial, summary_rows, top_trials, trial_dir
 
@@ -85,7 +86,7 @@ def show_figures(study: optuna.Study, names: Sequence[str] | None = None) -> Non
     figures = study_figures(study)
     for name in names or figures:
         if name in figures:
-            display(figures[name])
+            show_figure(figures[name])
         else:
             print(f"{name}: needs more finished trials")  # noqa: T201 - a notebook's output
 

@@ -81,6 +81,7 @@ def plan_study(
     data: Path | str | None = None,
     out: Path | str = "optuna_results",
     resume: bool = True,
+    study_name: str | None = None,
     workers: int = 1,
 ) -> StudyPlan:
     """Turn the parameters of a notebook into a plan (see `StudyPlan`).
@@ -88,18 +89,19 @@ def plan_study(
     Args:
         stage: `meshhead` or `gazegaussian`.
         sizes: `quick`, `demo` or `published`.
-        smoke: Two trials of one epoch at quick sizes, in a study of their own.
+        smoke: Two trials of one epoch at quick sizes, in a study of their own, whatever `study_name` says.
         trials: Finished ones in total.
         gpu_hours: At most in one run.
         epochs: Per trial.
         data: Folder of HDF5 subjects.
         out: Where studies land.
-        resume: Go on with the newest study of this name; False begins another one beside it.
+        resume: Go on with the newest study of this name; False begins another one beside it, with a number.
+        study_name: Another name is another study, which other sizes, epochs and data need; None: the stage and the sizes.
         workers: Processes that work on the study, one per GPU.
     """
     if smoke:
         sizes, trials, epochs = "quick", 2, 1
-    first = f"{stage}_smoke" if smoke else f"{stage}_{sizes}"
+    first = f"{stage}_smoke" if smoke else study_name or f"{stage}_{sizes}"
     names = [first]
     for number in count(2):
         if not has_store(Path(out) / names[-1]):

@@ -221,5 +221,6 @@ def test_a_plan_goes_on_with_the_newest_study_or_begins_another(tmp_path):
         (tmp_path / name / "study.db").touch()
     assert plan_study("meshhead", out=tmp_path).name == "meshhead_quick_2"
     assert plan_study("meshhead", out=tmp_path, resume=False).name == "meshhead_quick_3"
-    smoke = plan_study("meshhead", "published", smoke=True, trials=99, epochs=99, out=tmp_path)
+    assert plan_study("meshhead", out=tmp_path, study_name="wide").name == "wide"
+    smoke = plan_study("meshhead", "published", smoke=True, trials=99, epochs=99, out=tmp_path, study_name="wide")
     assert (smoke.name, smoke.sizes, smoke.trials, smoke.epochs) == ("meshhead_smoke", "quick", 2, 1)

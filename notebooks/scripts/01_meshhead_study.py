@@ -21,7 +21,8 @@ home = runpy.run_path(str(root / "helpers" / "colab.py"))["set_up"](drive=False)
 
 # %% [markdown]
 # **Parameters.** `quick` runs in minutes on a CPU; `published` holds the published sizes and ranges for a GPU. `smoke` rehearses
-# everything below in a minute or two; it has a study of its own.
+# everything below in a minute or two; it has a study of its own. Trials of one study share sizes, epochs and data: to change
+# them when results exist, give another `study_name` (or `resume = False`); more trials need no new name.
 
 # %% tags=["parameters"]
 sizes = "quick"  # quick, demo, published
@@ -31,7 +32,8 @@ gpu_hours = None  # at most in one run; None: no limit
 epochs = None  # per trial; None: as configured
 data = None  # folder of HDF5 subjects; None: embedded synthetic heads
 out = home  # where studies land; on Drive they survive a disconnect
-resume = True  # False: begin another study beside the one that is there
+study_name = None  # another name is another study, which other epochs or data need; None: stage and sizes
+resume = True  # goes on with the newest study of this name; False: begins another one beside it
 
 # %% [markdown]
 # **Audit.** Trains every searched parameter at two values: does it reach training, and does it leave the metric alone? A culprit is named here, before anything is spent. A passed audit is remembered.
@@ -40,7 +42,7 @@ resume = True  # False: begin another study beside the one that is there
 from helpers.notebook import load_study, show_best_images, show_figures, show_trials
 from helpers.study_plan import plan_study
 
-plan = plan_study("meshhead", sizes, smoke, n_trials, gpu_hours, epochs, data, out, resume)
+plan = plan_study("meshhead", sizes, smoke, n_trials, gpu_hours, epochs, data, out, resume, study_name)
 plan.audit()
 
 # %% [markdown]
