@@ -13,6 +13,7 @@ from synthetic_support import gaze_run, gaze_stage, heads, jiggle
 
 import helpers
 import train_gazegaussian_optuna
+from gazegaussian.data import HeadDataset
 from gazegaussian.data.schema import TRAINING_ONLY
 from gazegaussian.errors import CheckpointError, DataError
 from gazegaussian.evaluation import extras, speed
@@ -270,6 +271,32 @@ def test_similarity_is_highest_for_the_same_face():
     other = heads()[1].batch([0])
     recogniser, by = extras.load_recogniser()
     assert "SFace" in by
-    face, stranger = (batch.image, batch.landmarks_2d), (other.image, other.landmarks_2d)
-    assert recogniser.similarity(face, face).item() == pytest.approx(1, abs=1e-4)
-    assert recogniser.similarity(face, stranger).item() < 0.9
+    face, moved, stranger = (
+        recogniser.embed(batch.image, batch.landmarks_2d) for batch in (batch, heads()[0].batch([2]), other)
+    )
+    assert (face * face).sum().item() == pytest.approx(1, abs=1e-4)
+    assert (face * moved).sum() > (face * stranger).sum()
+
+
+class Painter:
+    """A recogniser that knows people by a number."""
+
+    def __init__(self, dataset):
+        self.codes = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), dim=-1)
+        self.dataset = dataset
+
+    def embed(self, images, landmarks_2d):
+        targets = torch.stack([self.dataset[i]["landmarks_2d"] for i in range(len(self.dataset))])
+        rows = [(targets - one).abs().sum((1, 2)).argmin().item() for one in landmarks_2d]
+        return self.codes[self.dataset.subjects[rows]]
+
+
+def test_identity_is_told_beside_that_of_strangers(checkpoint, monkeypatch, nothing_optional):
+    data = HeadDataset(heads()[0].root, [*heads()[0].keys, *heads()[1].keys], 64)
+    monkeypatch.setattr("gazegaussian.evaluation.protocol.load_recogniser", lambda: (Painter(data), "Painter"))
+    session = _Session(Prophet(data), data, Judges(load_frozen("judge")), torch.device("cpu"))
+    monkeypatch.setattr("gazegaussian.evaluation.protocol.frames_per_second", lambda *args: 1.0)
+    session.run([(0, 1), (2, 3), (4, 5), (6, 7)])
+    found = session.metrics()["identity"]
+    assert (found.value, found.source, found.by) == (pytest.approx(100), pytest.approx(100), "Painter")
+    assert f"two different people of this data: {100 * 0.5**0.5:.1f}%" in " ".join(session.notes())

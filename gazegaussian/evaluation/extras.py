@@ -86,23 +86,19 @@ class FaceRecogniser:
             graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
-    def similarity(self, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
-        """Cosine similarity of faces.
+    def embed(self, images: Tensor, landmarks_2d: Tensor) -> Tensor:
+        """Describe faces; the product of two descriptions is their cosine similarity.
 
         Args:
-            a: Images in [0, 1] [B, 3, H, W] and their landmarks in pixels [B, 68, 2].
-            b: The same, to be compared row by row.
+            images: RGB in [0, 1]. [B, 3, H, W]
+            landmarks_2d: Pixels of these images. [B, 68, 2]
 
         Returns:
-            In [-1, 1]. [B]
+            Unit vectors, on the CPU. [B, 128]
         """
-        first, second = (self._embed(align_faces(*faces)) for faces in (a, b))
-        return torch.nn.functional.cosine_similarity(first, second)
-
-    def _embed(self, faces: Tensor) -> Tensor:
-        """Vectors of aligned RGB faces [B, 3, 112, 112] in [0, 1]. [B, 128]."""
-        rows = (faces * 255).cpu().numpy().astype(np.float32)
-        return torch.from_numpy(np.concatenate([self._session.run(None, {"data": row[None]})[0] for row in rows]))
+        rows = (align_faces(images, landmarks_2d) * 255).cpu().numpy().astype(np.float32)
+        found = np.concatenate([self._session.run(None, {"data": row[None]})[0] for row in rows])
+        return torch.nn.functional.normalize(torch.from_numpy(found), dim=-1)
 
 
 def align_faces(images: Tensor, landmarks_2d: Tensor) -> Tensor:

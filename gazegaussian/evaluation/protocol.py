@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -131,6 +132,7 @@ class _Session:
         self.rows: list[dict[str, Any]] = []
         self.pictures: list[tuple[Tensor, str]] = []
         self._residuals: list[Tensor] = []
+        self._faces: list[Tensor] = []  # descriptions of the targets by the recogniser, per batch
         self._speed = Measured()
 
     @torch.no_grad()
@@ -143,6 +145,8 @@ class _Session:
             batch = self._posed(redirection_batch(self.dataset, chunk)).to(self.device)
             source = self.dataset.batch([pair[0] for pair in chunk]).to(self.device)
             render = self.model(batch.parameters, batch.cameras, layers=False).image.float().clamp(0, 1)
+            if self.recogniser is not None:
+                self._faces.append(self.recogniser.embed(batch.image, batch.landmarks_2d))
             values = self._values(render, batch.landmarks_2d, batch)
             unmoved = self._values(source.image, source.landmarks_2d, batch)
             values |= {f"{SOURCE}{name}": column for name, column in unmoved.items()}
@@ -209,7 +213,18 @@ class _Session:
                 f"The gaze network sees the whole image at {INPUT_SIZE} px; the published evaluation normalises the crop once more, "
                 "with the original cameras, which the data sets do not hold."
             )
+        strangers = self._likeness_of_strangers()
+        if strangers is not None:
+            found.append(f"Identity similarity of two different people of this data: {PERCENT * strangers:.1f}%.")
         return tuple(found)
+
+    def _likeness_of_strangers(self) -> float | None:
+        """Mean similarity of target images of different subjects: what an identity that is not kept comes to."""
+        _, owner = np.unique([row["subject"] for row in self.rows], return_inverse=True)
+        if not self._faces or owner.max() == 0:
+            return None
+        faces, subject = torch.cat(self._faces), torch.from_numpy(owner)
+        return (faces @ faces.T)[subject[:, None] != subject].mean().item()
 
     def _rows_of(self, chunk: Sequence[tuple[int, int]], values: dict[str, Tensor]) -> list[dict[str, Any]]:
         """One row per pair."""
@@ -243,8 +258,8 @@ class _Session:
         if self.lpips is not None:
             values["lpips"] = self.lpips(image, batch.image)
         if self.recogniser is not None:
-            faces = (image, landmarks_2d), (batch.image, batch.landmarks_2d)
-            values["identity"] = PERCENT * self.recogniser.similarity(*faces)
+            faces = self.recogniser.embed(image, landmarks_2d)
+            values["identity"] = PERCENT * (faces * self._faces[-1]).sum(-1)
         return values
 
     def _distance(self, metric: FrechetInceptionDistance | None, by: str) -> Measured:
