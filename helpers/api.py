@@ -21,6 +21,7 @@ from helpers.isolation import isolated_by_default
 from helpers.live_store import snapshots_of
 from helpers.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.migration import Migration, migrate
+from helpers.naming import TrialNamer
 from helpers.plots import save_figures, study_figures
 from helpers.records import STAGE, begun_study, find_study, stored_init, stored_meshhead
 from helpers.report import write_report
@@ -104,6 +105,7 @@ def default_request(
     meshhead: Path | None = None,
     isolate: bool | None = None,
     init_from: Path | None = None,
+    trial_name: str | TrialNamer | None = None,
 ) -> StudyRequest:
     """Put a study together from files and overrides (see `make_config` for the shared ones).
 
@@ -125,12 +127,14 @@ def default_request(
         isolate: Every trial in a process of its own; default on CUDA only.
         init_from: Checkpoint whose weights every trial begins with (see `make_config`); default the one of the study's
             trials, if it has some.
+        trial_name: How trials are called, instead of the study file's format string (see `helpers.naming`).
 
     Raises:
         ConfigError: A file or value cannot be used.
     """
     study_file = load_study_file(study or CONFIGS / f"{stage}_quick_study.yaml", stage)
     overrides: dict[str, Any] = {"trials": n_trials, "epochs": epochs, "study_name": study_name, "seed": seed}
+    overrides["trial_name"] = trial_name if isinstance(trial_name, str) else None
     if pruner is not None:
         overrides["pruner"] = Component(name=pruner)
     overrides = {name: value for name, value in overrides.items() if value is not None}
@@ -146,7 +150,8 @@ def default_request(
     if run.init_from is not None:
         warn_of_sizes(run, study_file)
     apart = isolated_by_default(run) if isolate is None else isolate
-    return StudyRequest(run, study_file, Path(out), storage, timeout, isolate=apart)
+    namer = None if isinstance(trial_name, str) else trial_name
+    return StudyRequest(run, study_file, Path(out), storage, timeout, isolate=apart, trial_name=namer)
 
 
 def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optuna.Study:

@@ -11,13 +11,13 @@ from typing import Any
 import optuna
 import pandas as pd
 import plotly.graph_objects as go
-from IPython.display import display
+from IPython.display import Image, display
 from optuna.trial import TrialState
 
 from helpers.artifacts import best_image
 from helpers.estimate import duration
 from helpers.importance import Importances, parameter_importances
-from helpers.pictures import captioned_row
+from helpers.pictures import captioned_row, png_bytes
 from helpers.plots import study_figures, with_unit
 from helpers.records import ENVIRONMENT
 from helpers.report_facts import measure_spending
@@ -178,7 +178,7 @@ def show_top_images(study: optuna.Study, folder: Path, k: int = 3) -> None:
     """Display the validation images of the k best trials side by side, each of its best epoch, under number and value."""
     pictures = top_pictures(study, Path(folder), k)
     if pictures:
-        display(captioned_row(pictures, PICTURE_WIDTH))
+        display(Image(png_bytes(captioned_row(pictures, PICTURE_WIDTH))))
     else:
         print("no finished trial kept images")  # noqa: T201 - a notebook's output
 

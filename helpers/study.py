@@ -56,7 +56,7 @@ class StudyRequest:
     train: Train = train_run
     check: Callable[[RunConfig], None] = preflight
     isolate: bool = False  # every trial in a process of its own
-    trial_name: str | TrialNamer | None = None  # instead of the study file's
+    trial_name: TrialNamer | None = None  # a function instead of the study file's format string
 
     @property
     def folder(self) -> Path:

@@ -51,8 +51,12 @@ def test_studies_then_their_results(repo_root, out):
         assert "audit: passed before" in text, "the gate of the study would repeat the audit"
         assert f"Estimate of {stage}_quick" in text
         assert (out / f"{stage}_quick" / "best.yaml").exists()
-    kinds, _ = execute(repo_root, "03_read_results", out=str(out))
-    assert kinds.count("application/vnd.plotly.v1+json") >= 4
+    kinds, text = execute(repo_root, "03_read_results", out=str(out))
+    figures = kinds.count("application/vnd.plotly.v1+json")
+    assert figures >= 4
+    # Tables of the machine, of the best trials and beside the figures (importances need more trials), link and frame.
+    assert kinds.count("text/html") >= 1 + 2 + (figures - 2) + 2
+    assert "gazegaussian_quick: 2 epochs in " in text
     assert kinds.count("image/png") == 2
 
 
