@@ -21,6 +21,7 @@ from helpers.isolation import isolated_by_default
 from helpers.live_store import snapshots_of
 from helpers.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.migration import Migration, migrate
+from helpers.naming import TrialNamer
 from helpers.plots import save_figures, study_figures
 from helpers.ray_audit import audit_on_ray
 from helpers.ray_team import LOCAL
@@ -110,6 +111,7 @@ def default_request(
     isolate: bool | None = None,
     init_from: Path | None = None,
     crew: Crew | None = None,
+    trial_name: str | TrialNamer | None = None,
 ) -> StudyRequest:
     """Put a study together from files and overrides (see `make_config` for the shared ones).
 
@@ -132,12 +134,14 @@ def default_request(
         init_from: Checkpoint whose weights every trial begins with (see `make_config`); default the one of the study's
             trials, if it has some.
         crew: Several workers; default this process alone.
+        trial_name: How trials are called, instead of the study file's format string (see `helpers.naming`).
 
     Raises:
         ConfigError: A file or value cannot be used.
     """
     study_file = load_study_file(study or CONFIGS / f"{stage}_quick_study.yaml", stage)
     overrides: dict[str, Any] = {"trials": n_trials, "epochs": epochs, "study_name": study_name, "seed": seed}
+    overrides["trial_name"] = trial_name if isinstance(trial_name, str) else None
     if pruner is not None:
         overrides["pruner"] = Component(name=pruner)
     overrides = {name: value for name, value in overrides.items() if value is not None}
@@ -154,7 +158,8 @@ def default_request(
         warn_of_sizes(run, study_file)
     if isolate is None and (crew is None or crew.ray is None):  # else known where the workers are
         isolate = isolated_by_default(run)
-    return StudyRequest(run, study_file, Path(out), storage, timeout, isolate=isolate, crew=crew)
+    namer = None if isinstance(trial_name, str) else trial_name
+    return StudyRequest(run, study_file, Path(out), storage, timeout, isolate=isolate, trial_name=namer, crew=crew)
 
 
 def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optuna.Study:

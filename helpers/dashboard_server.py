@@ -35,14 +35,8 @@ from helpers.storage import open_storage
 logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
-BOOKKEEPING = (
-    OWNER,
-    INHERITED,
-    FINGERPRINT,
-    CONFIG,
-    MESHHEAD,
-    INIT_FROM,
-)  # user attributes that say nothing to a reader
+# User attributes that say nothing to a reader; the attached curve names the best epoch, counted from 1.
+BOOKKEEPING = (OWNER, INHERITED, FINGERPRINT, CONFIG, MESHHEAD, INIT_FROM, "best_epoch", "last_checkpoint")
 _READS = ("GET", "HEAD")
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 INK, GREY, LIGHT = "#222222", "#666666", "#dddddd"
-CURVE, BEST = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion; the best epoch is ringed and named besides
-SIZE = (640, 360)
-_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 20, 40, 50  # pixels around the plot
+CURVE, BEST = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion; the best epoch is ringed and named
+SIZE = (560, 420)  # the dashboard shows it 200 pixels wide, and whole on a click
+_LEFT, _RIGHT, _TOP, _BOTTOM = 90, 20, 74, 64  # pixels around the plot
 _TICKS = 5
 GAP = 12  # pixels between captioned pictures
 
@@ -25,7 +26,7 @@ def draw_curve(values: Sequence[float], best: int, metric: str, title: str) -> I
         title: Above the plot.
     """
     image = Image.new("RGB", SIZE, "white")
-    draw, small = ImageDraw.Draw(image), ImageFont.load_default(size=13)
+    draw, small = ImageDraw.Draw(image), ImageFont.load_default(size=19)
     low, high = min(values), max(values)
     margin = 0.05 * (high - low) or abs(high) * 0.05 or 1.0
     low, high = low - margin, high + margin
@@ -40,22 +41,27 @@ def draw_curve(values: Sequence[float], best: int, metric: str, title: str) -> I
         y = place(0, value)[1]
         draw.line([(_LEFT, y), (_LEFT + width, y)], fill=LIGHT)
         draw.text((_LEFT - 8, y), f"{value:.4g}", fill=GREY, font=small, anchor="rm")
-    stride = max(1, -(-len(values) // 10))  # ten numbers fit under the axis
+    stride = max(1, -(-len(values) // 10))  # so many numbers fit under the axis
     for epoch in range(0, len(values), stride):
         draw.text((place(epoch, 0)[0], SIZE[1] - _BOTTOM + 8), str(epoch + 1), fill=GREY, font=small, anchor="mt")
     draw.text((_LEFT + width / 2, SIZE[1] - 8), "Epoch", fill=INK, font=small, anchor="mb")
-    draw.text((_LEFT, 10), f"{title}: {metric}", fill=INK, font=ImageFont.load_default(size=16))
+    draw.text((_LEFT, 8), f"{title}: {metric}", fill=INK, font=ImageFont.load_default(size=22))
+    draw.text((_LEFT, 38), f"best {values[best]:.5g} (epoch {best + 1}, ringed)", fill=INK, font=small)
     points = [place(epoch, value) for epoch, value in enumerate(values)]
     if len(points) > 1:
-        draw.line(points, fill=CURVE, width=3, joint="curve")
+        draw.line(points, fill=CURVE, width=4, joint="curve")
     for x, y in points:
-        draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=CURVE)
+        draw.ellipse([x - 4, y - 4, x + 4, y + 4], fill=CURVE)
     x, y = points[best]
-    draw.ellipse([x - 7, y - 7, x + 7, y + 7], outline=BEST, width=3)
-    side = "rs" if x > _LEFT + width / 2 else "ls"
-    text_y = y - 12 if y > _TOP + 30 else y + 26
-    draw.text((x, text_y), f"best {values[best]:.5g} (epoch {best + 1})", fill=BEST, font=small, anchor=side)
+    draw.ellipse([x - 9, y - 9, x + 9, y + 9], outline=BEST, width=4)
     return image
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """An image as a PNG file."""
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    return stream.getvalue()
 
 
 def captioned_row(pictures: Sequence[tuple[Path, str]], width: int) -> Image.Image:

@@ -42,7 +42,7 @@ class StudyRequest:
     train: Train = train_run
     check: Callable[[RunConfig], None] = preflight
     isolate: bool | None = False  # every trial in a process of its own; None: where it runs on CUDA
-    trial_name: str | TrialNamer | None = None  # instead of the study file's
+    trial_name: TrialNamer | None = None  # a function instead of the study file's format string
     crew: Crew | None = None  # None: this process does the trials itself
     worker: str | None = None  # name of this process in a crew, whose master writes the results
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,13 +12,13 @@ from typing import Any
 import optuna
 import pandas as pd
 import plotly.graph_objects as go
-from IPython.display import display
+from IPython.display import Image, display
 from optuna.trial import TrialState
 
 from helpers.artifacts import best_image
 from helpers.estimate import duration
 from helpers.importance import Importances, parameter_importances
-from helpers.pictures import captioned_row
+from helpers.pictures import captioned_row, png_bytes
 from helpers.plots import study_figures, with_unit
 from helpers.records import ENVIRONMENT
 from helpers.report_facts import measure_spending
@@ -41,12 +42,12 @@ def show_results(study: optuna.Study, folder: Path, names: Sequence[str] | None 
     figures = study_figures(study, found)
     for name in names or figures:
         if name not in figures:
-            print(f"{name}: needs more finished trials")  # noqa: T201 - a notebook's output
+            _say(f"{name}: needs more finished trials")
             continue
         display(figures[name])
         rows = figure_rows(name, study, Path(folder), found, figures[name])
         if len(rows) > MOST_ROWS:
-            print(f"The first {MOST_ROWS} of {len(rows)} rows:")  # noqa: T201 - a notebook's output
+            _say(f"The first {MOST_ROWS} of {len(rows)} rows:")
         if rows:
             display(as_table(rows[:MOST_ROWS]))
 
@@ -178,9 +179,9 @@ def show_top_images(study: optuna.Study, folder: Path, k: int = 3) -> None:
     """Display the validation images of the k best trials side by side, each of its best epoch, under number and value."""
     pictures = top_pictures(study, Path(folder), k)
     if pictures:
-        display(captioned_row(pictures, PICTURE_WIDTH))
+        display(Image(png_bytes(captioned_row(pictures, PICTURE_WIDTH))))
     else:
-        print("no finished trial kept images")  # noqa: T201 - a notebook's output
+        _say("no finished trial kept images")
 
 
 def top_pictures(study: optuna.Study, folder: Path, k: int) -> list[tuple[Path, str]]:
@@ -201,7 +202,7 @@ def top_pictures(study: optuna.Study, folder: Path, k: int) -> list[tuple[Path, 
 
 def show_spending(study: optuna.Study, folder: Path) -> None:
     """Print what the study took and where, and what pruning saved."""
-    print(spending_sentence(study, Path(folder)))  # noqa: T201 - a notebook's output
+    _say(spending_sentence(study, Path(folder)))
 
 
 def spending_sentence(study: optuna.Study, folder: Path) -> str:
@@ -211,6 +212,10 @@ def spending_sentence(study: optuna.Study, folder: Path) -> str:
     each = f", {took.seconds / took.epochs:.1f} s each" if took.epochs else ""
     saved = f"; pruning saved {took.saved_epochs} epochs ({took.saved_share:.0%})" if took.saved_epochs else ""
     return f"{study.study_name}: {took.epochs} epochs in {duration(took.seconds)} on {device}{each}{saved}."
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
 
 
 __all__ = ["as_table", "figure_rows", "show_results", "show_spending", "show_top_images", "spending_sentence"]

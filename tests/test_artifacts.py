@@ -20,7 +20,7 @@ from gazegaussian.errors import NonFiniteError
 from gazegaussian.training.hooks import Hook, save_image
 from helpers import load_study, run_study
 from helpers.artifacts import ARTIFACTS, CURVE, METRICS, VALIDATION, WIDEST, attach
-from helpers.pictures import captioned_row, draw_curve
+from helpers.pictures import SIZE, captioned_row, draw_curve
 from helpers.results import best_trial
 
 
@@ -130,7 +130,7 @@ def test_the_drawn_curve_marks_the_best_epoch_where_it_is():
     rings = [np.argwhere((picture == (0xD5, 0x5E, 0x00)).all(-1)).mean(0) for picture in (low, high)]
     assert rings[0][0] > rings[1][0] + 100, "small values belong below"
     single = draw_curve([0.5], 0, "val_loss", "trial")
-    assert single.size == (640, 360)
+    assert single.size == SIZE
 
 
 def test_captioned_pictures_stand_side_by_side_in_their_order(tmp_path):

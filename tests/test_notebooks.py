@@ -55,9 +55,12 @@ def test_studies_then_their_results(repo_root, out):
         assert f"Estimate of {stage}_quick" in text
         assert (out / f"{stage}_quick" / "best.yaml").exists()
     assert (out / "gazegaussian_quick" / "export" / "SHA256SUMS").exists()
-    kinds, _ = execute(repo_root, "03_read_results", out=str(out))
-    assert kinds.count("application/vnd.plotly.v1+json") >= 4
+    kinds, text = execute(repo_root, "03_read_results", out=str(out))
     figures = kinds.count("application/vnd.plotly.v1+json")
+    assert figures >= 4
+    # Tables of the machine, of the best trials and beside the figures (importances need more trials), link and frame.
+    assert kinds.count("text/html") >= 1 + 2 + (figures - 2) + 2
+    assert "gazegaussian_quick: 2 epochs in " in text
     assert kinds.count("image/png") == 2 + (figures if find_browser() else 0), "GitHub would show no figures"
     kinds, text = execute(repo_root, "04_redirect_gaze", out=str(out))
     assert (kinds.count("image/png"), kinds.count("image/gif")) == (2, 1)
