@@ -42,6 +42,14 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Sweep(StrEnum):
+    """What an animation moves."""
+
+    gaze_circle = "gaze-circle"
+    gaze_left_right = "gaze-left-right"
+    head_left_right = "head-left-right"
+
+
 class Pruner(StrEnum):
     """Presets of pruners."""
 
@@ -455,6 +463,25 @@ def redirect(
 
     path = helpers.redirect(checkpoint, data, subject, frame, pitch, yaw, out, device.value if device else "auto")
     typer.echo(json.dumps({"image": str(path)}) if as_json else f"wrote {path}")
+
+
+@app.command()
+def sweep(
+    checkpoint: Annotated[Path, typer.Argument(help="GazeGaussian checkpoint.")],
+    data: Annotated[Path, typer.Option(help="Folder of HDF5 subjects.")],
+    subject: Annotated[str, typer.Option(help="Key, such as subject0004.")],
+    out: Annotated[Path, typer.Option(help="GIF file; an MP4 lands beside it where ffmpeg is found.")],
+    kind: Annotated[Sweep, typer.Option(help="What moves, within what training saw.")] = Sweep.gaze_circle,
+    frame: Annotated[int, typer.Option(min=0, help="Row among the subject's images.")] = 0,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Animate a person: the gaze in a circle, the gaze or the head from side to side."""
+    import helpers
+
+    found = helpers.save_sweep(checkpoint, data, subject, frame, kind.value, out, device.value if device else "auto")
+    paths = [str(path) for path in found]
+    typer.echo(json.dumps({"files": paths}) if as_json else f"wrote {' and '.join(paths)}")
 
 
 @app.command()

@@ -40,6 +40,7 @@ __all__ = [
     "Judge",
     "Redirector",
     "build_stage",
+    "cpu_threads",
     "load_judge",
     "load_mesh_head",
     "load_redirector",
@@ -121,7 +122,7 @@ def train_run(config: RunConfig, run_dir: Path, hooks: Sequence[Hook] = (), resu
     start = resume_point(run_dir) if resume else None
     if start is None:
         clear_traces(run_dir)
-    with _run_log(run_dir), _threads(config.training.threads):
+    with _run_log(run_dir), cpu_threads(config.training.threads):
         _write_config(config, run_dir / "config.yaml")
         stage = build_stage(config)
         trainer = Trainer(stage, config.training, config.optim, run_dir, hooks, config.model_dump(mode="json"))
@@ -222,7 +223,8 @@ def _run_log(run_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads for a while; None leaves their number alone."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

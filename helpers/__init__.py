@@ -3,6 +3,7 @@
 The script `train_gazegaussian_optuna.py` and the notebooks hold nothing but calls of these verbs.
 """
 
+from helpers.animation import save_sweep
 from helpers.api import (
     default_request,
     load_study,
@@ -54,6 +55,7 @@ __all__ = [
     "run_study",
     "save_figures",
     "save_results",
+    "save_sweep",
     "stop",
     "study_figures",
     "summary_rows",

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from gazegaussian.errors import ConfigError
+from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.training.checkpoints import atomic_path, commit_file
-from helpers.redirect_scene import Angles, Limits
+from helpers.redirect_scene import Angles, Limits, Painter, People
 
 FRAMES, FRAMES_PER_SECOND = 24, 12
 REACH = 0.9  # of what training saw: at its very border there were few examples
@@ -67,6 +67,36 @@ def sweep_angles(sweep: str, start: Angles, limits: Limits, frames: int = FRAMES
             f"Expected one of the sweeps {', '.join(SWEEPS)} with 2 frames or more, got {sweep}, {frames}."
         )
     return [SWEEPS[sweep](start, limits, 2 * math.pi * i / frames) for i in range(frames)]
+
+
+def save_sweep(
+    checkpoint: Path, data: Path, subject: str, frame: int, sweep: str, out: Path, device: str = "auto"
+) -> list[Path]:
+    """Draw a person with a sweep of gaze or head and write it (see `write_animation`).
+
+    Args:
+        checkpoint: GazeGaussian checkpoint.
+        data: Folder of HDF5 subjects.
+        subject: Key, such as `subject0004`.
+        frame: Row among the subject's usable images.
+        sweep: One of `SWEEPS`.
+        out: GIF file.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UserError: Checkpoint, data, subject or frame cannot be used.
+    """
+    if out.suffix.lower() != ".gif":
+        raise ConfigError(f"--out must name a GIF file, such as {out.stem or 'sweep'}.gif, not {out}.")
+    people = People(data)
+    painter = Painter(checkpoint, "", people, device=device)
+    key = f"{Path(subject).stem}.h5"
+    count = len(people.frames(key, painter.size))
+    if not 0 <= frame < count:
+        raise DataError(f"{subject} has images 0 to {count - 1}; there is no frame {frame}.")
+    start = Angles.of(people.batch(key, frame, painter.size).parameters)
+    angles = sweep_angles(sweep, start, people.limits())
+    return write_animation([Image.fromarray(painter.draw(key, frame, one).pixels) for one in angles], out)
 
 
 def write_animation(frames: Sequence[Image.Image], path: Path) -> list[Path]:

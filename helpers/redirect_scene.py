@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gazegaussian.build import Judge, load_redirector
+from gazegaussian.build import Judge, cpu_threads, load_redirector
 from gazegaussian.data import HeadDataset, load_split
 from gazegaussian.data.published_sets import find_set
 from gazegaussian.data.subject_file import SubjectFile
@@ -156,12 +156,13 @@ class Painter:
         batch = self.people.batch(key, frame, self.size)
         gaze, direction = angles.radians()
         pose = turned_to(batch.parameters.pose, direction)
-        image = self._redirector.image(batch, gaze, pose)
-        pixels = to_pixels(image[0])
         reading = None
-        if self.judge is not None:
-            pitch, yaw = self.judge.gaze(image, moved_landmarks(batch, pose))[0].rad2deg().tolist()
-            reading = (pitch, yaw)
+        with cpu_threads(1):  # one image is little work, and two threads wait for each other while a study runs beside
+            image = self._redirector.image(batch, gaze, pose)
+            if self.judge is not None:
+                pitch, yaw = self.judge.gaze(image, moved_landmarks(batch, pose))[0].rad2deg().tolist()
+                reading = (pitch, yaw)
+        pixels = to_pixels(image[0])
         return Drawn(pixels, encode_png(pixels), reading)
 
 

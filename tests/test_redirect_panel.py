@@ -29,6 +29,7 @@ from helpers.coalesce import Coalesced
 from helpers.ownership import BASELINE
 from helpers.redirect_scene import Angles, People, moved_landmarks
 from helpers.redirect_widget import open_comparison, open_panel
+from train_gazegaussian_optuna import Sweep
 
 START = Angles(1.0, 2.0, 3.0, 4.0)
 LIMITS = {"gaze_pitch": (-20, 24), "gaze_yaw": (-30, 30), "head_pitch": (-12, 12), "head_yaw": (-20, 21)}
@@ -255,6 +256,23 @@ def test_the_button_writes_an_endless_gif_and_says_where(panel, monkeypatch):
     gif = Image.open(written)
     assert gif.n_frames == animation.FRAMES
     assert gif.info["loop"] == 0
+
+
+def test_a_sweep_without_a_panel(checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr(animation, "find_ffmpeg", lambda: None)
+    root, person = heads()[1].root, heads()[1].keys[0].removesuffix(".h5")
+    written = animation.save_sweep(checkpoints[0], root, person, 0, "gaze-left-right", tmp_path / "a.gif")
+    assert written == [tmp_path / "a.gif"]
+    assert Image.open(written[0]).size == (SIZE, SIZE)
+    assert Image.open(written[0]).n_frames > 2
+    with pytest.raises(DataError, match=r"images 0 to 3; there is no frame 4"):
+        animation.save_sweep(checkpoints[0], root, person, 4, "gaze-left-right", tmp_path / "a.gif")
+    with pytest.raises(ConfigError, match=r"must name a GIF file, such as a\.gif"):
+        animation.save_sweep(checkpoints[0], root, person, 0, "gaze-left-right", tmp_path / "a.png")
+
+
+def test_the_command_offers_the_sweeps_there_are():
+    assert [sweep.value for sweep in Sweep] == list(SWEEPS)
 
 
 FFMPEG = """#!{python}
