@@ -90,7 +90,8 @@ def train(config: RunConfig, folder: Path, hooks: Sequence[Hook], resume: bool) 
     folder.mkdir(parents=True, exist_ok=True)
     stage, content = EmptyStage(config.optim.lr), config.model_dump(mode="json")
     watched = [*hooks, Clock(folder / "clock.txt")]
-    return Trainer(stage, config.training, config.optim, folder, watched, content).fit()
+    trainer = Trainer(stage, config.training, config.optim, folder, watched, content)
+    return trainer.fit(resume=folder / "last.pt" if resume else None)
 
 
 def epoch_seconds(folder: Path) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from helpers.search_space import Component, load_study_file, warn_of_sizes
 from helpers.stopping import forget_stop
 from helpers.storage import open_storage
 from helpers.study import StudyRequest, require_comparable, run_study
+from helpers.study_file import LONGEST_NAME, NAME
 
 logger = logging.getLogger(__name__)
 
@@ -216,6 +218,10 @@ def migrate_study(
         ConfigError: Nothing can be compared (stage, metric, epochs), or the name is taken.
     """
     old = load_study(folder, storage)
+    if re.fullmatch(NAME, study_name) is None or len(study_name) > LONGEST_NAME:  # it becomes the name of a folder
+        raise ConfigError(
+            f"--study-name must be at most {LONGEST_NAME} letters, digits, '_', '.' or '-', not {study_name!r}."
+        )
     new_folder = Path(out or Path(folder).parent) / study_name
     store = open_storage(storage, new_folder)
     study_file = load_study_file(study, old.user_attrs.get(STAGE, "meshhead"))

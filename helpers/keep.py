@@ -116,7 +116,7 @@ def take_over(trials: list[FrozenTrial], trial: optuna.Trial, study_folder: Path
         Whether there is a checkpoint to go on from.
     """
     for before in ancestors(trials, trial):
-        old = trial_dir(before, study_folder)
+        old = _own_dir(before, study_folder)
         if old is None:
             continue
         remove_unfinished(old)
@@ -131,6 +131,15 @@ def take_over(trials: list[FrozenTrial], trial: optuna.Trial, study_folder: Path
                 (folder / f".{name}.tmp").replace(folder / name)
         return True
     return False
+
+
+def _own_dir(trial: FrozenTrial, folder: Path) -> Path | None:
+    """Folder of a trial inside the study's own: the storage may name, and a link may lead to, any other place.
+
+    Trials taken over by `migrate` name the folders of the old study, which is left as it is.
+    """
+    place = trial_dir(trial, folder)
+    return place if place is not None and place.resolve().parent == folder.resolve() else None
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -171,7 +180,7 @@ def thin(study: optuna.Study, folder: Path, keep_best: int) -> list[int]:
     kept |= {t.number for trial in unfinished for t in (trial, *ancestors(trials, trial))}
     thinned = []
     for trial in trials:
-        place = None if trial.number in kept else trial_dir(trial, folder)
+        place = None if trial.number in kept else _own_dir(trial, folder)
         if place is not None and _remove(place / name for name in CHECKPOINTS):
             thinned.append(trial.number)
     if thinned:

@@ -177,6 +177,10 @@ def _open_rdb(url: str, store: str, options: dict[str, Any]) -> BaseStorage:
             raise StorageError(f"{store} cannot be opened: {scrubbed(error, url)}") from None
 
     def translate(context: ExceptionContext) -> None:
+        if not isinstance(
+            context.original_exception, Exception
+        ):  # Ctrl-C in the middle of a statement stays what it is
+            return
         problem = sqlite_problem(context.original_exception)
         # Other errors of a server stay as they are: Optuna itself retries deadlocks.
         if problem is None and (context.is_disconnect or context.connection is None) and not context.is_pre_ping:
@@ -190,7 +194,7 @@ def _open_rdb(url: str, store: str, options: dict[str, Any]) -> BaseStorage:
 
 def _open_proxy(url: str) -> BaseStorage:
     host, _, port = url.removeprefix("grpc://").rstrip("/").rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or "@" in host or not port.isdecimal():
         raise ConfigError(f"Storage {redacted(url)!r} must be grpc://HOST:PORT, for example grpc://localhost:13000.")
     try:
         import grpc  # noqa: F401  optional

@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -50,7 +50,7 @@ class StudyRequest:
     config: RunConfig
     study: StudyFile
     out: Path = Path("optuna_results")
-    storage: str | None = None
+    storage: str | None = field(default=None, repr=False)  # a URL may hold a password
     timeout: float | None = None  # seconds of one call, instead of the budget's
     train: Train = train_run
     check: Callable[[RunConfig], None] = preflight

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from gazegaussian.errors import DataError
+from gazegaussian.errors import ConfigError, DataError
+from gazegaussian.yaml_files import read_json
 
 PREFIX = "xgaze_"
 SPLIT_FILE = "train_test_split.json"
@@ -64,8 +64,8 @@ def _fallback(files: list[str]) -> dict[str, list[str]]:
 
 def _read(path: Path) -> dict[str, list[str]]:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = read_json(path)
+    except ConfigError as error:
         raise DataError(
             f"{path}: expected JSON with lists of file names, found none that can be read ({error})"
         ) from error
@@ -75,6 +75,9 @@ def _read(path: Path) -> dict[str, list[str]]:
     for name, keys in content.items():
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise DataError(f"{path}: {name}: expected a list of file names, found {type(keys).__name__}")
+        outside = [key for key in keys if Path(key).name != key or "\0" in key]
+        if outside:
+            raise DataError(f"{path}: {name}: expected names of files in the same folder, found {outside[0][:80]!r}")
         if len(set(keys)) != len(keys):
             twice = sorted({key for key in keys if keys.count(key) > 1})
             raise DataError(f"{path}: {name}: expected every subject once, found several times: {', '.join(twice)}")
