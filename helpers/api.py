@@ -26,6 +26,7 @@ from helpers.plots import save_figures, study_figures
 from helpers.records import STAGE, begun_study, find_study, stored_init, stored_meshhead
 from helpers.report import write_report
 from helpers.results import save_results
+from helpers.run_lock import sole_training
 from helpers.search_space import Component, load_study_file, warn_of_sizes
 from helpers.stopping import forget_stop
 from helpers.storage import open_storage
@@ -243,7 +244,7 @@ def train(config: RunConfig, out: Path) -> TrainResult:
         The finished training; one that was finished before is left as it is.
 
     Raises:
-        ConfigError: `out` holds a training of another configuration.
+        ConfigError: `out` holds a training of another configuration, or another process trains there now.
         UserError: Data, checkpoint or device cannot be used.
         NonFiniteError: The training diverged, or its metric was never finite.
     """
@@ -255,7 +256,8 @@ def train(config: RunConfig, out: Path) -> TrainResult:
             len(before.result.history),
         )
         return before.result
-    result = train_run(config, Path(out), resume=before is not None)
+    with sole_training(Path(out)):
+        result = train_run(config, Path(out), resume=before is not None)
     if result.best_epoch < 0:
         raise NonFiniteError(f"{config.training.monitor} was not finite in any of {len(result.history)} epochs")
     return result

@@ -13,7 +13,8 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from gazegaussian.errors import UserError
+from gazegaussian.errors import CheckpointError, UserError
+from gazegaussian.training.run_folder import resume_point
 from helpers.ownership import ancestors
 from helpers.results import best_trial, is_feasible, merit, trial_dir
 
@@ -120,12 +121,18 @@ def take_over(trials: list[FrozenTrial], trial: optuna.Trial, study_folder: Path
         if old is None:
             continue
         remove_unfinished(old)
-        if not (old / "last.pt").exists():
+        try:
+            start = resume_point(old)
+        except CheckpointError as error:
+            logger.warning("trial %d cannot go on from trial %d: %s", trial.number, before.number, error)
+            start = None
+        if start is None:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         if (old / "images").is_dir():
             shutil.copytree(old / "images", folder / "images", dirs_exist_ok=True)
-        for name in ("metrics.csv", *CHECKPOINTS):  # last.pt in the end: it says that all is there
+        # last.pt in the end: it says that all is there. A damaged one stays where it is.
+        for name in ("metrics.csv", "best.pt", *(["last.pt"] if start.name == "last.pt" else [])):
             if (old / name).exists():
                 shutil.copy2(old / name, folder / f".{name}.tmp")
                 (folder / f".{name}.tmp").replace(folder / name)

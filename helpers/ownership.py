@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -30,7 +31,19 @@ _AT_WORK: set[str] = set()  # tokens of the trials that this process works on ri
 def current_owner() -> dict[str, Any]:
     """Identify this process; its start time tells it from a later one with the same number."""
     process = psutil.Process()
-    return {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+    started = {"started": process.create_time(), "ticks": _ticks(process.pid)}
+    return {"host": socket.gethostname(), "pid": process.pid, **started}
+
+
+def _ticks(pid: int) -> int | None:
+    """Start of a process in ticks since boot, which no change of the clock moves; None where the system does not tell.
+
+    Its start in seconds (psutil) is counted from the boot's time of day, which moves with the clock.
+    """
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 @contextmanager
@@ -61,7 +74,9 @@ def is_alive(owner: dict[str, Any], one_machine: bool = False) -> bool:
         process = psutil.Process(owner["pid"])
         # A killed child whose parent (a notebook) has not collected it yet still has its number.
         ended = process.status() == psutil.STATUS_ZOMBIE
-        if ended or abs(process.create_time() - owner["started"]) >= _START_TOLERANCE:
+        ticks = owner.get("ticks")
+        moved = abs(process.create_time() - owner["started"]) >= _START_TOLERANCE
+        if ended or (moved if ticks is None else _ticks(process.pid) != ticks):
             return False
     except psutil.NoSuchProcess:
         return False
@@ -114,7 +129,7 @@ def reap(study: optuna.Study, one_machine: bool = False) -> list[int]:
         owner = trial.user_attrs.get(OWNER)
         if owner is None:
             age = (datetime.now() - (trial.datetime_start or datetime.min)).total_seconds()
-            if age < _ASKED_JUST_NOW:
+            if abs(age) < _ASKED_JUST_NOW:  # the clock may have been set back
                 continue
         elif is_alive(owner, one_machine):
             if owner["host"] != socket.gethostname():

@@ -27,6 +27,7 @@ from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from gazegaussian.errors import ConfigError
+from gazegaussian.yaml_files import shorten
 from helpers import snapshots
 from helpers.journal import Journal
 from helpers.live_store import live_database, snapshots_of
@@ -105,7 +106,11 @@ def _check_place(path: Path, must_exist: bool) -> None:
 def _open_journal(path: Path, must_exist: bool) -> BaseStorage:
     path = path.expanduser()
     _check_place(path, must_exist)
-    return JournalStorage(Journal(path))
+    try:
+        return JournalStorage(Journal(path))
+    except (AssertionError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = shorten(f"{type(error).__name__}: {error}", 200)
+        raise StorageError(f"The journal {path} holds records that no study writes ({reason}); {LEFT}.") from error
 
 
 def _open_sqlite(url: str, must_exist: bool) -> BaseStorage:

@@ -184,6 +184,8 @@ class HeadDataset(Dataset):
         file, row = self._where(index)
         read = {key: file.read(key, row).astype(np.float64) for key in _LABELS}
         read["vertice"] = file.read("vertice", row)[::_EVERY][: self._anchors].astype(np.float64)
+        if not np.isfinite(read["vertice"]).all():
+            raise DataError(f"{file.path}: vertice: expected finite numbers, found others in image {row}")
         return read
 
     def _decode(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
