@@ -418,9 +418,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        # One line whatever names and values it quotes, which may hold line breaks or a terminal's commands.
-        line = "".join(c if c.isprintable() else " " for c in str(error))
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except NonFiniteError as error:
         print(f"error: the training diverged: {error}. A lower lr usually helps.", file=sys.stderr)

@@ -182,9 +182,7 @@ def _open_rdb(url: str, store: str, options: dict[str, Any]) -> BaseStorage:
             raise StorageError(f"{store} cannot be opened: {scrubbed(error, url)}") from None
 
     def translate(context: ExceptionContext) -> None:
-        if not isinstance(
-            context.original_exception, Exception
-        ):  # Ctrl-C in the middle of a statement stays what it is
+        if not isinstance(context.original_exception, Exception):  # Ctrl-C in a statement stays what it is
             return
         problem = sqlite_problem(context.original_exception)
         # Other errors of a server stay as they are: Optuna itself retries deadlocks.
