@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 STAMP := $(VENV)/.installed
 RUN := $(PY) train_gazegaussian_optuna.py
 
-.PHONY: setup study test test-fast lint notebooks clean-results
+.PHONY: setup study test test-fast lint notebooks audit-deps clean-results
 
 setup: $(STAMP)
 
@@ -32,6 +32,12 @@ notebooks: setup
 
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+
+# Known vulnerabilities of what is installed: asks PyPI, which CI cannot. pip-audit gets a folder of its own.
+audit-deps: setup
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install -q pip-audit
+	$(VENV)-audit/bin/pip-audit --path "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 clean-results:
 	find optuna_results -mindepth 1 ! -name README.md -delete

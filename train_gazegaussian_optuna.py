@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from enum import StrEnum
@@ -16,6 +17,9 @@ from typing import Annotated, Any
 
 import typer
 
+from gazegaussian.hidden_options import hide_option
+
+STORAGE_VARIABLE = "GAZEGAUSSIAN_STORAGE"  # a URL may hold a password: helpers.script gives it here
 LONGEST_HEADER = 12  # characters on one line of a table's header
 # click's, or that of the copy of click which newer versions of typer bring along.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -88,7 +92,10 @@ InitOption = Annotated[
 StudyOption = Annotated[Path | None, typer.Option("--study", help="Study file [configs/STAGE_quick_study.yaml].")]
 StudyFolderArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a study, in optuna_results.")]
 NameOption = Annotated[str | None, typer.Option("--study-name", help="Another name gives another study.")]
-StorageOption = Annotated[str | None, typer.Option(help="Optuna storage URL [SQLite in the study's folder].")]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(help="Optuna storage URL [SQLite in the study's folder].", envvar=STORAGE_VARIABLE, show_envvar=True),
+]
 TrialsOption = Annotated[int | None, typer.Option(min=1, help="Finished trials in total; more continues.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Where studies land.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
@@ -598,5 +605,14 @@ def _say_interrupted() -> None:
     print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
 
 
+def _hide_password() -> None:
+    """Begin again without the storage's URL where it may hold a password: everybody may read command lines."""
+    words, hidden = hide_option(sys.argv[1:], "--storage", STORAGE_VARIABLE)
+    if os.name == "posix" and any("://" in url and not url.startswith("sqlite") for url in hidden.values()):
+        python = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]  # with its own options
+        os.execve(sys.executable, [*python, *words], {**os.environ, **hidden})
+
+
 if __name__ == "__main__":
+    _hide_password()
     main()

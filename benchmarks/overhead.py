@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from gazegaussian.config import MeshHeadRun, OptimConfig, RunConfig, with_parameters
 from gazegaussian.training.hooks import Hook
+from gazegaussian.training.run_folder import resume_point
 from gazegaussian.training.trainer import Trainer, TrainResult
 from helpers import StudyRequest, run_study
 from helpers.search_space import StudyFile
@@ -90,7 +91,8 @@ def train(config: RunConfig, folder: Path, hooks: Sequence[Hook], resume: bool) 
     folder.mkdir(parents=True, exist_ok=True)
     stage, content = EmptyStage(config.optim.lr), config.model_dump(mode="json")
     watched = [*hooks, Clock(folder / "clock.txt")]
-    return Trainer(stage, config.training, config.optim, folder, watched, content).fit()
+    trainer = Trainer(stage, config.training, config.optim, folder, watched, content)
+    return trainer.fit(resume=resume_point(folder) if resume else None)
 
 
 def epoch_seconds(folder: Path) -> list[float]:

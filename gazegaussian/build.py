@@ -24,7 +24,7 @@ from gazegaussian.metrics import Judge
 from gazegaussian.models.frozen import WEIGHTS, load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.mesh_head import MeshHead
-from gazegaussian.training.checkpoints import atomic_path, commit_file, load_checkpoint
+from gazegaussian.training.checkpoints import atomic_path, commit_file, contents_of, load_checkpoint
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage, rebuild_gaze_gaussian
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.initial_weights import require_initial
@@ -192,9 +192,10 @@ def load_redirector(checkpoint: Path, device: str = "auto") -> Redirector:
     """
     where = resolve_device(device)
     content = load_checkpoint(Path(checkpoint), "gazegaussian")
-    model = rebuild_gaze_gaussian(content)
-    root = content["config"]["data"]["root"]
-    synthetic = root is None or (Path(root) / SETTINGS_FILE).is_file()
+    with contents_of(checkpoint):
+        model = rebuild_gaze_gaussian(content)
+        root = content["config"]["data"]["root"]
+        synthetic = root is None or (Path(root) / SETTINGS_FILE).is_file()
     return Redirector(model, model.image_size, where, (GAZE_PITCH, GAZE_YAW) if synthetic else None)
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.yaml_files import read_yaml
+from gazegaussian.yaml_files import read_yaml, shorten
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -46,7 +46,7 @@ class DataConfig(Section):
 
     root: Path | None = Field(None, description="folder of HDF5 subjects; empty = embedded synthetic heads")
     cache: Path = Field(Path("data"), description="where synthetic heads are kept")
-    image_size: PositiveInt = Field(512, description="pixels; a multiple of 32")
+    image_size: PositiveInt = Field(512, le=8192, description="pixels; a multiple of 32")
     people: PositiveInt = Field(40, description="synthetic people, every fifth for validation")
     frames: PositiveInt = Field(3, description="synthetic frames per person, each seen by all cameras")
     synthetic_seed: NonNegativeInt = 0
@@ -67,7 +67,7 @@ class MeshHeadModel(Section):
     """Sizes of the MeshHead networks (published: Wei et al. 2025, code release)."""
 
     variant: Literal["ours", "published"] = "ours"
-    grid_resolution: PositiveInt = Field(128, description="cells per axis of the tetrahedral grid")
+    grid_resolution: PositiveInt = Field(128, le=512, description="cells per axis of the tetrahedral grid")
     geometry_width: PositiveInt = 256
     shape_mlp_width: PositiveInt = Field(256, description="hidden width of the shape branch (colour and deformation)")
     pose_mlp_width: PositiveInt = Field(256, description="hidden width of the pose deformation; its colour has half")
@@ -104,9 +104,13 @@ class GazeGaussianModel(Section):
     variant: Literal["ours", "published"] = "ours"
     renderer: Literal["dit", "conv"] = "dit"
     feature_downscale: Literal[4] = Field(4, description="image size over feature map size")
-    face_subdivisions: NonNegativeInt = Field(1, description="midpoint subdivisions of the neutral mesh, face stream")
-    eye_subdivisions: NonNegativeInt = Field(1, description="midpoint subdivisions of the neutral mesh, eye stream")
-    dit_depth: PositiveInt = 6
+    face_subdivisions: NonNegativeInt = Field(
+        1, le=5, description="midpoint subdivisions of the neutral mesh, face stream"
+    )
+    eye_subdivisions: NonNegativeInt = Field(
+        1, le=5, description="midpoint subdivisions of the neutral mesh, eye stream"
+    )
+    dit_depth: PositiveInt = Field(6, le=256)
     dit_num_heads: PositiveInt = 8
     dit_patch_size: PositiveInt = 8
     dit_head_dim: PositiveInt = Field(32, description="channels per head; token width = dit_num_heads * dit_head_dim")
@@ -224,7 +228,7 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> str:
         if item["type"] == "extra_forbidden":
             parts.append(f"{name}: unknown key.{_known_keys(schema, item['loc'])}")
             continue
-        given = "" if item["type"] in ("missing", "value_error") else f" (got {item.get('input')!r})"
+        given = "" if item["type"] in ("missing", "value_error") else f" (got {shorten(repr(item.get('input')), 80)})"
         parts.append(f"{name}: {item['msg'].removeprefix('Value error, ')}{given}")
     return "; ".join(parts)
 
@@ -261,12 +265,12 @@ def parse_run(content: Mapping[str, Any], stage: str | None = None, origin: str 
         ConfigError: With the field, the value and what is allowed.
     """
     named = content.get("stage", stage)
-    if named not in STAGES:
+    if not isinstance(named, str) or named not in STAGES:
         raise ConfigError(f"{origin}: stage must be one of {', '.join(STAGES)}, not {named!r}.")
     if stage is not None and named != stage:
         raise ConfigError(f"{origin} configures stage {named!r}, but {stage!r} was asked for.")
     try:
-        return STAGES[named].model_validate(dict(content))
+        return STAGES[named].model_validate({str(key): value for key, value in content.items()})
     except ValidationError as error:
         raise ConfigError(f"{origin}: {explain(error, STAGES[named])}") from error
 

@@ -8,6 +8,10 @@ what came and what to do. The command line prints it without a traceback and exi
 class UserError(Exception):
     """The input cannot be used; the message says what to change."""
 
+    def __str__(self) -> str:
+        """One line, whatever names and values it quotes: those may hold line breaks or commands of a terminal."""
+        return "".join(c if c.isprintable() else " " for c in super().__str__())
+
 
 class ConfigError(UserError):
     """A configuration or study file names something unknown or impossible."""

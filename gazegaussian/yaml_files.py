@@ -1,9 +1,15 @@
-"""YAML as people write it: a key given twice is an error, and 1e-3 is a number."""
+"""Small files that people hand in: YAML as they write it (a key given twice is an error, 1e-3 is a number), and JSON.
+
+Whatever is in them, reading ends soon, takes little memory and executes nothing.
+"""
 
 from __future__ import annotations
 
+import io
+import json
 import re
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +17,14 @@ import yaml
 
 from gazegaussian.errors import ConfigError
 
+_LARGEST_FILE = 2_000_000  # bytes
+_MOST_VALUES, _DEEPEST, _LONGEST_VALUE = 50_000, 50, 2_000
+# Beside YAML's own: what its constructors raise for dates, numbers and keys that are none.
+_REFUSED = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
 
-class _UniqueKeyLoader(yaml.SafeLoader):
+
+class _UniqueKeyLoader(_SafeLoader):
     """`yaml.safe_load` that refuses a key given twice (YAML itself keeps the last in silence)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -36,21 +48,96 @@ _UniqueKeyLoader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping, refusing duplicate keys.
+    """Read a YAML mapping, refusing duplicate keys and whatever would grow beyond measure (aliases of aliases).
 
     Raises:
-        ConfigError: The file is missing, is no YAML, holds no mapping or gives a key twice.
+        ConfigError: The file is missing, is no YAML, holds no mapping, gives a key twice or is too large.
     """
+    stream = io.StringIO(read_text(path))
+    stream.name = str(path)
     try:
-        with path.open(encoding="utf-8") as stream:
-            content = yaml.load(stream, Loader=_UniqueKeyLoader)
-    except OSError as error:
-        raise ConfigError(f"Cannot read {path}: {error.strerror}. Give an existing YAML file.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+        _require_small(yaml.parse(stream, Loader=_UniqueKeyLoader), path)
+        stream.seek(0)
+        content = yaml.load(stream, Loader=_UniqueKeyLoader)
+    except _REFUSED as error:
+        raise ConfigError(f"{path} is no valid YAML: {shorten(str(error), 400)}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping (key: value lines), not {type(content).__name__}.")
     return content
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        ConfigError: The file is missing, is no JSON or is too large.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no valid JSON: {shorten(str(error), 400)}") from error
+
+
+def read_text(path: Path) -> str:
+    """Read a small text file.
+
+    Raises:
+        ConfigError: Missing, not UTF-8 or too large.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST_FILE + 1)
+        if len(content) <= _LARGEST_FILE:
+            return content.decode("utf-8")
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"Cannot read {path}: {reason}. Give an existing file of plain text.") from error
+    raise ConfigError(f"{path} is larger than {_LARGEST_FILE / 1e6:g} MB: no configuration, study file or result is.")
+
+
+def _require_small(events: Iterable[yaml.Event], path: Path) -> None:
+    """Refuse what would take minutes or gigabytes to build or to print, before anything is built.
+
+    Args:
+        events: Of the document; reading them takes no recursion and no memory.
+        path: Named in the error.
+
+    Raises:
+        ConfigError: Too deep, too many values with every alias written out, too long a value, or an endless one.
+    """
+    sizes: dict[str | None, int] = {}  # values under each anchor, once it is complete
+    open_nodes: list[tuple[str | None, int]] = []
+    total = 0
+    for event in events:
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor is not None:
+                sizes[anchor] = total - before
+        elif isinstance(event, yaml.AliasEvent):
+            inside_itself = any(anchor == event.anchor for anchor, _ in open_nodes)
+            total += _MOST_VALUES if inside_itself else sizes.get(event.anchor, 0)
+        elif isinstance(event, yaml.NodeEvent):
+            total += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, total - 1))
+            else:
+                sizes.update({event.anchor: 1} if event.anchor else {})
+        long = isinstance(event, yaml.ScalarEvent) and len(event.value) > _LONGEST_VALUE
+        if long or len(open_nodes) > _DEEPEST or total >= _MOST_VALUES:
+            raise ConfigError(
+                f"{path}{_line_of(event)}: too much for a configuration (at most {_MOST_VALUES} values, "
+                f"{_DEEPEST} levels and {_LONGEST_VALUE} characters a value)."
+            )
+
+
+def _line_of(event: yaml.Event) -> str:
+    return "" if event.start_mark is None else f", line {event.start_mark.line + 1}"
+
+
+def shorten(text: str, width: int) -> str:
+    """Put a text of unknown length on one line of at most `width` characters."""
+    return textwrap.shorten(text[: 4 * width], width, placeholder=" ...")
 
 
 def dump_yaml(content: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ from helpers.ray_team import LOCAL
 from helpers.records import STAGE, begun_study, find_study, stored_init, stored_meshhead
 from helpers.report import write_report
 from helpers.results import save_results
+from helpers.run_lock import sole_training
 from helpers.search_space import Component, load_study_file, warn_of_sizes
 from helpers.stopping import forget_stop
 from helpers.storage import open_storage
 from helpers.study import Crew, StudyRequest, require_comparable, run_study
+from helpers.study_file import LONGEST_NAME, NAME
 
 logger = logging.getLogger(__name__)
 
@@ -232,6 +235,10 @@ def migrate_study(
         ConfigError: Nothing can be compared (stage, metric, epochs), or the name is taken.
     """
     old = load_study(folder, storage)
+    if re.fullmatch(NAME, study_name) is None or len(study_name) > LONGEST_NAME:  # it becomes the name of a folder
+        raise ConfigError(
+            f"--study-name must be at most {LONGEST_NAME} letters, digits, '_', '.' or '-', not {study_name!r}."
+        )
     new_folder = Path(out or Path(folder).parent) / study_name
     store = open_storage(storage, new_folder)
     study_file = load_study_file(study, old.user_attrs.get(STAGE, "meshhead"))
@@ -253,7 +260,7 @@ def train(config: RunConfig, out: Path) -> TrainResult:
         The finished training; one that was finished before is left as it is.
 
     Raises:
-        ConfigError: `out` holds a training of another configuration.
+        ConfigError: `out` holds a training of another configuration, or another process trains there now.
         UserError: Data, checkpoint or device cannot be used.
         NonFiniteError: The training diverged, or its metric was never finite.
     """
@@ -266,7 +273,8 @@ def train(config: RunConfig, out: Path) -> TrainResult:
         )
         return before.result
     say_if_new(Path(out))
-    result = train_run(config, Path(out), resume=before is not None)
+    with sole_training(Path(out)):
+        result = train_run(config, Path(out), resume=before is not None)
     if result.best_epoch < 0:
         raise NonFiniteError(f"{config.training.monitor} was not finite in any of {len(result.history)} epochs")
     return result

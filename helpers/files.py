@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.checkpoints import atomic_path, commit_file
-from gazegaussian.yaml_files import dump_yaml, read_yaml
+from gazegaussian.yaml_files import dump_yaml, read_json, read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +68,7 @@ def read_winner(path: Path, stage: str | None = None) -> dict[str, Any]:
     Raises:
         ConfigError: Missing, unreadable, no mapping or of the other stage.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else read_yaml(path)
-    except OSError as error:
-        raise ConfigError(f"Cannot read {path}: {error.strerror}. Give a study's best.json or best.yaml.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is no valid JSON: {error}") from error
+    content = read_json(path) if path.suffix == ".json" else read_yaml(path)
     if isinstance(content, dict) and "parameters" not in content:
         content = {"parameters": content}
     if not isinstance(content, dict) or not isinstance(content["parameters"], dict):

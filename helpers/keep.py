@@ -13,7 +13,8 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from gazegaussian.errors import UserError
+from gazegaussian.errors import CheckpointError, UserError
+from gazegaussian.training.run_folder import resume_point
 from helpers.ownership import ancestors
 from helpers.results import best_trial, is_feasible, merit, trial_dir
 
@@ -116,21 +117,36 @@ def take_over(trials: list[FrozenTrial], trial: optuna.Trial, study_folder: Path
         Whether there is a checkpoint to go on from.
     """
     for before in ancestors(trials, trial):
-        old = trial_dir(before, study_folder)
+        old = _own_dir(before, study_folder)
         if old is None:
             continue
         remove_unfinished(old)
-        if not (old / "last.pt").exists():
+        try:
+            start = resume_point(old)
+        except CheckpointError as error:
+            logger.warning("trial %d cannot go on from trial %d: %s", trial.number, before.number, error)
+            start = None
+        if start is None:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         if (old / "images").is_dir():
             shutil.copytree(old / "images", folder / "images", dirs_exist_ok=True)
-        for name in ("metrics.csv", *CHECKPOINTS):  # last.pt in the end: it says that all is there
+        # last.pt in the end: it says that all is there. A damaged one stays where it is.
+        for name in ("metrics.csv", "best.pt", *(["last.pt"] if start.name == "last.pt" else [])):
             if (old / name).exists():
                 shutil.copy2(old / name, folder / f".{name}.tmp")
                 (folder / f".{name}.tmp").replace(folder / name)
         return True
     return False
+
+
+def _own_dir(trial: FrozenTrial, folder: Path) -> Path | None:
+    """Folder of a trial inside the study's own: the storage may name, and a link may lead to, any other place.
+
+    Trials taken over by `migrate` name the folders of the old study, which is left as it is.
+    """
+    place = trial_dir(trial, folder)
+    return place if place is not None and place.resolve().parent == folder.resolve() else None
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -171,7 +187,7 @@ def thin(study: optuna.Study, folder: Path, keep_best: int) -> list[int]:
     kept |= {t.number for trial in unfinished for t in (trial, *ancestors(trials, trial))}
     thinned = []
     for trial in trials:
-        place = None if trial.number in kept else trial_dir(trial, folder)
+        place = None if trial.number in kept else _own_dir(trial, folder)
         if place is not None and _remove(place / name for name in CHECKPOINTS):
             thinned.append(trial.number)
     if thinned:

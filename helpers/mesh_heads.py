@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.yaml_files import read_yaml
+from gazegaussian.yaml_files import read_json, read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +67,14 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
 def _mesh_head_studies(out: Path) -> list[_Found]:
     found = []
     for path in out.glob("*/best.json"):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("stage") != "meshhead" or not content.get("checkpoint"):
+        try:
+            content = read_json(path)
+        except ConfigError as error:  # another study's may serve
+            logger.warning("%s is passed over: %s", path, error)
+            continue
+        if not isinstance(content, dict) or content.get("stage") != "meshhead":
+            continue
+        if not isinstance(content.get("checkpoint"), str):
             continue
         stored = Path(content["checkpoint"])
         # A study folder may have been moved since (from Drive to a local disk, say).
@@ -110,6 +115,10 @@ def recorded_mesh_head(winner: Mapping[str, Any], origin: Path) -> Path | None:
     record = winner.get(MESH_HEAD)
     if not record:
         return None
+    if not isinstance(record, dict) or not isinstance(record.get("path"), str):
+        raise ConfigError(
+            f"{origin}: {MESH_HEAD} must hold path and sha256 of a checkpoint; give --meshhead CHECKPOINT."
+        )
     stored, digest = Path(record["path"]), record.get("sha256")
     moved = origin.resolve().parent.parent.joinpath(*stored.parts[-3:])  # STUDY/trial_0007/best.pt beside this study
     there = [path for path in (stored, moved) if path.is_file()]

@@ -14,15 +14,14 @@ import pandas as pd
 from IPython.display import Image, display
 from optuna.trial import TrialState
 
+from gazegaussian.hidden_options import hide_option
 from gazegaussian.yaml_files import read_yaml
 from helpers.api import load_study
 from helpers.artifacts import epoch_images
 from helpers.figure_display import show_figure
 from helpers.plots import study_figures
 from helpers.results import best_trial, summary_rows, top_trials, trial_dir
-
-ROOT = Path(__file__).resolve().parent.parent
-SCRIPT = ROOT / "train_gazegaussian_optuna.py"
+from helpers.script import SCRIPT, STORAGE_VARIABLE
 
 
 def run_script(*arguments: object) -> None:
@@ -42,7 +41,8 @@ def run_script(*arguments: object) -> None:
             words.pop()
         else:
             words.append(str(argument))
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    words, hidden = hide_option(words, "--storage", STORAGE_VARIABLE)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **hidden}
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), *words],
         stdout=subprocess.PIPE,

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -43,7 +44,19 @@ _SEEN: dict[str, tuple[Any, float]] = {}  # by token of other machines' owners: 
 def current_owner() -> dict[str, Any]:
     """Identify this process; its start time tells it from a later one with the same number."""
     process = psutil.Process()
-    return {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+    started = {"started": process.create_time(), "ticks": _ticks(process.pid)}
+    return {"host": socket.gethostname(), "pid": process.pid, **started}
+
+
+def _ticks(pid: int) -> int | None:
+    """Start of a process in ticks since boot, which no change of the clock moves; None where the system does not tell.
+
+    Its start in seconds (psutil) is counted from the boot's time of day, which moves with the clock.
+    """
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 @contextmanager
@@ -92,7 +105,9 @@ def is_alive(owner: dict[str, Any], one_machine: bool = False) -> bool:
         process = psutil.Process(owner["pid"])
         # A killed child whose parent (a notebook) has not collected it yet still has its number.
         ended = process.status() == psutil.STATUS_ZOMBIE
-        if ended or abs(process.create_time() - owner["started"]) >= _START_TOLERANCE:
+        ticks = owner.get("ticks")
+        moved = abs(process.create_time() - owner["started"]) >= _START_TOLERANCE
+        if ended or (moved if ticks is None else _ticks(process.pid) != ticks):
             return False
     except psutil.NoSuchProcess:
         return False
@@ -110,7 +125,8 @@ def is_held(trial: FrozenTrial, one_machine: bool = False, dead: Collection[str]
     """
     owner = trial.user_attrs.get(OWNER)
     if owner is None:
-        return (datetime.now() - (trial.datetime_start or datetime.min)).total_seconds() < _ASKED_JUST_NOW
+        age = (datetime.now() - (trial.datetime_start or datetime.min)).total_seconds()
+        return abs(age) < _ASKED_JUST_NOW  # the clock may have been set back
     if owner.get("worker") in dead or not is_alive(owner, one_machine):
         return False
     return owner["host"] == socket.gethostname() or _counts(owner.get("token", str(owner)), trial.user_attrs.get(BEAT))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class StudyRequest:
     config: RunConfig
     study: StudyFile
     out: Path = Path("optuna_results")
-    storage: str | None = None
+    storage: str | None = field(default=None, repr=False)  # a URL may hold a password
     timeout: float | None = None  # seconds of one call, instead of the budget's
     train: Train = train_run
     check: Callable[[RunConfig], None] = preflight

@@ -74,7 +74,8 @@ def trial_dir(trial: FrozenTrial, folder: Path | None = None) -> Path | None:
     stored = trial.user_attrs.get("folder")
     if not stored:
         return None
-    places = [Path(stored)] if folder is None else [Path(folder) / Path(stored).name, Path(stored)]
+    name = Path(stored).name
+    places = [Path(stored)] if folder is None or name in ("", "..") else [Path(folder) / name, Path(stored)]
     return next((place for place in places if place.is_dir()), None)
 
 

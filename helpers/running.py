@@ -23,7 +23,7 @@ from helpers.ownership import RESUME_OF, epochs_of, is_held
 from helpers.records import CONFIG, STOP_REASON, WANTED, only_study
 from helpers.results import best_trial, metric_names, signs
 from helpers.storage import open_storage
-from helpers.storage_errors import StorageError
+from helpers.storage_errors import StorageError, scrubbed
 
 RUNNING, FINISHED, INTERRUPTED = "running", ("complete", "pruned"), "interrupted"
 STATES = (RUNNING, *FINISHED, "failed", INTERRUPTED, "waiting")
@@ -88,12 +88,13 @@ class StudyReader:
     """
 
     def __init__(self, folder: Path, storage: str | None = None) -> None:
-        self._folder, self._alone = Path(folder), storage is None and snapshots_of(Path(folder)) is not None
+        self._folder, self._url = Path(folder), storage
+        self._alone = storage is None and snapshots_of(self._folder) is not None
         try:
             store = open_storage(storage, self._folder, must_exist=True) if storage else read_only_store(self._folder)
             self._study = only_study(store, self._folder, storage)
         except FAULTS as error:
-            raise _unreadable(self._folder, error) from error
+            raise _unreadable(self._folder, error, storage) from None
 
     def read(self) -> StudyProgress:
         """Look at the study.
@@ -104,7 +105,7 @@ class StudyReader:
         try:
             return self._read()
         except FAULTS as error:
-            raise _unreadable(self._folder, error) from error
+            raise _unreadable(self._folder, error, self._url) from None
 
     def _read(self) -> StudyProgress:
         study, known = self._study, self._study.user_attrs
@@ -192,7 +193,7 @@ def read_only_store(folder: Path) -> BaseStorage:
     return RDBStorage("sqlite://", engine_kwargs=options, skip_table_creation=True)
 
 
-def _unreadable(folder: Path, error: Exception) -> StorageError:
+def _unreadable(folder: Path, error: Exception, url: str | None) -> StorageError:
     error = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
-    cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+    cause = scrubbed(getattr(error, "orig", None) or error, url or "")
     return StorageError(f"The study in {folder} cannot be read now ({cause}); try again.")

@@ -11,6 +11,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from gazegaussian.hidden_options import hide_option
+
+STORAGE_VARIABLE = "GAZEGAUSSIAN_STORAGE"
+"""Environment variable that the script reads `--storage` from: a URL may hold a password, which no process title shows."""
+
 SCRIPT = Path(__file__).resolve().parent.parent / "train_gazegaussian_optuna.py"
 
 
@@ -23,13 +28,14 @@ class Script:
     """
 
     def __init__(self, words: Sequence[str], program: Path = SCRIPT) -> None:
+        words, hidden = hide_option(words, "--storage", STORAGE_VARIABLE)
         # Not in the notebook's process group: an interrupted cell decides itself what the script hears.
         self._process = subprocess.Popen(
             [sys.executable, str(program), *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **hidden},
             start_new_session=True,
         )
         self.last_line = ""

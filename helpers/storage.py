@@ -27,6 +27,7 @@ from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from gazegaussian.errors import ConfigError
+from gazegaussian.yaml_files import shorten
 from helpers import snapshots
 from helpers.journal import Journal
 from helpers.live_store import live_database, snapshots_of
@@ -106,7 +107,11 @@ def _check_place(path: Path, must_exist: bool) -> None:
 def _open_journal(path: Path, must_exist: bool) -> BaseStorage:
     path = path.expanduser()
     _check_place(path, must_exist)
-    return JournalStorage(Journal(path))
+    try:
+        return JournalStorage(Journal(path))
+    except (AssertionError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = shorten(f"{type(error).__name__}: {error}", 200)
+        raise StorageError(f"The journal {path} holds records that no study writes ({reason}); {LEFT}.") from error
 
 
 def _open_sqlite(url: str, must_exist: bool) -> BaseStorage:
@@ -178,6 +183,8 @@ def _open_rdb(url: str, store: str, options: dict[str, Any]) -> BaseStorage:
             raise StorageError(f"{store} cannot be opened: {scrubbed(error, url)}") from None
 
     def translate(context: ExceptionContext) -> None:
+        if not isinstance(context.original_exception, Exception):  # Ctrl-C in a statement stays what it is
+            return
         problem = sqlite_problem(context.original_exception)
         # Other errors of a server stay as they are: Optuna itself retries deadlocks.
         if problem is None and (context.is_disconnect or context.connection is None) and not context.is_pre_ping:
@@ -192,7 +199,7 @@ def _open_rdb(url: str, store: str, options: dict[str, Any]) -> BaseStorage:
 
 def _open_proxy(url: str) -> BaseStorage:
     host, _, port = url.removeprefix("grpc://").rstrip("/").rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or "@" in host or not port.isdecimal():
         raise ConfigError(f"Storage {redacted(url)!r} must be grpc://HOST:PORT, for example grpc://localhost:13000.")
     try:
         import grpc  # noqa: F401  optional

@@ -68,7 +68,7 @@ def redacted(url: str) -> str:
     """
     # Greedy up to the last `@`: a password with an unescaped `@` or `/` must not show its second half.
     url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url, flags=re.DOTALL)
-    return re.sub(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", r"\1***", url)
+    return re.sub(r"(?i)((?:^|[?&\s])[^=&\s]*(?:pass|pwd|secret|token)[^=&]*=\s*)[^&\s]*", r"\1***", url)
 
 
 def scrubbed(text: object, url: str) -> str:

@@ -23,6 +23,7 @@ from helpers.naming import DEFAULT_NAME, make_namer
 from helpers.parameters import Categorical, Float, Int, Parameter, Strict, same
 
 Direction = Literal["minimize", "maximize"]
+NAME, LONGEST_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", 100  # of a study, which becomes the name of a folder
 SHORT_SAMPLERS = {
     "tpe": "TPESampler",
     "tpe_univariate": "TPESampler",
@@ -63,7 +64,7 @@ class Component(Strict):
 class StudyFile(Strict):
     """A whole study file."""
 
-    study_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    study_name: Annotated[str, Field(pattern=NAME, max_length=LONGEST_NAME)]
     trials: Annotated[int, Field(gt=0)]
     epochs: Annotated[int, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
@@ -263,7 +264,7 @@ def load_study_file(path: Path, stage: str) -> StudyFile:
         ConfigError: With the file, the field and what is allowed.
     """
     try:
-        study = StudyFile.model_validate(read_yaml(path))
+        study = StudyFile.model_validate({str(key): value for key, value in read_yaml(path).items()})
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error, StudyFile)}") from error
     check_parameter_names(STAGES[stage], list(study.parameters), str(path))

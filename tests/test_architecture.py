@@ -17,6 +17,7 @@ ALLOWED = {
     "yaml_files": {"errors"},
     "config": {"errors", "yaml_files"},
     "warp_setup": set(),
+    "hidden_options": set(),
     "progress": set(),
     "geometry": BASE,
     "nn": BASE | {"geometry"},

@@ -198,6 +198,8 @@ class HeadDataset(Dataset):
         read = {key: file.read(key, row).astype(np.float64) for key in labels}
         if self.posed:
             read["vertice"] = file.read("vertice", row)[::_EVERY][: self._anchors].astype(np.float64)
+            if not np.isfinite(read["vertice"]).all():
+                raise DataError(f"{file.path}: vertice: expected finite numbers, found others in image {row}")
         return read
 
     def _decode(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

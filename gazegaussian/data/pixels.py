@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from gazegaussian.data.schema import KEYS
 from gazegaussian.data.subject_file import SubjectFile
+from gazegaussian.errors import DataError
 
 MASKS = ("head_mask", "left_eye_mask", "right_eye_mask")
 _ROWS_AT_ONCE = 64
@@ -35,6 +38,7 @@ def _usable_rows_of(path: Path, stamp: tuple[int, int]) -> tuple[int, ...]:
     """Usable rows of a file version; remembered, as every trial of a study indexes the same files."""
     file = SubjectFile(path, for_training=False)
     rows = tuple(int(row) for row in _scan(file))
+    _require_finite(file, rows)
     file.close()
     return rows
 
@@ -43,6 +47,22 @@ def usable_rows(file: SubjectFile) -> tuple[int, ...]:
     """Rows whose head mask is not constant and whose eye masks are not both constant."""
     status = file.path.stat()
     return _usable_rows_of(file.path.absolute(), (status.st_mtime_ns, status.st_size))
+
+
+def _require_finite(file: SubjectFile, rows: Sequence[int]) -> None:
+    """Refuse labels that are no numbers: a training would diverge, and nobody would look for the reason here.
+
+    Of `vertice`, which is large, the data set looks at what it reads.
+    """
+    for key in KEYS:
+        if key.kind == "float" and key.name != "vertice" and key.name in file and rows:
+            values = file.read(key.name, slice(None)).reshape(len(file), -1)[list(rows)]
+            bad = np.flatnonzero(~np.isfinite(values).all(1))
+            if len(bad):
+                raise DataError(
+                    f"{file.path}: {key.name}: expected finite numbers, found others in image {rows[bad[0]]}"
+                    f"{f' and {len(bad) - 1} more' if len(bad) > 1 else ''}"
+                )
 
 
 def _scan(file: SubjectFile) -> NDArray[np.int64]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
 from gazegaussian.data.published_sets import find_set, set_of_prefix
-from gazegaussian.errors import DataError
+from gazegaussian.errors import ConfigError, DataError
+from gazegaussian.yaml_files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ def _fallback(files: list[str]) -> dict[str, list[str]]:
 
 def _read(path: Path) -> dict[str, list[str]]:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = read_json(path)
+    except ConfigError as error:
         raise DataError(
             f"{path}: expected JSON with lists of file names, found none that can be read ({error})"
         ) from error
@@ -79,6 +79,9 @@ def _read(path: Path) -> dict[str, list[str]]:
     for name, keys in content.items():
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise DataError(f"{path}: {name}: expected a list of file names, found {type(keys).__name__}")
+        outside = [key for key in keys if Path(key).name != key or "\0" in key]
+        if outside:
+            raise DataError(f"{path}: {name}: expected names of files in the same folder, found {outside[0][:80]!r}")
         if len(set(keys)) != len(keys):
             twice = sorted({key for key in keys if keys.count(key) > 1})
             raise DataError(f"{path}: {name}: expected every subject once, found several times: {', '.join(twice)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import h5py
@@ -12,6 +13,13 @@ from numpy.typing import NDArray
 
 from gazegaussian.data.schema import KEYS, MIN_LATENT_COLUMNS, TRAINING_ONLY, Key
 from gazegaussian.errors import DataError
+from gazegaussian.yaml_files import shorten
+
+_MOST_COMPRESSED = 1_000  # bytes declared over bytes in the file; the published sets have 10 to 30, white images 250
+_LARGEST_CHUNK = 1 << 28  # bytes, which reading a single value of it takes; usual is one image
+_LARGEST_IMAGE = 8_192  # pixels
+# What h5py raises beside OSError where the bytes of a file mean nothing.
+_DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError)
 
 
 class SubjectFile:
@@ -31,7 +39,10 @@ class SubjectFile:
         self._file: h5py.File | None = None
         self._pid = -1
         self.keys = [key for key in KEYS if for_training or not key.training_only]
-        self.count, self.size = self._validate()
+        try:
+            self.count, self.size = self._validate()
+        except _DAMAGE as error:
+            raise DataError(f"{self.path}: expected an intact HDF5 file, found damage ({_text(error)})") from error
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_file": None, "_pid": -1}
@@ -56,8 +67,10 @@ class SubjectFile:
         """
         try:
             return self._open()[key][rows]
-        except (OSError, KeyError) as error:
-            raise DataError(f"{self.path}: {key}: expected readable data, found a damaged file ({error})") from error
+        except _DAMAGE as error:
+            raise DataError(
+                f"{self.path}: {key}: expected readable data, found a damaged file ({_text(error)})"
+            ) from error
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of a key, N first."""
@@ -69,28 +82,31 @@ class SubjectFile:
                 raise DataError(f"{self.path}: expected a subject file, found nothing")
             try:
                 self._file = h5py.File(self.path, "r")
-            except OSError as error:
+            except _DAMAGE as error:
                 size = self.path.stat().st_size
                 raise DataError(
                     f"{self.path}: expected an HDF5 file, found {size} bytes that cannot be opened, "
-                    f"truncated or damaged ({error}); copy or download it again"
+                    f"truncated or damaged ({_text(error)}); copy or download it again"
                 ) from error
             self._pid = os.getpid()
         return self._file
 
     def _validate(self) -> tuple[int, int]:
         """Return the number of images and their width."""
-        file = self._open()
         self._require([key for key in self.keys if key.required])
-        image = tuple(file["face_patch"].shape)
+        stored = {key.name: self._dataset(key.name) for key in KEYS if self._link(key.name) is not None}
+        image = tuple(stored["face_patch"].shape)
         if len(image) != 4 or image[1] != image[2] or image[3] != 3:
             raise DataError(f"{self.path}: face_patch: expected shape (N, S, S, 3), found {image}")
         if image[0] == 0:
             raise DataError(f"{self.path}: face_patch: expected at least one image, found shape {image}")
-        for key in self.keys:
-            if key.name in file:
-                self._check(key, file[key.name], image)
-        columns = file["latent_codes"].shape[1]
+        if image[1] > _LARGEST_IMAGE:
+            raise DataError(f"{self.path}: face_patch: expected at most {_LARGEST_IMAGE} px, found shape {image}")
+        for key in KEYS:
+            if key.name in stored:
+                self._check(key, stored[key.name], image)
+        self._require_stored(stored)
+        columns = stored["latent_codes"].shape[1]
         if columns < MIN_LATENT_COLUMNS:
             raise DataError(
                 f"{self.path}: latent_codes: expected at least {MIN_LATENT_COLUMNS} columns "
@@ -99,16 +115,52 @@ class SubjectFile:
         return image[0], image[1]
 
     def _require(self, keys: Iterable[Key]) -> None:
-        missing = [key.name for key in keys if key.name not in self._open()]
+        missing = [key.name for key in keys if self._link(key.name) is None]
         if not missing:
             return
-        text = f"{self.path}: expected the keys {', '.join(missing)}, found only {', '.join(sorted(self._open()))}"
+        found = shorten(", ".join(sorted(self._open())), 400)
+        text = f"{self.path}: expected the keys {', '.join(missing)}, found only {found}"
         if set(missing) <= set(TRAINING_ONLY):
             text += (
                 f"; training needs {', '.join(TRAINING_ONLY)}, which the evaluation-only sets "
                 "(columbia_, mpii_, gaze_capture_) lack"
             )
         raise DataError(text)
+
+    def _link(self, key: str) -> object | None:
+        """How a key is stored, without following it anywhere; None where there is no such key."""
+        return self._open().get(key, getlink=True)
+
+    def _dataset(self, key: str) -> h5py.Dataset:
+        """Open the data set of a key, if its values lie in this file: links and virtual data sets may lead to any other.
+
+        Raises:
+            DataError: They do not, or it is no data set.
+        """
+        link = self._link(key)
+        found = self._open()[key] if isinstance(link, h5py.HardLink) else link
+        if not isinstance(found, h5py.Dataset) or found.shape is None:
+            raise DataError(f"{self.path}: {key}: expected a data set of this file, found {type(found).__name__}")
+        if found.is_virtual or found.external:
+            raise DataError(
+                f"{self.path}: {key}: expected values in this file, found a data set that reads other files"
+            )
+        return found
+
+    def _require_stored(self, stored: Mapping[str, h5py.Dataset]) -> None:
+        """Refuse shapes that so small a file cannot hold: to read them would take hours or all memory."""
+        declared, there = sum(found.size * found.dtype.itemsize for found in stored.values()), self.path.stat().st_size
+        if declared > _MOST_COMPRESSED * there:
+            raise DataError(
+                f"{self.path}: expected values for the shapes that it declares ({declared / 1e6:.0f} MB), found a file of "
+                f"{there / 1e6:.1f} MB; copy or download it again"
+            )
+        for key, found in stored.items():
+            chunk = math.prod(found.chunks or (0,)) * found.dtype.itemsize
+            if chunk > _LARGEST_CHUNK:
+                raise DataError(
+                    f"{self.path}: {key}: expected chunks of at most {_LARGEST_CHUNK >> 20} MiB, found {chunk >> 20} MiB"
+                )
 
     def _check(self, key: Key, stored: h5py.Dataset, image: tuple[int, ...]) -> None:
         named = {"H": image[1], "W": image[2], None: None}
@@ -122,3 +174,7 @@ class SubjectFile:
         if not good:
             kind = "uint8" if key.kind == "u8" else "floating point"
             raise DataError(f"{self.path}: {key.name}: expected {kind} values, found {stored.dtype}")
+
+
+def _text(error: Exception) -> str:
+    return shorten(str(error), 200) or type(error).__name__

@@ -148,10 +148,12 @@ class TetrahedralGrid(MarchingTetrahedra):
     def __init__(self, resolution: int) -> None:
         self.resolution = resolution
         axes = [torch.linspace(low, high, resolution + 1) for low, high in zip(BOX_MIN, BOX_MAX, strict=True)]
-        super().__init__(torch.cartesian_prod(*axes), _triangle_table())  # [(n + 1)^3, 3]
         side = resolution + 1
-        self._stride = torch.tensor([side * side, side, 1])
-        self._tets = _kuhn_offsets() @ self._stride  # [6, 4] row offsets
+        with torch.device("cpu"):  # small tables; a model may be built on the meta device, to learn its shapes
+            table = _triangle_table()
+            self._stride = torch.tensor([side * side, side, 1])
+            self._tets = _kuhn_offsets() @ self._stride  # [6, 4] row offsets
+        super().__init__(torch.cartesian_prod(*axes), table)  # [(n + 1)^3, 3]
 
     def to(self, device: torch.device) -> None:
         """Move the grid."""

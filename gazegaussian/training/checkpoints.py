@@ -10,16 +10,25 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from textwrap import shorten
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor, nn
 
-from gazegaussian.errors import CheckpointError
+from gazegaussian.errors import CheckpointError, UserError
+from gazegaussian.yaml_files import shorten
 
 SCHEMA_VERSION = 1
 REQUIRED_KEYS = ("schema_version", "stage", "variant", "config", "architecture", "model")
+_TYPES = {"schema_version": int, "config": dict, "architecture": dict, "model": dict}  # the others: str
+_MOST_VALUES = 1_000_000  # histories and names of weights are some thousands
+_OF_ANY_SIZE = ("tets", "tet_verts")  # the grid that a published MeshHead brings along
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def atomic_path(path: Path) -> Path:
@@ -70,15 +79,7 @@ def load_checkpoint(path: Path, stage: str | None = None) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"No checkpoint at {path}. Train the stage first, or name an existing best.pt.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = shorten((str(error) or type(error).__name__).splitlines()[0], 120, placeholder=" ...")
-        if isinstance(error, pickle.UnpicklingError):  # torch's text is about its own options
-            reason = "no file of torch.save, or one that holds more than weights and plain values"
-        raise CheckpointError(
-            f"{path} is no readable checkpoint ({reason}). Copy it again, or train the stage again."
-        ) from error
+    content = read_weights(path)
     if not isinstance(content, dict) or "schema_version" not in content:
         raise CheckpointError(
             f"{path} is no checkpoint of this program: it has no schema_version. `import` takes in a published one."
@@ -88,9 +89,97 @@ def load_checkpoint(path: Path, stage: str | None = None) -> dict[str, Any]:
             f"{path} has checkpoint schema version {content['schema_version']}, this program reads version "
             f"{SCHEMA_VERSION}. Train it again with this version."
         )
-    missing = [key for key in REQUIRED_KEYS if key not in content]
+    missing = [key for key in REQUIRED_KEYS if not isinstance(content.get(key), _TYPES.get(key, str))]
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}; it was not written by this program or is damaged.")
     if stage is not None and content["stage"] != stage:
         raise CheckpointError(f"{path} is a checkpoint of stage {content['stage']!r}; {stage!r} is needed here.")
     return content
+
+
+def read_weights(path: Path) -> Any:
+    """Read what torch.save wrote, to the CPU: weights and plain values, never code, never more than the file's own size.
+
+    Raises:
+        CheckpointError: Damaged, or it holds something else.
+    """
+    try:
+        _require_stored(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        _require_plain(content)
+    except Exception as error:  # whatever bytes that mean nothing raise
+        reason = shorten(str(error), 120) or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's text is about its own options
+            reason = "no file of torch.save, or one that holds more than weights and plain values"
+        raise CheckpointError(
+            f"{path} is no readable checkpoint ({reason}). Copy it again, or train the stage again."
+        ) from error
+    return content
+
+
+def _require_stored(path: Path) -> None:
+    """Refuse compressed or overlapping entries, which torch.save never writes: a few bytes could become gigabytes."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError("its entries are larger than the file")
+
+
+def _require_plain(content: Any) -> None:
+    """Refuse tensors that are larger than what is stored of them, and plain values beyond number (one list in many)."""
+    waiting, count = [content], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise ValueError(f"more than {_MOST_VALUES} values")
+        if isinstance(value, Tensor):
+            if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+                raise ValueError(f"a tensor of the kind {value.layout} on {value.device}")
+            if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise ValueError(f"a tensor of shape {tuple(value.shape)} with fewer values")
+        elif isinstance(value, Mapping):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting += value
+
+
+@contextmanager
+def contents_of(path: Path) -> Iterator[None]:
+    """Say of what a checkpoint holds that it cannot be used, whatever building from it raises in a `with` block.
+
+    Raises:
+        CheckpointError: Names the file and what is wrong.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError) as error:
+        what = shorten(f"{type(error).__name__}: {error}", 200)
+        raise CheckpointError(
+            f"{path} holds what no training of this program writes ({what}). Copy it again, or train the stage again."
+        ) from error
+
+
+def rebuild(make: Callable[[], ModuleT], state: Mapping[str, Tensor]) -> ModuleT:
+    """Build a model and load its weights, once their shapes are known to agree.
+
+    Args:
+        make: Builds it. Called on the meta device first, where sizes cost no memory, so that a damaged configuration does
+            not fill it.
+        state: All its weights.
+
+    Raises:
+        ValueError: Weights are missing, too many or of another shape.
+    """
+    with torch.device("meta"):
+        expected = {name: value.shape for name, value in make().state_dict().items()}
+    for name in {**expected, **state}:
+        given = state[name].shape if name in state else None
+        if expected.get(name) != given and not (name in state and name.rpartition(".")[2] in _OF_ANY_SIZE):
+            raise ValueError(f"{name}: expected shape {expected.get(name)}, found {given}")
+    model = make()
+    model.load_state_dict(state)
+    return model.eval()

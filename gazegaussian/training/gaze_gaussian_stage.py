@@ -20,7 +20,7 @@ from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.image_offsets import ImageOffsets
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.variants import gaze_gaussian_class
-from gazegaussian.training.checkpoints import load_checkpoint
+from gazegaussian.training.checkpoints import contents_of, load_checkpoint, rebuild
 from gazegaussian.training.images import image_grid, spread
 from gazegaussian.training.initial_weights import begin_gaze_gaussian
 from gazegaussian.types import EXPRESSION_DIM, Batch
@@ -170,21 +170,17 @@ def load_gaze_gaussian(path: Path) -> GazeGaussian:
     Raises:
         CheckpointError: Missing or damaged file, another schema version, another stage.
     """
-    return rebuild_gaze_gaussian(load_checkpoint(path, "gazegaussian"))
+    content = load_checkpoint(path, "gazegaussian")
+    with contents_of(path):
+        return rebuild_gaze_gaussian(content)
 
 
 def rebuild_gaze_gaussian(content: Mapping[str, Any]) -> GazeGaussian:
     """Rebuild a trained GazeGaussian from the content of its checkpoint."""
     sizes = content["architecture"]
     config = GazeGaussianModel.model_validate(content["config"]["model"])
-    model = gaze_gaussian_class(config)(
-        config,
-        MeshHeadModel.model_validate(sizes["mesh_model"]),
-        sizes["image_size"],
-        sizes["face_points"],
-        sizes["eye_points"],
-    )
+    mesh = MeshHeadModel.model_validate(sizes["mesh_model"])
+    points = sizes["face_points"], sizes["eye_points"]
     prefix = "model."
     state = {name[len(prefix) :]: value for name, value in content["model"].items() if name.startswith(prefix)}
-    model.load_state_dict(state)
-    return model.eval()
+    return rebuild(lambda: gaze_gaussian_class(config)(config, mesh, sizes["image_size"], *points), state)

@@ -21,7 +21,7 @@ from gazegaussian.config import (
 from gazegaussian.errors import CheckpointError
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.variants import gaze_gaussian_class
-from gazegaussian.training.checkpoints import load_checkpoint
+from gazegaussian.training.checkpoints import contents_of, load_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +40,11 @@ def adopt_sizes(config: RunT, path: Path) -> RunT:
     """
     content = load_checkpoint(path, config.stage)
     if isinstance(config, MeshHeadRun):
-        sizes = MeshHeadModel.model_validate(content["architecture"]["mesh_model"]).model_dump(mode="json")
+        with contents_of(path):
+            sizes = MeshHeadModel.model_validate(content["architecture"]["mesh_model"]).model_dump(mode="json")
     else:
-        model = GazeGaussianModel.model_validate(content["config"]["model"])
+        with contents_of(path):
+            model = GazeGaussianModel.model_validate(content["config"]["model"])
         sizes = {"variant": model.variant, "feature_downscale": model.feature_downscale}
         if model.renderer != config.model.renderer:
             logger.warning(
@@ -86,10 +88,11 @@ def begin_gaze_gaussian(config: GazeGaussianRun) -> GazeGaussian:
     """
     content = _content(config)
     sizes = content["architecture"]
-    mesh_config = MeshHeadModel.model_validate(sizes["mesh_model"])
-    model = gaze_gaussian_class(config.model)(
-        config.model, mesh_config, config.data.image_size, sizes["face_points"], sizes["eye_points"]
-    )
+    with contents_of(cast(Path, config.init_from)):
+        mesh_config = MeshHeadModel.model_validate(sizes["mesh_model"])
+        model = gaze_gaussian_class(config.model)(
+            config.model, mesh_config, config.data.image_size, sizes["face_points"], sizes["eye_points"]
+        )
     prefix = "model."
     state = {name[len(prefix) :]: value for name, value in content["model"].items() if name.startswith(prefix)}
     _load_groups(model, state, config.init_from)

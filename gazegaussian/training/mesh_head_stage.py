@@ -19,7 +19,7 @@ from gazegaussian.losses.mesh import mesh_head_losses, silhouette_iou
 from gazegaussian.models.mesh_head import MeshHead, MeshHeadOutput
 from gazegaussian.models.variants import build_mesh_head
 from gazegaussian.rendering import render_mesh
-from gazegaussian.training.checkpoints import load_checkpoint
+from gazegaussian.training.checkpoints import contents_of, load_checkpoint, rebuild
 from gazegaussian.training.images import image_grid, spread
 from gazegaussian.training.initial_weights import begin_mesh_head
 from gazegaussian.types import Batch, MeshImage
@@ -155,6 +155,6 @@ def load_mesh_head(path: Path) -> MeshHead:
         CheckpointError: Missing or damaged file, another schema version, another stage.
     """
     content = load_checkpoint(path, "meshhead")
-    model = build_mesh_head(MeshHeadModel.model_validate(content["architecture"]["mesh_model"]))
-    model.load_state_dict(content["model"])
-    return model.eval()
+    with contents_of(path):
+        config = MeshHeadModel.model_validate(content["architecture"]["mesh_model"])
+        return rebuild(lambda: build_mesh_head(config), content["model"])

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from gazegaussian.config import (
@@ -29,7 +27,7 @@ from gazegaussian.errors import CheckpointError
 from gazegaussian.models.branches import hidden_widths
 from gazegaussian.models.neural_renderers import UPSAMPLING_LEVELS
 from gazegaussian.models.variants import build_mesh_head, gaze_gaussian_class
-from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
+from gazegaussian.training.checkpoints import contents_of, load_checkpoint, read_weights, save_checkpoint
 from gazegaussian.training.published_layout import (
     EYES,
     FACE,
@@ -103,18 +101,14 @@ def read_published(path: Path) -> Imported:
     """Read and translate a published checkpoint (see `import_published`)."""
     if not path.is_file():
         raise CheckpointError(f"No checkpoint at {path}. Name the file of a published MeshHead or GazeGaussian.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is no readable checkpoint ({(str(error) or type(error).__name__).splitlines()[0][:120]})."
-        ) from error
+    content = read_weights(path)
     if isinstance(content, dict) and "schema_version" in content:
         raise CheckpointError(f"{path} is a checkpoint of this program already: use it as it is.")
     for key, translate in (("gazegaussian", gaze_gaussian_from), ("meshhead", mesh_head_from)):
         if isinstance(content, dict) and isinstance(content.get(key), Mapping):
             try:
-                return translate(content)
+                with contents_of(path):
+                    return translate(content)
             except CheckpointError as error:
                 raise CheckpointError(f"{path}: {error}") from error.__cause__
     found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__

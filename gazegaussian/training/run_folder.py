@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.config import RunConfig, parse_run
-from gazegaussian.errors import ConfigError
-from gazegaussian.training.checkpoints import load_checkpoint
+from gazegaussian.errors import CheckpointError, ConfigError
+from gazegaussian.training.checkpoints import contents_of, load_checkpoint
 from gazegaussian.training.hooks import IMAGES, stop_reason
 from gazegaussian.training.trainer import TrainResult
+
+logger = logging.getLogger(__name__)
 
 # Fields that may change between two calls: they decide where and how fast, not what is computed.
 RUNTIME_FIELDS = frozenset({"device", "workers", "threads", "preview_images", "cache"})
@@ -41,16 +44,19 @@ def find_run(config: RunConfig, run_dir: Path) -> EarlierRun | None:
 
     Raises:
         ConfigError: The folder holds a training of another configuration.
-        CheckpointError: The checkpoint of the last epoch cannot be read.
+        CheckpointError: There are checkpoints, and none can be read.
     """
     path = resume_point(run_dir)
     if path is None:
         return None
     content = load_checkpoint(path)
-    history, best = content["history"], content["best"]
-    begun_with = content["config"]["training"]["epochs"]
-    more = config.training.epochs > begun_with
-    changed = changed_fields(content["config"], config, {"epochs"} if more else ())
+    with contents_of(path):
+        begun_with = content["config"]["training"]["epochs"]
+        more = config.training.epochs > begun_with
+        changed = changed_fields(content["config"], config, {"epochs"} if more else ())
+        history, best = [dict(row) for row in content["history"]], content["best"]
+        reason = stop_reason(history, config.training)
+        result = TrainResult(best["metric"], best["epoch"], history, run_dir / BEST, run_dir / LAST, reason)
     if changed == [f"epochs: {begun_with} -> {config.training.epochs}"]:
         raise ConfigError(
             f"{run_dir} holds this training with {len(history)} of {begun_with} epochs finished, and "
@@ -61,14 +67,35 @@ def find_run(config: RunConfig, run_dir: Path) -> EarlierRun | None:
             f"{run_dir} holds a training of another configuration ({'; '.join(changed)}). Give another --out, or delete "
             "the folder."
         )
-    reason = stop_reason(history, config.training)
-    result = TrainResult(best["metric"], best["epoch"], history, run_dir / BEST, run_dir / LAST, reason)
     return EarlierRun(result, len(history) >= config.training.epochs or reason is not None)
 
 
 def resume_point(run_dir: Path) -> Path | None:
-    """Newest full state in a folder: `last.pt`, or `best.pt` when a kill came between the two of the first epoch."""
-    return next((path for path in (run_dir / LAST, run_dir / BEST) if path.exists()), None)
+    """Find the newest full state in a folder.
+
+    It is `last.pt`; `best.pt` when a kill came between the two of the first epoch, or when the disk has damaged the other.
+
+    Returns:
+        A checkpoint that can be read; None where there is none at all.
+
+    Raises:
+        CheckpointError: There are checkpoints, and none can be read.
+    """
+    failed: CheckpointError | None = None
+    for path in (run_dir / LAST, run_dir / BEST):
+        if not path.exists():
+            continue
+        try:
+            load_checkpoint(path)
+        except CheckpointError as error:
+            failed = failed or error
+            continue
+        if failed is not None:
+            logger.warning("%s The training goes on from the one before, %s.", failed, path.name)
+        return path
+    if failed is not None:
+        raise failed
+    return None
 
 
 def clear_traces(run_dir: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from gazegaussian.config import OptimConfig, TrainingConfig
 from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.progress import progress
-from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
+from gazegaussian.training.checkpoints import contents_of, load_checkpoint, save_checkpoint
 from gazegaussian.training.hooks import EarlyStopping, EpochLine, Hook, MetricsFile, PreviewImages
 from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import autocast, optimisation_step, resolve_device, resolve_precision
@@ -188,16 +188,17 @@ class Trainer:
         content = load_checkpoint(path, self.stage.name)
         if content["architecture"] != self.stage.architecture():
             raise CheckpointError(f"{path} was trained with other sizes; resume with the configuration it carries.")
-        self.stage.module.load_state_dict(content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scaler.load_state_dict(content["scaler"])
-        self.history = list(content["history"])
-        self.best_metric, self.best_epoch = content["best"]["metric"], content["best"]["epoch"]
-        self.scheduler.last_epoch = content["scheduler"]["last_epoch"]
-        for group, base in zip(self.optimizer.param_groups, self.scheduler.base_lrs, strict=True):
-            group["lr"] = base * self._decay(self.scheduler.last_epoch)
-        rng = content["rng"]
-        torch.set_rng_state(rng["torch"])
-        if self.device.type == "cuda" and len(rng["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(rng["cuda"])
+        with contents_of(path):
+            self.stage.module.load_state_dict(content["model"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.scaler.load_state_dict(content["scaler"])
+            self.history = list(content["history"])
+            self.best_metric, self.best_epoch = content["best"]["metric"], content["best"]["epoch"]
+            self.scheduler.last_epoch = content["scheduler"]["last_epoch"]
+            for group, base in zip(self.optimizer.param_groups, self.scheduler.base_lrs, strict=True):
+                group["lr"] = base * self._decay(self.scheduler.last_epoch)
+            rng = content["rng"]
+            torch.set_rng_state(rng["torch"])
+            if self.device.type == "cuda" and len(rng["cuda"]) == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all(rng["cuda"])
         logger.info("resumed %s after epoch %d", path, len(self.history))

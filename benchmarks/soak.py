@@ -1,0 +1,189 @@
+"""Does a long study stay sound? Hundreds of quick trials (an empty model) beside a worker that is killed at random moments.
+
+    python -m benchmarks.soak [--trials 500] [--seed 0] [--longest 5] [--out DIR]
+
+This process runs the study; a second one joins it, is killed (SIGKILL) and started again until the study is done. Printed:
+how the memory of the process that survives grows (Theil-Sen slope over the trials after the first 100, 95% interval), and
+whether database, results and report agree. Exit code 1 when anything is lost, doubled, left open or wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import random
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+import psutil
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import theilslopes
+
+from benchmarks.overhead import SPACE, train
+from gazegaussian.config import MeshHeadRun, RunConfig, with_parameters
+from gazegaussian.training.hooks import Hook
+from gazegaussian.training.trainer import TrainResult
+from helpers import StudyRequest, report, run_study
+from helpers.ownership import RESUME_OF
+from helpers.search_space import StudyFile
+from helpers.study import FINISHED, Train
+
+NAME, EPOCHS, WARM_UP = "soak", 8, 100
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Memory:
+    """Resident memory of this process after each of its trainings."""
+
+    trials: list[int] = field(default_factory=list)
+    megabytes: list[float] = field(default_factory=list)
+
+    def train(self, config: RunConfig, folder: Path, hooks: Sequence[Hook], resume: bool) -> TrainResult:
+        """Train the empty model and look."""
+        self.trials.append(int(folder.name.removeprefix("trial_")))
+        self.megabytes.append(psutil.Process().memory_info().rss / 1e6)
+        return train(config, folder, hooks, resume)
+
+    def slope(self) -> tuple[float, float, float]:
+        """Growth in MB per 100 trials of the study with its 95% interval."""
+        points = [(n, mb) for n, mb in zip(self.trials, self.megabytes, strict=True) if n >= WARM_UP]
+        middle, _, low, high = theilslopes([mb for _, mb in points], [n for n, _ in points])
+        return 100 * middle, 100 * low, 100 * high
+
+
+def announced(config: RunConfig, folder: Path, hooks: Sequence[Hook], resume: bool) -> TrainResult:
+    """Train the empty model and say so: a kill that comes now cuts a trial."""
+    print("at work", flush=True)
+    return train(config, folder, hooks, resume)
+
+
+def request(out: Path, trials: int, train: Train) -> StudyRequest:
+    """The study that both processes run."""
+    config = with_parameters(MeshHeadRun(), {"epochs": EPOCHS, "device": "cpu", "preview_images": 0})
+    study = StudyFile.model_validate({"study_name": NAME, "trials": trials, "search_space": SPACE})
+    return StudyRequest(config, study, out, train=train, check=lambda _: None)
+
+
+@contextmanager
+def killed_again_and_again(out: Path, trials: int, seed: int, longest: float) -> Iterator[list[float]]:
+    """Keep a second worker on the study while a `with` block lasts; gives the seconds that each killed one lived."""
+    lives: list[float] = []
+    over, moments = threading.Event(), random.Random(seed)
+
+    def kill() -> None:
+        command = [sys.executable, "-m", "benchmarks.soak", "--join", "--out", str(out), "--trials", str(trials)]
+        while not over.is_set():
+            started = time.monotonic()
+            with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+                assert process.stdout is not None
+                if moments.random() < 0.9:  # the others may die while they start
+                    process.stdout.readline()  # the first trial begins
+                over.wait(moments.uniform(0.0, longest))
+                if process.poll() is None:
+                    lives.append(time.monotonic() - started)
+                process.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield lives
+    finally:
+        over.set()
+        thread.join()
+
+
+def faults(study: optuna.Study, folder: Path, target: int) -> list[str]:
+    """Whatever a sound study of `target` finished trials would not show."""
+    found = []
+    with closing(sqlite3.connect(folder / "study.db")) as database:
+        verdict = database.execute("PRAGMA integrity_check").fetchone()[0]
+    found += [f"database: {verdict}"] if verdict != "ok" else []
+    trials = study.get_trials()
+    finished = [trial for trial in trials if trial.state in FINISHED]
+    if not target <= len(finished) <= target + 1:  # the other worker may have been at its last trial
+        found.append(f"{len(finished)} finished trials of {target}")
+    found += [f"trial {t.number} is still {t.state.name}" for t in trials if t.state == TrialState.RUNNING]
+    retried = Counter(trial.user_attrs[RESUME_OF] for trial in trials if RESUME_OF in trial.user_attrs)
+    found += [f"trial {number} was queued again {count} times" for number, count in retried.items() if count > 1]
+    drawn = Counter(trial.params["lr"] for trial in finished)
+    found += [f"lr {lr} finished {count} times" for lr, count in drawn.items() if count > 1]
+    found += [f"trial {t.number} reported {sorted(t.intermediate_values)}" for t in finished if not whole(t)]
+    return found + wrong_results(study, folder, finished)
+
+
+def whole(trial: FrozenTrial) -> bool:
+    """Every epoch was reported once, to the end or to where the trial was pruned."""
+    epochs = sorted(trial.intermediate_values)
+    return epochs == list(range(len(epochs))) and (trial.state == TrialState.PRUNED or len(epochs) == EPOCHS)
+
+
+def wrong_results(study: optuna.Study, folder: Path, finished: list[FrozenTrial]) -> list[str]:
+    """Where tables and report differ from the database."""
+    found = []
+    with (folder / "summary.csv").open(newline="") as stream:
+        rows = {int(row["trial"]): row["state"] for row in csv.DictReader(stream)}
+    if rows != {trial.number: trial.state.name for trial in study.trials}:
+        found.append("summary.csv differs from the database")
+    best = min((t for t in finished if t.state == TrialState.COMPLETE), key=lambda t: (t.value, t.number))
+    stored = json.loads((folder / "best.json").read_text())
+    if (stored["trial"], stored["value"]) != (best.number, best.value):
+        found.append(f"best.json names trial {stored['trial']}, the best is {best.number}")
+    text = (folder / "report.md").read_text()
+    counts = Counter(trial.state.name.lower() for trial in finished)
+    for state, count in counts.items():
+        if not re.search(rf"\b{count} {state}|{state}\W+{count}\b", text):
+            found.append(f"report.md does not tell of {count} {state} trials")
+    return found + ([] if f"trial {best.number}" in text.lower() else ["report.md does not name the best trial"])
+
+
+def main() -> int:
+    """Run, kill, look."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--longest", type=float, default=5.0, help="seconds of work before the latest kill")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--join", action="store_true", help="be the worker that is killed")
+    arguments = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.disable(logging.INFO)
+    out, memory = arguments.out or Path(tempfile.mkdtemp(prefix="soak-")), Memory()
+    if arguments.join:
+        run_study(request(out, arguments.trials, announced))
+        return 0
+    asked = request(out, arguments.trials, memory.train)
+    started = time.monotonic()
+    with killed_again_and_again(out, arguments.trials, arguments.seed, arguments.longest) as lives:
+        study = run_study(asked)
+    run_study(asked)  # what the last killed worker left is closed, as by the next start of anybody
+    seconds = time.monotonic() - started
+    report(study, asked.folder)
+    found = faults(study, asked.folder, arguments.trials)
+    states, retries = Counter(t.state.name for t in study.trials), sum(RESUME_OF in t.user_attrs for t in study.trials)
+    middle, low, high = memory.slope()
+    print(f"{len(study.trials)} trials in {seconds:.0f} s, states {dict(states)}; {len(memory.trials)} of them here")
+    print(f"workers killed {len(lives)}, trials cut and queued again {retries}")
+    print(
+        f"memory after trial {memory.trials[0]}: {memory.megabytes[0]:.0f} MB, in the end {memory.megabytes[-1]:.0f} MB"
+    )
+    print(f"growth after trial {WARM_UP}: {middle:.2f} MB per 100 trials (95% interval {low:.2f} to {high:.2f})")
+    print("\n".join(["faults:", *found]) if found else "database, tables and report agree; nothing lost or doubled")
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

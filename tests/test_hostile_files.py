@@ -1,0 +1,315 @@
+"""Hostile configurations, winners, checkpoints and stores: one clear line or a right reading; nothing in them is executed."""
+
+import copy
+import dataclasses
+import json
+import os
+import pickle
+import random
+import sys
+import zipfile
+
+import pytest
+import torch
+from hostile_support import MUTATIONS, assert_harmless, assert_refused, mutations
+from test_study import fake_train, request
+
+import train_gazegaussian_optuna
+from gazegaussian.config import MeshHeadRun, load_run
+from gazegaussian.models.variants import build_mesh_head
+from gazegaussian.training.checkpoints import save_checkpoint
+from gazegaussian.training.initial_weights import adopt_sizes
+from gazegaussian.training.mesh_head_stage import load_mesh_head
+from gazegaussian.training.published import read_published
+from gazegaussian.training.run_folder import find_run
+from gazegaussian.yaml_files import dump_yaml, read_yaml
+from helpers import load_study, make_config, run_study, summary_rows
+from helpers.mesh_heads import best_mesh_head
+from helpers.search_space import baseline, check_space, load_study_file
+from helpers.storage import open_storage
+
+HOSTILE = [
+    None, [], {}, "", "x" * 3000, "\x1b[2J", "../../etc", -1, 10**30, 1e308, float("nan"), float("inf"), True,
+    ["a", ["b"]], {"name": "os.system", "kwargs": {"command": "id"}}, {"type": "int", "min": 0, "max": 10**18}, [[[]]],
+]  # fmt: skip
+CHAIN = "".join(f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+MERGES = "".join(
+    f"{b}: &{b} {{<<: [*{a}, *{a}]}}\n" for a, b in zip("abcdefghijklmnopqrst", "bcdefghijklmnopqrstu", strict=True)
+)
+YAML = {
+    "a billion laughs": f"a: &a [{', '.join('x' * 9)}]\n{CHAIN}",
+    "a million merges": f"a: &a {{k: v}}\n{MERGES}",
+    "an alias inside itself": "a: &a [*a]",
+    "an unknown alias": "a: *b",
+    "depth": "a: " + "[" * 50_000 + "]" * 50_000,
+    "depth by indentation": "\n".join(" " * i + "a:" for i in range(900)),
+    "length": "a: [" + "1," * 100_000 + "]",
+    "size": "a: '" + "x" * 3_000_000 + "'",
+    "a huge number": "a: 1" + "0" * 100_000,
+    "a huge number in base 60": "a: 1" + ":59" * 60_000,
+    "a huge hexadecimal number": "a: 0x" + "f" * 100_000,
+    "a python object": "a: !!python/object/apply:os.system ['touch {marker}']",
+    "a python name": "a: !!python/name:os.system",
+    "a python module": "!!python/module:os",
+    "a key given twice": "a: 1\na: 2",
+    "a key that is a list": "? [a]\n: b",
+    "a date that is none": "a: 2001-13-45",
+    "an int that is none": "a: !!int ''",
+    "a bool that is none": "a: !!bool x",
+    "a time that is none": "a: !!timestamp x",
+    "no UTF-8": "a: \udcff",
+    "NUL": "a: \0",
+    "nothing": "",
+    "a list": "- a",
+}
+
+
+@pytest.mark.parametrize("content", YAML.values(), ids=YAML.keys())
+def test_yaml_beyond_measure_is_refused_at_once(tmp_path, content):
+    path, marker = tmp_path / "study.yaml", tmp_path / "executed"
+    path.write_bytes(content.replace("{marker}", str(marker)).encode("utf-8", "surrogateescape"))
+    assert_refused(read_yaml, path, str(path))
+    assert not marker.exists()
+
+
+def leaves(content, place=()):
+    """Places of everything in a nested mapping, itself left out."""
+    for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+        yield (*place, key)
+        if isinstance(value, dict | list):
+            yield from leaves(value, (*place, key))
+
+
+def with_hostile_values(good, seed):
+    """Copies with one hostile value each."""
+    chance, places = random.Random(seed), list(leaves(good))
+    for _ in range(2 * MUTATIONS):
+        bad = copy.deepcopy(good)
+        *above, last = chance.choice(places)
+        inside = bad
+        for key in above:
+            inside = inside[key]
+        inside[last] = chance.choice(HOSTILE)
+        yield bad
+
+
+def read_study_file(path):
+    study = load_study_file(path, "gazegaussian")
+    config = load_run(path.parent / "run.yaml", "gazegaussian")
+    baseline(study, config)
+    check_space(study, config)
+
+
+def test_study_and_run_files_with_hostile_values(tmp_path, repo_root):
+    for name, other, read in (
+        ("study.yaml", "run.yaml", read_study_file),
+        ("run.yaml", "study.yaml", lambda path: load_run(path, "gazegaussian")),
+    ):
+        source = {"study.yaml": "gazegaussian_quick_study.yaml", "run.yaml": "gazegaussian_quick.yaml"}
+        (tmp_path / other).write_text((repo_root / "configs" / source[other]).read_text())
+        for bad in with_hostile_values(read_yaml(repo_root / "configs" / source[name]), len(name)):
+            (tmp_path / name).write_text(dump_yaml(bad))
+            assert_harmless(read, tmp_path / name)
+
+
+WINNER = {"stage": "meshhead", "parameters": {"lr": 1e-3, "batch_size": 2}, "trial": 3, "meshhead_checkpoint": None}
+
+
+@pytest.mark.parametrize("name", ["best.json", "best.yaml"])
+def test_winners_with_hostile_values(tmp_path, name):
+    path = tmp_path / name
+    for bad in with_hostile_values(WINNER, 1):
+        path.write_text(json.dumps(bad) if name.endswith("json") else dump_yaml(bad))
+        assert_harmless(lambda path: make_config("meshhead", params=path), path)
+    for text in ("[" * 100_000, '{"a": 1' + "0" * 10_000 + "}", '{"parameters": []}', "\xff", ""):
+        path.write_text(text, encoding="latin-1")
+        assert_refused(lambda path: make_config("meshhead", params=path), path, name)
+
+
+def test_a_damaged_winner_of_another_study_is_passed_over(tmp_path):
+    for number, text in enumerate(["{", "[]", '{"stage": "meshhead", "checkpoint": [1]}']):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "best.json").write_text(text)
+    assert_refused(best_mesh_head, tmp_path, "No finished MeshHead study")
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+SMALL = {"grid_resolution": 6, "geometry_width": 8, "shape_mlp_width": 8, "pose_mlp_width": 8, "eye_mlp_width": 8}
+
+
+def content():
+    config = MeshHeadRun.model_validate({"model": SMALL})
+    return {
+        "stage": "meshhead",
+        "variant": "ours",
+        "config": config.model_dump(mode="json"),
+        "architecture": {"mesh_model": config.model.model_dump(mode="json")},
+        "model": build_mesh_head(config.model).state_dict(),
+        "history": [{"epoch": 0.0, "val_loss": 1.0}],
+        "best": {"metric": 1.0, "epoch": 0, "monitor": "val_loss"},
+    }
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    save_checkpoint(tmp_path / "last.pt", content())
+    return tmp_path / "last.pt"
+
+
+def use(path):
+    """All that a checkpoint is used for without its data."""
+    config = MeshHeadRun.model_validate({"model": SMALL})
+    load_mesh_head(path)
+    adopt_sizes(config, path)
+    find_run(config, path.parent)
+
+
+class Payload:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_a_payload_is_not_executed(tmp_path):
+    path, marker = tmp_path / "last.pt", tmp_path / "executed"
+    torch.save({**content(), "schema_version": 1, "extra": Payload(marker)}, path)
+    assert_refused(use, path, "more than weights")
+    torch.save({"meshhead": {"a": Payload(marker)}}, path, _use_new_zipfile_serialization=False)
+    assert_refused(read_published, path, str(path))
+    path.write_bytes(pickle.dumps(Payload(marker)))
+    assert_refused(use, path, "more than weights")
+    assert not marker.exists()
+
+
+def test_compressed_checkpoints_are_refused_before_they_grow(checkpoint):
+    with zipfile.ZipFile(checkpoint) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(checkpoint, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in entries.items():
+            archive.writestr(name, value if name.endswith("pkl") else bytes(3_000_000))
+    assert_refused(use, checkpoint, "larger than the file")
+
+
+def laughs():
+    value = ["ha"] * 10
+    for _ in range(12):
+        value = [value] * 10
+    return value
+
+
+def wide(name, width):
+    def change(good):
+        good["architecture"]["mesh_model"][name] = width
+        good["config"]["model"][name] = width
+
+    return change
+
+
+WRONG = {
+    "an expanded tensor": lambda c: c["model"].update(landmarks_3d_neutral=torch.zeros(1).expand(10**6, 10**6)),
+    "a sparse tensor": lambda c: c["model"].update(
+        landmarks_3d_neutral=torch.sparse_coo_tensor(size=(10**6, 10**6), check_invariants=True)
+    ),
+    "a meta tensor": lambda c: c["model"].update(landmarks_3d_neutral=torch.zeros(10**9, device="meta")),
+    "another shape": lambda c: c["model"].update(landmarks_3d_neutral=torch.zeros(5, 3)),
+    "a string for a tensor": lambda c: c["model"].update(landmarks_3d_neutral="zeros"),
+    "a missing tensor": lambda c: c["model"].popitem(),
+    "a tensor too many": lambda c: c["model"].update(other=torch.zeros(1)),
+    "no architecture": lambda c: c["architecture"].clear(),
+    "an endless width": wide("pose_mlp_width", 10**9),
+    "a large width": wide("pose_mlp_width", 10**5),
+    "a huge grid": wide("grid_resolution", 4096),
+    "a width that is none": wide("pose_mlp_width", "wide"),
+    "a billion laughs": lambda c: c.update(stage=laughs()),
+    "laughing sizes": lambda c: c["architecture"].update(mesh_model=laughs()),
+    "a stage that is a list": lambda c: c.update(stage=["meshhead"]),
+    "weights that are a list": lambda c: c.update(model=[]),
+    "a configuration that is none": lambda c: c.update(config={"training": 3}),
+    "no history": lambda c: c.pop("history"),
+    "a strange history": lambda c: c.update(history=[3]),
+    "a strange best": lambda c: c.update(best=None),
+}
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG.keys())
+def test_checkpoints_with_wrong_contents(tmp_path, change):
+    bad = content()
+    change(bad)
+    torch.save({"schema_version": 1, **bad}, tmp_path / "last.pt")
+    assert_refused(use, tmp_path / "last.pt", "last.pt")
+
+
+@pytest.mark.parametrize("state", [{}, {"a": 3}, {"a": torch.zeros(1).expand(10**12)}, laughs()])
+@pytest.mark.parametrize("key", ["meshhead", "gazegaussian"])
+def test_published_checkpoints_with_wrong_contents(tmp_path, key, state):
+    torch.save({key: state}, tmp_path / "published.pt")
+    assert_refused(read_published, tmp_path / "published.pt", "published.pt")
+
+
+def test_mutated_checkpoints_are_read_or_refused(checkpoint):
+    good = checkpoint.read_bytes()
+    for bad in mutations(good):
+        checkpoint.write_bytes(bad)
+        assert_harmless(use, checkpoint)
+
+
+# --- stores -----------------------------------------------------------------------------------------------------------
+
+
+def read_store(path):
+    store = open_storage(str(path), path.parent, must_exist=True)
+    for study in store.get_all_studies():
+        store.get_all_trials(study._study_id)
+
+
+def test_mutated_journals_are_read_or_refused(tmp_path):
+    asked = request(tmp_path, fake_train, trials=2, epochs=2)
+    path = tmp_path / "study.journal"
+    run_study(dataclasses.replace(asked, storage=str(path)))
+    good = path.read_bytes()
+    lines = good.splitlines(keepends=True)
+    hostile = [
+        b'{"op_code": 99}\n',
+        b'{"op_code": 4}\n',
+        b"[]\n",
+        b"{}\n",
+        b'{"op_code": 0, "worker_id": {}}\n',
+        b"[" * 99999,
+    ]
+    cases = [b"".join([*lines[:3], bad, *lines[3:]]) for bad in hostile] + [b"".join(reversed(lines))]
+    for bad in [*cases, *mutations(good)]:
+        path.write_bytes(bad)
+        assert_harmless(read_store, path)
+
+
+def test_mutated_databases_are_read_or_refused(tmp_path):
+    run_study(request(tmp_path, fake_train, trials=2, epochs=2))
+    path = tmp_path / "toy" / "study.db"
+    good = path.read_bytes()
+    for bad in mutations(good):
+        path.write_bytes(bad)
+        assert_harmless(lambda path: summary_rows(load_study(path.parent)), path)
+
+
+def test_the_command_line_says_it_in_one_line_and_ends_with_2(tmp_path, capfd, monkeypatch):
+    torch.save({"schema_version": 1, "extra": Payload(tmp_path / "executed")}, tmp_path / "bad.pt")
+    (tmp_path / "bad.yaml").write_text(YAML["a billion laughs"])
+    (tmp_path / "bad.json").write_text("[" * 100_000)
+    for words in (
+        ["study", "meshhead", "--study", "bad.yaml"],
+        ["train", "meshhead", "--config", "bad.yaml"],
+        ["train", "meshhead", "--params", "bad.json"],
+        ["train", "meshhead", "--init-from", "bad.pt"],
+        ["import", "bad.pt"],
+    ):
+        monkeypatch.setattr(sys, "argv", ["script", *words])
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as ending:
+            train_gazegaussian_optuna.main()
+        assert ending.value.code == 2
+        (line,) = capfd.readouterr().err.strip().splitlines()
+        assert line.startswith("error: ")
+    assert not (tmp_path / "executed").exists()
