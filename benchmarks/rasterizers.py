@@ -1,6 +1,6 @@
 """Time the rasterizers, forward + backward, against the pure-torch reference of the same run.
 
-    python -m benchmarks.rasterizers [--device cuda] [--threads 2] [--repeats 15]
+    python -m benchmarks.rasterizers [--device cuda] [--threads 2] [--repeats 15] [--sweep] [--json]
 
 Ratios of one run are what to compare: the machine's other work slows both sides. Calls of the compared backends are
 interleaved for the same reason.
@@ -9,28 +9,34 @@ interleaved for the same reason.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
-import os
-import platform
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from benchmarks.timing import interleaved, show
 from gazegaussian.rendering import render_mesh, render_splats, warm_up
 from gazegaussian.types import Cameras, Gaussians
 
 # images, Gaussians, pixels, channels
-SPLAT_CASES = [(1, 10_000, 128, 32), (1, 30_000, 128, 32), (1, 30_000, 256, 3), (6, 5_000, 32, 32), (3, 5_000, 64, 32)]
+SPLAT_CASES: list[tuple[int, int, int, int]] = [
+    (1, 10_000, 128, 32),
+    (1, 30_000, 128, 32),
+    (1, 30_000, 256, 3),
+    (6, 5_000, 32, 32),
+    (3, 5_000, 64, 32),
+]
 # images, triangles, pixels
 MESH_CASES = [(1, 40_000, 128), (1, 40_000, 256), (3, 10_000, 256)]
-TARGET = SPLAT_CASES[0]
+SplatCase = tuple[int, int, int, int]
+SWEEP: list[SplatCase] = [
+    *[(1, count, 128, 32) for count in (3_000, 10_000, 30_000, 100_000)],
+    *[(1, 10_000, size, 32) for size in (64, 256, 512)],
+    *[(1, 10_000, 128, channels) for channels in (3, 16, 64)],
+]
 
 
 def cameras(batch: int, size: int, device: str) -> Cameras:
@@ -72,22 +78,6 @@ def shell(triangles: int) -> tuple[Tensor, Tensor]:
     return points, torch.cat([torch.stack([a, b, c], -1), torch.stack([a, c, d], -1)]).reshape(-1, 3)
 
 
-def interleaved(calls: dict[str, Callable[[], object]], repeats: int, device: str) -> dict[str, float]:
-    """Median milliseconds of each call; one round calls all of them."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for round_ in range(repeats + 1):
-        for name, call in calls.items():
-            if device == "cuda":
-                torch.cuda.synchronize()
-            start = time.perf_counter()
-            call()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            if round_:  # the first warms up
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def splat_calls(case: tuple[int, int, int, int], device: str) -> dict[str, Callable[[], object]]:
     """Forward + backward of each backend."""
     batch, count, size, channels = case
@@ -101,7 +91,10 @@ def splat_calls(case: tuple[int, int, int, int], device: str) -> dict[str, Calla
         out = render_splats(gaussians, view, background, backend)
         torch.autograd.grad((out.features, out.alpha), leaves, (to_image, to_alpha))
 
-    return {"warp": lambda: call("warp"), "torch": lambda: call("torch")}
+    calls = {"warp": lambda: call("warp"), "torch": lambda: call("torch")}
+    if device == "cuda" and importlib.util.find_spec("gsplat"):
+        calls["gsplat"] = lambda: call("gsplat")
+    return calls
 
 
 def mesh_calls(case: tuple[int, int, int], device: str) -> dict[str, Callable[[], object]]:
@@ -119,39 +112,43 @@ def mesh_calls(case: tuple[int, int, int], device: str) -> dict[str, Callable[[]
     return {"warp": lambda: call("warp"), "torch": lambda: call("torch")}
 
 
-def machine(device: str) -> str:
-    """What the figures were measured on."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    name = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            name = line.split(":", 1)[1].strip()
-            break
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{name}, {torch.get_num_threads()} of {os.cpu_count()} CPU threads{load}"
+def splat_rows(cases: Sequence[SplatCase], repeats: int, device: str, table: str) -> list[dict[str, Any]]:
+    """Every backend that is here, over cases."""
+    found = []
+    for images, count, size, channels in cases:
+        ms = interleaved(splat_calls((images, count, size, channels), device), repeats, device)
+        case = {"images": images, "Gaussians": count, "pixels": f"{size}^2", "channels": channels}
+        found.append({"table": table, **case, **ms, "torch / warp": ms["torch"] / ms["warp"]})
+    return found
 
 
-def main() -> None:
-    """Print the table."""
+def mesh_rows(repeats: int, device: str) -> list[dict[str, Any]]:
+    """Both mesh backends."""
+    found = []
+    for images, triangles, size in MESH_CASES:
+        ms = interleaved(mesh_calls((images, triangles, size), device), repeats, device)
+        case = {"images": images, "triangles": triangles, "pixels": f"{size}^2"}
+        found.append({"table": "meshes, 6 attributes, ms", **case, **ms, "torch / warp": ms["torch"] / ms["warp"]})
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=15)
-    args = parser.parse_args()
+    parser.add_argument("--sweep", action="store_true", help="how the cost grows with Gaussians, pixels and channels")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     warm_up(device=args.device)
-    print(f"{machine(args.device)}; torch {torch.__version__}; medians of {args.repeats}, forward + backward, ms\n")
-    print(f"{'':<44}{'warp':>9}{'torch':>9}{'ratio':>8}")
-    for case in SPLAT_CASES:
-        ms = interleaved(splat_calls(case, args.device), args.repeats, args.device)
-        label = f"splats {case[0]} x {case[1]:>6} x {case[2]:>3}^2 x {case[3]:>2} channels"
-        note = "   target: >= 8x, <= 40 ms on 2 CPU threads" if case == TARGET else ""
-        print(f"{label:<44}{ms['warp']:>9.1f}{ms['torch']:>9.1f}{ms['torch'] / ms['warp']:>7.1f}x{note}")
-    for mesh_case in MESH_CASES:
-        ms = interleaved(mesh_calls(mesh_case, args.device), args.repeats, args.device)
-        label = f"mesh   {mesh_case[0]} x {mesh_case[1]:>6} x {mesh_case[2]:>3}^2, 6 attributes"
-        print(f"{label:<44}{ms['warp']:>9.1f}{ms['torch']:>9.1f}{ms['torch'] / ms['warp']:>7.1f}x")
+    table = "splats, ms (first line: target >= 8x, <= 40 ms on 2 CPU threads)"
+    if args.sweep:
+        rows = splat_rows(SWEEP, args.repeats, args.device, "splats, ms")
+    else:
+        rows = splat_rows(SPLAT_CASES, args.repeats, args.device, table) + mesh_rows(args.repeats, args.device)
+    show(rows, args.device, args.json)
 
 
 if __name__ == "__main__":

@@ -29,12 +29,15 @@ FEATURE_CHANNELS = 32
 class _Movable:
     """Adds `.to(device)` and row selection to a frozen dataclass of tensors."""
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """Return a copy on `device`."""
+    def to(self, device: torch.device | str) -> Self:
+        """Return a copy on `device`; to CUDA without waiting for it (pinned memory is copied beside the computation)."""
+        non_blocking = torch.device(device).type == "cuda"
         moved: dict[str, object] = {}
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            if isinstance(value, Tensor | _Movable):
+            if isinstance(value, _Movable):
+                moved[field.name] = value.to(device)
+            elif isinstance(value, Tensor):
                 moved[field.name] = value.to(device, non_blocking=non_blocking)
         return replace(self, **moved)  # type: ignore[type-var]
 

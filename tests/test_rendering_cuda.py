@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from pathlib import Path
+
 import pytest
 import torch
 from rendering_scenes import FIELDS, make_cameras, make_gaussians, outputs_and_grads, relative_errors
 
+from gazegaussian import rendering
 from gazegaussian.errors import UserError
 from gazegaussian.rendering import (
     mesh_interpolation,
@@ -22,30 +27,56 @@ from gazegaussian.types import Gaussians
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-@pytest.mark.parametrize("arch", [75, 80, 90])
-def test_kernels_compile_for_cuda_without_a_device(tmp_path, arch):
-    kernels = tile_kernels(3)
+def cuda_modules() -> dict[str, object]:
+    """Everything that CUDA launches. Splats: 3 channels (tests, plain colours) and 32 (the model)."""
     modules = {
-        "forward": kernels.forward.module,
-        "backward": kernels.backward.module,
         "projection": projection_kernels._project.module,
-        "z-buffer": mesh_kernels._visible_faces.module,
+        "visibility": mesh_kernels._visible_faces.module,
         "interpolation": mesh_interpolation._interpolate.module,
     }
-    for name, module in modules.items():
-        before = module.options["block_dim"]
-        if name == "backward":
-            module.options["block_dim"] = BLOCK
-        try:
-            (ptx,) = wp.compile_aot_module(module, arch=arch, module_dir=tmp_path / name, use_ptx=True)
-        finally:
-            module.options["block_dim"] = before
-        text = ptx.read_text()
-        assert f".target sm_{arch}" in text
-        assert ".entry" in text
-        if name == "backward":  # sums in the block, then one atomic per number: 3 features and 6 of the shape
-            assert "shfl.sync" in text
-            assert text.count("atom.") == 9
+    for channels in (3, 32):
+        kernels = tile_kernels(channels)
+        modules |= {f"forward {channels}": kernels.forward.module, f"backward {channels}": kernels.backward.module}
+    return modules
+
+
+def compiled(module, arch: int, folder: Path, blocks: bool, ptx: bool) -> Path:
+    before = module.options["block_dim"]
+    if blocks:
+        module.options["block_dim"] = BLOCK
+    try:
+        (path,) = wp.compile_aot_module(module, arch=arch, module_dir=folder, use_ptx=ptx)
+    finally:
+        module.options["block_dim"] = before
+    return path
+
+
+def test_every_kernel_of_the_renderers_is_compiled_below_or_is_for_the_cpu():
+    cpu_only = {"_count_bands", "_fill_bands"}  # CUDA bins in torch
+    known = set().union(*({kernel.key for kernel in module.kernels.values()} for module in cuda_modules().values()))
+    found = {
+        value.key
+        for module in pkgutil.iter_modules(rendering.__path__, f"{rendering.__name__}.")
+        for value in vars(importlib.import_module(module.name)).values()
+        if isinstance(value, wp.Kernel)
+    }
+    assert found - known == cpu_only
+
+
+@pytest.mark.parametrize("arch", [75, 80, 90])
+def test_kernels_compile_for_cuda_without_a_device(tmp_path, arch):
+    for name, module in cuda_modules().items():
+        binary = compiled(module, arch, tmp_path / name, name.startswith("backward"), ptx=False)
+        assert binary.read_bytes().startswith(b"\x7fELF")
+        assert f"sm{arch}" in binary.name
+
+
+@pytest.mark.parametrize("channels", [3, 32])
+def test_blocks_add_up_before_they_write(tmp_path, channels):
+    text = compiled(tile_kernels(channels).backward.module, 75, tmp_path, blocks=True, ptx=True).read_text()
+    assert ".target sm_75" in text
+    assert "shfl.sync" in text  # sums in the block, then one atomic per number: the features and 6 of the shape
+    assert text.count("atom.") == channels + 6
 
 
 @pytest.mark.cuda

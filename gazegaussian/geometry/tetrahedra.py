@@ -132,7 +132,7 @@ class MarchingTetrahedra(ABC):
 
     def _faces(self, pattern: Tensor, keys: Tensor, unique: Tensor) -> Tensor:
         triangles = self._table[pattern]  # [T, 2, 3] local edges
-        one, two = triangles[:, 1, 0] < 0, triangles[:, 1, 0] >= 0
+        one, two = (torch.nonzero(kind)[:, 0] for kind in (triangles[:, 1, 0] < 0, triangles[:, 1, 0] >= 0))
         single = torch.gather(keys[one], 1, triangles[one, 0])
         double = torch.gather(keys[two], 1, triangles[two].flatten(1)).reshape(-1, 3)
         return torch.searchsorted(unique, torch.cat([single, double]))

@@ -145,8 +145,10 @@ def pixel_boxes(means: Tensor, extents: Tensor, width: int, height: int) -> tupl
 
 def expand_counts(counts: Tensor) -> tuple[Tensor, Tensor]:
     """For counts [M]: the owner of every element, and its rank within the owner. 2 x [sum of counts]"""
-    owners = torch.repeat_interleave(torch.arange(counts.numel(), device=counts.device), counts)
-    starts = torch.cumsum(counts, 0) - counts
+    ends = torch.cumsum(counts, 0)
+    total = int(ends[-1]) if counts.numel() else 0  # the one number that the host waits for
+    owners = torch.repeat_interleave(torch.arange(counts.numel(), device=counts.device), counts, output_size=total)
+    starts = ends - counts
     return owners, torch.arange(owners.numel(), device=counts.device) - starts[owners]
 
 
@@ -166,17 +168,16 @@ def bin_tiles(splats: ProjectedSplats, batch: int, width: int, height: int, side
     across, down = (width + side - 1) // side, (height + side - 1) // side
     per_row = max(splats.means.shape[0] // batch, 1)
     order = torch.argsort(splats.depths.detach(), stable=True)
-    order = order[splats.extents[order, 0] > 0]
+    # Culled splats stay, with no entries: leaving them out would make the host wait for how many are left.
     x0, x1, y0, y1 = pixel_boxes(splats.means.detach()[order], splats.extents[order], width, height)
-    hit = (x1 > x0) & (y1 > y0)
-    order, x0, x1, y0, y1 = order[hit], x0[hit], x1[hit], y0[hit], y1[hit]
+    hit = (splats.extents[order, 0] > 0) & (x1 > x0) & (y1 > y0)
     first_x, first_y = x0 // side, y0 // side
     columns = (x1 - 1) // side - first_x + 1
-    owner, rank = expand_counts(columns * ((y1 - 1) // side - first_y + 1))
+    owner, rank = expand_counts(torch.where(hit, columns * ((y1 - 1) // side - first_y + 1), 0))
     row = rank // columns[owner]
     tile = (order[owner] // per_row * down + first_y[owner] + row) * across
     tile = (tile + first_x[owner] + rank - row * columns[owner]).int()
     tile, permutation = torch.sort(tile, stable=True)
-    counts = torch.bincount(tile, minlength=batch * across * down)
-    offsets = torch.nn.functional.pad(torch.cumsum(counts, 0), (1, 0)).int()
+    bounds = torch.arange(batch * across * down + 1, dtype=tile.dtype, device=tile.device)
+    offsets = torch.searchsorted(tile, bounds, out_int32=True)
     return Tiles(order[owner[permutation]].int(), offsets, side, across, down)

@@ -70,9 +70,10 @@ def _topology(faces: Tensor) -> _Topology:
     """Faces and their edges, remembered as long as `faces` lives and is not written to."""
     known = _topologies.get(faces)
     if known is None or known.version != faces._version:
-        if faces.numel() and int(faces.min()) < 0:
-            raise UserError(f"Expected vertex ids >= 0 in `faces`; got {int(faces.min())}. Count from 0.")
-        vertices = int(faces.max()) + 1 if faces.numel() else 0
+        lowest, highest = torch.stack(faces.aminmax()).tolist() if faces.numel() else (0, -1)
+        if lowest < 0:
+            raise UserError(f"Expected vertex ids >= 0 in `faces`; got {lowest}. Count from 0.")
+        vertices = highest + 1
         known = _Topology(faces._version, faces.int().contiguous(), edge_table(faces), vertices)
         _topologies[faces] = known
     return known

@@ -67,14 +67,16 @@ def optimisation_step(
     optimizer.zero_grad(set_to_none=True)
     terms = compute_losses()
     total = torch.stack(list(terms.values())).sum()
-    if not torch.isfinite(total):
-        bad = [name for name, value in terms.items() if not torch.isfinite(value)]
-        raise NonFiniteError(f"non-finite loss in {', '.join(bad) or 'the sum of the terms'}")
     scaler.scale(total).backward()
     scaler.unscale_(optimizer)
     norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-    if not torch.isfinite(norm) and not scaler.is_enabled():
+    # Loss and gradient in one question: on CUDA it is the one place of a step where the host must wait for an answer.
+    checked = total if scaler.is_enabled() else torch.stack([total.detach(), norm.to(total)])
+    if not torch.isfinite(checked).all():
         optimizer.zero_grad(set_to_none=True)
+        bad = [name for name, value in terms.items() if not torch.isfinite(value)]
+        if bad or not torch.isfinite(total):
+            raise NonFiniteError(f"non-finite loss in {', '.join(bad) or 'the sum of the terms'}")
         raise NonFiniteError(f"non-finite gradient (norm {norm.item()})")
     scaler.step(optimizer)
     scaler.update()

@@ -1,0 +1,61 @@
+"""The benchmarks at tiny sizes: they run, and what they compare computes the same."""
+
+import json
+
+import pytest
+import torch
+from synthetic_support import batch, gaze_run, gaze_stage, mesh_stage
+
+from benchmarks import rasterizers, training_steps
+from benchmarks.naive import gaze_gaussian_terms, mesh_head_terms, whole_grid_mesh
+
+
+def rows(capsys):
+    found = json.loads(capsys.readouterr().out)
+    assert found["machine"]
+    return found["rows"]
+
+
+def test_rasterizers(capsys, monkeypatch):
+    monkeypatch.setattr(rasterizers, "SPLAT_CASES", [(1, 50, 16, 3)])
+    monkeypatch.setattr(rasterizers, "MESH_CASES", [(1, 100, 16)])
+    rasterizers.main(["--repeats", "1", "--json", "--threads", "1"])
+    splats, meshes = rows(capsys)
+    assert min(splats["warp"], splats["torch"], meshes["warp"], meshes["torch"]) > 0
+
+
+def test_training_steps(capsys, monkeypatch):
+    mesh, gaze = mesh_stage(), gaze_stage()
+    mesh.prepare()
+    monkeypatch.setattr(training_steps, "stages", lambda *_, **__: (mesh, gaze))
+    monkeypatch.setattr(training_steps, "DIT_SIZES", [(4, 1)])
+    training_steps.main(["--repeats", "1", "--batches", "2", "--threads", "1"])
+    text = capsys.readouterr().out
+    for words in (
+        "neutral mesh",
+        "training step, meshhead, 64 px",
+        "training step, gazegaussian",
+        "FPS",
+        "DiT renderer",
+    ):
+        assert words in text
+
+
+def test_the_naive_gazegaussian_step_has_the_same_losses():
+    stage = gaze_stage(gaze_run(eye_region_importance=0.0))
+    expected, naive = stage.losses(batch(2), 0), gaze_gaussian_terms(stage, batch(2), 0)
+    assert list(naive) == list(expected)
+    for name, value in expected.items():
+        assert naive[name].item() == pytest.approx(value.item(), abs=2e-6, rel=1e-4), name
+
+
+def test_the_naive_meshhead_step_has_the_same_losses_and_gradients():
+    stage = mesh_stage()
+    stage.prepare()
+    gradients = []
+    for terms in (stage.losses(batch(1), 0), mesh_head_terms(stage, batch(1), 0)):
+        total = torch.stack(list(terms.values())).sum()
+        gradients.append([total.detach(), *torch.autograd.grad(total, list(stage.module.geometry.parameters()))])
+    for ours, naive in zip(*gradients, strict=True):
+        assert (ours - naive).abs().max() <= 1e-3 * ours.abs().max()
+    assert stage.module.neutral_mesh().faces.equal(whole_grid_mesh(stage.module).faces)
