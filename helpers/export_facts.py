@@ -19,6 +19,9 @@ from helpers.mesh_heads import digest_of, identify
 from helpers.records import ENVIRONMENT, SAMPLER_SEED
 from helpers.results import baseline_trial, read_curves
 
+# What readers compare models by, where it was measured.
+_SHOWN = ("gaze_error_deg", "head_pose_error_deg", "ssim", "psnr", "perceptual", "silhouette_iou")
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -41,6 +44,10 @@ class Facts:
     seeds: dict[str, int]
     environment: dict[str, str]
     meshhead: dict[str, Any] | None  # end of the path and sha256 of the checkpoint that stage two started from
+
+    def measured(self) -> dict[str, float]:
+        """The metrics that readers compare models by, of that epoch."""
+        return {name: self.metrics[name] for name in _SHOWN if name in self.metrics and name != self.metric}
 
     def origin(self) -> dict[str, Any]:
         """Everything, for `origin.json`."""

@@ -10,7 +10,7 @@ import html
 import io
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -53,12 +53,12 @@ class RedirectPanel:
         self._make_inputs()
         self._make_outputs()
         default = 0.0 if place().startswith("Colab") else JOIN_SECONDS
-        self._redraw = Coalesced(self._draw, default if delay is None else delay)
+        self._redraw = Coalesced(lambda: self._say_errors(self._draw), default if delay is None else delay)
         for slider in self.sliders.values():
             slider.observe(lambda _: self._ask(), "value")
-        self.person.observe(lambda _: self._choose_person(), "value")
-        self.frame.observe(lambda _: self._choose_frame(), "value")
-        self.reset.on_click(lambda _: self._choose_frame())
+        self.person.observe(lambda _: self._say_errors(self._choose_person), "value")
+        self.frame.observe(lambda _: self._say_errors(self._choose_frame), "value")
+        self.reset.on_click(lambda _: self._say_errors(self._choose_frame))
         self.write.on_click(lambda _: self._write())
         self._choose_person()
 
@@ -179,19 +179,21 @@ class RedirectPanel:
         if not self._held:
             self._redraw.ask()
 
+    def _say_errors(self, act: Callable[[], None]) -> None:
+        """Do something; what cannot be read (a file that has gone, say) is told, and the panel stays usable."""
+        try:
+            act()
+        except UserError as error:
+            self.status.value = html.escape(f"error: {error}")
+
     def _draw(self) -> None:
         """Draw what the sliders say now."""
         started = time.perf_counter()
-        try:
-            found = self._paint(self.angles)
-        except UserError as error:  # a data file that has gone, say; the panel stays usable
-            self.status.value = html.escape(f"error: {error}")
-            return
+        found = self._paint(self.angles)
         for drawn, image, caption in zip(found, self.images, self.captions, strict=True):
             image.value, caption.value = drawn.png, _reading(drawn)
-        self.status.value = (
-            f'<span role="status">{self._sentence()} Drawn in {1000 * (time.perf_counter() - started):.0f} ms.</span>'
-        )
+        milliseconds = 1000 * (time.perf_counter() - started)
+        self.status.value = f'<span role="status">{self._sentence()} Drawn in {milliseconds:.0f} ms.</span>'
 
     def _paint(self, angles: Angles) -> list[Drawn]:
         return [painter.draw(self.person.value, self.frame.value, angles) for painter in self.painters]

@@ -88,6 +88,9 @@ def test_an_exported_model_loads_as_its_readme_says_and_renders_the_same(trainin
     image = names["redirector"].image(heads()[1].batch([0]), gaze)
     assert image.shape == (2, 3, SIZE, SIZE)
     assert torch.equal(image, load_redirector(training / "best.pt").image(heads()[1].batch([0]), gaze))
+    shown = re.search(r"`gaze_error_deg` \| ([\d.]+)", (tmp_path / "elsewhere" / "README.md").read_text())
+    best = load_checkpoint(training / "best.pt")
+    assert float(shown[1]) == pytest.approx(best["history"][best["best"]["epoch"]]["gaze_error_deg"], rel=1e-3)
     assert load_run(tmp_path / "elsewhere" / "config.yaml").model_dump() == gaze_run().model_dump()
 
 

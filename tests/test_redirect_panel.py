@@ -176,13 +176,17 @@ def test_another_person_brings_images_and_angles_of_their_own(panel):
     assert panel.source.value != source
 
 
-def test_what_cannot_be_read_is_said_and_the_panel_stays_usable(panel, monkeypatch):
+@pytest.mark.parametrize("part", ["painter", "people"])
+def test_what_cannot_be_read_is_said_and_the_panel_stays_usable(panel, monkeypatch, part):
     def fail(*args):
         raise DataError("the file has gone")
 
     with monkeypatch.context() as context:
-        context.setattr(panel.painters[0], "draw", fail)
-        panel.set(gaze_yaw=3)
+        context.setattr(*((panel.painters[0], "draw") if part == "painter" else (panel.people, "frames")), fail)
+        if part == "painter":
+            panel.set(gaze_yaw=3)
+        else:
+            panel.person.value = list(panel.people.names.values())[-1]
         assert "error: the file has gone" in panel.status.value
     panel.set(gaze_yaw=4)
     assert "yaw +4°" in panel.status.value
@@ -402,4 +406,4 @@ def test_a_dragged_slider_in_a_kernel_is_followed_without_a_queue(repo_root, che
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     assert "yaw +9°" in status, "the last value was not drawn"
-    assert 1 <= images <= 5, "intermediate values were drawn one by one"
+    assert 1 <= images <= 10, "20 values came, and were drawn one by one"
