@@ -178,7 +178,7 @@ from worker_support import NONE, noted, request
 from helpers import Crew, local_team, run_study
 local_team.START_METHOD = "fork"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has it ignored
-run_study(replace(request(Path({out!r}), partial(noted, seconds=0.1), trials=40, **NONE), crew=Crew(2)))
+run_study(replace(request(Path({out!r}), partial(noted, seconds=0.3), trials=40, **NONE), crew=Crew(2)))
 """
 
 
@@ -204,7 +204,8 @@ def test_the_end_of_the_master_ends_its_workers_in_a_state_that_goes_on(tmp_path
     done = run_study(request(tmp_path, noted, trials=2 + len(before), **NONE))
     check_nothing_lost_or_doubled(done, 2 + len(before))
     assert {number: done.trials[number].value for number in before} == before
-    assert 0 <= len(epochs(tmp_path)) - 8 * len(finished(done)) <= 2, "an epoch per worker may be trained twice"
+    # An epoch per worker may be trained twice, or have been saved just before it could be noted.
+    assert abs(len(epochs(tmp_path)) - 8 * len(finished(done))) <= 2
 
 
 def test_one_process_waits_for_the_trials_of_another_and_takes_over_what_it_leaves(tmp_path):
