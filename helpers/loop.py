@@ -18,7 +18,7 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from helpers.budget import BudgetWatch, LimitReached
 from helpers.keep import DiskError, disk_problem, expected_bytes, require_space, sweep, thin
-from helpers.ownership import LOST, REASON, RESUME_OF, is_held
+from helpers.ownership import LOST, REASON, RESUME_OF, all_held
 from helpers.pruning import study_pruner
 from helpers.records import is_begun, note_search, remember, require_same
 from helpers.request import StudyRequest
@@ -93,7 +93,8 @@ def run_trials(study: optuna.Study, request: StudyRequest, config: RunConfig, wa
     earlier = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
     while finished_trials(study) < target:
         limit = watch.reached(study)
-        if limit is None and places_left(study, target) <= 0 and _all_held(study, request):
+        trials = study.get_trials(deepcopy=False)
+        if limit is None and places_left(trials, target) <= 0 and all_held(trials, request.one_machine):
             time.sleep(pause * random.uniform(0.5, 1))  # many workers do not look all at once
             pause = min(2 * pause, LONGEST_PAUSE)
             continue
@@ -150,8 +151,3 @@ def failures_in_a_row(study: optuna.Study, earlier: set[int]) -> list[FrozenTria
     ]
     ended.sort(key=lambda trial: trial.datetime_complete, reverse=True)  # type: ignore[arg-type, return-value]
     return list(takewhile(lambda trial: trial.state == TrialState.FAIL, ended))
-
-
-def _all_held(study: optuna.Study, request: StudyRequest) -> bool:
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return all(is_held(trial, request.one_machine) for trial in running)

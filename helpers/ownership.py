@@ -132,6 +132,11 @@ def is_held(trial: FrozenTrial, one_machine: bool = False, dead: Collection[str]
     return owner["host"] == socket.gethostname() or _counts(owner.get("token", str(owner)), trial.user_attrs.get(BEAT))
 
 
+def all_held(trials: list[FrozenTrial], one_machine: bool = False) -> bool:
+    """Tell whether somebody works on every running trial (see `is_held`)."""
+    return all(is_held(trial, one_machine) for trial in trials if trial.state == TrialState.RUNNING)
+
+
 def _counts(token: str, count: int | None) -> bool:
     seen = _SEEN.get(token)
     if seen is None or seen[0] != count:

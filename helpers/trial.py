@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 import torch
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, UserError
@@ -23,7 +23,7 @@ from helpers.budget import BudgetWatch, LimitReached, spent_before
 from helpers.isolation import isolated_by_default, train_isolated
 from helpers.keep import DiskError, disk_problem, take_over
 from helpers.naming import name_trial, plain_name, tag
-from helpers.ownership import REASON, RESUME_OF, SECONDS, claimed, reap, requeue
+from helpers.ownership import REASON, RESUME_OF, SECONDS, all_held, claimed, reap, requeue
 from helpers.referee import Referee, RefereeHook, TrialFailure
 from helpers.request import StudyRequest
 from helpers.sampling import study_sampler
@@ -54,11 +54,11 @@ def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, wat
     """
     with ExitStack() as stack, ExitStack() as alone:
         alone.enter_context(study_lock(study, request.folder))
-        trial = _admitted(study, request, watch)
+        trials = _closed(study, request)
+        trial = _admitted(study, request, watch, trials)
         if trial is None:
             return None
         stack.enter_context(claimed(trial, request.worker))
-        trials = study.get_trials(deepcopy=False)
         before = spent_before(trials, trial)
         referee = Referee(
             study, trial, request.study, config.training.epochs, watch, request.folder, before, request.save_snapshot
@@ -87,29 +87,38 @@ def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, wat
     return state
 
 
-def _admitted(study: optuna.Study, request: StudyRequest, watch: BudgetWatch) -> optuna.Trial | None:
-    """Ask for a trial, if there is a place for one more; call it under the study's lock."""
+def _closed(study: optuna.Study, request: StudyRequest) -> list[FrozenTrial]:
+    """Queue the trials of dead processes again; returns all trials. Reading them is what the lock is held for longest."""
+    trials = study.get_trials(deepcopy=False)
+    if all_held(trials, request.one_machine):
+        return trials
     reap(study, request.one_machine, patience=request.patience)
-    if places_left(study, request.study.trials) <= 0:
+    return study.get_trials(deepcopy=False)
+
+
+def _admitted(
+    study: optuna.Study, request: StudyRequest, watch: BudgetWatch, trials: list[FrozenTrial]
+) -> optuna.Trial | None:
+    """Ask for a trial, if there is a place for one more; call it under the study's lock."""
+    if places_left(trials, request.study.trials) <= 0:
         return None
     limit = watch.overspent(study)
     if limit is not None:
         raise LimitReached(limit)
-    study.sampler = study_sampler(request.study, fresh_trials(study))
+    study.sampler = study_sampler(request.study, fresh_trials(trials))
     return study.ask()
 
 
-def places_left(study: optuna.Study, wanted: int) -> int:
+def places_left(trials: list[FrozenTrial], wanted: int) -> int:
     """Count the trials that may begin: those at work now are expected to finish."""
-    return wanted - len(study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING)))
+    return wanted - sum(trial.state in (*FINISHED, TrialState.RUNNING) for trial in trials)
 
 
-def fresh_trials(study: optuna.Study) -> int:
+def fresh_trials(trials: list[FrozenTrial]) -> int:
     """Count the trials whose parameters were chosen for them, which those that continue an interrupted one are not.
 
     A sampler seeded with it proposes the same after any interruption as without one.
     """
-    trials = study.get_trials(deepcopy=False)
     return sum(trial.state != TrialState.WAITING and RESUME_OF not in trial.user_attrs for trial in trials)
 
 

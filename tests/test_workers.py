@@ -153,19 +153,17 @@ def test_failures_in_a_row_count_over_all_workers(tmp_path):
 
 @pytest.mark.parametrize("how", ["timeout", "stop"])
 def test_the_masters_clock_and_requests_to_stop_end_all_workers(tmp_path, how):
-    asked = crew(tmp_path, partial(noted, seconds=0.1), trials=40)
-    if how == "timeout":
-        asked = replace(asked, timeout=2.0)
-    else:
-        threading.Timer(2.0, lambda: stop(tmp_path / "toy")).start()
-    study = run_study(asked)
+    act = partial(stop, tmp_path / "toy") if how == "stop" else None
+    asked = crew(tmp_path, partial(noted, seconds=0.1, act=act), trials=40)
+    study = run_study(replace(asked, timeout=2.0 if how == "timeout" else None))
     states = [trial.state for trial in study.trials]
-    assert states.count(WAITING) == states.count(FAIL) <= 2
+    assert WAITING in states
     assert RUNNING not in states
+    assert states.count(FAIL) <= 2
     wanted = "timeout of 2 s reached" if how == "timeout" else "stopped on request"
     assert study.user_attrs["stop_reason"].startswith(wanted)
-    again = run_study(replace(asked, timeout=None, study=asked.study.model_copy(update={"trials": 1})))
-    assert "stopped" not in again.user_attrs["stop_reason"], "an old request counted again"
+    again = run_study(request(tmp_path, noted, trials=1 + len(finished(study)), **NONE))
+    assert again.user_attrs["stop_reason"].endswith("trials are finished"), "an old request counted again"
 
 
 MASTER = """
@@ -178,7 +176,7 @@ from worker_support import NONE, noted, request
 from helpers import Crew, local_team, run_study
 local_team.START_METHOD = "fork"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has it ignored
-run_study(replace(request(Path({out!r}), partial(noted, seconds=0.1), trials=40, **NONE), crew=Crew(2)))
+run_study(replace(request(Path({out!r}), partial(noted, seconds=0.3), trials=40, **NONE), crew=Crew(2)))
 """
 
 
@@ -204,7 +202,8 @@ def test_the_end_of_the_master_ends_its_workers_in_a_state_that_goes_on(tmp_path
     done = run_study(request(tmp_path, noted, trials=2 + len(before), **NONE))
     check_nothing_lost_or_doubled(done, 2 + len(before))
     assert {number: done.trials[number].value for number in before} == before
-    assert 0 <= len(epochs(tmp_path)) - 8 * len(finished(done)) <= 2, "an epoch per worker may be trained twice"
+    # An epoch per worker may be trained twice, or have been saved just before it could be noted.
+    assert abs(len(epochs(tmp_path)) - 8 * len(finished(done))) <= 2
 
 
 def test_one_process_waits_for_the_trials_of_another_and_takes_over_what_it_leaves(tmp_path):
