@@ -31,7 +31,7 @@ def outcome(read: Callable[[Path], object], path: Path) -> str:
     process.start()
     there.close()
     try:
-        return here.recv() if here.poll(60) else "no answer for a minute"
+        return here.recv() if here.poll(300) else "no answer for minutes"
     except EOFError:
         process.join()
         return f"the process ended with {process.exitcode}"

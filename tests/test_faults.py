@@ -126,7 +126,7 @@ def test_a_trial_asked_for_before_the_clock_was_set_back_is_not_left_for_ever(tm
 def hold(folder, began, over):
     def stop(*arguments, **more):
         began.set()
-        over.wait(30)
+        over.wait(120)
 
     build_run, helpers.api.train_run = helpers.api.train_run, stop
     try:
@@ -141,7 +141,7 @@ def test_two_trainings_started_at_once_do_not_share_a_folder(tmp_path, small_sta
     began, over = FORK.Event(), FORK.Event()
     process = FORK.Process(target=hold, args=(tmp_path / "run", began, over))
     process.start()
-    assert began.wait(30)
+    assert began.wait(120)
     with pytest.raises(ConfigError, match=r"Another training works in .*give another --out"):
         helpers.train(config(), tmp_path / "run")
     process.kill()
