@@ -4,7 +4,8 @@ import pytest
 import torch
 from synthetic_support import batch
 
-from gazegaussian.geometry.heads import head_to_world, world_to_head
+from gazegaussian.geometry.cameras import project_points
+from gazegaussian.geometry.heads import head_to_world, turned_to, world_to_head
 from gazegaussian.geometry.rotations import axis_angle_to_matrix, matrix_to_quat, quat_to_matrix, rotate_about
 from gazegaussian.models.image_offsets import ImageOffsets
 
@@ -18,6 +19,8 @@ QUATS = torch.nn.functional.normalize(random(2, 4, seed=3), dim=-1)
 CALLS = {
     "head_to_world": lambda: head_to_world(POINTS, POSE, SCALE),
     "world_to_head": lambda: world_to_head(POINTS, POSE, SCALE),
+    "turned_to": lambda: turned_to(POSE, QUATS[:, :2]),
+    "project_points": lambda: project_points(POINTS, batch(2).cameras),
     "rotate_about": lambda: rotate_about(POINTS, QUATS, POINTS[0, 0]),
     "axis_angle_to_matrix": lambda: axis_angle_to_matrix(POSE[:, :3]),
     "quat_to_matrix": lambda: quat_to_matrix(QUATS),

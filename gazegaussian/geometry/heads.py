@@ -47,5 +47,6 @@ def turned_to(pose: Tensor, direction: Tensor) -> Tensor:
     Returns:
         Poses. [B, 6]
     """
-    turn = gaze_to_matrix(direction) @ gaze_to_matrix(facing(pose)).transpose(1, 2)
-    return torch.cat([matrix_to_axis_angle(turn @ axis_angle_to_matrix(pose[:, :3])), pose[:, 3:]], dim=-1)
+    with full_precision(pose):
+        turn = gaze_to_matrix(direction) @ gaze_to_matrix(facing(pose)).transpose(1, 2)
+        return torch.cat([matrix_to_axis_angle(turn @ axis_angle_to_matrix(pose[:, :3])), pose[:, 3:]], dim=-1)
