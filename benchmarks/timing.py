@@ -15,18 +15,22 @@ import torch
 
 
 def interleaved(calls: dict[str, Callable[[], object]], repeats: int, device: str) -> dict[str, float]:
-    """Median milliseconds of each call; one round calls all of them, so that other work on the machine slows all."""
+    """Median milliseconds of each call; one round calls all of them, so that other work on the machine slows all.
+
+    With one CPU thread it is the processor's time, which waiting for a shared core does not add to; else the clock's.
+    """
+    clock = time.process_time if device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(repeats + 1):
         for name, call in calls.items():
             if device == "cuda":
                 torch.cuda.synchronize()
-            start = time.perf_counter()
+            start = clock()
             call()
             if device == "cuda":
                 torch.cuda.synchronize()
             if round_:  # the first warms up
-                times[name].append(1e3 * (time.perf_counter() - start))
+                times[name].append(1e3 * (clock() - start))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
