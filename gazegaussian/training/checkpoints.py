@@ -108,7 +108,8 @@ def read_weights(path: Path) -> Any:
         content = torch.load(path, map_location="cpu", weights_only=True)
         _require_plain(content)
     except Exception as error:  # whatever bytes that mean nothing raise
-        reason = shorten(f"{type(error).__name__}: {error}", 120)
+        named = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)  # those name a key
+        reason = shorten(named, 120) or type(error).__name__
         if isinstance(error, pickle.UnpicklingError):  # torch's text is about its own options
             reason = "no file of torch.save, or one that holds more than weights and plain values"
         raise CheckpointError(
