@@ -20,8 +20,9 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import UserError
+from helpers.live_store import has_store
 from helpers.records import METRIC
-from helpers.running import FAULTS, has_store, read_only_store
+from helpers.running import FAULTS, read_only_store
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from helpers.budget import spent
-from helpers.live_store import live_database, snapshots_of
+from helpers.live_store import has_store, live_database, snapshots_of
 from helpers.ownership import RESUME_OF, epochs_of, is_held
 from helpers.records import CONFIG, STOP_REASON, WANTED, only_study
 from helpers.results import best_trial, metric_names, signs
@@ -161,12 +161,6 @@ def epochs_ahead(trials: tuple[TrialProgress, ...], wanted: int, length: int) ->
     running = [trial.epochs for trial in trials if trial.state == RUNNING]
     begun = sum((usual if done < usual else length) - done for done in running)
     return begun + usual * max(0, wanted - len(ended) - len(running))
-
-
-def has_store(folder: Path) -> bool:
-    """Tell whether a folder is that of a study that has been begun, here or on a machine that saved snapshots there."""
-    copies = snapshots_of(folder)
-    return live_database(folder).is_file() or (copies is not None and bool(copies.saved()))
 
 
 def read_only_store(folder: Path) -> BaseStorage:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from helpers.live_store import has_store
 from helpers.monitor import run_and_watch
 from helpers.notebook import run_script
-from helpers.running import has_store
 
 HOUR = 3600
 

@@ -221,7 +221,7 @@ def test_the_script_shows_no_password_to_others(tmp_path):
 
 
 def test_a_password_gets_into_no_file_line_or_attribute(tmp_path, monkeypatch, caplog, capfd):
-    monkeypatch.setattr(storage, "RDBStorage", lambda url, engine_kwargs: RDBStorage(f"sqlite:///{tmp_path}/server.db"))
+    monkeypatch.setattr(storage, "Database", lambda url, engine_kwargs: RDBStorage(f"sqlite:///{tmp_path}/server.db"))
     monkeypatch.setattr("sqlalchemy.engine.default.DefaultDialect.import_dbapi", classmethod(lambda cls: None))
     monkeypatch.setattr(
         "sqlalchemy.dialects.postgresql.psycopg.PGDialect_psycopg.import_dbapi", classmethod(lambda c: None)
