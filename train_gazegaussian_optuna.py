@@ -154,7 +154,7 @@ def study(
     request = helpers.default_request(
         stage.value, config, study_file, n_trials, epochs, timeout, storage, study_name,
         pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead, isolate, init_from,
-        helpers.Crew(workers, ray, gpus_per_trial) if ray or (workers or 1) > 1 else None,
+        helpers.Crew(workers, ray, gpus_per_trial) if ray or gpus_per_trial is not None or (workers or 1) > 1 else None,
     )  # fmt: skip
     started = time.monotonic()
     finished = helpers.run(request, audit=audit)

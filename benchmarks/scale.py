@@ -149,7 +149,7 @@ def measure(url: str, workers: int, trials: int, epochs: int, seconds: float) ->
         len(done) / span.total_seconds(),
         (transactions(url) - before) / len(done),
         sum(count - 1 for count in again.values()),
-        len(study.trials) - trials,
+        len(done) - trials,
         measured,
     )
 

@@ -121,7 +121,7 @@ class _Master:
             if done != saved:
                 saved = done
                 save(self.study, self.request)
-                logger.info("%d of %d trials are finished, %d workers", done, target, len(self._at_work))
+                logger.info("%d of %d trials are finished; workers: %d", done, target, len(self._at_work))
         save(self.study, self.request)
         if self.error is not None:
             raise self.error

@@ -9,6 +9,7 @@ from typing import Any
 
 from gazegaussian.build import preflight, train_run
 from gazegaussian.config import RunConfig, with_parameters
+from gazegaussian.errors import ConfigError
 from helpers.isolation import Train
 from helpers.live_store import snapshots_of
 from helpers.naming import TrialNamer, make_namer
@@ -23,11 +24,20 @@ class Crew:
         workers: How many; None: one per GPU of the Ray cluster (or share of one), per CPU where it has none.
         ray: None: processes on this machine. Else a Ray cluster's address, `auto`, or `local` for one on this machine.
         gpus_per_trial: Share of a GPU that a worker gets from Ray; None: one, or none where the cluster has none.
+
+    Raises:
+        ConfigError: A share of a GPU without Ray.
     """
 
     workers: int | None = None
     ray: str | None = None
     gpus_per_trial: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.gpus_per_trial is not None and self.ray is None:
+            raise ConfigError(
+                f"--gpus-per-trial {self.gpus_per_trial:g} needs --ray; without it, more --workers than GPUs share them."
+            )
 
 
 @dataclass(frozen=True)

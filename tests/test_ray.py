@@ -87,3 +87,8 @@ def test_no_cluster_is_told_in_one_line():
     with pytest.raises(ConfigError, match=r"No Ray cluster at 'auto'") as error:
         connect("auto")
     assert "\n" not in str(error.value)
+
+
+def test_a_share_of_a_gpu_needs_ray():
+    with pytest.raises(ConfigError, match=r"--gpus-per-trial 0\.5 needs --ray"):
+        Crew(2, gpus_per_trial=0.5)
