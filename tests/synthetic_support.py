@@ -11,6 +11,7 @@ import torch
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun, with_parameters
 from gazegaussian.data import HeadDataset, synthesize
 from gazegaussian.models.mesh_head import MeshHead
+from gazegaussian.training.checkpoints import save_checkpoint
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
 from gazegaussian.training.mesh_head_stage import MeshHeadStage
 from gazegaussian.training.stage import Stage
@@ -113,3 +114,19 @@ def without_gradient(stage: Stage, steps: int, lr: float = 1e-3) -> set[str]:
                 largest[name] = max(largest[name], parameter.grad.abs().max().item())
         optimizer.step()
     return {name for name, value in largest.items() if value < 1e-8}
+
+
+def untrained_checkpoints(folder: Path, count: int = 2) -> list[Path]:
+    """Write small untrained GazeGaussians whose eyes answer to gaze.
+
+    Returns:
+        Their `best.pt`.
+    """
+    run, paths = gaze_run(), []
+    for seed in range(count):
+        stage = gaze_stage(run, seed=seed)
+        jiggle(stage.model.eyes, seed=seed)
+        trainer = Trainer(stage, run.training, run.optim, folder / f"model_{seed}", (), run.model_dump(mode="json"))
+        paths.append(folder / f"model_{seed}" / "best.pt")
+        save_checkpoint(paths[-1], trainer._state())
+    return paths

@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 import psutil
 import pytest
+from browser_support import chromium
 from optuna.trial import TrialState
 from test_study import line_train, request
 
@@ -20,7 +21,6 @@ from gazegaussian.training.hooks import Hook, save_image
 from helpers import Dashboard, dashboard, load_study, run_study
 from helpers.dashboard_server import bind, make_app
 from helpers.joined_storage import JoinedStorage, ReadOnlyError, stores_in
-from helpers.plots import find_browser
 
 NONE = {"pruner": {"name": "none"}}
 
@@ -96,13 +96,8 @@ def test_nothing_can_be_changed(board, out, method, path):
 
 
 def test_a_browser_shows_trials_and_pictures(board):
-    browser = find_browser()
-    if browser is None:
-        pytest.skip("no Chromium found: the page itself is not looked at")
-    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = chromium.new_page()
+    with chromium() as browser:
+        page = browser.new_page()
         page.goto(board.url)
         page.get_by_text("2. second").wait_for()
         page.goto(f"{board.url}/studies/1/trials?numbers=1")
@@ -110,7 +105,6 @@ def test_a_browser_shows_trials_and_pictures(board):
         loaded = "() => [...document.images].some(i => i.src.includes('/artifacts/') && i.naturalWidth == 60)"
         page.wait_for_function(loaded)
         assert page.get_by_text("learning_curve.png").count() == 1
-        chromium.close()
 
 
 def test_it_ends_with_the_process_that_started_it(out, repo_root):

@@ -6,6 +6,7 @@ import jupytext
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from notebook_support import with_parameters_cell
 
 from helpers.plots import find_browser
 
@@ -18,10 +19,7 @@ def out(tmp_path_factory):
 
 
 def execute(repo_root, name, **parameters):
-    notebook = nbformat.read(repo_root / "notebooks" / f"{name}.ipynb", as_version=4)
-    position = next(i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", []))
-    injected = nbformat.v4.new_code_cell("\n".join(f"{key} = {value!r}" for key, value in parameters.items()))
-    notebook.cells.insert(position + 1, injected)
+    notebook = with_parameters_cell(repo_root / "notebooks" / f"{name}.ipynb", **parameters)
     NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(repo_root / "notebooks")}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     kinds = [key for output in outputs for key in output.get("data", {})]

@@ -16,13 +16,11 @@ import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
 from PIL import Image
-from synthetic_support import SIZE, gaze_run, gaze_stage, heads, jiggle
+from synthetic_support import SIZE, heads, untrained_checkpoints
 
 from gazegaussian.errors import CheckpointError, ConfigError, DataError
 from gazegaussian.geometry.cameras import project_points
 from gazegaussian.geometry.heads import facing, turned_to
-from gazegaussian.training.checkpoints import save_checkpoint
-from gazegaussian.training.trainer import Trainer
 from helpers import animation, redirect_models
 from helpers.animation import SWEEPS, sweep_angles, write_animation
 from helpers.coalesce import Coalesced
@@ -37,16 +35,7 @@ LIMITS = {"gaze_pitch": (-20, 24), "gaze_yaw": (-30, 30), "head_pitch": (-12, 12
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """Two small untrained models whose eyes answer to gaze."""
-    folder, run = tmp_path_factory.mktemp("models"), gaze_run()
-    paths = []
-    for seed in (0, 1):
-        stage = gaze_stage(run, seed=seed)
-        jiggle(stage.model.eyes, seed=seed)
-        trainer = Trainer(stage, run.training, run.optim, folder / f"model_{seed}", (), run.model_dump(mode="json"))
-        paths.append(folder / f"model_{seed}" / "best.pt")
-        save_checkpoint(paths[-1], trainer._state())
-    return paths
+    return untrained_checkpoints(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
