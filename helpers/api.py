@@ -17,6 +17,7 @@ from gazegaussian.training.initial_weights import adopt_sizes
 from gazegaussian.training.run_folder import find_run
 from gazegaussian.training.trainer import TrainResult
 from helpers.audit import audit_study
+from helpers.environment import store_environment
 from helpers.files import read_winner, say_if_new
 from helpers.isolation import isolated_by_default
 from helpers.live_store import snapshots_of
@@ -274,6 +275,7 @@ def train(config: RunConfig, out: Path) -> TrainResult:
         return before.result
     say_if_new(Path(out))
     with sole_training(Path(out)):
+        store_environment(Path(out), config)
         result = train_run(config, Path(out), resume=before is not None)
     if result.best_epoch < 0:
         raise NonFiniteError(f"{config.training.monitor} was not finite in any of {len(result.history)} epochs")

@@ -26,6 +26,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from gazegaussian.errors import ConfigError, UserError
 from helpers.artifacts import ARTIFACTS
+from helpers.colab import place
 from helpers.isolation import die_with_parent
 from helpers.joined_storage import JoinedStorage, stores_in
 from helpers.ownership import INHERITED, OWNER
@@ -56,9 +57,9 @@ class JoinedArtifacts:
         Raises:
             HTTPResponse: Not found.
         """
-        for place in (self._folder / ARTIFACTS, *self._folder.glob(f"*/{ARTIFACTS}")):
+        for store in (self._folder / ARTIFACTS, *self._folder.glob(f"*/{ARTIFACTS}")):
             try:
-                return FileSystemArtifactStore(place).open_reader(artifact_id)
+                return FileSystemArtifactStore(store).open_reader(artifact_id)
             except (ArtifactNotFound, ValueError):
                 continue
         raise HTTPResponse("Not Found", 404)
@@ -107,12 +108,21 @@ def make_app(folder: Path, storage: str | None = None) -> WSGIApplication:
 
 
 def only_reading(app: WSGIApplication) -> WSGIApplication:
-    """Refuse every request that could change something."""
+    """Refuse every request that could change something, or that a foreign page sends here under its own name.
+
+    Such a page (DNS rebinding) names its own host; browsers on this machine, and those behind `ssh -L`, name this one. Colab's
+    proxy names itself.
+    """
 
     def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] in _READS:
+        host = environ.get("HTTP_HOST", LOOPBACK).rsplit(":", 1)[0]
+        here = host in (LOOPBACK, "localhost") or place().startswith("Colab")
+        if here and environ["REQUEST_METHOD"] in _READS:
             return app(environ, start_response)
-        content = json.dumps({"reason": "This dashboard only reads: change studies with the command line."}).encode()
+        reason = "This dashboard only reads: change studies with the command line."
+        if not here:
+            reason = f"Ask {LOOPBACK} or localhost, not another name."
+        content = json.dumps({"reason": reason}).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
         start_response("403 Forbidden", headers)
         return [content]

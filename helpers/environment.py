@@ -11,8 +11,11 @@ import torch
 
 from gazegaussian.build import frozen_digests
 from gazegaussian.config import RunConfig
+from gazegaussian.yaml_files import read_json
+from helpers.files import write_json
 
 PACKAGES = ("torch", "optuna", "numpy", "warp-lang", "plotly", "pydantic")
+FILE = "environment.json"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -40,6 +43,20 @@ def environment(config: RunConfig | None = None) -> dict[str, str]:
         found["training seed"] = str(config.training.seed)
         found["networks"] = networks(config)
     return found
+
+
+def store_environment(run_dir: Path, config: RunConfig) -> None:
+    """Write where a training runs into its folder, `environment.json`, for those who look at it later."""
+    write_json(run_dir / FILE, environment(config))
+
+
+def stored_environment(run_dir: Path) -> dict[str, str]:
+    """Where a training ran, as its folder says; empty when it does not."""
+    path = run_dir / FILE
+    if not path.is_file():
+        return {}
+    found = read_json(path)
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def device_name(device: str) -> str:

@@ -27,7 +27,7 @@ from helpers.results import best_trial, trial_dir
 
 logger = logging.getLogger(__name__)
 
-SUMS, CHECKPOINT = "SHA256SUMS", "best.pt"
+SUMS, CHECKPOINT, MESHHEAD = "SHA256SUMS", "best.pt", "meshhead.pt"
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ def export(
     names = _write(origin, config, collect_facts(content, config, origin.run, origin.study, origin.trial), out)
     write_text(out / SUMS, "".join(f"{digest_of(out / name)}  {name}\n" for name in names))
     logger.info("exported %s to %s", origin.run, out)
+    if not archive:
+        _zip_path(out).unlink(missing_ok=True)  # of an earlier export
     return Exported(out, out / CHECKPOINT, _zip(out) if archive else None)
 
 
@@ -149,6 +151,10 @@ def _write(origin: _Origin, config: RunConfig, facts: Facts, out: Path) -> list[
             write_report(origin.study, origin.study_folder)
         copies |= {name: origin.study_folder / name for name in (HTML_FILE, MARKDOWN_FILE, "summary.csv")}
     copies = {name: path for name, path in copies.items() if path.is_file()}
+    start = config.meshhead_checkpoint if isinstance(config, GazeGaussianRun) else None
+    if start is not None and start.is_file():  # without it nobody else could train this again
+        copies[MESHHEAD] = start
+        config = config.model_copy(update={"meshhead_checkpoint": Path(MESHHEAD)})
     for name, path in copies.items():
         _copy(path, out / name)
     write_yaml(out / "config.yaml", config.model_dump(mode="json"))
@@ -199,8 +205,12 @@ def _clear(out: Path) -> None:
         (out / Path(line.partition("  ")[2]).name).unlink(missing_ok=True)
 
 
+def _zip_path(out: Path) -> Path:
+    return out.with_name(f"{out.name}.zip")
+
+
 def _zip(out: Path) -> Path:
-    path = out.with_name(f"{out.name}.zip")
+    path = _zip_path(out)
     temporary = atomic_path(path)
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:

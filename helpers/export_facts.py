@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 
 from gazegaussian.config import DataConfig, GazeGaussianRun, RunConfig
 from gazegaussian.data.synthetic import GENERATOR_VERSION
-from helpers.environment import environment
+from helpers.environment import stored_environment
 from helpers.mesh_heads import digest_of, identify
 from helpers.records import ENVIRONMENT, SAMPLER_SEED
 from helpers.results import baseline_trial, read_curves
@@ -63,7 +63,7 @@ def collect_facts(
         content: Of the checkpoint.
         config: Of its training.
         run: Folder of the training.
-        study: That found its parameters; None for a training without a study, whose environment is the present one.
+        study: That found its parameters; None for a training without a study, whose folder says where it ran.
         trial: That the parameters are from.
     """
     best, checkpoint = content["best"], run / "best.pt"
@@ -92,7 +92,7 @@ def collect_facts(
         parameters=dict(trial.params) if trial else {},
         data=identify_data(config.data),
         seeds=seeds,
-        environment=known.get(ENVIRONMENT) or environment(config),
+        environment=known.get(ENVIRONMENT) or stored_environment(run),
         meshhead=None if start is None else {**identify(start), "path": "/".join(start.parts[-3:])},
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL = "local"
+ANSWER_SECONDS = 10.0
 
 
 def import_ray() -> ModuleType:
@@ -50,6 +52,7 @@ def connect(address: str) -> ModuleType:
     ray = import_ray()
     if ray.is_initialized():
         return ray
+    _require_answer(address)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     options: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": path}}}
     if address == LOCAL:  # listens on this machine alone
@@ -60,6 +63,21 @@ def connect(address: str) -> ModuleType:
         first = next(iter(str(error).splitlines()), "no reason given")
         raise ConfigError(f"No Ray cluster at {address!r} ({first}); start one, or give --ray local.") from error
     return ray
+
+
+def _require_answer(address: str) -> None:
+    """Knock at a cluster's address: Ray itself would try for minutes, and write about it.
+
+    Raises:
+        ConfigError: Nobody answers.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise ConfigError(f"No Ray cluster at {address!r} ({error}); start one, or give --ray local.") from error
 
 
 class RayTeam:

@@ -75,7 +75,10 @@ def run_study(request: StudyRequest, forget_stops: bool = True) -> optuna.Study:
                     study.enqueue_trial(start_values, user_attrs={BASELINE: True})
             reason = _run(study, request, config)
     except BaseException as error:
-        _note_stop(study, request, "interrupted" if isinstance(error, KeyboardInterrupt) else str(error))
+        asked = isinstance(error, KeyboardInterrupt | SystemExit)  # Ray turns SIGTERM into the latter
+        _note_stop(study, request, "interrupted" if asked else str(error))
+        if asked:  # the tables show what there is
+            save(study, request)
         raise
     _note_stop(study, request, reason)
     return study

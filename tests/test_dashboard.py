@@ -95,6 +95,16 @@ def test_nothing_can_be_changed(board, out, method, path):
     assert len(load_study(out / "first").trials) == 2
 
 
+def test_only_this_machines_names_are_answered(board):
+    """A foreign page whose name was made to lead here (DNS rebinding) reads nothing."""
+    address = f"http://127.0.0.1:{board.port}/api/studies"
+    for host in ("evil.example", f"evil.example:{board.port}"):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(urllib.request.Request(address, headers={"Host": host}), timeout=30)
+    asked = urllib.request.Request(address, headers={"Host": f"localhost:{board.port}"})
+    assert urllib.request.urlopen(asked, timeout=30).status == 200
+
+
 def test_a_browser_shows_trials_and_pictures(board):
     with chromium() as browser:
         page = browser.new_page()

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import optuna
 import pytest
@@ -20,7 +21,7 @@ from gazegaussian.training.checkpoints import load_checkpoint
 from helpers import export, train_winner
 from helpers.keep import DiskError
 from helpers.ownership import BASELINE
-from helpers.records import CONFIG, SAMPLER_SEED, STAGE
+from helpers.records import CONFIG, ENVIRONMENT, SAMPLER_SEED, STAGE
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,7 @@ def finished_study(tmp_path_factory):
     run = mesh_run(root=str(heads()[0].root), max_train_images=2)
     study = optuna.create_study(study_name="small", storage=f"sqlite:///{make(folder) / 'study.db'}")
     attributes = {"metric": "val_loss", STAGE: "meshhead", CONFIG: run.model_dump_json(), SAMPLER_SEED: 3}
+    attributes[ENVIRONMENT] = {"code": "0123456789ab"}
     for name, value in attributes.items():
         study.set_user_attr(name, value)
     params = {"lr": 2e-3}
@@ -106,6 +108,8 @@ def test_exporting_again_gives_the_same_files_and_leaves_no_old_ones(training, s
     with zipfile.ZipFile(found.archive) as file:
         assert {name: file.read(f"out/{name}") for name in before} == before
     assert file.namelist() == sorted(f"out/{name}" for name in before)
+    export(training, out)
+    assert not found.archive.exists(), "of the export before"
 
 
 def test_the_best_trial_comes_with_report_origin_and_parameters(study):
@@ -122,7 +126,23 @@ def test_the_best_trial_comes_with_report_origin_and_parameters(study):
     assert json.loads((out / "parameters.json").read_text())["parameters"] == {"lr": 2e-3}
     readme = (out / "README.md").read_text()
     assert "trial 1, the best of study `small`" in readme
-    assert origin["environment"]["code"] in readme
+    assert "code 0123456789ab" in readme
+
+
+def test_a_training_says_which_code_made_it_and_brings_its_mesh_head(training, tmp_path):
+    folder, start = shutil.copytree(training, tmp_path / "run"), tmp_path / "mesh.pt"
+    readme = (export(folder, tmp_path / "out").folder / "README.md").read_text()
+    assert "code unknown" in readme, "the exporting code is not the one that trained"
+    content = torch.load(folder / "best.pt", weights_only=True)
+    start.write_bytes(b"a MeshHead")
+    content["config"]["meshhead_checkpoint"] = str(start)
+    torch.save(content, folder / "best.pt")
+    (folder / "environment.json").write_text('{"code": "0123456789ab"}')
+    out = export(folder, tmp_path / "out").folder
+    assert "code 0123456789ab" in (out / "README.md").read_text()
+    assert "--meshhead meshhead.pt" in (out / "README.md").read_text()
+    assert (out / "meshhead.pt").read_bytes() == b"a MeshHead"
+    assert load_run(out / "config.yaml").meshhead_checkpoint == Path("meshhead.pt")
 
 
 def test_the_final_training_goes_on_from_the_trial_and_equals_one_from_the_start(study, tmp_path):

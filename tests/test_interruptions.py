@@ -46,6 +46,7 @@ def test_sigterm_is_treated_like_ctrl_c(tmp_path):
     study = load_study(tmp_path / "toy")
     assert states(study) == [FAIL, WAITING]
     assert study.user_attrs["stop_reason"] == "interrupted"
+    assert "INTERRUPTED" in (tmp_path / "toy" / "summary.csv").read_text()
 
 
 def run_and_count(tmp_path, **changes):

@@ -68,7 +68,7 @@ class Acting(PlainView):
 
 def test_a_stopped_study_goes_on_when_the_cell_runs_again(tmp_path, program, capsys, monkeypatch):
     drawn = []
-    monkeypatch.setattr(monitor_views, "display", drawn.append)
+    monkeypatch.setattr(monitor_views, "show_figure", drawn.append)
     watch(tmp_path, Acting(lambda view: view.stop()))
     said = capsys.readouterr().out
     assert "Stopped. Run this cell again to go on." in said

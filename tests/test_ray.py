@@ -82,10 +82,11 @@ def test_several_machines_need_a_storage_that_all_reach(tmp_path, monkeypatch):
     assert RayTeam(replace(on_ray(tmp_path), storage="postgresql://u@h/d"), Crew(ray="auto")).size == 2
 
 
-def test_no_cluster_is_told_in_one_line():
+@pytest.mark.parametrize("address", ["auto", "127.0.0.1:9"])
+def test_no_cluster_is_told_in_one_line(address):
     pytest.importorskip("ray")
-    with pytest.raises(ConfigError, match=r"No Ray cluster at 'auto'") as error:
-        connect("auto")
+    with pytest.raises(ConfigError, match=rf"No Ray cluster at '{address}'") as error:
+        connect(address)
     assert "\n" not in str(error.value)
 
 

@@ -157,9 +157,9 @@ def test_the_masters_clock_and_requests_to_stop_end_all_workers(tmp_path, how):
     asked = crew(tmp_path, partial(noted, seconds=0.1, act=act), trials=40)
     study = run_study(replace(asked, timeout=2.0 if how == "timeout" else None))
     states = [trial.state for trial in study.trials]
-    assert WAITING in states
+    assert states.count(WAITING) == states.count(FAIL) <= 2  # what was at work is queued again
     assert RUNNING not in states
-    assert states.count(FAIL) <= 2
+    assert len(finished(study)) < 40
     wanted = "timeout of 2 s reached" if how == "timeout" else "stopped on request"
     assert study.user_attrs["stop_reason"].startswith(wanted)
     again = run_study(request(tmp_path, noted, trials=1 + len(finished(study)), **NONE))
