@@ -127,7 +127,9 @@ def show_image(path: Path, width: int = 720) -> None:
 def show_evaluation(folder: Path) -> None:
     """Display the table and the picture that `evaluate --out` wrote."""
     rows = pd.read_csv(Path(folder) / "evaluation.csv", dtype=str, keep_default_na=False).set_index("metric")
-    display(rows.style.set_properties(**{"text-align": "left", "max-width": "28em", "white-space": "normal"}))
+    display(
+        rows.style.set_properties(subset=None, **{"text-align": "left", "max-width": "28em", "white-space": "normal"})
+    )
     show_image(Path(folder) / "evaluation.png", width=520)
 
 
