@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from helpers.artifacts import best_image
 from helpers.estimate import duration
+from helpers.figure_display import show_figure
 from helpers.importance import Importances, parameter_importances
 from helpers.pictures import captioned_row, png_bytes
 from helpers.plots import study_figures, with_unit
@@ -44,7 +45,7 @@ def show_results(study: optuna.Study, folder: Path, names: Sequence[str] | None 
         if name not in figures:
             _say(f"{name}: needs more finished trials")
             continue
-        display(figures[name])
+        show_figure(figures[name])
         rows = figure_rows(name, study, Path(folder), found, figures[name])
         if len(rows) > MOST_ROWS:
             _say(f"The first {MOST_ROWS} of {len(rows)} rows:")

@@ -27,7 +27,7 @@ def study_of(trials=4, epochs=3, best_epoch=None):
             create_trial(
                 state=state, params={"x": number / trials}, distributions={"x": FloatDistribution(0, 1)},
                 value=min(curve.values()) if state == TrialState.COMPLETE else None, intermediate_values=curve,
-                user_attrs={} if best_epoch is None else {"best_epoch": best_epoch},
+                user_attrs={"folder": f"trial_{number:04d}", **({"best_epoch": best_epoch} if best_epoch else {})},
             )
         )  # fmt: skip
     return study

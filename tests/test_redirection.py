@@ -65,7 +65,8 @@ def test_beyond_training_is_warned_of(tmp_path, monkeypatch, caplog):
 def test_data_of_another_size_is_warned_of(tmp_path, monkeypatch, caplog, stored, warned):
     class Data:
         stored_size, batch = lambda self, index: stored, lambda self, rows: None
-        __init__, __len__ = lambda self, *_: None, lambda self: 1
+        __init__, __len__ = lambda self, *_, for_training: None, lambda self: 1
+        posed = True
 
     model = torch.nn.Identity()
     redirector = Redirector(model, 64, torch.device("cpu"))

@@ -70,7 +70,8 @@ def test_the_pictures_of_the_best_trials_come_best_first_with_number_and_value(s
 
 def test_figures_and_tables_are_displayed_in_turn(study, monkeypatch, capsys):
     shown = []
-    monkeypatch.setattr("helpers.results_views.display", shown.append)
+    for name in ("display", "show_figure"):
+        monkeypatch.setattr(f"helpers.results_views.{name}", shown.append)
     show_results(*study, ["history", "timeline", "rank"])
     assert [type(thing).__name__ for thing in shown] == ["Figure", "DataFrame"] * 2
     assert capsys.readouterr().out == "rank: needs more finished trials\n"
