@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,26 @@ def read_winner(path: Path, stage: str | None = None) -> dict[str, Any]:
             f"{stage} study."
         )
     return content
+
+
+def winners(out: Path, stage: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Find the `best.json` of every study of a stage under `out`; one that cannot be read is logged and passed over.
+
+    Args:
+        out: Where studies are.
+        stage: `meshhead` or `gazegaussian`.
+
+    Yields:
+        File and content.
+    """
+    for path in Path(out).glob("*/best.json"):
+        try:
+            content = read_json(path)
+        except ConfigError as error:  # another study's may serve
+            logger.warning("%s is passed over: %s", path, error)
+            continue
+        if isinstance(content, dict) and content.get("stage") == stage:
+            yield path, content
 
 
 def read_parameters(path: Path) -> dict[str, Any]:

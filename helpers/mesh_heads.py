@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.yaml_files import read_json, read_yaml
+from gazegaussian.yaml_files import read_yaml
+from helpers.files import winners
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +67,7 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
 
 def _mesh_head_studies(out: Path) -> list[_Found]:
     found = []
-    for path in out.glob("*/best.json"):
-        try:
-            content = read_json(path)
-        except ConfigError as error:  # another study's may serve
-            logger.warning("%s is passed over: %s", path, error)
-            continue
-        if not isinstance(content, dict) or content.get("stage") != "meshhead":
-            continue
+    for path, content in winners(out, "meshhead"):
         if not isinstance(content.get("checkpoint"), str):
             continue
         stored = Path(content["checkpoint"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from optuna.trial import FrozenTrial
 
 from gazegaussian.config import load_run
 from gazegaussian.errors import CheckpointError, ConfigError
+from helpers.files import winners
 from helpers.ownership import BASELINE
 from helpers.records import find_study
 from helpers.results import best_trial, merit, metric_names, ranked_trials, signs, trial_dir
@@ -82,8 +82,8 @@ def named(checkpoints: Sequence[Path | str]) -> list[TrainedModel]:
 
 def _studies(out: Path) -> list[Path]:
     """Folders of GazeGaussian studies with a winner, the newest one last."""
-    files = [path for path in out.glob("*/best.json") if json.loads(path.read_text()).get("stage") == STAGE]
-    return [path.parent for path in sorted(files, key=lambda path: path.stat().st_mtime)]
+    files = sorted((path for path, _ in winners(out, STAGE)), key=lambda path: path.stat().st_mtime)
+    return [path.parent for path in files]
 
 
 def _is_training(folder: Path) -> bool:
