@@ -18,13 +18,14 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, UserError
 from helpers.budget import BudgetWatch, spent
 from helpers.local_team import LocalTeam
-from helpers.loop import finished_trials, save
+from helpers.loop import save
 from helpers.ownership import reap
 from helpers.ray_team import RayTeam
 from helpers.request import Crew, StudyRequest
 from helpers.stopping import sigterm_interrupts, stop
 from helpers.study_lock import study_lock
 from helpers.team import Ended
+from helpers.trial_states import count_finished
 
 logger = logging.getLogger(__name__)
 
@@ -110,14 +111,14 @@ class _Master:
 
     def run(self) -> str:
         """Work until all workers have ended."""
-        target, saved = self.request.study.trials, finished_trials(self.study)
+        target, saved = self.request.study.trials, count_finished(self.study)
         for place in range(self.team.size):
             self._start(place)
         while self._at_work:
             for ended in self.team.wait(LOOK_SECONDS):
                 self._hear(ended)
             self._call_off(self.watch.called_off())
-            done = finished_trials(self.study)
+            done = count_finished(self.study)
             if done != saved:
                 saved = done
                 save(self.study, self.request)
@@ -153,11 +154,11 @@ class _Master:
             logger.warning("worker %s: %s", ended.worker, ended.death)
             self.reap()
             self._count_death(ended)
-            if self.told is None and finished_trials(self.study) < self.request.study.trials:
+            if self.told is None and count_finished(self.study) < self.request.study.trials:
                 self._start(place)
 
     def _count_death(self, ended: Ended) -> None:
-        progress = spent(self.study).epochs + finished_trials(self.study)
+        progress = spent(self.study).epochs + count_finished(self.study)
         self._deaths = self._deaths + 1 if progress == self._progress else 1
         self._progress = progress
         if self._deaths >= self.request.study.max_failures * self.team.size:

@@ -24,7 +24,8 @@ from helpers.records import is_begun, note_search, remember, require_same
 from helpers.request import StudyRequest
 from helpers.results import save_results
 from helpers.storage import open_storage
-from helpers.trial import FINISHED, places_left, run_trial
+from helpers.trial import places_left, run_trial
+from helpers.trial_states import count_finished
 
 logger = logging.getLogger(__name__)
 
@@ -68,11 +69,6 @@ def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
     return study
 
 
-def finished_trials(study: optuna.Study) -> int:
-    """Count complete and pruned trials."""
-    return len(study.get_trials(deepcopy=False, states=FINISHED))
-
-
 def run_trials(study: optuna.Study, request: StudyRequest, config: RunConfig, watch: BudgetWatch) -> str:
     """Run trials until there are enough or a limit is met.
 
@@ -91,7 +87,7 @@ def run_trials(study: optuna.Study, request: StudyRequest, config: RunConfig, wa
     """
     target, pause = request.study.trials, FIRST_PAUSE
     earlier = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
-    while finished_trials(study) < target:
+    while count_finished(study) < target:
         limit = watch.reached(study)
         trials = study.get_trials(deepcopy=False)
         if limit is None and places_left(trials, target) <= 0 and all_held(trials, request.one_machine):
@@ -108,7 +104,7 @@ def run_trials(study: optuna.Study, request: StudyRequest, config: RunConfig, wa
         if request.worker is None:
             save(study, request)
         if limit is not None:
-            return f"{limit} with {finished_trials(study)} finished trials of {target}"
+            return f"{limit} with {count_finished(study)} finished trials of {target}"
         failed = failures_in_a_row(study, earlier)
         if len(failed) >= request.study.max_failures:
             reason = failed[0].user_attrs.get(REASON, "unknown")

@@ -26,11 +26,11 @@ from helpers.parameters import same
 from helpers.records import CONFIG, FINGERPRINT, remember
 from helpers.search_space import baseline, check_space, configured
 from helpers.study_file import StudyFile
+from helpers.trial_states import FINISHED
 
 logger = logging.getLogger(__name__)
 
 ORIGIN = "migrated_from"  # attribute of the study: the old one's name; of a trial: its number there
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Migration(NamedTuple):

@@ -12,7 +12,6 @@ from pathlib import Path
 import optuna
 import pandas as pd
 from IPython.display import Image, display
-from optuna.trial import TrialState
 
 from gazegaussian.hidden_options import hide_option
 from gazegaussian.yaml_files import read_yaml
@@ -22,6 +21,7 @@ from helpers.figure_display import show_figure
 from helpers.plots import study_figures
 from helpers.results import best_trial, summary_rows, top_trials, trial_dir
 from helpers.script import SCRIPT, STORAGE_VARIABLE
+from helpers.trial_states import count_finished
 
 
 def run_script(*arguments: object) -> None:
@@ -112,11 +112,6 @@ def show_last_image(folder: Path) -> None:
         show_image(images[max(images)])
     else:
         print(f"{folder} holds no images (preview_images is 0?)")  # noqa: T201 - a notebook's output
-
-
-def count_finished(study: optuna.Study) -> int:
-    """Count the complete and pruned trials."""
-    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
 
 def show_image(path: Path, width: int = 720) -> None:

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gazegaussian.errors import UserError
 from helpers.pruning import study_pruner
 from helpers.storage import open_storage
+from helpers.trial_states import FINISHED
 
 if TYPE_CHECKING:
     from helpers.study import StudyRequest
@@ -132,7 +133,7 @@ def _finished(request: StudyRequest) -> list[FrozenTrial]:
     try:
         storage = open_storage(request.storage, request.folder, must_exist=True)
         study = optuna.load_study(study_name=request.study.study_name, storage=storage)
-        return list(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+        return list(study.get_trials(deepcopy=False, states=FINISHED))
     except (KeyError, UserError) as error:
         logger.debug("no trials to learn from: %s", error)
         return []

@@ -16,7 +16,7 @@ from helpers.confirm import ConfirmReport
 from helpers.importance import Importances
 from helpers.ownership import REASON, RESUME_OF
 from helpers.results import baseline_trial, best_trial, epochs_trained, is_feasible, read_curves, signs, trial_dir
-from helpers.trial_states import state_name, successors
+from helpers.trial_states import FINISHED, state_name, successors
 
 BORDER = 0.02  # share of a range, in log scale where it has one
 MANY_PRUNED = 5  # pruned in a row after the first, none complete among them
@@ -138,7 +138,7 @@ def warnings_of(study: optuna.Study, importances: Importances, confirm: ConfirmR
 
 def all_pruned(study: optuna.Study) -> bool:
     """Tell whether the pruner let nothing through any more, from its first pruned trial on."""
-    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    finished = study.get_trials(deepcopy=False, states=FINISHED)
     states = [trial.state for trial in finished]
     if TrialState.PRUNED not in states:
         return False
@@ -149,7 +149,7 @@ def all_pruned(study: optuna.Study) -> bool:
 def troubles_of(study: optuna.Study, spending: Spending) -> list[dict[str, Any]]:
     """The usual troubles that were seen, with what to change."""
     trials, best = study.get_trials(deepcopy=False), best_trial(study)
-    finished = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    finished = [trial for trial in trials if trial.state in FINISHED]
     rows = []
     memory = [
         t.number for t in trials if any(word in _reason(t) for word in ("outofmemory", "out of memory", "memoryerror"))

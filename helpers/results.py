@@ -20,9 +20,8 @@ from gazegaussian.yaml_files import read_yaml
 from helpers.files import write_csv, write_json, write_text, write_yaml
 from helpers.mesh_heads import MESH_HEAD, identify
 from helpers.ownership import BASELINE, REASON
-from helpers.trial_states import state_name, successors
+from helpers.trial_states import FINISHED, state_name, successors
 
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 TOP = 10  # trials in top.json, top.csv and top.md
 
 
@@ -97,7 +96,7 @@ def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str
     """
     trials = list(study.get_trials(deepcopy=False))
     if best_first:
-        order = {state: rank for rank, state in enumerate(_FINISHED)}
+        order = {state: rank for rank, state in enumerate(FINISHED)}
         trials.sort(key=lambda t: (order.get(t.state, len(order)), not is_feasible(t), merit(study, t), t.number))
     constrained, continued = any(trial.constraints for trial in trials), successors(trials)
     return [_summary(study, trial, constrained, continued) for trial in trials]
@@ -108,7 +107,7 @@ def _summary(
 ) -> dict[str, Any]:
     names, seconds = metric_names(study), trial.user_attrs.get("seconds")
     if len(study.directions) == 1:
-        values: dict[str, Any] = {"value": trial.value if trial.state in _FINISHED else None}
+        values: dict[str, Any] = {"value": trial.value if trial.state in FINISHED else None}
     else:
         values = dict(zip(names, trial.values or [None] * len(names), strict=False))
     feasible = {"feasible": is_feasible(trial) if trial.constraints else None} if constrained else {}
@@ -149,12 +148,12 @@ def top_trials(
     Returns:
         `{trial, hyperparameters, metrics}`, best first; a metric has `last`, `min` and `max` over the epochs.
     """
-    states = (TrialState.COMPLETE,) if only_completed else _FINISHED
+    states = (TrialState.COMPLETE,) if only_completed else FINISHED
     trials = ranked_trials(study, states)[: max(k, 0)]
     return [_describe(study, trial, all_metrics, all_hyper_parameters, folder) for trial in trials]
 
 
-def ranked_trials(study: optuna.Study, states: Sequence[TrialState] = _FINISHED) -> list[FrozenTrial]:
+def ranked_trials(study: optuna.Study, states: Sequence[TrialState] = FINISHED) -> list[FrozenTrial]:
     """Trials of some states that have a value, best first."""
     trials = [t for t in study.get_trials(deepcopy=False, states=tuple(states)) if merit(study, t)[0] != math.inf]
     return sorted(trials, key=lambda t: (not is_feasible(t), merit(study, t), t.number))
@@ -246,7 +245,7 @@ def save_top(study: optuna.Study, folder: Path, k: int = TOP) -> list[Path]:
 def top_table(study: optuna.Study, k: int = TOP) -> list[dict[str, Any]]:
     """The k best trials as flat rows: rank, trial, state, best value per objective, parameters."""
     rows, top = [], top_trials(study, k)  # first: a trial that another worker finishes now is among those read then
-    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=_FINISHED)}
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=FINISHED)}
     for rank, row in enumerate(top, 1):
         trial = trials[row["trial"]]
         values = [sign * value for sign, value in zip(signs(study), merit(study, trial), strict=False)]

@@ -24,10 +24,10 @@ from helpers.plots import study_figures, with_unit
 from helpers.records import ENVIRONMENT
 from helpers.report_facts import measure_spending
 from helpers.results import epochs_trained, merit, metric_names, signs, summary_rows, top_table, top_trials, trial_dir
+from helpers.trial_states import FINISHED
 
 MOST_ROWS = 10
 PICTURE_WIDTH = 460  # pixels of one trial's images
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 Rows = list[dict[str, Any]]
 
 
@@ -99,7 +99,7 @@ def _history(study: optuna.Study, objective: int) -> Rows:
 
 def _curves(study: optuna.Study) -> Rows:
     sign, rows = signs(study)[0], Rows()
-    for trial in study.get_trials(deepcopy=False, states=_FINISHED):
+    for trial in study.get_trials(deepcopy=False, states=FINISHED):
         curve = [trial.intermediate_values[epoch] for epoch in sorted(trial.intermediate_values)]
         if curve:
             best = min(range(len(curve)), key=lambda epoch: sign * curve[epoch])

@@ -17,16 +17,16 @@ from helpers.crew import supervise
 from helpers.files import say_if_new
 from helpers.isolation import Train
 from helpers.keep import require_writable
-from helpers.loop import finished_trials, open_study, run_trials, save
+from helpers.loop import open_study, run_trials, save
 from helpers.ownership import BASELINE, reap
 from helpers.records import STOP_REASON, WANTED, begun_study, note_environment, require_same
 from helpers.request import Crew, StudyRequest
 from helpers.search_space import baseline, check_space
 from helpers.stopping import forget_stop, sigterm_interrupts
 from helpers.study_lock import study_lock
-from helpers.trial import FINISHED
+from helpers.trial_states import count_finished
 
-__all__ = ["FINISHED", "Crew", "StudyRequest", "Train", "open_study", "run_study"]
+__all__ = ["Crew", "StudyRequest", "Train", "open_study", "run_study"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def run_study(request: StudyRequest, forget_stops: bool = True) -> optuna.Study:
 
 def _run(study: optuna.Study, request: StudyRequest, config: RunConfig) -> str:
     """Run trials until there are enough or a limit is met; returns why no more are run."""
-    target, done = request.study.trials, finished_trials(study)
+    target, done = request.study.trials, count_finished(study)
     if done >= target:
         save(study, request)
         return f"already has {done} finished trials of {target}: nothing to add"

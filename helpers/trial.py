@@ -28,10 +28,10 @@ from helpers.referee import Referee, RefereeHook, TrialFailure
 from helpers.request import StudyRequest
 from helpers.sampling import study_sampler
 from helpers.study_lock import study_lock
+from helpers.trial_states import FINISHED
 
 logger = logging.getLogger(__name__)
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _MEMORY_TEXTS = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 

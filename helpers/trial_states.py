@@ -7,11 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from helpers.ownership import RESUME_OF
 
 INTERRUPTED = "INTERRUPTED"
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # what `trials` of a study counts
+
+
+def count_finished(study: optuna.Study) -> int:
+    """Count the complete and pruned trials."""
+    return len(study.get_trials(deepcopy=False, states=FINISHED))
 
 
 def successors(trials: Iterable[FrozenTrial]) -> dict[int, int]:
