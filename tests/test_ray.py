@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +43,41 @@ def test_a_killed_actor_is_replaced_and_its_trial_goes_on_once(tmp_path, monkeyp
     assert "its actor ended" in caplog.text
     assert {trial.user_attrs[OWNER]["worker"].split("-")[0] for trial in study.trials} <= {"w1", "w2", "w3"}
     assert study.user_attrs["stop_reason"] == "all 4 trials are finished"
+
+
+def test_a_removed_machine_costs_an_epoch_of_its_trial(tmp_path, monkeypatch, caplog):
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    node = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    second = cluster.add_node(**node)
+    paths = os.pathsep.join([str(Path(__file__).parent.parent), str(Path(__file__).parent)])
+    ray.init(cluster.address, runtime_env={"env_vars": {"PYTHONPATH": paths}}, log_to_driver=False)
+
+    def remove_when_both_train():
+        while len({process for process, *_ in epochs(tmp_path)}) < 2:
+            time.sleep(0.05)
+        cluster.remove_node(second, allow_graceful=False)
+
+    thread = threading.Thread(target=remove_when_both_train, daemon=True)
+    thread.start()
+    try:
+        asked = on_ray(tmp_path, partial(noted, seconds=0.3), Crew(2, "auto"), trials=3)
+        study = run_study(replace(asked, storage=str(tmp_path / "study.journal")))
+        alive = [node for node in ray.nodes() if node["Alive"]]
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    thread.join()
+    check_nothing_lost_or_doubled(study, 3)
+    assert len(alive) == 1, "the machine was removed while the study ran"
+    assert [trial.state for trial in study.trials].count(FAIL) == 1, "it took one trial along"
+    assert len(epochs(tmp_path)) <= 3 * 8 + 1, "at most one epoch was trained twice"
+    assert "its actor ended" in caplog.text
+    assert study.user_attrs["stop_reason"] == "all 3 trials are finished"
 
 
 def test_without_ray_one_line_says_what_to_install(tmp_path, monkeypatch):
