@@ -14,7 +14,7 @@ import torch
 
 from gazegaussian.build import build_stage
 from gazegaussian.config import RunConfig, with_parameters
-from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.errors import ConfigError, NonFiniteError, first_line
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
 from helpers.peak_memory import PeakMemory
@@ -193,7 +193,7 @@ def _measure(request: StudyRequest, config: RunConfig, build: Build) -> tuple[Me
             sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     except torch.OutOfMemoryError as error:
         raise ConfigError(
-            f"The baseline does not fit into the GPU's memory: {_line(error)} Use batch_size 1."
+            f"The baseline does not fit into the GPU's memory: {first_line(error)} Use batch_size 1."
         ) from error
     except NonFiniteError as error:
         raise ConfigError(f"The baseline diverges in its first epoch ({error}). Use a smaller lr.") from error
@@ -221,10 +221,6 @@ def _measure(request: StudyRequest, config: RunConfig, build: Build) -> tuple[Me
 def _existing(folder: Path) -> Path:
     """Return the folder itself or the nearest one above that is there."""
     return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
-
-
-def _line(error: BaseException) -> str:
-    return str(error).splitlines()[0]
 
 
 def _span(low: str, high: str) -> str:

@@ -20,7 +20,7 @@ import torch
 
 from gazegaussian.build import preflight, train_run
 from gazegaussian.config import RunConfig, parameter_fields, parse_run, with_parameters
-from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.errors import ConfigError, NonFiniteError, class_and_line
 from gazegaussian.training.run_folder import RUNTIME_FIELDS
 from helpers.files import write_json
 from helpers.records import CONFIG, STAGE, find_study
@@ -126,7 +126,7 @@ def _train(train: Train, config: RunConfig, folder: Path) -> Run:
     except (NonFiniteError, torch.OutOfMemoryError) as error:
         if isinstance(error, torch.OutOfMemoryError) and torch.cuda.is_available():
             torch.cuda.empty_cache()
-        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        reason = class_and_line(error)
         logger.warning("%s failed: %s", folder.name, reason)
         return Run(None, reason, seconds=time.monotonic() - started)
     history = result.history
