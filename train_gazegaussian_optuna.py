@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from gazegaussian.hidden_options import hide_option
+from gazegaussian.training.files import require_checkpoint
 
 STORAGE_VARIABLE = "GAZEGAUSSIAN_STORAGE"  # a URL may hold a password: helpers.script gives it here
 LONGEST_HEADER = 12  # characters on one line of a table's header
@@ -254,7 +255,8 @@ def confirm(
 
     found = helpers.confirm_study(folder, top, seeds, storage=storage)
     continued = None if share is None else helpers.continue_pruned(folder, share, storage=storage)
-    helpers.report(helpers.load_study(folder, storage), folder)
+    study = helpers.load_study(folder, storage)
+    helpers.report(study, folder)
     if as_json:
         values = {"statement": found.statement, "configurations": found.rows()}
         if continued is not None:
@@ -273,7 +275,8 @@ def report_command(folder: StudyFolderArgument, storage: StorageOption = None, a
     """Draw a study's figures and write its report: one HTML file that opens offline, and Markdown."""
     import helpers
 
-    path = helpers.report(helpers.load_study(folder, storage), folder)
+    study = helpers.load_study(folder, storage)  # before figures are imported
+    path = helpers.report(study, folder)
     typer.echo(json.dumps({"report": str(path)}) if as_json else f"wrote {path} and {path.with_suffix('.md').name}")
 
 
@@ -468,6 +471,7 @@ def redirect(
     """Render a person looking where you say."""
     import helpers
 
+    require_checkpoint(checkpoint)
     path = helpers.redirect(checkpoint, data, subject, frame, pitch, yaw, out, device.value if device else "auto")
     typer.echo(json.dumps({"image": str(path)}) if as_json else f"wrote {path}")
 
@@ -486,6 +490,7 @@ def sweep(
     """Animate a person: the gaze in a circle, the gaze or the head from side to side."""
     import helpers
 
+    require_checkpoint(checkpoint)
     found = helpers.save_sweep(checkpoint, data, subject, frame, kind.value, out, device.value if device else "auto")
     paths = [str(path) for path in found]
     typer.echo(json.dumps({"files": paths}) if as_json else f"wrote {' and '.join(paths)}")
@@ -508,6 +513,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a GazeGaussian on held-out people by the paper's protocol; the table stands beside the published values."""
+    require_checkpoint(checkpoint)
     from helpers import evaluation
 
     found = evaluation.evaluate(checkpoint, data, pairs, gaze_network, out, device.value if device else "auto", split)

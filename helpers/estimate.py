@@ -17,6 +17,7 @@ from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, first_line
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
+from helpers.durations import duration
 from helpers.peak_memory import PeakMemory
 from helpers.pruning_outlook import Outlook, pruning_outlook
 from helpers.short_run import Build, quiet_package, without_delays
@@ -225,11 +226,3 @@ def _existing(folder: Path) -> Path:
 
 def _span(low: str, high: str) -> str:
     return low if low == high else f"{low} to {high}"
-
-
-def duration(seconds: float) -> str:
-    """Write a time for people."""
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

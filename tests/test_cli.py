@@ -222,9 +222,10 @@ def test_the_table_of_a_whole_gazegaussian_study_breaks_no_word(repo_root, capsy
     assert all(header.count(piece) >= pieces.count(piece) for piece in pieces)
 
 
-def test_redirect_refuses_before_it_loads(run):
+def test_redirect_refuses_before_it_loads(run, workplace):
+    (workplace / "untrained.pt").touch()
     words = ("--data", "data", "--subject", "subject0001", "--pitch", 0, "--yaw", 400, "--out", "x.png")
-    assert_bad_input(run("redirect", "nowhere.pt", *words), "--yaw takes -90 to 90 degrees")
+    assert_bad_input(run("redirect", "untrained.pt", *words), "--yaw takes -90 to 90 degrees")
 
 
 def test_synth_into_a_used_folder(run, workplace):
