@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -26,23 +27,26 @@ app = typer.Typer(
 data_app = typer.Typer(help="Make, inspect and fetch data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
-for command in (
-    studies.study,
-    studies.audit,
-    studies.estimate,
-    studies.confirm,
-    studies.report,
-    studies.dashboard,
-    studies.migrate,
-    trainings.train,
-    trainings.export,
-):
-    app.command()(command)
-app.command("import")(trainings.import_checkpoint)
-for command in (trainings.redirect, trainings.sweep, trainings.evaluate):
-    app.command()(command)
-for command in (data.synth, data.check, data.download):
-    data_app.command()(command)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "study": studies.study,
+    "audit": studies.audit,
+    "estimate": studies.estimate,
+    "confirm": studies.confirm,
+    "report": studies.report,
+    "dashboard": studies.dashboard,
+    "migrate": studies.migrate,
+    "train": trainings.train,
+    "export": trainings.export,
+    "import": trainings.import_checkpoint,
+    "redirect": trainings.redirect,
+    "sweep": trainings.sweep,
+    "evaluate": trainings.evaluate,
+}
+DATA_COMMANDS: dict[str, Callable[..., None]] = {"synth": data.synth, "check": data.check, "download": data.download}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+for name, command in DATA_COMMANDS.items():
+    data_app.command(name)(command)
 
 
 def main() -> None:
