@@ -112,6 +112,11 @@ class _Master:
     def run(self) -> str:
         """Work until all workers have ended."""
         target, saved = self.request.study.trials, count_finished(self.study)
+        logger.info(
+            "starting %d workers; the first epoch takes a while: each imports the program, opens the data and builds its "
+            "model",
+            self.team.size,
+        )
         for place in range(self.team.size):
             self._start(place)
         while self._at_work:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from helpers.budget import BudgetWatch
@@ -9,6 +10,8 @@ from helpers.isolation import portable
 from helpers.loop import open_study, run_trials
 from helpers.request import StudyRequest
 from helpers.stopping import sigterm_interrupts
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ def work(request: StudyRequest) -> Ended:
             request.check(config)
             study = open_study(request, config)
             watch = BudgetWatch(request.study.budget, None, request.folder)
+            logger.info("ready for trials of study %s", study.study_name)
             return Ended(request.worker, reason=run_trials(study, request, config, watch))
     except KeyboardInterrupt:
         return Ended(request.worker, death="it was asked to end (SIGTERM)")
