@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ def work(request: StudyRequest) -> Ended:
         with sigterm_interrupts():
             config = request.monitored()
             request.check(config)
+            importlib.import_module("gazegaussian.build")  # now: the first trial's seconds are those of its training
             study = open_study(request, config)
             watch = BudgetWatch(request.study.budget, None, request.folder)
             logger.info("ready for trials of study %s", study.study_name)
