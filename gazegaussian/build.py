@@ -24,7 +24,8 @@ from gazegaussian.metrics import Judge
 from gazegaussian.models.frozen import WEIGHTS, load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.mesh_head import MeshHead
-from gazegaussian.training.checkpoints import atomic_path, commit_file, contents_of, load_checkpoint
+from gazegaussian.training.checkpoints import contents_of, load_checkpoint
+from gazegaussian.training.files import atomic_path, commit_file
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage, rebuild_gaze_gaussian
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.initial_weights import require_initial

@@ -5,6 +5,25 @@ what came and what to do. The command line prints it without a traceback and exi
 """
 
 
+def first_line(error: BaseException | str) -> str:
+    """First line with something on it of an error's text, to be put into another sentence.
+
+    Args:
+        error: An error, or the text of one.
+
+    Returns:
+        The line without spaces around it; of an error without a text the name of its class, of an empty text nothing.
+    """
+    nameless = "" if isinstance(error, str) else type(error).__name__
+    return next(filter(None, map(str.strip, str(error).splitlines())), nameless)
+
+
+def class_and_line(error: BaseException) -> str:
+    """Class and first line of an error, the class alone where there is no text."""
+    name, line = type(error).__name__, first_line(str(error))
+    return f"{name}: {line}" if line else name
+
+
 class UserError(Exception):
     """The input cannot be used; the message says what to change."""
 

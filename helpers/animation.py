@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from gazegaussian.errors import ConfigError, DataError
-from gazegaussian.training.checkpoints import atomic_path, commit_file
+from gazegaussian.training.files import atomic_path, commit_file
 from helpers.redirect_scene import Angles, Limits, Painter, People
 
 FRAMES, FRAMES_PER_SECOND = 24, 12

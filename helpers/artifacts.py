@@ -16,6 +16,7 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from PIL import Image
 
+from gazegaussian.errors import first_line
 from gazegaussian.training.hooks import IMAGES
 from helpers.pictures import draw_curve
 from helpers.plots import with_unit
@@ -73,8 +74,7 @@ def attach(trial: optuna.Trial, run_dir: Path, metric: str, minimize: bool) -> N
     try:
         _attach(trial, run_dir, metric, minimize)
     except Exception as error:  # a full disk, a damaged picture: the trial has its value all the same
-        why = next(iter(str(error).splitlines()), "") or type(error).__name__
-        logger.warning("trial %d: nothing is attached for the dashboard: %s", trial.number, why)
+        logger.warning("trial %d: nothing is attached for the dashboard: %s", trial.number, first_line(error))
 
 
 def _attach(trial: optuna.Trial, run_dir: Path, metric: str, minimize: bool) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import optuna
 from optuna.exceptions import ExperimentalWarning
 
-from gazegaussian.errors import ConfigError
+from gazegaussian.errors import ConfigError, class_and_line, first_line
 from helpers.study_file import Component
 
 Family = Literal["samplers", "pruners"]
@@ -66,7 +66,7 @@ def _from_hub(name: str, package: str, bare: str) -> type:
     try:
         found = getattr(hub.load_module(f"{family}/{package}"), bare)
     except Exception as error:  # whatever its download or the downloaded code raises
-        raise ConfigError(f"OptunaHub gives no {name}: {type(error).__name__}: {_first_line(error)}") from error
+        raise ConfigError(f"OptunaHub gives no {name}: {class_and_line(error)}") from error
     return found
 
 
@@ -89,7 +89,7 @@ def build(family: Family, found: type, kwargs: Mapping[str, Any], offered: Mappi
             warnings.simplefilter("ignore", ExperimentalWarning)
             return found(**{**usable, **kwargs})
     except (TypeError, ValueError, ImportError) as error:
-        raise ConfigError(f"optuna.{family}.{found.__name__} refuses {dict(kwargs)}: {_first_line(error)}") from error
+        raise ConfigError(f"optuna.{family}.{found.__name__} refuses {dict(kwargs)}: {first_line(error)}") from error
 
 
 def nested(key: str, value: Any) -> Component | None:
@@ -97,7 +97,3 @@ def nested(key: str, value: Any) -> Component | None:
     named = isinstance(value, str) and key in ("wrapped", "wrapped_pruner", "base_sampler", "independent_sampler")
     described = isinstance(value, Mapping) and "name" in value and set(value) <= {"name", "kwargs"}
     return Component.model_validate(value) if named or described else None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]

@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from optuna.trial import TrialState
@@ -23,7 +23,10 @@ from helpers.files import write_json
 from helpers.ownership import BASELINE
 from helpers.reruns import Run, Source, open_source, rerun, trial_config
 from helpers.results import is_feasible, merit, metric_names, signs
-from helpers.study import StudyRequest, Train
+
+if TYPE_CHECKING:
+    from helpers.isolation import Train
+    from helpers.request import StudyRequest
 
 logger = logging.getLogger(__name__)
 

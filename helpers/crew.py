@@ -15,7 +15,7 @@ from typing import Protocol
 import optuna
 
 from gazegaussian.config import RunConfig
-from gazegaussian.errors import ConfigError, UserError
+from gazegaussian.errors import ConfigError, UserError, first_line
 from helpers.budget import BudgetWatch, spent
 from helpers.local_team import LocalTeam
 from helpers.loop import save
@@ -112,6 +112,11 @@ class _Master:
     def run(self) -> str:
         """Work until all workers have ended."""
         target, saved = self.request.study.trials, count_finished(self.study)
+        logger.info(
+            "starting %d workers; the first epoch takes a while: each imports the program, opens the data and builds its "
+            "model",
+            self.team.size,
+        )
         for place in range(self.team.size):
             self._start(place)
         while self._at_work:
@@ -147,7 +152,7 @@ class _Master:
         place = self._at_work.pop(ended.worker)
         if ended.error is not None:
             self.error = self.error or ended.error
-            self._call_off(next(iter(str(ended.error).splitlines()), "a worker failed"))
+            self._call_off(first_line(ended.error))
         elif ended.reason is not None:
             self.reasons.append(ended.reason)
         else:

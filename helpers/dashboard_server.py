@@ -27,10 +27,10 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from gazegaussian.errors import ConfigError, UserError
 from helpers.artifacts import ARTIFACTS
 from helpers.colab import place
-from helpers.isolation import die_with_parent
 from helpers.joined_storage import JoinedStorage, stores_in
 from helpers.ownership import INHERITED, OWNER
 from helpers.records import CONFIG, FINGERPRINT, INIT_FROM, MESHHEAD
+from helpers.stopping import die_with_parent
 from helpers.storage import open_storage
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,7 @@
-"""What a study ran on: versions, device, commit, networks that measured. For the report; nothing here is secret."""
+"""What a study ran on: versions, device, commit, networks that measured. For the report; nothing here is secret.
+
+What a study has stored is read without torch, so that is imported where it is asked.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,6 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-
-from gazegaussian.build import frozen_digests
 from gazegaussian.config import RunConfig
 from gazegaussian.yaml_files import read_json
 from helpers.files import write_json
@@ -61,6 +61,8 @@ def stored_environment(run_dir: Path) -> dict[str, str]:
 
 def device_name(device: str) -> str:
     """Name the device that `auto`, `cpu` or `cuda` means here."""
+    import torch
+
     if device != "cpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"CPU ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
@@ -70,6 +72,8 @@ def networks(config: RunConfig) -> str:
     """Say which frozen networks guide and which measure, by file and digest."""
     if config.stage == "meshhead":
         return "none: the metric is the stage's own loss with the published weights"
+    from gazegaussian.build import frozen_digests
+
     digests = frozen_digests()
     return (
         f"losses: guide.safetensors (sha256 {digests['guide']}); metrics: judge.safetensors (sha256 {digests['judge']}), "

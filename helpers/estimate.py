@@ -14,9 +14,10 @@ import torch
 
 from gazegaussian.build import build_stage
 from gazegaussian.config import RunConfig, with_parameters
-from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.errors import ConfigError, NonFiniteError, first_line
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
+from helpers.durations import duration
 from helpers.peak_memory import PeakMemory
 from helpers.pruning_outlook import Outlook, pruning_outlook
 from helpers.short_run import Build, quiet_package, without_delays
@@ -193,7 +194,7 @@ def _measure(request: StudyRequest, config: RunConfig, build: Build) -> tuple[Me
             sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     except torch.OutOfMemoryError as error:
         raise ConfigError(
-            f"The baseline does not fit into the GPU's memory: {_line(error)} Use batch_size 1."
+            f"The baseline does not fit into the GPU's memory: {first_line(error)} Use batch_size 1."
         ) from error
     except NonFiniteError as error:
         raise ConfigError(f"The baseline diverges in its first epoch ({error}). Use a smaller lr.") from error
@@ -223,17 +224,5 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
 
 
-def _line(error: BaseException) -> str:
-    return str(error).splitlines()[0]
-
-
 def _span(low: str, high: str) -> str:
     return low if low == high else f"{low} to {high}"
-
-
-def duration(seconds: float) -> str:
-    """Write a time for people."""
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -11,7 +11,7 @@ from gazegaussian.evaluation.pictures import picture
 from gazegaussian.evaluation.protocol import DEFAULT_PAIRS, evaluate_checkpoint
 from gazegaussian.evaluation.results import Evaluation
 from gazegaussian.evaluation.table import all_notes, as_csv, as_markdown, as_values, heading, table_rows
-from gazegaussian.training.checkpoints import atomic_path, commit_file
+from gazegaussian.training.files import atomic_path, commit_file
 from gazegaussian.training.hooks import save_image
 
 __all__ = ["all_notes", "as_values", "evaluate", "heading", "table_rows"]

@@ -17,6 +17,7 @@ import kaleido
 import plotly.graph_objects as go
 from IPython.display import display
 
+from gazegaussian.errors import first_line
 from helpers.plots import find_browser
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class _Painter:
                 layout = figure.layout
                 drawn: bytes = figure.to_image("png", width=layout.width, height=layout.height)
         except Exception as error:  # a browser fails in many ways, and a picture is no reason to stop a notebook
-            self._give_up(next(iter(str(error).splitlines()), type(error).__name__))
+            self._give_up(first_line(error))
             return None
         self.figures += 1
         self.seconds += time.monotonic() - started

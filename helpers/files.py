@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.training.checkpoints import atomic_path, commit_file
+from gazegaussian.training.files import atomic_path, commit_file
 from gazegaussian.yaml_files import dump_yaml, read_json, read_yaml
 
 logger = logging.getLogger(__name__)

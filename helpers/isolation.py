@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import pickle
 import signal
 import threading
@@ -31,6 +30,7 @@ from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import TrainResult
 from helpers.keep import remove_unfinished
 from helpers.referee import Metrics, Referee, RefereeHook, TrialFailure
+from helpers.stopping import die_with_parent
 
 Train = Callable[[RunConfig, Path, Sequence[Hook], bool], TrainResult]
 
@@ -218,14 +218,6 @@ def _child(
         pass
     except BaseException as error:
         line.send("error", portable(error))
-
-
-def die_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, however that ended."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
 
 
 def portable(error: BaseException) -> BaseException:

@@ -19,7 +19,7 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from gazegaussian.errors import UserError
+from gazegaussian.errors import UserError, first_line
 from helpers.live_store import has_store
 from helpers.records import METRIC
 from helpers.running import FAULTS, read_only_store
@@ -74,7 +74,7 @@ class JoinedStorage(BaseStorage):
             try:
                 found = self._stores[name].get_all_studies()
             except (UserError, *FAULTS, KeyError) as error:
-                logger.warning("%s is left out: %s", name, next(iter(str(error).splitlines()), "cannot be read"))
+                logger.warning("%s is left out: %s", name, first_line(error))
                 continue
             for study in found:
                 own = copy.copy(study)
@@ -175,7 +175,7 @@ class JoinedStorage(BaseStorage):
                 try:
                     self._stores[name] = opener()
                 except (UserError, *FAULTS) as error:  # being written just now, or damaged
-                    logger.warning("%s is left out: %s", name, next(iter(str(error).splitlines()), "cannot be read"))
+                    logger.warning("%s is left out: %s", name, first_line(error))
                     continue
                 self._names.append(name)
             return [(position, name) for position, name in enumerate(self._names) if name in present]

@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig
-from gazegaussian.errors import ConfigError
+from gazegaussian.errors import ConfigError, first_line
 from helpers.budget import BudgetWatch, LimitReached
 from helpers.keep import DiskError, disk_problem, expected_bytes, require_space, sweep, thin
 from helpers.ownership import LOST, REASON, RESUME_OF, all_held
@@ -59,8 +59,7 @@ def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
             load_if_exists=True,
         )
     except ValueError as error:  # such as another number of objectives under the same name
-        first = str(error).splitlines()[0]
-        raise ConfigError(f"Cannot open study {study_file.study_name!r}: {first}") from error
+        raise ConfigError(f"Cannot open study {study_file.study_name!r}: {first_line(error)}") from error
     if is_begun(study):
         require_same(study, study_file, config)
         note_search(study, study_file)

@@ -11,21 +11,26 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from gazegaussian.config import RunConfig, parse_run
+from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from helpers.limits import Constraint
+from helpers.live_store import snapshots_of
 from helpers.ownership import BASELINE, OWNER, RESUME_OF
 from helpers.parameters import same
-from helpers.records import CONFIG, FINGERPRINT, remember
-from helpers.search_space import baseline, check_space, configured
-from helpers.study_file import StudyFile
+from helpers.records import FINGERPRINT, STAGE, find_study, remember, stored_config
+from helpers.results import save_results
+from helpers.search_space import baseline, check_space, configured, load_study_file
+from helpers.storage import open_storage
+from helpers.study_file import LONGEST_NAME, NAME, StudyFile
 from helpers.trial_states import FINISHED
 
 logger = logging.getLogger(__name__)
@@ -39,6 +44,36 @@ class Migration(NamedTuple):
     study: optuna.Study
     kept: list[int]  # numbers in the old study
     dropped: dict[int, str]  # number in the old study -> why
+
+
+def migrate_study(
+    folder: Path, study: Path, study_name: str, out: Path | None = None, storage: str | None = None
+) -> Migration:
+    """Begin a study with another search space from the comparable trials of an old one.
+
+    Args:
+        folder: Of the old study; it stays as it is.
+        study: Study file of the new one.
+        study_name: Of the new one; running a study of this name with that file goes on from the trials taken over.
+        out: Where the new folder goes; default beside the old one.
+        storage: URL for both, when the old study is not in its folder's own store.
+
+    Raises:
+        ConfigError: Nothing can be compared (stage, metric, epochs), or the name is taken.
+    """
+    old = find_study(Path(folder), storage)
+    if re.fullmatch(NAME, study_name) is None or len(study_name) > LONGEST_NAME:  # it becomes the name of a folder
+        raise ConfigError(
+            f"--study-name must be at most {LONGEST_NAME} letters, digits, '_', '.' or '-', not {study_name!r}."
+        )
+    new_folder = Path(out or Path(folder).parent) / study_name
+    store = open_storage(storage, new_folder)
+    study_file = load_study_file(study, old.user_attrs.get(STAGE, "meshhead"))
+    migration = migrate(old, study_file, study_name, store)
+    save_results(migration.study, new_folder)
+    if storage is None and (copies := snapshots_of(new_folder)) is not None:
+        copies.save()
+    return migration
 
 
 def migrate(old_study: optuna.Study, study_file: StudyFile, new_name: str, storage: str | BaseStorage) -> Migration:
@@ -62,7 +97,7 @@ def migrate(old_study: optuna.Study, study_file: StudyFile, new_name: str, stora
     if FINGERPRINT not in old_study.user_attrs:
         raise ConfigError(f"Study {old_study.study_name!r} has no fingerprint: it was not begun by this program.")
     stored = json.loads(old_study.user_attrs[FINGERPRINT])
-    config = parse_run(json.loads(old_study.user_attrs[CONFIG]), origin=f"study {old_study.study_name!r}")
+    config = stored_config(old_study)
     _check_comparable(old_study, stored, config, study_file)
     start = baseline(study_file, config)
     check_space(study_file, config)

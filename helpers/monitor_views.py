@@ -13,7 +13,7 @@ import psutil
 from IPython.display import display, update_display
 
 from helpers.colab import GB, gpus
-from helpers.estimate import duration
+from helpers.durations import duration
 from helpers.figure_display import show_figure
 from helpers.live_curves import live_curves
 from helpers.plots import PALETTE

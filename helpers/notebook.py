@@ -15,9 +15,9 @@ from IPython.display import Image, display
 
 from gazegaussian.hidden_options import hide_option
 from gazegaussian.yaml_files import read_yaml
-from helpers.api import load_study
 from helpers.artifacts import epoch_images
 from helpers.figure_display import show_figure
+from helpers.inputs import load_study
 from helpers.plots import study_figures
 from helpers.results import best_trial, summary_rows, top_trials, trial_dir
 from helpers.script import SCRIPT, STORAGE_VARIABLE

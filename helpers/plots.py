@@ -19,6 +19,7 @@ import plotly.offline
 from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 
+from gazegaussian.errors import first_line
 from helpers.files import write_bytes, write_text
 from helpers.importance import Importances, parameter_importances
 from helpers.parameter_figures import parameter_figures
@@ -89,7 +90,7 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
                 title = figures[name].layout.title
                 title.text = f"{title.text}<br><sup>{hint}</sup>"
         except (ValueError, RuntimeError) as error:
-            logger.info("no figure %s: %s", name, str(error).splitlines()[0])
+            logger.info("no figure %s: %s", name, first_line(error))
     return figures
 
 
@@ -242,5 +243,5 @@ def _write_pngs(figures: dict[str, go.Figure], folder: Path) -> list[Path]:
             )
             return [write_bytes(folder / path.name, path.read_bytes()) for path in drawn]
         except (RuntimeError, OSError, ValueError) as error:
-            logger.warning("PNG figures left out: the browser failed (%s)", next(iter(str(error).splitlines()), ""))
+            logger.warning("PNG figures left out: the browser failed (%s)", first_line(error))
             return []

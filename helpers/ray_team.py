@@ -16,7 +16,7 @@ from typing import Any
 
 import optuna
 
-from gazegaussian.errors import ConfigError
+from gazegaussian.errors import ConfigError, class_and_line, first_line
 from helpers.request import Crew, StudyRequest
 from helpers.team import Ended, work
 
@@ -60,8 +60,9 @@ def connect(address: str) -> ModuleType:
     try:
         ray.init(**options, logging_level=logging.WARNING)
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
-        first = next(iter(str(error).splitlines()), "no reason given")
-        raise ConfigError(f"No Ray cluster at {address!r} ({first}); start one, or give --ray local.") from error
+        raise ConfigError(
+            f"No Ray cluster at {address!r} ({first_line(error)}); start one, or give --ray local."
+        ) from error
     return ray
 
 
@@ -123,8 +124,7 @@ class RayTeam:
             try:
                 ended.append(self._ray.get(call))
             except self._ray.exceptions.RayError as error:
-                first = next(iter(str(error).splitlines()), "no reason given")
-                ended.append(Ended(name, death=f"its actor ended ({type(error).__name__}: {first})"))
+                ended.append(Ended(name, death=f"its actor ended ({class_and_line(error)})"))
             self._ray.kill(actor)
         return ended
 

@@ -10,8 +10,8 @@ import optuna
 from optuna.storages import BaseStorage
 
 from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
-from gazegaussian.errors import ConfigError
-from gazegaussian.training.run_folder import PATHS, changed_fields
+from gazegaussian.errors import ConfigError, first_line
+from gazegaussian.training.changed_fields import PATHS, changed_fields
 from helpers.environment import environment
 from helpers.live_store import has_store
 from helpers.mesh_heads import identify
@@ -187,7 +187,7 @@ def stored_meshhead(study: optuna.Study) -> Path | None:
     Raises:
         ConfigError: It is gone.
     """
-    return _still_there(study, _meshhead(_stored_config(study)), "starts from the MeshHead", "--meshhead")
+    return _still_there(study, _meshhead(stored_config(study)), "starts from the MeshHead", "--meshhead")
 
 
 def stored_init(study: optuna.Study) -> Path | None:
@@ -196,11 +196,31 @@ def stored_init(study: optuna.Study) -> Path | None:
     Raises:
         ConfigError: It is gone.
     """
-    return _still_there(study, _stored_config(study).init_from, "begins with the weights of", "--init-from")
+    return _still_there(study, stored_config(study).init_from, "begins with the weights of", "--init-from")
 
 
-def _stored_config(study: optuna.Study) -> RunConfig:
-    return parse_run(json.loads(study.user_attrs[CONFIG]), origin=f"study {study.study_name!r}")
+def stored_config(study: optuna.Study) -> RunConfig:
+    """Run configuration that a study's trials start from.
+
+    Raises:
+        ConfigError: It holds none, or none that this version reads.
+    """
+    origin = f"study {study.study_name!r}"
+    try:
+        content = json.loads(study.user_attrs[CONFIG])
+    except KeyError:
+        raise ConfigError(f"{origin} holds no run configuration: it was not made by `study`; run that first.") from None
+    except ValueError as error:
+        raise ConfigError(f"{origin} holds a damaged run configuration ({first_line(error)}).") from error
+    return parse_run(content, study.user_attrs.get(STAGE), origin)
+
+
+def readable_config(study: optuna.Study) -> RunConfig | None:
+    """What `stored_config` gives; None where it refuses: studies of others and of other versions have results, too."""
+    try:
+        return stored_config(study)
+    except ConfigError:
+        return None
 
 
 def _still_there(study: optuna.Study, path: Path | None, what: str, option: str) -> Path | None:

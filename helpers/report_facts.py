@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from helpers.confirm import ConfirmReport
 from helpers.importance import Importances
 from helpers.ownership import REASON, RESUME_OF
+from helpers.records import readable_config
 from helpers.results import baseline_trial, best_trial, epochs_trained, is_feasible, read_curves, signs, trial_dir
 from helpers.trial_states import FINISHED, state_name, successors
 
@@ -49,7 +49,8 @@ def measure_spending(study: optuna.Study, folder: Path) -> Spending:
     """
     trials = study.get_trials(deepcopy=False)
     continued = {t.user_attrs.get(RESUME_OF) for t in trials if t.state != TrialState.WAITING} - {None}
-    planned = json.loads(study.user_attrs.get("config", "{}")).get("training", {}).get("epochs")
+    config = readable_config(study)
+    planned = None if config is None else config.training.epochs
     epochs, saved_epochs, unknown = 0, 0, 0
     seconds, saved_seconds = 0.0, 0.0
     for trial in (trial for trial in trials if trial.number not in continued):

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gazegaussian.build import preflight, train_run
 from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError
-from helpers.isolation import Train
 from helpers.live_store import snapshots_of
 from helpers.naming import TrialNamer, make_namer
 from helpers.search_space import StudyFile
+
+if TYPE_CHECKING:
+    from gazegaussian.training.hooks import Hook
+    from gazegaussian.training.trainer import TrainResult
+    from helpers.isolation import Train
+
+
+def train_run(config: RunConfig, run_dir: Path, hooks: Sequence[Hook] = (), resume: bool = False) -> TrainResult:
+    """Train (see `gazegaussian.build.train_run`); torch comes with the first training, not with a request for one."""
+    from gazegaussian import build
+
+    return build.train_run(config, run_dir, hooks, resume)
+
+
+def preflight(config: RunConfig) -> None:
+    """Check device, data and checkpoint (see `gazegaussian.build.preflight`)."""
+    from gazegaussian import build
+
+    build.preflight(config)
 
 
 @dataclass(frozen=True)

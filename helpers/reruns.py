@@ -1,6 +1,6 @@
 """Trainings beside a study: its configurations trained again without a pruner, each in its own folder, resumable.
 
-`helpers.confirm` and `helpers.continue_pruned` are made of these. The study itself is only read.
+`helpers.confirm` and `helpers.continued` are made of these. The study itself is only read.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-import torch
 
-from gazegaussian.build import preflight, train_run
-from gazegaussian.config import RunConfig, parameter_fields, parse_run, with_parameters
-from gazegaussian.errors import ConfigError, NonFiniteError
-from gazegaussian.training.run_folder import RUNTIME_FIELDS
+from gazegaussian.config import RunConfig, parameter_fields, with_parameters
+from gazegaussian.errors import NonFiniteError, class_and_line
+from gazegaussian.training.changed_fields import RUNTIME_FIELDS
 from helpers.files import write_json
-from helpers.records import CONFIG, STAGE, find_study
-from helpers.study import StudyRequest, Train
+from helpers.records import find_study, stored_config
+from helpers.request import StudyRequest, preflight, train_run
+
+if TYPE_CHECKING:
+    from helpers.isolation import Train
 
 logger = logging.getLogger(__name__)
 
@@ -74,10 +75,7 @@ def open_source(
     request = source if isinstance(source, StudyRequest) else None
     folder = request.folder if request else Path(source)  # type: ignore[arg-type]
     study = find_study(folder, request.storage if request else storage)
-    name = study.study_name
-    if CONFIG not in study.user_attrs:
-        raise ConfigError(f"Study {name!r} holds no run configuration: it was not made by `study`; run that first.")
-    config = parse_run(json.loads(study.user_attrs[CONFIG]), study.user_attrs.get(STAGE), f"study {name!r}")
+    config = stored_config(study)
     if request is not None:  # where to compute may differ from where the study ran, what to compute may not
         content, known = request.config.model_dump(mode="json"), parameter_fields(config)
         runtime = {key: content[known[key][0]][key] for key in sorted(RUNTIME_FIELDS) if key in known}
@@ -118,6 +116,8 @@ def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = 
 
 
 def _train(train: Train, config: RunConfig, folder: Path) -> Run:
+    import torch
+
     started = time.monotonic()
     try:
         result = train(config, folder, [], (folder / "last.pt").exists())
@@ -126,7 +126,7 @@ def _train(train: Train, config: RunConfig, folder: Path) -> Run:
     except (NonFiniteError, torch.OutOfMemoryError) as error:
         if isinstance(error, torch.OutOfMemoryError) and torch.cuda.is_available():
             torch.cuda.empty_cache()
-        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        reason = class_and_line(error)
         logger.warning("%s failed: %s", folder.name, reason)
         return Run(None, reason, seconds=time.monotonic() - started)
     history = result.history

@@ -6,7 +6,6 @@ Better means: meets the constraints, then the first objective, then the others. 
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from gazegaussian.yaml_files import read_yaml
 from helpers.files import write_csv, write_json, write_text, write_yaml
 from helpers.mesh_heads import MESH_HEAD, identify
 from helpers.ownership import BASELINE, REASON
+from helpers.records import readable_config
 from helpers.trial_states import FINISHED, state_name, successors
 
 TOP = 10  # trials in top.json, top.csv and top.md
@@ -209,9 +209,9 @@ def save_results(study: optuna.Study, folder: Path) -> None:
         "parameters": best.params,
         "checkpoint": best.user_attrs.get("best_checkpoint"),
     }
-    start = json.loads(study.user_attrs.get("config", "{}")).get(MESH_HEAD)
+    start = getattr(readable_config(study), MESH_HEAD, None)
     if start is not None:
-        content[MESH_HEAD] = identify(Path(start))
+        content[MESH_HEAD] = identify(start)
     if several:
         # The winner above is the best in the first objective; these are all that nothing beats in every objective.
         content["pareto_front"] = [

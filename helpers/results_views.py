@@ -16,7 +16,7 @@ from IPython.display import Image, display
 from optuna.trial import TrialState
 
 from helpers.artifacts import best_image
-from helpers.estimate import duration
+from helpers.durations import duration
 from helpers.figure_display import show_figure
 from helpers.importance import Importances, parameter_importances
 from helpers.pictures import captioned_row, png_bytes

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gazegaussian.config import RunConfig, parameter_fields, with_parameters
-from gazegaussian.errors import NonFiniteError
+from gazegaussian.errors import NonFiniteError, class_and_line
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import autocast
@@ -97,7 +97,7 @@ class ShortTraining:
             try:
                 trainer.fit()
             except (NonFiniteError, torch.OutOfMemoryError) as error:  # it trained, if not for long
-                failure = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                failure = class_and_line(error)
         self._device, self._dtype = trainer.device, trainer.dtype
         weights = _copy(self.stage)
         names = frozenset(name for name, _ in self.stage.module.named_parameters()) & weights.keys()

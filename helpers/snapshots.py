@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazegaussian.training.checkpoints import atomic_path, commit_file
+from gazegaussian.training.files import atomic_path, commit_file
 from helpers.journal import file_lock, lock_of
 from helpers.storage_errors import StorageError, os_problem, sqlite_problem
 

@@ -7,7 +7,7 @@ import re
 import sqlite3
 from urllib.parse import unquote
 
-from gazegaussian.errors import UserError
+from gazegaussian.errors import UserError, first_line
 
 
 class StorageError(UserError):
@@ -71,14 +71,14 @@ def redacted(url: str) -> str:
     return re.sub(r"(?i)((?:^|[?&\s])[^=&\s]*(?:pass|pwd|secret|token)[^=&]*=\s*)[^&\s]*", r"\1***", url)
 
 
-def scrubbed(text: object, url: str) -> str:
+def scrubbed(text: BaseException | str, url: str) -> str:
     """First line of a driver's message, without the password of `url`.
 
     Args:
         text: Message or exception.
         url: Storage URL whose secrets must not show.
     """
-    line = next(iter(str(text).strip().splitlines()), "no reason given").replace(url, redacted(url))
+    line = (first_line(text) or "no reason given").replace(url, redacted(url))
     secrets = re.findall(r"://[^:/@]*:(.*)@", url) + re.findall(r"(?i)(?:pass|pwd|secret|token)[^=&]*=([^&]*)", url)
     for secret in filter(None, secrets):
         line = line.replace(secret, "***").replace(unquote(secret), "***")

@@ -9,6 +9,7 @@ import grpc
 from optuna.storages import GrpcStorageProxy
 from optuna.storages._grpc.client import GrpcClientCache
 
+from gazegaussian.errors import first_line
 from helpers.storage_errors import StorageError
 
 PATIENCE = 300.0  # seconds that a call waits for a server which is down
@@ -36,7 +37,7 @@ class _PatientStub:
             except grpc.RpcError as error:
                 if error.code() not in _FAILURES:
                     raise
-                reason = next(iter((error.details() or error.code().name).splitlines()), "")
+                reason = first_line(error.details() or "") or error.code().name
                 raise StorageError(
                     f"The gRPC storage proxy at {self._address} failed ({reason}); what it confirmed is stored: start "
                     "it again and run the same command."

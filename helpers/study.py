@@ -11,7 +11,7 @@ import logging
 import optuna
 
 from gazegaussian.config import RunConfig
-from gazegaussian.errors import UserError
+from gazegaussian.errors import UserError, first_line
 from helpers.budget import BudgetWatch
 from helpers.crew import supervise
 from helpers.files import say_if_new
@@ -76,7 +76,7 @@ def run_study(request: StudyRequest, forget_stops: bool = True) -> optuna.Study:
             reason = _run(study, request, config)
     except BaseException as error:
         asked = isinstance(error, KeyboardInterrupt | SystemExit)  # Ray turns SIGTERM into the latter
-        _note_stop(study, request, "interrupted" if asked else str(error))
+        _note_stop(study, request, "interrupted" if asked else first_line(error))
         if asked:  # the tables show what there is
             save(study, request)
         raise
@@ -101,10 +101,9 @@ def _run(study: optuna.Study, request: StudyRequest, config: RunConfig) -> str:
 
 def _note_stop(study: optuna.Study, request: StudyRequest, reason: str) -> None:
     """Say why the study ends, here and in the storage."""
-    line = next(iter(reason.splitlines()), "unknown")
-    logger.info("study %s stops: %s", study.study_name, line)
+    logger.info("study %s stops: %s", study.study_name, reason)
     try:
-        study.set_user_attr(STOP_REASON, line)
+        study.set_user_attr(STOP_REASON, reason)
         request.save_snapshot()
     except UserError as error:  # the storage itself may be the reason
         logger.warning("why the study stopped cannot be stored: %s", error)

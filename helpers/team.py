@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 from dataclasses import dataclass
 
 from helpers.budget import BudgetWatch
@@ -9,6 +11,8 @@ from helpers.isolation import portable
 from helpers.loop import open_study, run_trials
 from helpers.request import StudyRequest
 from helpers.stopping import sigterm_interrupts
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,10 @@ def work(request: StudyRequest) -> Ended:
         with sigterm_interrupts():
             config = request.monitored()
             request.check(config)
+            importlib.import_module("gazegaussian.build")  # now: the first trial's seconds are those of its training
             study = open_study(request, config)
             watch = BudgetWatch(request.study.budget, None, request.folder)
+            logger.info("ready for trials of study %s", study.study_name)
             return Ended(request.worker, reason=run_trials(study, request, config, watch))
     except KeyboardInterrupt:
         return Ended(request.worker, death="it was asked to end (SIGTERM)")

@@ -16,7 +16,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig, with_parameters
-from gazegaussian.errors import ConfigError, NonFiniteError, UserError
+from gazegaussian.errors import ConfigError, NonFiniteError, UserError, class_and_line
 from gazegaussian.training.trainer import TrainResult
 from helpers.artifacts import attach
 from helpers.budget import BudgetWatch, LimitReached, spent_before
@@ -222,10 +222,9 @@ def _described(error: BaseException) -> str:
     """Reason of a failure on one line."""
     if isinstance(error, TrialFailure):
         return str(error)
-    text = next(iter(str(error).splitlines()), "")
     if is_out_of_memory(error):
-        return f"out of memory, use batch_size 1 or a smaller model ({type(error).__name__}: {text})"
-    return f"{type(error).__name__}: {text}"
+        return f"out of memory, use batch_size 1 or a smaller model ({class_and_line(error)})"
+    return class_and_line(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.trainer import TrainResult
 from helpers import best_trial, run_study
 from helpers.confirm import bootstrap, confirm_study, load_confirm
-from helpers.continue_pruned import continue_pruned, load_continued
+from helpers.continued import continue_pruned, load_continued
 
 BASE_LR = 1e-3
 

@@ -225,7 +225,7 @@ def test_colab_gets_a_frame_and_a_sentence_where_there_is_none(monkeypatch, capl
     output = ModuleType("google.colab.output")
     output.serve_kernel_port_as_iframe = frame
     monkeypatch.setitem(sys.modules, "google.colab.output", output)
-    monkeypatch.setattr(sys.modules["helpers.dashboard"], "place", lambda: "Colab")
+    monkeypatch.setattr(sys.modules["helpers.dashboard_process"], "place", lambda: "Colab")
     board = Dashboard(8123, SimpleNamespace())
     board._ipython_display_()
     assert asked == [(8123, "/dashboard")]

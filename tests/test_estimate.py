@@ -14,7 +14,8 @@ from optuna.trial import TrialState, create_trial
 
 from gazegaussian.config import GazeGaussianRun
 from gazegaussian.errors import ConfigError, NonFiniteError
-from helpers.estimate import duration, estimate_study
+from helpers.durations import duration
+from helpers.estimate import estimate_study
 from helpers.peak_memory import PeakMemory
 from helpers.pruning_outlook import earliest_pruned_epoch
 from helpers.search_space import StudyFile

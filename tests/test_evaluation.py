@@ -12,7 +12,6 @@ import torch
 from synthetic_support import gaze_run, gaze_stage, heads, jiggle
 
 import helpers
-import train_gazegaussian_optuna
 from gazegaussian.data import HeadDataset
 from gazegaussian.data.schema import TRAINING_ONLY
 from gazegaussian.errors import CheckpointError, DataError
@@ -29,6 +28,8 @@ from gazegaussian.geometry.rotations import axis_angle_to_matrix
 from gazegaussian.models.frozen import load_frozen
 from gazegaussian.training.checkpoints import save_checkpoint
 from gazegaussian.training.gaze_gaussian_stage import redirection_batch
+from helpers.commands import trainings
+from helpers.commands.options import Device
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_the_table_stands_beside_the_published_values(checkpoint, nothing_option
     published = {row["GazeNeRF (published)"] for row in rows.values()} - {""}
     assert published == {str(value) for value in PUBLISHED["GazeNeRF"].values()}
     assert as_markdown(found).count("\n|") == len(rows) + 2
-    train_gazegaussian_optuna.evaluate(checkpoint, heads()[1].root, 2, device=train_gazegaussian_optuna.Device.cpu)
+    trainings.evaluate(checkpoint, heads()[1].root, 2, device=Device.cpu)
     printed = capsys.readouterr().out
     assert "0.823" in printed
     assert "no comparison" in printed

@@ -12,7 +12,7 @@ from test_run_folder import config, small_stage  # noqa: F401  fixture
 from test_study import request
 from test_trainer import LineStage, StopAfter, trainer
 
-import helpers
+import helpers.api
 from gazegaussian import build
 from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training.run_folder import resume_point

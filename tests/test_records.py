@@ -12,7 +12,8 @@ from test_study import fake_train, request, study_file
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun
 from gazegaussian.errors import ConfigError, UserError
 from helpers import StudyRequest, load_study, run_study
-from helpers.api import default_request, run
+from helpers.api import run
+from helpers.inputs import default_request
 from helpers.ownership import RESUME_OF
 
 

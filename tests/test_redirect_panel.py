@@ -24,10 +24,10 @@ from gazegaussian.geometry.heads import facing, turned_to
 from helpers import animation, redirect_models
 from helpers.animation import SWEEPS, sweep_angles, write_animation
 from helpers.coalesce import Coalesced
+from helpers.commands.options import Sweep
 from helpers.ownership import BASELINE
 from helpers.redirect_scene import Angles, People, moved_landmarks
 from helpers.redirect_widget import open_comparison, open_panel
-from train_gazegaussian_optuna import Sweep
 
 START = Angles(1.0, 2.0, 3.0, 4.0)
 LIMITS = {"gaze_pitch": (-20, 24), "gaze_yaw": (-30, 30), "head_pitch": (-12, 12), "head_yaw": (-20, 21)}

@@ -15,8 +15,8 @@ from gazegaussian.config import MeshHeadRun
 from helpers import run_study
 from helpers.confirm import ConfirmReport, _judge
 from helpers.importance import parameter_importances
-from helpers.report import report_sections, write_report
 from helpers.report_facts import all_pruned, borders, gain, measure_spending, troubles_of, warnings_of
+from helpers.study_report import report_sections, write_report
 
 LR = FloatDistribution(1e-5, 1e-2, log=True)
 EPOCHS = 10

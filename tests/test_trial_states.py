@@ -5,7 +5,7 @@ from test_report import BASE, EPOCHS, failed, study_of
 
 from helpers import study_figures, summary_rows
 from helpers.importance import parameter_importances
-from helpers.report import report_sections
+from helpers.study_report import report_sections
 
 CUT = (TrialState.FAIL, 1.0, 6, {"seconds": 12.0, "fail_reason": "interrupted"}, 1e-3)
 AGAIN = (TrialState.COMPLETE, 0.7, EPOCHS, {"seconds": 21.0, "resume_of": 1}, 1e-3)

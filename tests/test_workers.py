@@ -1,5 +1,6 @@
 """Several processes on one study: exact numbers of trials and epochs, deaths, errors, stops, two masters at once."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -63,7 +64,8 @@ def together(*works):
     return [process.exitcode for process in processes]
 
 
-def test_workers_as_they_are_started_in_earnest(tmp_path, monkeypatch, capfd):
+def test_workers_as_they_are_started_in_earnest(tmp_path, monkeypatch, capfd, caplog):
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(local_team, "START_METHOD", "spawn")
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
     study = run_study(crew(tmp_path, partial(noted, seconds=0.1), trials=6))
@@ -74,6 +76,9 @@ def test_workers_as_they_are_started_in_earnest(tmp_path, monkeypatch, capfd):
     assert (tmp_path / "toy" / "best.json").is_file()
     assert progress(tmp_path / "toy").states == {"complete": 6}
     assert {name: os.environ.get(name) for name in before} == before
+    assert "starting 2 workers" in caplog.text
+    said = capfd.readouterr().err
+    assert all(f" {name} ready for trials of study toy" in said for name in ("w1", "w2")), said
 
 
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on_once(tmp_path, caplog):

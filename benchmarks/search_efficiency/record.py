@@ -28,7 +28,7 @@ from benchmarks.search_efficiency.curves import DIGITS, Curve, Header, Status, a
 from gazegaussian.build import load_mesh_head, preflight, resolve_data
 from gazegaussian.config import GazeGaussianRun, RunConfig, load_run, with_parameters
 from gazegaussian.data import HeadDataset
-from gazegaussian.errors import ConfigError, NonFiniteError, UserError
+from gazegaussian.errors import ConfigError, NonFiniteError, UserError, class_and_line
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.mesh_head_stage import MeshHeadStage
@@ -93,7 +93,7 @@ def train(config: RunConfig, index: int, params: dict[str, Any]) -> Curve:
         status, reason = "diverged", str(error)
     except (RuntimeError, ArithmeticError, ValueError) as error:  # out of memory, an empty surface
         logger.exception("configuration %d", index)
-        status, reason = "failed", f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        status, reason = "failed", class_and_line(error)
     values = [row[config.training.monitor] for row in rows]
     if status == "complete" and not np.isfinite(values).all():
         status, reason = "diverged", f"{config.training.monitor} was not finite"

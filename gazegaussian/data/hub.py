@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gazegaussian.errors import DataError
+from gazegaussian.errors import DataError, first_line
 from gazegaussian.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -160,5 +160,4 @@ def _verify(file: RemoteFile, partial: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    reason = getattr(error, "reason", None) or error
-    return (str(reason).splitlines() or [""])[0][:100] or type(error).__name__
+    return (first_line(str(getattr(error, "reason", None) or "")) or first_line(error))[:100]

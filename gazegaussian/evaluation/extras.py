@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gazegaussian.errors import first_line
+
 logger = logging.getLogger(__name__)
 
 INSTALL = "pip install -r requirements-evaluation.txt"
@@ -42,7 +44,7 @@ def load_lpips(device: torch.device) -> tuple[PairMeasure, str]:
 
         net = LearnedPerceptualImagePatchSimilarity(net_type="vgg", normalize=True).net.to(device)
     except (ImportError, RuntimeError, OSError) as error:  # a torchvision of another torch, or no way to its weights
-        raise NotAvailable(f"torchvision's VGG-16 cannot be loaded ({_first_line(error)})") from error
+        raise NotAvailable(f"torchvision's VGG-16 cannot be loaded ({first_line(error)[:100]})") from error
     return lambda a, b: net(a, b, normalize=True).flatten(), "LPIPS (VGG-16)"
 
 
@@ -61,7 +63,7 @@ def load_inception(device: torch.device) -> tuple[Any, str]:
 
         return FrechetInceptionDistance(2048, normalize=True).to(device), "FID (Inception-v3)"
     except (ImportError, RuntimeError, OSError) as error:
-        raise NotAvailable(f"Inception-v3 cannot be loaded ({_first_line(error)})") from error
+        raise NotAvailable(f"Inception-v3 cannot be loaded ({first_line(error)[:100]})") from error
 
 
 class FaceRecogniser:
@@ -148,7 +150,3 @@ def _need(*packages: str) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise NotAvailable(f"{', '.join(missing)} not installed ({INSTALL})")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:100]

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from gazegaussian.errors import CheckpointError
+from gazegaussian.errors import CheckpointError, first_line
 from gazegaussian.models.eye_crop import CROP_HEIGHT, CROP_WIDTH, STEADY_LANDMARKS, crop_eyes, layout
 from gazegaussian.types import SHAPE_CODE_DIM
 
@@ -193,8 +193,9 @@ def load_frozen(name: str, device: torch.device | str = "cpu") -> FrozenNetwork:
             {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
         )
     except (SafetensorError, RuntimeError, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} is damaged ({first}). Restore it from git or train it again.") from error
+        raise CheckpointError(
+            f"{path} is damaged ({first_line(error)}). Restore it from git or train it again."
+        ) from error
     network.eval()
     network.fold()
     return network.to(device).requires_grad_(False)

@@ -7,9 +7,7 @@ rebuilds whatever stage one found.
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gazegaussian.errors import CheckpointError, UserError
+from gazegaussian.training.files import atomic_path, commit_file, require_checkpoint
 from gazegaussian.yaml_files import shorten
 
 SCHEMA_VERSION = 1
@@ -29,24 +28,6 @@ _MOST_VALUES = 1_000_000  # histories and names of weights are some thousands
 _OF_ANY_SIZE = ("tets", "tet_verts")  # the grid that a published MeshHead brings along
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-
-
-def atomic_path(path: Path) -> Path:
-    """Make a temporary file beside `path`, to be written and then handed to `commit_file`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    return Path(name)
-
-
-def commit_file(temporary: Path, path: Path) -> None:
-    """Flush a finished temporary file to disk and give it its name: readers see the old or the new file, never half."""
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    mask = os.umask(0)
-    os.umask(mask)
-    temporary.chmod(0o666 & ~mask)  # temporary files are private, finished ones follow the user's umask
-    os.replace(temporary, path)
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -77,8 +58,7 @@ def load_checkpoint(path: Path, stage: str | None = None) -> dict[str, Any]:
     Raises:
         CheckpointError: Missing or damaged file, another schema version, another stage.
     """
-    if not path.is_file():
-        raise CheckpointError(f"No checkpoint at {path}. Train the stage first, or name an existing best.pt.")
+    require_checkpoint(path)
     content = read_weights(path)
     if not isinstance(content, dict) or "schema_version" not in content:
         raise CheckpointError(

@@ -20,7 +20,7 @@ from gazegaussian.data.synthetic import GENERATOR_VERSION
 from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.models.eye_crop import CROP_HEIGHT, CROP_WIDTH
 from gazegaussian.models.frozen import WEIGHTS, FrozenNetwork
-from gazegaussian.training.checkpoints import atomic_path, commit_file
+from gazegaussian.training.files import atomic_path, commit_file
 from gazegaussian.training.frozen_data import (
     CROP_ZOOM,
     SEEDS,

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from gazegaussian.config import TrainingConfig
-from gazegaussian.training.checkpoints import atomic_path, commit_file
+from gazegaussian.training.files import atomic_path, commit_file
 
 if TYPE_CHECKING:
     from gazegaussian.training.trainer import Trainer, TrainResult

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from gazegaussian.config import RunConfig, parse_run
+from gazegaussian.config import RunConfig
 from gazegaussian.errors import CheckpointError, ConfigError
+from gazegaussian.training.changed_fields import changed_fields
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
 from gazegaussian.training.hooks import IMAGES, stop_reason
 from gazegaussian.training.trainer import TrainResult
 
 logger = logging.getLogger(__name__)
 
-# Fields that may change between two calls: they decide where and how fast, not what is computed.
-RUNTIME_FIELDS = frozenset({"device", "workers", "threads", "preview_images", "cache"})
-PATHS = frozenset({"root", "meshhead_checkpoint", "init_from"})
 BEST, LAST = "best.pt", "last.pt"
 TRACES = (BEST, LAST, "metrics.csv", "run.log")
 
@@ -102,25 +97,3 @@ def clear_traces(run_dir: Path) -> None:
     """Delete what an earlier training wrote, so that nothing old stands beside the new; other files stay."""
     for path in (*(run_dir / name for name in TRACES), *(run_dir / IMAGES).glob("epoch_*.png")):
         path.unlink(missing_ok=True)
-
-
-def changed_fields(stored: Mapping[str, Any], config: RunConfig, free: Collection[str] = ()) -> list[str]:
-    """Name the fields that decide the outcome and differ, as `field: stored -> here`.
-
-    Args:
-        stored: Content of an earlier run configuration; fields that it lacks have their defaults.
-        config: The present one.
-        free: Fields that may differ.
-    """
-    if stored.get("stage") != config.stage:
-        return [f"stage: {stored.get('stage')} -> {config.stage}"]
-    earlier = parse_run(stored, origin="the earlier run configuration")
-    before, now = (_flat(run.model_dump(mode="json")) for run in (earlier, config))
-    return [f"{name}: {before[name]} -> {now[name]}" for name in now if name not in free and before[name] != now[name]]
-
-
-def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Bare field names (they are unique) to values that can be compared."""
-    sections = [value if isinstance(value, dict) else {name: value} for name, value in content.items()]
-    values = {name: value for section in sections for name, value in section.items() if name not in RUNTIME_FIELDS}
-    return {n: os.path.abspath(v) if n in PATHS and v is not None else v for n, v in values.items()}

@@ -12,17 +12,19 @@ import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import binomtest
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from helpers.files import write_json
 from helpers.reruns import Source, open_source, rerun, trial_config
 from helpers.results import best_trial, merit, metric_names, signs, trial_dir
-from helpers.study import StudyRequest, Train
+
+if TYPE_CHECKING:
+    from helpers.isolation import Train
+    from helpers.request import StudyRequest
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,8 @@ class ContinuedReport:
         found = f"{self.lost} of {len(done)} continued trials would have beaten the winner (trial {self.winner})"
         if len(done) == self.pruned:
             return f"{found}; these are all pruned ones."
+        from scipy.stats import binomtest  # half a second that most reports do not need
+
         high = binomtest(self.lost, len(done)).proportion_ci(0.95, method="exact").high
         return f"{found}; of all {self.pruned} pruned ones up to {high:.0%} might (95% interval)."
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from gazegaussian.errors import ConfigError
 from helpers.colab import place
 from helpers.dashboard_server import LOOPBACK, serve
-from helpers.study import sigterm_interrupts
+from helpers.stopping import sigterm_interrupts
 
 logger = logging.getLogger(__name__)
 

@@ -14,16 +14,17 @@ from optuna.trial import FrozenTrial
 
 from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError
-from gazegaussian.training.checkpoints import atomic_path, commit_file, load_checkpoint
+from gazegaussian.training.checkpoints import load_checkpoint
+from gazegaussian.training.files import atomic_path, commit_file
 from gazegaussian.training.hooks import IMAGES
 from helpers.export_facts import Facts, collect_facts
 from helpers.files import write_json, write_text, write_yaml
 from helpers.keep import DiskError
 from helpers.mesh_heads import digest_of
 from helpers.records import find_study
-from helpers.report import HTML_FILE, MARKDOWN_FILE, write_report
 from helpers.reruns import open_source, rerun, trial_config
 from helpers.results import best_trial, trial_dir
+from helpers.study_report import HTML_FILE, MARKDOWN_FILE, write_report
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,15 +14,14 @@ import optuna
 import plotly.graph_objects as go
 import plotly.offline
 
-from gazegaussian.config import RunConfig, parse_run
-from gazegaussian.errors import ConfigError
 from helpers.confirm import ConfirmReport, load_confirm
-from helpers.continue_pruned import load_continued
+from helpers.continued import load_continued
+from helpers.durations import duration
 from helpers.environment import environment
-from helpers.estimate import duration
 from helpers.files import write_text
 from helpers.importance import Importances, parameter_importances
-from helpers.plots import study_figures, with_unit
+from helpers.plots import save_figures, study_figures, with_unit
+from helpers.records import readable_config
 from helpers.report_facts import Spending, gain, measure_spending, troubles_of, warnings_of
 from helpers.results import baseline_trial, best_trial, cell, markdown_table, metric_names, top_table
 from helpers.trial_states import state_name, successors
@@ -43,6 +41,21 @@ class Section:
     def columns(self) -> list[str]:
         """Columns in order of first appearance."""
         return list(dict.fromkeys(name for row in self.rows for name in row))
+
+
+def report(study: optuna.Study, folder: Path) -> Path:
+    """Draw a study's figures and write its report, `report.html` and `report.md`.
+
+    Args:
+        study: A loaded study.
+        folder: Its folder.
+
+    Returns:
+        The HTML file; it needs no network.
+    """
+    figures = study_figures(study)
+    save_figures(study, Path(folder) / "figures", figures=figures)
+    return write_report(study, Path(folder), figures)
 
 
 def write_report(study: optuna.Study, folder: Path, figures: dict[str, go.Figure] | None = None) -> Path:
@@ -169,18 +182,10 @@ def _spending(study: optuna.Study, spent: Spending) -> Section:
 def _environment(study: optuna.Study, confirm: ConfirmReport | None) -> Section:
     stored = study.user_attrs.get("environment")
     lines = [] if stored else ["As found when this report was written."]
-    found = dict(stored or environment(_config(study)))
+    found = dict(stored or environment(readable_config(study)))
     if "seed" in study.user_attrs:
         found["sampler seed"] = study.user_attrs["seed"]
     if confirm is not None:
         found["confirmation seeds"] = ", ".join(str(seed) for seed in confirm.seeds)
     found["report written"] = datetime.now().astimezone().isoformat(timespec="seconds")
     return Section("Environment", lines, [{"what": name, "value": value} for name, value in found.items()])
-
-
-def _config(study: optuna.Study) -> RunConfig | None:
-    """The run configuration of the study, when it holds one that this version reads."""
-    try:
-        return parse_run(json.loads(study.user_attrs["config"]), study.user_attrs.get("stage"))
-    except (KeyError, ValueError, ConfigError):
-        return None

@@ -1,0 +1,37 @@
+"""Files of trainings, as they are handled without torch: written whole or not at all, and looked for before it is loaded."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from gazegaussian.errors import CheckpointError
+
+
+def atomic_path(path: Path) -> Path:
+    """Make a temporary file beside `path`, to be written and then handed to `commit_file`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+def commit_file(temporary: Path, path: Path) -> None:
+    """Flush a finished temporary file to disk and give it its name: readers see the old or the new file, never half."""
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    mask = os.umask(0)
+    os.umask(mask)
+    temporary.chmod(0o666 & ~mask)  # temporary files are private, finished ones follow the user's umask
+    os.replace(temporary, path)
+
+
+def require_checkpoint(path: Path) -> None:
+    """Refuse a path with no file, before anything is loaded that takes seconds.
+
+    Raises:
+        CheckpointError: There is no such file.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"No checkpoint at {path}. Train the stage first, or name an existing best.pt.")

@@ -1,0 +1,29 @@
+"""What an error says in one line, whatever it carries."""
+
+import pytest
+
+from gazegaussian.errors import UserError, class_and_line, first_line
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "with_class"),
+    [
+        (ValueError("one"), "one", "ValueError: one"),
+        (ValueError("  one \ntwo\nthree"), "one", "ValueError: one"),
+        (ValueError("\n\r\n \t\none\ntwo"), "one", "ValueError: one"),
+        (ValueError(), "ValueError", "ValueError"),
+        (ValueError(""), "ValueError", "ValueError"),
+        (ValueError(" \n "), "ValueError", "ValueError"),
+        (KeyboardInterrupt(), "KeyboardInterrupt", "KeyboardInterrupt"),
+        (KeyError("name"), "'name'", "KeyError: 'name'"),
+        (UserError("a\nb"), "a b", "UserError: a b"),
+    ],
+)
+def test_an_error_has_a_line(error, line, with_class):
+    assert first_line(error) == line
+    assert class_and_line(error) == with_class
+
+
+@pytest.mark.parametrize(("text", "line"), [("", ""), ("\n \n", ""), (" a \nb", "a"), ("\u2028a\x85b", "a")])
+def test_a_text_has_a_line_or_none(text, line):
+    assert first_line(text) == line
