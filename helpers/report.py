@@ -84,7 +84,7 @@ def write_report(study: optuna.Study, folder: Path, figures: dict[str, go.Figure
 
 def _shown(value: Any) -> Markup:
     """A value of the report as HTML: four digits, nothing for None, what stands between backticks as code."""
-    text = escape(f"{value:.4g}" if isinstance(value, float) else "" if value is None else value)
+    text = str(escape(f"{value:.4g}" if isinstance(value, float) else "" if value is None else value))
     return Markup(CODE.sub(r"<code>\1</code>", text))
 
 
