@@ -27,6 +27,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from gazegaussian.errors import ConfigError, UserError
 from helpers.artifacts import ARTIFACTS
 from helpers.colab import place
+from helpers.dashboard_page import fitted_to_reading
 from helpers.joined_storage import JoinedStorage, stores_in
 from helpers.ownership import INHERITED, OWNER
 from helpers.records import CONFIG, FINGERPRINT, INIT_FROM, MESHHEAD
@@ -104,7 +105,8 @@ def make_app(folder: Path, storage: str | None = None) -> WSGIApplication:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental parts of the dashboard
-        return only_reading(optuna_dashboard.wsgi(joined, JoinedArtifacts(folder)))
+        board = optuna_dashboard.wsgi(joined, JoinedArtifacts(folder))
+    return only_reading(fitted_to_reading(board, joined))
 
 
 def only_reading(app: WSGIApplication) -> WSGIApplication:

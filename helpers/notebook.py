@@ -15,11 +15,11 @@ from IPython.display import Image, display
 
 from gazegaussian.hidden_options import hide_option
 from gazegaussian.yaml_files import read_yaml
-from helpers.artifacts import epoch_images
+from helpers.artifacts import best_image, epoch_images
 from helpers.figure_display import show_figure
 from helpers.inputs import load_study
 from helpers.plots import study_figures
-from helpers.results import best_trial, summary_rows, top_trials, trial_dir
+from helpers.results import best_trial, metric_names, signs, summary_rows, top_trials, trial_dir
 from helpers.script import SCRIPT, STORAGE_VARIABLE
 from helpers.trial_states import count_finished
 
@@ -97,10 +97,10 @@ def show_best_images(study: optuna.Study, folder: Path) -> None:
     if best is None:
         print("no complete trial yet")  # noqa: T201 - a notebook's output
         return
-    images = epoch_images(trial_dir(best, Path(folder)) or Path(folder))
-    wanted = best.user_attrs.get("best_epoch", -2) + 1  # files count epochs from 1
-    if images:
-        show_image(images.get(wanted, images[max(images)]))
+    place = trial_dir(best, Path(folder))
+    image = None if place is None else best_image(place, metric_names(study)[0], signs(study)[0] == 1)
+    if image is not None:
+        show_image(image)
     else:
         print(f"trial {best.number} kept no images")  # noqa: T201 - a notebook's output
 

@@ -1,4 +1,4 @@
-"""Small pictures drawn with Pillow alone, so that trials can leave them without a browser: a learning curve, captioned rows."""
+"""Small pictures drawn without a browser, so that every trial can leave them: a learning curve, captioned rows."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from gazegaussian.training.images import captioned
+
 INK, GREY, LIGHT = "#222222", "#666666", "#dddddd"
 CURVE, BEST = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion; the best epoch is ringed and named
 SIZE = (560, 420)  # the dashboard shows it 200 pixels wide, and whole on a click
 _LEFT, _RIGHT, _TOP, _BOTTOM = 90, 20, 74, 64  # pixels around the plot
 _TICKS = 5
-GAP = 12  # pixels between captioned pictures
 
 
 def draw_curve(values: Sequence[float], best: int, metric: str, title: str) -> Image.Image:
@@ -71,18 +72,9 @@ def captioned_row(pictures: Sequence[tuple[Path, str]], width: int) -> Image.Ima
         pictures: Files and captions, from left to right.
         width: Of each, pixels.
     """
-    font = ImageFont.load_default(size=max(12, width // 26))
-    band = round(font.size * 1.8) if isinstance(font, ImageFont.FreeTypeFont) else 24
     drawn = []
     for path, _ in pictures:
         with Image.open(path) as file:
             height = round(file.height * width / file.width)
             drawn.append(file.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
-    total = (width * len(drawn) + GAP * (len(drawn) - 1), band + max(picture.height for picture in drawn))
-    row = Image.new("RGB", total, "white")
-    draw = ImageDraw.Draw(row)
-    for column, (picture, (_, caption)) in enumerate(zip(drawn, pictures, strict=True)):
-        left = column * (width + GAP)
-        draw.text((left, band / 2), caption, fill=INK, font=font, anchor="lm")
-        row.paste(picture, (left, band))
-    return row
+    return captioned(drawn, [caption for _, caption in pictures])

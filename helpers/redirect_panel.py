@@ -21,10 +21,11 @@ from IPython.display import display
 from PIL import Image
 
 from gazegaussian.errors import UserError
+from gazegaussian.training.images import to_pixels
 from helpers.animation import FRAMES, SWEEPS, sweep_angles, write_animation
 from helpers.coalesce import Coalesced
 from helpers.colab import has_front_end, place
-from helpers.redirect_scene import Angles, Drawn, Painter, People, encode_png, side_by_side, to_pixels
+from helpers.redirect_scene import Angles, Drawn, Painter, People, encode_png, side_by_side
 
 JOIN_SECONDS = 0.03  # long enough for a burst of messages, too short to be felt
 SHOWN_WIDTH = "300px"

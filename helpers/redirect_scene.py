@@ -24,7 +24,7 @@ from gazegaussian.data.published_sets import find_set
 from gazegaussian.data.subject_file import SubjectFile
 from gazegaussian.geometry.cameras import project_points
 from gazegaussian.geometry.heads import facing, head_to_world, turned_to, world_to_head
-from gazegaussian.training.images import image_grid, with_header
+from gazegaussian.training.images import captioned, to_pixels
 from gazegaussian.types import Batch, HeadParameters
 
 KEPT_IMAGES = 64  # per model: going back to where a slider was costs nothing
@@ -187,11 +187,6 @@ def moved_landmarks(batch: Batch, pose: Tensor) -> Tensor:
     return batch.landmarks_2d + project_points(after, batch.cameras) - project_points(before, batch.cameras)
 
 
-def to_pixels(image: Tensor) -> NDArray[np.uint8]:
-    """Bytes of an image in [0, 1]. [3, H, W] -> [H, W, 3]."""
-    return (image * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).numpy()
-
-
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """Write pixels [H, W, 3] as PNG, quickly rather than small."""
     stream = io.BytesIO()
@@ -202,6 +197,5 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 def side_by_side(images: Sequence[NDArray[np.uint8]], labels: Sequence[str]) -> Image.Image:
     """Put square images beside each other at the size of the largest, each under its label."""
     side = max(READABLE, *(image.shape[0] for image in images))
-    resized = [np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)) for image in images]
-    row = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
-    return Image.fromarray(to_pixels(with_header(image_grid([row]), labels)))
+    resized = [Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC) for image in images]
+    return captioned(resized, labels)

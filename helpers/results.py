@@ -33,7 +33,7 @@ def signs(study: optuna.Study) -> list[int]:
 def metric_names(study: optuna.Study) -> list[str]:
     """Names of the objectives, in the study's order."""
     stored = study.user_attrs.get("metric", "value")
-    return list(stored) if isinstance(stored, list) else [stored]
+    return list(stored) if isinstance(stored, list) else [stored] * len(study.directions)
 
 
 def is_feasible(trial: FrozenTrial) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import jinja2
 import optuna
 import plotly.graph_objects as go
 import plotly.offline
+from markupsafe import Markup, escape
 
 from helpers.confirm import ConfirmReport, load_confirm
 from helpers.continued import load_continued
@@ -26,6 +28,7 @@ from helpers.report_facts import Spending, gain, measure_spending, troubles_of, 
 from helpers.results import baseline_trial, best_trial, cell, markdown_table, metric_names, top_table
 from helpers.trial_states import state_name, successors
 
+CODE = re.compile("`([^`]+)`")
 HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 
 
@@ -77,9 +80,7 @@ def write_report(study: optuna.Study, folder: Path, figures: dict[str, go.Figure
     engine = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    engine.filters["shown"] = lambda value: (
-        f"{value:.4g}" if isinstance(value, float) else "" if value is None else value
-    )
+    engine.filters["shown"] = _shown
     page = engine.get_template("report.html.j2").render(
         title=title,
         sections=sections,
@@ -92,6 +93,12 @@ def write_report(study: optuna.Study, folder: Path, figures: dict[str, go.Figure
         parts += [markdown_table(section.rows)] if section.rows else []
     write_text(folder / MARKDOWN_FILE, "\n".join(parts))
     return write_text(folder / HTML_FILE, page)
+
+
+def _shown(value: Any) -> Markup:
+    """A value of the report as HTML: four digits, nothing for None, what stands between backticks as code."""
+    text = str(escape(f"{value:.4g}" if isinstance(value, float) else "" if value is None else value))
+    return Markup(CODE.sub(r"<code>\1</code>", text))
 
 
 def report_sections(study: optuna.Study, folder: Path, importances: Importances) -> list[Section]:

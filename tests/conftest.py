@@ -1,13 +1,59 @@
 """Shared fixtures. Everything runs on two CPU cores without a network."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from gazegaussian.models.gaze_gaussian import GazeGaussian
+    from gazegaussian.models.mesh_head import MeshHead
 
 
 @pytest.fixture(scope="session")
 def repo_root() -> Path:
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def published_mesh_head() -> MeshHead:
+    """A small MeshHead of the variant published; not to be changed."""
+    from published_support import small_mesh_head  # torch takes seconds, which most tests of one file need not wait for
+
+    return small_mesh_head()
+
+
+@pytest.fixture(scope="module")
+def published_gaze_gaussian(published_mesh_head: MeshHead) -> GazeGaussian:
+    """A small GazeGaussian of the variant published; not to be changed."""
+    from published_support import small_gaze_gaussian
+
+    return small_gaze_gaussian(published_mesh_head)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Untrained GazeGaussians."""
+    from synthetic_support import untrained_checkpoints
+
+    return untrained_checkpoints(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(params=["sqlite:///{folder}/study.db", "{folder}/study.journal"], ids=["sqlite", "journal"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A store of studies of each kind that is a file."""
+    return request.param.format(folder=tmp_path)
+
+
+@pytest.fixture
+def quiet_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits for locks are short, and Optuna says little."""
+    import optuna
+
+    monkeypatch.setattr("helpers.journal.LOCK_GRACE", 3)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 LONGEST = ("test_notebooks.py", "test_cli.py")  # begun first: with a file per process they would run alone in the end

@@ -6,7 +6,7 @@ import functools
 
 import torch
 from fixtures_support import Compact, published_arrays
-from synthetic_support import jiggle, mesh_run, mesh_stage
+from synthetic_support import gaze_run, gaze_stage, jiggle, mesh_run, mesh_stage
 
 from gazegaussian.config import MeshHeadModel
 from gazegaussian.models.variants import build_mesh_head, gaze_gaussian_class
@@ -93,6 +93,13 @@ def small_mesh_head(**parameters):
     model = stage.module
     jiggle(model.branches, 0.02)
     model.tet_verts, model.tets = model.grid.points, model.grid.tetrahedra().int()
+    return model
+
+
+def small_gaze_gaussian(mesh_head):
+    """A GazeGaussian of the variant published over a MeshHead."""
+    model = gaze_stage(gaze_run(**STREAMS), mesh_head).model
+    jiggle(model, 0.02)
     return model
 
 

@@ -14,6 +14,15 @@ from gazegaussian.types import Cameras, Gaussians
 FIELDS = [f.name for f in fields(Gaussians)]
 
 
+def frontal(batch: int, size: int, distance: float = 4.0, dtype=torch.float64) -> Cameras:
+    """Looking along z; the principal point in the middle."""
+    k = torch.tensor([[2.0 * size, 0, size / 2], [0, 2.0 * size, size / 2], [0, 0, 1]], dtype=dtype)
+    move = torch.tensor([0.0, 0.0, distance], dtype=dtype)
+    return Cameras(
+        torch.eye(3, dtype=dtype).repeat(batch, 1, 1), move.repeat(batch, 1), k.repeat(batch, 1, 1), size, size
+    )
+
+
 def make_cameras(batch: int, width: int, height: int, dtype=torch.float64, seed: int = 0) -> Cameras:
     """Different poses; focal lengths differ and the principal point is off the middle."""
     generator = torch.Generator().manual_seed(seed)

@@ -5,8 +5,7 @@ import logging
 
 import pytest
 import torch
-from published_support import STREAMS, gaze_file, mesh_file, small_mesh_head
-from synthetic_support import gaze_run, gaze_stage, jiggle
+from published_support import gaze_file, mesh_file, small_gaze_gaussian, small_mesh_head
 from test_cli import assert_bad_input, run, workplace  # noqa: F401 (fixtures)
 from typer.testing import CliRunner
 
@@ -45,9 +44,7 @@ def theirs(workplace):  # noqa: F811
     """Published checkpoints of both stages."""
     mesh_head = small_mesh_head()
     mesh_file(mesh_head, workplace / "mesh_theirs.pt")
-    model = gaze_stage(gaze_run(**STREAMS), mesh_head).model
-    jiggle(model, 0.02)
-    gaze_file(model, workplace / "gaze_theirs.pt")
+    gaze_file(small_gaze_gaussian(mesh_head), workplace / "gaze_theirs.pt")
     (workplace / "begun.yaml").write_text(STUDY)
     return mesh_head
 

@@ -14,12 +14,15 @@ import psutil
 import pytest
 from browser_support import chromium
 from optuna.trial import TrialState
+from test_importance import planted
 from test_study import line_train, request
 
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.hooks import Hook, save_image
 from helpers import Dashboard, dashboard, load_study, run_study
+from helpers.dashboard_page import importances
 from helpers.dashboard_server import bind, make_app
+from helpers.importance import FEW_TRIALS, parameter_importances
 from helpers.joined_storage import JoinedStorage, ReadOnlyError, stores_in
 
 NONE = {"pruner": {"name": "none"}}
@@ -108,13 +111,40 @@ def test_only_this_machines_names_are_answered(board):
 def test_a_browser_shows_trials_and_pictures(board):
     with chromium() as browser:
         page = browser.new_page()
+        page.set_default_timeout(120_000)  # a busy machine takes its time
         page.goto(board.url)
         page.get_by_text("2. second").wait_for()
+        for button in (page.get_by_label("delete study"), page.get_by_label("rename study")):
+            assert button.count() == 2, "optuna-dashboard names it otherwise: helpers/dashboard_page.py hides nothing"
+            assert not any(one.is_visible() for one in button.all())
+        assert not page.get_by_text("Create", exact=True).is_visible()
         page.goto(f"{board.url}/studies/1/trials?numbers=1")
         page.get_by_text("Trial 1 (trial_id=2)").wait_for()
         loaded = "() => [...document.images].some(i => i.src.includes('/artifacts/') && i.naturalWidth == 60)"
         page.wait_for_function(loaded)
         assert page.get_by_text("learning_curve.png").count() == 1
+        assert not page.get_by_test_id("EditIcon").is_visible()
+
+
+def test_importances_are_those_of_the_figures_and_few_trials_give_none(board):
+    assert json.loads(get(board, "/api/studies/1/param_importances")[0]) == {"param_importances": []}
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        get(board, "/api/studies/99/param_importances")
+    study = planted(FEW_TRIALS, 0)
+    (drawn,) = importances(study._storage, study._study_id)
+    figures = parameter_importances(study, resamples=0).parameters
+    assert [(row["name"], row["importance"]) for row in drawn] == [(row.parameter, row.value) for row in figures]
+    assert importances(planted(FEW_TRIALS - 1, 0)._storage, 0) == []
+
+
+def test_a_page_that_the_browser_knows_is_whole_all_the_same(board):
+    address = f"http://127.0.0.1:{board.port}/dashboard/studies/1"
+    headers = {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT", "Range": "bytes=0-9"}
+    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=30) as answer:
+        page = answer.read().decode()
+        assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+    assert page.index("display: none") < page.index("</head>")
+    assert page.rstrip().endswith("</html>")
 
 
 def test_it_ends_with_the_process_that_started_it(out, repo_root):

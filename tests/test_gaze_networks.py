@@ -6,21 +6,23 @@ import pytest
 import torch
 
 from gazegaussian.errors import CheckpointError
+from gazegaussian.evaluation import gaze_networks
 from gazegaussian.evaluation.gaze_networks import ResNet50, ResNetGaze, VggGaze, load_gaze_network
 from gazegaussian.evaluation.judges import Judges
 from gazegaussian.models.frozen import load_frozen
 
 
-def light(state):
-    """The same names and shapes in a file of a few kilobytes: every tensor is one number, expanded."""
-    return {
-        name: torch.tensor(0 if value.dtype == torch.long else 1e-3, dtype=value.dtype).expand(value.shape)
-        for name, value in state.items()
-    }
+@pytest.fixture
+def narrow(monkeypatch):
+    """The published layouts with few channels: the same entries in files of kilobytes."""
+    stages = tuple((4, blocks, stride) for _, blocks, stride in gaze_networks.RESNET50_STAGES)
+    monkeypatch.setattr(gaze_networks, "RESNET50_STAGES", stages)
+    convolutions = tuple(width and 4 for width in gaze_networks.VGG16_CONVOLUTIONS)
+    monkeypatch.setattr(gaze_networks, "VGG16_CONVOLUTIONS", convolutions)
 
 
 def save(path, network, wrap="model_state", prefix="", **others):
-    state = {prefix + name: value for name, value in light(network.state_dict()).items()} | others
+    state = {prefix + name: value for name, value in network.state_dict().items()} | others
     torch.save({wrap: state, "epoch": 7} if wrap else state, path)
     return path
 
@@ -46,8 +48,8 @@ def test_backbones_have_the_entries_of_the_standard_ones():
 
 @pytest.mark.parametrize(("kind", "name"), [(ResNetGaze, "ResNet-50"), (VggGaze, "VGG-16")])
 @pytest.mark.parametrize("outputs", [4, 2])
-def test_published_checkpoints_load_and_read(tmp_path, kind, name, outputs):
-    unused = {"gaze_network.fc.weight": torch.zeros(1).expand(1000, 2048)} if kind is ResNetGaze else {}
+def test_published_checkpoints_load_and_read(tmp_path, narrow, kind, name, outputs):
+    unused = {"gaze_network.fc.weight": torch.zeros(10, 16)} if kind is ResNetGaze else {}
     path = save(tmp_path / "judge.pth.tar", kind(outputs), **unused)
     network = load_gaze_network(path)
     assert network.description == f"{name} from judge.pth.tar"
@@ -65,7 +67,7 @@ def test_published_checkpoints_load_and_read(tmp_path, kind, name, outputs):
     assert not judges.reads_labels
 
 
-def test_names_of_data_parallel_training_and_plain_states_are_read(tmp_path):
+def test_names_of_data_parallel_training_and_plain_states_are_read(tmp_path, narrow):
     for wrap, prefix in (("state_dict", "module."), ("", "")):
         assert isinstance(load_gaze_network(save(tmp_path / "x.pt", VggGaze(4), wrap, prefix)), VggGaze)
 
@@ -88,8 +90,8 @@ def test_resnet_halves_in_the_middle_of_a_bottleneck():
     assert ResNet50().eval()(torch.rand(1, 3, 64, 64)).shape == (1, 2048)
 
 
-def test_other_files_are_one_line(tmp_path):
-    whole = light(VggGaze(4).state_dict())
+def test_other_files_are_one_line(tmp_path, narrow):
+    whole = VggGaze(4).state_dict()
     lacking = {name: value for name, value in whole.items() if name != "vgg16.0.weight"}
     cases = {
         "without vgg16.0.weight": {"model_state": lacking},
@@ -98,6 +100,9 @@ def test_other_files_are_one_line(tmp_path):
         "expected a gaze network of the published layouts": {"model_state": {"weight": torch.zeros(1)}},
         "found entries such as none": [1, 2],
         "no readable gaze network": {"model_state": ValueError("code in a checkpoint")},
+        r"no readable gaze network .*--gaze-network": {
+            "FC3.weight": torch.zeros(1).expand(4, 10**9)
+        },  # 16 GB of nothing
     }
     for message, content in cases.items():
         torch.save(content, tmp_path / "x.pt")

@@ -1,9 +1,11 @@
 """Grids of images and the labels above them."""
 
+import numpy as np
 import torch
+from PIL import Image
 
 from benchmarks.gaze_agreement import COMMANDS
-from gazegaussian.training.images import image_grid, with_header
+from gazegaussian.training.images import captioned, image_grid, labelled_rows, with_header
 from helpers.redirection import redirection_strip
 
 TILE = 128
@@ -22,6 +24,36 @@ def test_labels_stand_above_their_columns_and_the_grid_stays():
     assert inked(image[:, :band], 3) == [True, False, True]
     edges = [edge for tile in image[:, :band].chunk(3, dim=-1) for edge in (tile[..., 0], tile[..., -1])]
     assert all((edge == 1).all() for edge in edges), "a label runs into its neighbour"
+
+
+def test_every_row_stands_under_its_label_and_stays():
+    rows = {label: torch.rand(2, 3, TILE, TILE) for label in ("target", "rendered", "silhouette")}
+    for part, row in zip(labelled_rows(rows).chunk(3, dim=-2), rows.values(), strict=True):
+        grid = image_grid([row])
+        band, found = part.split([part.shape[1] - grid.shape[1], grid.shape[1]], dim=-2)
+        assert torch.equal(found, grid)
+        assert inked(band, 1) == [True]
+
+
+def test_letters_shrink_until_the_longest_caption_fits():
+    grid = image_grid([torch.zeros(2, 3, 2 * TILE, 2 * TILE)])
+    heights = []
+    for long in ("x", "trial 17 (pruned): val_loss 0.20", "trial 17 (pruned): val_loss 0.20, gaze error 5.1°"):
+        band = with_header(grid, [long, "X"])[:, : -grid.shape[1]]
+        first, second = band.chunk(2, dim=-1)
+        assert inked(band, 2) == [True, True]
+        assert (first[..., [0, -1]] == 1).all(), "it runs out of its column"
+        heights.append((second < 0.5).any(-1).any(0).sum().item())
+    assert heights[0] > heights[1] > heights[2], "all captions have the size that the longest needs"
+
+
+def test_pictures_of_other_heights_share_a_row():
+    row = np.asarray(captioned([Image.new("RGB", (90, 20), "red"), Image.new("RGB", (90, 50), "blue")], ["a", "b"]))
+    assert row.shape[1] == 2 * (90 + 2)
+    top = row.shape[0] - 52
+    assert (row[top : top + 20, :90] == (255, 0, 0)).all()
+    assert (row[top + 20 :, :90] == 255).all()
+    assert (row[top : top + 50, 92:182] == (0, 0, 255)).all()
 
 
 def test_a_strip_begins_with_the_source_and_labels_every_gaze():

@@ -16,7 +16,7 @@ from helpers.parameter_figures import parameter_figures
 from helpers.plots import find_browser
 
 
-def study_of(trials=4, epochs=3, best_epoch=None):
+def study_of(trials=4, epochs=3):
     """Trials with a curve each; the second is pruned, the last one failed."""
     study = optuna.create_study(study_name="curves")
     study.set_user_attr("metric", "val_loss")
@@ -27,7 +27,7 @@ def study_of(trials=4, epochs=3, best_epoch=None):
             create_trial(
                 state=state, params={"x": number / trials}, distributions={"x": FloatDistribution(0, 1)},
                 value=min(curve.values()) if state == TrialState.COMPLETE else None, intermediate_values=curve,
-                user_attrs={"folder": f"trial_{number:04d}", **({"best_epoch": best_epoch} if best_epoch else {})},
+                user_attrs={"folder": f"trial_{number:04d}"},
             )
         )  # fmt: skip
     return study
@@ -145,12 +145,19 @@ def images(folder, *epochs):
         (folder / "images" / f"epoch_{epoch:04d}.png").touch()
 
 
-@pytest.mark.parametrize(("best_epoch", "image"), [(4, "epoch_0005.png"), (None, "epoch_0006.png")])
-def test_the_best_epochs_image_is_found_by_its_number(tmp_path, shown, best_epoch, image):
-    study = study_of(best_epoch=best_epoch)
+@pytest.mark.parametrize(("values", "image"), [((6, 5, 4, 3, 1, 2), "epoch_0005.png"), ((), "epoch_0006.png")])
+def test_the_best_epochs_image_is_found_by_its_number(tmp_path, shown, values, image):
     images(tmp_path / "trial_0000", 4, 5, 6)  # a continued trial begins with its predecessor's next epoch
-    helpers.notebook.show_best_images(study, tmp_path)
+    table = ["epoch,val_loss", *(f"{epoch},{value}" for epoch, value in enumerate(values, 1))]
+    (tmp_path / "trial_0000" / "metrics.csv").write_text("\n".join(table))
+    helpers.notebook.show_best_images(study_of(), tmp_path)
     assert shown == [image]
+
+
+def test_a_best_trial_without_images_is_said(tmp_path, shown, capsys):
+    helpers.notebook.show_best_images(study_of(), tmp_path)
+    assert shown == []
+    assert "trial 0 kept no images" in capsys.readouterr().out
 
 
 def test_the_last_image_is_the_last_epochs(tmp_path, shown, capsys):

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from published_support import (
-    STREAMS,
     gaze_content,
     gaze_file,
     mesh_file,
@@ -11,7 +10,7 @@ from published_support import (
     published_layout,
     small_mesh_head,
 )
-from synthetic_support import batch, gaze_run, gaze_stage, jiggle
+from synthetic_support import batch
 
 from gazegaussian.errors import CheckpointError
 from gazegaussian.training.checkpoints import load_checkpoint
@@ -20,44 +19,31 @@ from gazegaussian.training.mesh_head_stage import load_mesh_head
 from gazegaussian.training.published import import_published, read_published
 from gazegaussian.training.published_layout import MESH_HEAD
 
-
-@pytest.fixture(scope="module")
-def mesh_head():
-    return small_mesh_head()
-
-
-@pytest.fixture(scope="module")
-def gaze_gaussian(mesh_head):
-    model = gaze_stage(gaze_run(**STREAMS), mesh_head).model
-    jiggle(model, 0.02)
-    return model
-
-
 # What arrives.
 
 
-def test_mesh_head_renders_the_same_after_its_import(mesh_head, tmp_path):
-    path, found = import_published(mesh_file(mesh_head, tmp_path / "theirs.pt"), tmp_path / "ours")
+def test_mesh_head_renders_the_same_after_its_import(published_mesh_head, tmp_path):
+    path, found = import_published(mesh_file(published_mesh_head, tmp_path / "theirs.pt"), tmp_path / "ours")
     assert path == tmp_path / "ours" / "best.pt"
     content = load_checkpoint(path, "meshhead")
     assert content["variant"] == "published"
     assert content["imported"]["unused"] == found.unused == {"optimizer": found.unused["optimizer"]}
     imported = load_mesh_head(path)
-    for name, value in mesh_head.state_dict().items():
+    for name, value in published_mesh_head.state_dict().items():
         assert torch.equal(imported.state_dict()[name], value), name
-    offset = mesh_head.config.grid_resolution / imported.config.grid_resolution
+    offset = published_mesh_head.config.grid_resolution / imported.config.grid_resolution
     points = torch.rand(5, 3)
-    torch.testing.assert_close(imported.query(points)[1], mesh_head.query(points)[1] * offset)
+    torch.testing.assert_close(imported.query(points)[1], published_mesh_head.query(points)[1] * offset)
 
 
-def test_gaze_gaussian_renders_the_same_after_its_import(gaze_gaussian, tmp_path):
-    path, found = import_published(gaze_file(gaze_gaussian, tmp_path / "theirs.pt"), tmp_path / "ours")
+def test_gaze_gaussian_renders_the_same_after_its_import(published_gaze_gaussian, tmp_path):
+    path, found = import_published(gaze_file(published_gaze_gaussian, tmp_path / "theirs.pt"), tmp_path / "ours")
     listed = {"fg_CD_predictor_eyes.eye_offset", "neural_render.bg_featmap", "neural_render.rgb_upsample.1.f"}
     assert set(found.unused) == {*listed, "iden_offset", "epoch"}
     assert found.unused["epoch"] == "not known to this program"
     imported, rows = load_gaze_gaussian(path), batch(2)
     with torch.no_grad():
-        expected = gaze_gaussian.eval()(rows.parameters, rows.cameras, layers=False)
+        expected = published_gaze_gaussian.eval()(rows.parameters, rows.cameras, layers=False)
         image = imported(rows.parameters, rows.cameras, layers=False)
     assert torch.equal(image.image, expected.image)
 
@@ -103,8 +89,8 @@ def broken(content, name, value=None):
     "name",
     ["geo_mlp.conv5.bias", "eye_deform_mlp.conv1.weight", "tets", "landmarks_3d_neutral", "pose_color_mlp.conv1.bias"],
 )
-def test_missing_entries_are_named(mesh_head, tmp_path, name):
-    content = {"meshhead": published_layout(mesh_head, [MESH_HEAD])}
+def test_missing_entries_are_named(published_mesh_head, tmp_path, name):
+    content = {"meshhead": published_layout(published_mesh_head, [MESH_HEAD])}
     torch.save(broken(content, name), tmp_path / "theirs.pt")
     with pytest.raises(CheckpointError, match=rf"theirs\.pt: .*missing: {name}\."):
         read_published(tmp_path / "theirs.pt")
@@ -120,23 +106,23 @@ def test_missing_entries_are_named(mesh_head, tmp_path, name):
         ("landmarks_3d_neutral", [1, 2], "expected tensors.*landmarks_3d_neutral"),
     ],
 )
-def test_wrong_entries_are_named(mesh_head, tmp_path, name, value, message):
-    content = {"meshhead": published_layout(mesh_head, [MESH_HEAD])}
+def test_wrong_entries_are_named(published_mesh_head, tmp_path, name, value, message):
+    content = {"meshhead": published_layout(published_mesh_head, [MESH_HEAD])}
     torch.save(broken(content, name, value), tmp_path / "theirs.pt")
     with pytest.raises(CheckpointError, match=message) as error:
         read_published(tmp_path / "theirs.pt")
     assert "\n" not in str(error.value)
 
 
-def test_another_blur_is_refused(gaze_gaussian, tmp_path):
+def test_another_blur_is_refused(published_gaze_gaussian, tmp_path):
     def change(state):
         state["neural_render.rgb_upsample.1.f"] = torch.tensor([1.0, 3.0, 1.0])
 
     with pytest.raises(CheckpointError, match=r"rgb_upsample\.1\.f is \[1.0, 3.0, 1.0\]"):
-        read_published(gaze_file(gaze_gaussian, tmp_path / "theirs.pt", change))
+        read_published(gaze_file(published_gaze_gaussian, tmp_path / "theirs.pt", change))
 
 
-def test_files_that_are_no_published_checkpoint(mesh_head, tmp_path):
+def test_files_that_are_no_published_checkpoint(published_mesh_head, tmp_path):
     with pytest.raises(CheckpointError, match="No checkpoint at"):
         read_published(tmp_path / "nowhere.pt")
     (tmp_path / "noise.pt").write_bytes(b"nothing of use")
@@ -148,16 +134,16 @@ def test_files_that_are_no_published_checkpoint(mesh_head, tmp_path):
     torch.save({"net": {}}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match=r"'meshhead' or 'gazegaussian'.*found net"):
         read_published(tmp_path / "other.pt")
-    ours, _ = import_published(mesh_file(mesh_head, tmp_path / "theirs.pt"), tmp_path / "ours")
+    ours, _ = import_published(mesh_file(published_mesh_head, tmp_path / "theirs.pt"), tmp_path / "ours")
     with pytest.raises(CheckpointError, match="of this program already"):
         read_published(ours)
     with pytest.raises(CheckpointError, match="`import`"):
         load_checkpoint(tmp_path / "theirs.pt")
 
 
-def test_no_other_checkpoint_is_overwritten(mesh_head, tmp_path):
-    theirs = mesh_file(mesh_head, tmp_path / "theirs.pt")
+def test_no_other_checkpoint_is_overwritten(published_mesh_head, tmp_path):
+    theirs = mesh_file(published_mesh_head, tmp_path / "theirs.pt")
     import_published(theirs, tmp_path / "ours")
     import_published(theirs, tmp_path / "ours")  # the same again is fine
     with pytest.raises(CheckpointError, match="another checkpoint already"):
-        import_published(mesh_file(mesh_head, tmp_path / "more.pt", epoch=3), tmp_path / "ours")
+        import_published(mesh_file(published_mesh_head, tmp_path / "more.pt", epoch=3), tmp_path / "ours")

@@ -182,6 +182,8 @@ def test_the_page_opens_offline_and_escapes_what_it_shows(tmp_path):
     assert page.sources == [], "it loads something"
     assert "img" not in page.tags
     assert "&lt;img src=x" in text
+    assert "<code>code</code>" in text
+    assert "Not done: <code>confirm</code> retrains" in text
     assert text.count("plotly.js v") == 1, "plotly.js is there once"
     assert page.tags.count("h1") == 1
     markdown = (tmp_path / "report.md").read_text()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import torch
@@ -20,36 +19,18 @@ from torch.utils.data import Dataset
 
 from gazegaussian.data.pixels import MASKS, erode, resize, usable_rows
 from gazegaussian.data.published_sets import find_set, set_of_prefix
+from gazegaussian.data.samples import Sample, collate
 from gazegaussian.data.schema import MIN_LATENT_COLUMNS, TRAINING_ONLY, write_subject
 from gazegaussian.data.splits import load_split
 from gazegaussian.data.subject_file import SubjectFile
 from gazegaussian.errors import DataError
-from gazegaussian.types import IDENTITY_DIM, Batch, Cameras, HeadParameters
+from gazegaussian.types import IDENTITY_DIM, Batch
 
 __all__ = ["HeadDataset", "Sample", "SubjectFile", "collate", "redirection_pairs", "write_subject"]
 logger = logging.getLogger(__name__)
 
 _EVERY = 100  # every 100th tracked vertex joins the landmarks
 _CACHE_LIMIT = 500_000_000  # bytes
-
-
-class Sample(TypedDict):
-    """One image with its labels; shapes as in `types.Batch` without the batch dimension."""
-
-    image: Tensor
-    head_mask: Tensor
-    left_eye_mask: Tensor
-    right_eye_mask: Tensor
-    landmarks_2d: Tensor
-    landmarks_3d: Tensor
-    shape_code: Tensor
-    pose: Tensor
-    scale: Tensor
-    gaze: Tensor
-    rotation: Tensor
-    translation: Tensor
-    intrinsics: Tensor
-    index: Tensor
 
 
 class HeadDataset(Dataset):
@@ -246,35 +227,6 @@ _LABELS = (
 
 def _float(values: NDArray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, np.float32))
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of one size into a batch."""
-    return to_batch(stack(samples))
-
-
-def stack(samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """Stack samples key by key (plain tensors: what a loader can pin and send between processes)."""
-    return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}  # type: ignore[literal-required]
-
-
-def to_batch(columns: dict[str, Tensor]) -> Batch:
-    """Sort stacked columns into the batch's containers."""
-    height, width = columns["image"].shape[-2:]
-    direct = ("image", "head_mask", "left_eye_mask", "right_eye_mask", "landmarks_2d", "landmarks_3d", "index")
-    return Batch(
-        **{name: columns[name] for name in direct},  # type: ignore[arg-type]
-        parameters=HeadParameters(
-            shape_code=columns["shape_code"], pose=columns["pose"], scale=columns["scale"], gaze=columns["gaze"]
-        ),
-        cameras=Cameras(
-            rotation=columns["rotation"],
-            translation=columns["translation"],
-            intrinsics=columns["intrinsics"],
-            width=int(width),
-            height=int(height),
-        ),
-    )
 
 
 def redirection_pairs(dataset: HeadDataset, per_subject: int, seed: int = 0) -> list[tuple[int, int]]:

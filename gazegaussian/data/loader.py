@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from gazegaussian.data.hdf5 import HeadDataset, stack, to_batch
+from gazegaussian.data.hdf5 import HeadDataset
+from gazegaussian.data.samples import stack, to_batch
 from gazegaussian.types import Batch
 
 

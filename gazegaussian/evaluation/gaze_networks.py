@@ -9,15 +9,14 @@ entries: `gaze_network.*` is a ResNet-50 (He et al. 2016) and `gaze_fc.0` its he
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gazegaussian.errors import CheckpointError
+from gazegaussian.training.checkpoints import read_weights
 
 INPUT_SIZE = 224
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -180,8 +179,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not Path(path).is_file():
         raise CheckpointError(f"No gaze network at {path}. Give --gaze-network an existing checkpoint.")
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        content = read_weights(Path(path))
+    except CheckpointError as error:
         raise CheckpointError(
             f"{path} is no readable gaze network (a file of torch.save that holds only weights and plain values is expected); "
             "copy it again or give --gaze-network another file"

@@ -7,6 +7,7 @@ people that a result should hold.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from gazegaussian.evaluation.extras import NotAvailable, load_inception, load_lp
 from gazegaussian.evaluation.fitted_pose import with_fitted_poses
 from gazegaussian.evaluation.gaze_networks import INPUT_SIZE, load_gaze_network
 from gazegaussian.evaluation.judges import FaceFeatures, Judges
-from gazegaussian.evaluation.results import Evaluation, Measured, over_subjects
+from gazegaussian.evaluation.results import Evaluation, Measured, few_subjects, over_subjects
 from gazegaussian.evaluation.speed import device_name, frames_per_second
 from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.metrics import ruler_parts
@@ -38,6 +39,8 @@ from gazegaussian.training.gaze_gaussian_stage import load_gaze_gaussian, redire
 from gazegaussian.training.images import spread
 from gazegaussian.training.step import resolve_device
 from gazegaussian.types import Batch
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_PAIRS = 200
 PICTURED = 6
@@ -76,6 +79,9 @@ def evaluate_checkpoint(
     chosen = validation_pairs(dataset, pairs)
     if not chosen:
         raise DataError(f"{data}: expected subjects with two usable images or more in split {split!r}, found none")
+    remark = few_subjects(len({dataset.location(target)[0] for _, target in chosen}))
+    if remark:
+        logger.warning(remark)
     session = _Session(model, dataset, Judges(load_frozen("judge", where), network), where)
     session.run(chosen)
     return Evaluation(
@@ -89,7 +95,7 @@ def evaluate_checkpoint(
         image_size=model.image_size,
         device=device_name(where),
         metrics=session.metrics(),
-        notes=session.notes(),
+        notes=(*session.notes(), *([remark] if remark else [])),
         rows=session.rows,
         pictures=session.pictures,
     )

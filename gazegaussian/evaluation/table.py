@@ -65,7 +65,7 @@ def _text(name: str, value: float | None) -> str:
 
 def _interval(name: str, measured: Measured) -> str:
     if measured.low is None or measured.high is None:
-        return ""
+        return "-"
     return f"{_text(name, measured.low)} to {_text(name, measured.high)}"
 
 

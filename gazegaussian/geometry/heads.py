@@ -1,4 +1,4 @@
-"""Between head frame and world: X_w = s R_h x + T."""
+"""Heads as a whole: between head frame and world, X_w = s R_h x + T; directions; proportions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from torch import Tensor
 
 from gazegaussian.geometry.gaze import gaze_to_matrix, vector_to_pitchyaw
 from gazegaussian.geometry.rotations import axis_angle_to_matrix, full_precision, matrix_to_axis_angle
+from gazegaussian.geometry.tetrahedra import BOX_MAX, BOX_MIN
+
+HEAD_DEPTH = 1.2  # least depth of a head over its width; trackers of the face alone have landmarks on its front only
 
 
 def head_to_world(points: Tensor, pose: Tensor, scale: Tensor) -> Tensor:
@@ -50,3 +53,20 @@ def turned_to(pose: Tensor, direction: Tensor) -> Tensor:
     with full_precision(pose):
         turn = gaze_to_matrix(direction) @ gaze_to_matrix(facing(pose)).transpose(1, 2)
         return torch.cat([matrix_to_axis_angle(turn @ axis_angle_to_matrix(pose[:, :3])), pose[:, 3:]], dim=-1)
+
+
+def head_ellipsoid(landmarks: Tensor) -> tuple[Tensor, Tensor]:
+    """Place an ellipsoid of a head's proportions around landmarks, inside the box of the tetrahedral grid.
+
+    Args:
+        landmarks: Head frame, model units. [L, 3]
+
+    Returns:
+        Centre and radii. [3], [3]
+    """
+    low, high = landmarks.amin(0), landmarks.amax(0)
+    low[2] = torch.minimum(low[2], high[2] - HEAD_DEPTH * (high[0] - low[0]))
+    margin = 0.1
+    low = torch.maximum(low, low.new_tensor(BOX_MIN) + margin)
+    high = torch.minimum(high, high.new_tensor(BOX_MAX) - margin)
+    return (low + high) / 2, ((high - low) / 2).clamp_min(0.3) * 1.05

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gazegaussian.config import MeshHeadModel
 from gazegaussian.errors import NonFiniteError
-from gazegaussian.geometry.heads import head_to_world
+from gazegaussian.geometry.heads import head_ellipsoid, head_to_world
 from gazegaussian.geometry.rotations import full_precision, rotate_about
 from gazegaussian.geometry.tetrahedra import BOX_MAX, BOX_MIN, MarchingTetrahedra, Surface, TetrahedralGrid
 from gazegaussian.models.branches import (
@@ -41,7 +41,6 @@ from gazegaussian.types import HeadParameters
 
 WARM_START_POINTS = 4096
 WARM_START_LR = 0.64  # over the width: twice as much is still stable at all widths from 32 to 256 (5 seeds each)
-HEAD_DEPTH = 1.2  # least depth of a head over its width; trackers of the face alone have landmarks on its front only
 CORE = 0.5  # of the ellipsoid's radii: what lies nearer to its centre is always inside the head
 GRID_CHUNK = 1 << 17
 
@@ -74,16 +73,6 @@ class Influence:
 
     shape: Tensor  # [N, 1] expression and identity; head pose takes the rest
     eyes: Tensor  # [2, N, 1] rotation and colour of each eye
-
-
-def _head_ellipsoid(landmarks: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre and radii of an ellipsoid of a head's proportions around landmarks [L, 3], inside the grid's box."""
-    low, high = landmarks.amin(0), landmarks.amax(0)
-    low[2] = torch.minimum(low[2], high[2] - HEAD_DEPTH * (high[0] - low[0]))
-    margin = 0.1
-    low = torch.maximum(low, low.new_tensor(BOX_MIN) + margin)
-    high = torch.minimum(high, high.new_tensor(BOX_MAX) - margin)
-    return (low + high) / 2, ((high - low) / 2).clamp_min(0.3) * 1.05
 
 
 class MeshHead(nn.Module):
@@ -135,7 +124,7 @@ class MeshHead(nn.Module):
 
         At high learning rates the network can lose its zero level, and with it every gradient that could bring it back.
         """
-        centre, radii = _head_ellipsoid(self.landmarks_3d_neutral.detach())
+        centre, radii = head_ellipsoid(self.landmarks_3d_neutral.detach())
         core = (((points - centre) / radii).norm(dim=-1) - CORE) * radii.min()
         low, high = points.new_tensor(BOX_MIN), points.new_tensor(BOX_MAX)
         cell = (high - low) / self.config.grid_resolution
@@ -153,7 +142,7 @@ class MeshHead(nn.Module):
             Mean absolute residual of the last step, model units.
         """
         device = self.landmarks_3d_neutral.device
-        centre, radii = _head_ellipsoid(self.landmarks_3d_neutral.detach().cpu())
+        centre, radii = head_ellipsoid(self.landmarks_3d_neutral.detach().cpu())
         generator = torch.Generator().manual_seed(seed)
         box_low, box_high = torch.tensor(BOX_MIN), torch.tensor(BOX_MAX)
         optimizer = torch.optim.Adam(self.geometry.parameters(), WARM_START_LR / max(self.config.geometry_width, 64))

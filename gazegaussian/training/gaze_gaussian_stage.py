@@ -21,7 +21,7 @@ from gazegaussian.models.image_offsets import ImageOffsets
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.variants import gaze_gaussian_class
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, rebuild
-from gazegaussian.training.images import image_grid, spread
+from gazegaussian.training.images import labelled_rows, spread
 from gazegaussian.training.initial_weights import begin_gaze_gaussian
 from gazegaussian.types import EXPRESSION_DIM, Batch
 
@@ -122,14 +122,14 @@ class GazeGaussianStage:
         return summarise(collected)
 
     def preview(self) -> Tensor | None:
-        """Targets above renders, and the first three feature channels."""
+        """Targets above renders, and the first three channels of the features before the neural renderer."""
         if self.config.training.preview_images == 0:
             return None
         batch = self.validation[0].to(self.device).rows(slice(0, self.config.training.preview_images))
         with torch.no_grad():
             rendering = self.model(batch.parameters, batch.cameras, layers=False)
         colors = nn.functional.interpolate(rendering.features[:, :3], size=batch.image.shape[-2:], mode="nearest")
-        return image_grid([batch.image, rendering.image, colors])
+        return labelled_rows({"target": batch.image, "rendered": rendering.image, "features 1-3": colors})
 
     def to(self, device: torch.device) -> None:
         """Move the model and the frozen networks."""

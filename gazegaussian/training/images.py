@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 GAP = 2  # white pixels between tiles
+SMALLEST, LARGEST = 8, 20  # pixels of letters: those that can be read, those that need not grow with the picture
 
 
 def spread(count: int, wanted: int | None) -> list[int]:
@@ -36,7 +38,7 @@ def with_header(grid: Tensor, labels: Sequence[str]) -> Tensor:
 
     Args:
         grid: As `image_grid` makes it, in [0, 1]. [3, H, W]
-        labels: One per column, each as short as a column is wide.
+        labels: One per column.
 
     Returns:
         The grid under a white band with the labels. [3, H + band, W]
@@ -45,21 +47,56 @@ def with_header(grid: Tensor, labels: Sequence[str]) -> Tensor:
     return torch.cat([text_band(grid, labels, tile), grid], dim=-2)
 
 
+def labelled_rows(rows: Mapping[str, Tensor]) -> Tensor:
+    """Arrange batches as rows of a grid, each under its label.
+
+    Args:
+        rows: By label, batches of equally many equally large images in [0, 1]. Each [B, 3, H, W]
+
+    Returns:
+        One image. [3, rows * (band + H + 2), B * (W + 2)]
+    """
+    parts = []
+    for label, row in rows.items():
+        grid = image_grid([row])
+        parts += [text_band(grid, [label], row.shape[-1]), grid]
+    return torch.cat(parts, dim=-2)
+
+
 def text_band(like: Tensor, labels: Sequence[str], tile: int) -> Tensor:
     """Draw labels side by side on white.
 
     Args:
         like: An image as wide as the band. [3, H, W]
-        labels: One per column.
+        labels: One per column; letters shrink until the longest fits.
         tile: Width of an image of the grid, which sets the size of the letters.
 
     Returns:
         [3, band, W]
     """
-    width = like.shape[-1]
-    font = ImageFont.load_default(size=max(8, tile // 12))
-    band = Image.new("L", (width, max(12, tile // 7)), 255)
+    width, column = like.shape[-1], like.shape[-1] / len(labels)
+    sizes = range(min(max(SMALLEST, tile // 12), LARGEST), SMALLEST - 1, -1)
+    for size in sizes:  # the largest that fits; where none does, the smallest
+        font = ImageFont.load_default(size=size)
+        if max(map(font.getlength, labels)) < column - GAP:
+            break
+    band = Image.new("L", (width, round(1.75 * size)), 255)
     draw = ImageDraw.Draw(band)
-    for column, label in enumerate(labels):
-        draw.text(((column + 0.5) * width / len(labels), band.height / 2), label, fill=0, font=font, anchor="mm")
+    for place, label in enumerate(labels):
+        draw.text(((place + 0.5) * column, band.height / 2), label, fill=0, font=font, anchor="mm")
     return torch.from_numpy(np.asarray(band, np.float32) / 255).to(like).expand(3, -1, -1)
+
+
+def captioned(images: Sequence[Image.Image], captions: Sequence[str]) -> Image.Image:
+    """Put equally wide pictures beside each other, each under its caption; white fills up below lower ones."""
+    tallest = max(image.height for image in images)
+    row = np.full((len(images), tallest, images[0].width, 3), 255, np.uint8)
+    for place, image in zip(row, images, strict=True):
+        place[: image.height] = np.asarray(image.convert("RGB"))
+    grid = image_grid([torch.from_numpy(row).permute(0, 3, 1, 2).float() / 255])
+    return Image.fromarray(to_pixels(with_header(grid, captions)))
+
+
+def to_pixels(image: Tensor) -> NDArray[np.uint8]:
+    """Bytes of an image in [0, 1]. [3, H, W] -> [H, W, 3]."""
+    return (image * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).numpy()

@@ -20,7 +20,7 @@ from gazegaussian.models.mesh_head import MeshHead, MeshHeadOutput
 from gazegaussian.models.variants import build_mesh_head
 from gazegaussian.rendering import render_mesh
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, rebuild
-from gazegaussian.training.images import image_grid, spread
+from gazegaussian.training.images import labelled_rows, spread
 from gazegaussian.training.initial_weights import begin_mesh_head
 from gazegaussian.types import Batch, MeshImage
 
@@ -115,14 +115,15 @@ class MeshHeadStage:
         return {"val_loss": val_loss, "silhouette_iou": iou, **{f"val_{name}": value for name, value in means.items()}}
 
     def preview(self) -> Tensor | None:
-        """Targets above renders."""
+        """Targets above renders, and the silhouettes."""
         if self.config.training.preview_images == 0:
             return None
         batch = self.validation[0].to(self.device)
         batch = batch.rows(slice(0, self.config.training.preview_images))
         with torch.no_grad():
             _, image = self._render(batch)
-        return image_grid([batch.image, image.attributes[:, :3], image.silhouette.expand(-1, 3, -1, -1)])
+        silhouette = image.silhouette.expand(-1, 3, -1, -1)
+        return labelled_rows({"target": batch.image, "rendered": image.attributes[:, :3], "silhouette": silhouette})
 
     def to(self, device: torch.device) -> None:
         """Move the model."""
