@@ -44,15 +44,17 @@ def test_input_that_cannot_be_used_is_refused_before_the_heavy_imports(repo_root
 
 @pytest.mark.parametrize("name", helpers.__all__)
 def test_every_verb_is_found_where_it_is_made(name):
-    assert getattr(helpers, name).__module__ == f"helpers.{helpers._MODULES[name]}"
+    assert getattr(helpers, name).__module__ == f"helpers.{homes()[name]}"
 
 
-def test_type_checkers_see_what_python_imports():
-    (block,) = (node for node in ast.parse(Path(helpers.__file__).read_text()).body if isinstance(node, ast.If))
-    seen = {node.module: tuple(alias.name for alias in node.names) for node in block.body}
-    assert seen == {f"helpers.{module}": names for module, names in helpers._HOMES.items()}
-    assert sorted(helpers._MODULES) == sorted(helpers.__all__)
-    assert set(helpers.__all__) <= set(dir(helpers))
+def homes():
+    """Module of each verb, as the stub says."""
+    stub = ast.parse(Path(helpers.__file__).with_suffix(".pyi").read_text())
+    return {node.names[0].name: node.module for node in stub.body if isinstance(node, ast.ImportFrom)}
+
+
+def test_the_verbs_are_listed():
+    assert set(helpers.__all__) == set(homes()) <= set(dir(helpers))
 
 
 def test_no_module_takes_the_place_of_a_verb():
@@ -61,5 +63,5 @@ def test_no_module_takes_the_place_of_a_verb():
 
 
 def test_what_is_no_verb_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+    with pytest.raises(AttributeError, match="trian"):
         helpers.trian  # noqa: B018
