@@ -67,13 +67,11 @@ def test_a_removed_machine_costs_an_epoch_of_its_trial(tmp_path, monkeypatch, ca
     try:
         asked = on_ray(tmp_path, partial(noted, seconds=0.3), Crew(2, "auto"), trials=3)
         study = run_study(replace(asked, storage=str(tmp_path / "study.journal")))
-        alive = [node for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
         cluster.shutdown()
     thread.join()
     check_nothing_lost_or_doubled(study, 3)
-    assert len(alive) == 1, "the machine was removed while the study ran"
     assert [trial.state for trial in study.trials].count(FAIL) == 1, "it took one trial along"
     assert len(epochs(tmp_path)) <= 3 * 8 + 1, "at most one epoch was trained twice"
     assert "its actor ended" in caplog.text

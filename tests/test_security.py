@@ -29,7 +29,6 @@ from helpers.storage_errors import redacted
 from helpers.study_file import StudyFile
 
 CODE = [*sources("gazegaussian", "helpers", "benchmarks"), ROOT / "train_gazegaussian_optuna.py"]
-KNOWING_A_LIST = {"components.py", "__init__.py"}  # of what they import
 SECRET = "correct-horse-battery"
 URL = f"postgresql+psycopg://me:{SECRET}@127.0.0.1:{{port}}/db"
 
@@ -64,7 +63,7 @@ def forbidden(name, node, where):
     if keyword(node, "shell") not in (None, "False"):
         return "a shell"
     constant = node.args and isinstance(node.args[0], ast.Constant)
-    if name.endswith("import_module") and not constant and where not in KNOWING_A_LIST:
+    if name.endswith("import_module") and not constant and where != "components.py":  # which knows a list
         return "an import by a name from elsewhere"
     return None
 
