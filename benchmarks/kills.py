@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 
 from helpers import load_study
 from helpers.ownership import RESUME_OF
-from helpers.study import FINISHED
+from helpers.trial_states import FINISHED
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 12

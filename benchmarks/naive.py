@@ -32,8 +32,8 @@ def three_renders(model: GazeGaussian, parameters: HeadParameters, cameras: Came
     for splats in (_join(face.gaussians, eyes.gaussians), face.gaussians, eyes.gaussians):
         moved, still = _in_camera_frame(splats, cameras)
         down = model.config.feature_downscale
-        features = render_splats(moved, still.resized(cameras.width // down, cameras.height // down), model.background)
-        found.append((model.renderer(features.features, parameters), features.features))
+        splatted = render_splats(moved, still.resized(cameras.width // down, cameras.height // down), model.background)
+        found.append((model.renderer(splatted.features, parameters), splatted.features))
     (image, features), face_layer, eyes_layer = found
     return GazeRendering(image, features, GazeLayers(*face_layer, *eyes_layer, face, eyes))
 

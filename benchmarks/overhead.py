@@ -129,7 +129,7 @@ def main() -> None:
     for number in range(5):
         train(config, out / "alone" / str(number), [], False)
     alone = epoch_seconds(out / "alone")
-    rows = [("trainer alone", alone, None)]
+    rows: list[tuple[str, list[float], float | None]] = [("trainer alone", alone, None)]
     for name, isolate in (("in a study", False), ("in a study, a process per trial", True)):
         rows.append(
             (name, *study_seconds(out / name.replace(",", "").replace(" ", "_"), config, arguments.trials, isolate))

@@ -91,7 +91,7 @@ def splat_calls(case: tuple[int, int, int, int], device: str) -> dict[str, Calla
         out = render_splats(gaussians, view, background, backend)
         torch.autograd.grad((out.features, out.alpha), leaves, (to_image, to_alpha))
 
-    calls = {"warp": lambda: call("warp"), "torch": lambda: call("torch")}
+    calls: dict[str, Callable[[], object]] = {"warp": lambda: call("warp"), "torch": lambda: call("torch")}
     if device == "cuda" and importlib.util.find_spec("gsplat"):
         calls["gsplat"] = lambda: call("gsplat")
     return calls

@@ -37,9 +37,10 @@ from gazegaussian.config import MeshHeadRun, RunConfig, with_parameters
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
 from helpers import StudyRequest, report, run_study
+from helpers.isolation import Train
 from helpers.ownership import RESUME_OF
 from helpers.search_space import StudyFile
-from helpers.study import FINISHED, Train
+from helpers.trial_states import FINISHED, state_name, successors
 
 NAME, EPOCHS, WARM_UP = "soak", 8, 100
 ROOT = Path(__file__).resolve().parent.parent
@@ -136,7 +137,8 @@ def wrong_results(study: optuna.Study, folder: Path, finished: list[FrozenTrial]
     found = []
     with (folder / "summary.csv").open(newline="") as stream:
         rows = {int(row["trial"]): row["state"] for row in csv.DictReader(stream)}
-    if rows != {trial.number: trial.state.name for trial in study.trials}:
+    continued = successors(study.trials)
+    if rows != {trial.number: state_name(trial, continued) for trial in study.trials}:
         found.append("summary.csv differs from the database")
     best = min((t for t in finished if t.state == TrialState.COMPLETE), key=lambda t: (t.value, t.number))
     stored = json.loads((folder / "best.json").read_text())
