@@ -1,5 +1,7 @@
 """A database behind a server that may be away for a while: calls wait for it and are done again.
 
+What it reads and cannot understand (a damaged page that is a page still) is told as `StorageError`.
+
 A server that is restarted, a network that is cut: the training goes on until its next report, which waits. Every call of
 Optuna's storage is one transaction; one that may have been committed before the answer was lost is told apart below.
 """
@@ -15,7 +17,8 @@ from typing import Any, TypeVar
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 
-from helpers.storage_errors import StorageError
+from gazegaussian.errors import class_and_line
+from helpers.storage_errors import LEFT, StorageError, redacted
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +68,14 @@ def _patient(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(again: bool) -> Any:
             try:
                 return method(self, *args, **kwargs)
+            except KeyError:  # no such study or trial
+                raise
+            except (ValueError, LookupError, TypeError) as error:
+                if name not in _READS:
+                    raise
+                raise StorageError(
+                    f"The database {redacted(self.url)} holds records that no study writes ({class_and_line(error)}); {LEFT}."
+                ) from error
             except UpdateFinishedTrialError:
                 # A trial that the lost answer had already closed; one that another process closed is not this one's.
                 if again and name == "set_trial_state_values" and _is_closed_so(self, *args, **kwargs):
@@ -81,6 +92,15 @@ def _is_closed_so(storage: Database, trial_id: int, state: Any, values: Any = No
     return trial.state == state and (values is None or trial.values == list(values))
 
 
+# Calls that turn rows into studies and trials; others raise ValueError for what they are asked.
+_READS = {
+    "_get_trials",
+    "get_all_trials",
+    "get_all_studies",
+    "get_trial",
+    "get_study_user_attrs",
+    "get_study_system_attrs",
+}
 # Optuna's cache calls some of its own.
 _PRIVATE = {"_create_new_trial", "_set_trial_param", "_get_best_trial_id", "_get_trials"}
 for _name in BaseStorage.__abstractmethods__ | _PRIVATE:

@@ -55,6 +55,23 @@ def test_a_whole_journal_is_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["study.journal"]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        'UPDATE trial_params SET distribution_json = \'{"name": "Float\'',
+        "UPDATE trials SET state = 'RUNING'",
+        "UPDATE trials SET datetime_start = 'yesterday'",
+    ],
+)
+def test_rows_of_a_whole_database_that_mean_nothing_are_told(tmp_path, damage):
+    add_trial(open_study(None, tmp_path))
+    with closing(sqlite3.connect(tmp_path / "study.db")) as database, database:
+        database.execute(damage)
+    with pytest.raises(StorageError, match=r"holds records that no study writes .*it was left as it is") as error:
+        content(None, tmp_path)
+    one_line(error)
+
+
 def test_damage_in_the_middle_of_a_journal_is_told_and_left(tmp_path):
     path = tmp_path / "study.journal"
     add_trial(open_study(str(path), tmp_path))
