@@ -7,18 +7,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import optuna
 import pandas as pd
 from IPython.display import Image, display
 
+from gazegaussian.config import STAGES
+from gazegaussian.errors import ConfigError
 from gazegaussian.hidden_options import hide_option
 from gazegaussian.yaml_files import read_yaml
 from helpers.artifacts import best_image, epoch_images
 from helpers.figure_display import show_figure
 from helpers.inputs import load_study
+from helpers.live_store import has_store
 from helpers.plots import study_figures
+from helpers.records import STAGE
 from helpers.results import best_trial, metric_names, signs, summary_rows, top_trials, trial_dir
 from helpers.script import SCRIPT, STORAGE_VARIABLE
 from helpers.trial_states import count_finished
@@ -63,6 +68,29 @@ def run_script(*arguments: object) -> None:
         raise
     if code:
         raise RuntimeError(f"{SCRIPT.name} {' '.join(words[:2])} ended with exit code {code}: {last}")
+
+
+def newest_studies(out: Path) -> list[str]:
+    """Name the study of each stage that was begun or continued last, the MeshHead's first.
+
+    Args:
+        out: Folder of studies.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    newest: dict[str, tuple[datetime, str]] = {}
+    for folder in filter(has_store, Path(out).glob("*/")):
+        study = load_study(folder)
+        starts = [trial.datetime_start for trial in study.get_trials(deepcopy=False)]
+        begun = max(filter(None, starts), default=datetime.min)
+        stage = study.user_attrs.get(STAGE, "")
+        newest[stage] = max(newest.get(stage, (datetime.min, "")), (begun, folder.name))
+    if not newest:
+        raise ConfigError(
+            f"There is no study under {out}: run notebook 01 first, or set `out` to the folder of your studies."
+        )
+    return [newest[stage][1] for stage in STAGES if stage in newest]
 
 
 def show_trials(study: optuna.Study) -> pd.DataFrame:
@@ -137,6 +165,7 @@ __all__ = [
     "best_parameters",
     "count_finished",
     "load_study",
+    "newest_studies",
     "run_script",
     "show_best_images",
     "show_evaluation",

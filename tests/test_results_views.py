@@ -6,8 +6,10 @@ from test_dashboard import NONE, pictured
 from test_study import line_train, request
 from test_study_results import study_of
 
+from gazegaussian.errors import ConfigError
 from helpers import best_trial, run_study, study_figures, top_trials
 from helpers.importance import parameter_importances
+from helpers.notebook import newest_studies
 from helpers.results_views import figure_rows, show_results, show_top_images, spending_sentence, top_pictures
 
 SPACE = {"optimisation": {"lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}}}
@@ -81,3 +83,12 @@ def test_spending_is_one_sentence(tmp_path):
     study = run_study(request(tmp_path, line_train, trials=2, search_space=SPACE, **NONE))
     assert {t.state for t in study.trials} == {TrialState.COMPLETE}
     assert spending_sentence(study, tmp_path / "toy").startswith("toy: 16 epochs in ")
+
+
+def test_the_newest_study_of_each_stage_is_shown_unless_others_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"no study under .*run notebook 01 first"):
+        newest_studies(tmp_path)
+    for name in ("second", "first", "second"):  # continued last, though begun first
+        done = len(list((tmp_path / name).glob("trial_*")))
+        run_study(request(tmp_path, line_train, study_name=name, trials=done + 1))
+    assert newest_studies(tmp_path) == ["second"]

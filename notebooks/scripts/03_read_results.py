@@ -23,16 +23,16 @@ home = runpy.run_path(str(root / "helpers" / "colab.py"))["set_up"](drive=False)
 
 # %% tags=["parameters"]
 out = home
-studies = ["meshhead_quick", "gazegaussian_quick"]
+studies = None  # names of studies under `out`; None: the newest of each stage
 top = 3
 
 # %% [markdown]
 # **Winners**, best first, with the searched parameters.
 
 # %%
-from helpers.notebook import best_parameters, count_finished, load_study, show_top
+from helpers.notebook import best_parameters, count_finished, load_study, newest_studies, show_top
 
-opened = {name: load_study(Path(out, name)) for name in studies}
+opened = {name: load_study(Path(out, name)) for name in studies or newest_studies(out)}
 for name, study in opened.items():
     print(name, "- finished trials:", count_finished(study))
     display(show_top(study, top))
@@ -41,7 +41,7 @@ for name, study in opened.items():
 # **Best parameters** as `train --params` takes them back, with the baseline's value for comparison.
 
 # %%
-for name in studies:
+for name in opened:
     display(best_parameters(Path(out, name)))
 
 # %% [markdown]
