@@ -12,7 +12,7 @@ from gazegaussian.build import train_run
 from gazegaussian.config import with_parameters
 from gazegaussian.errors import ConfigError, DataError, NonFiniteError
 from gazegaussian.training.mesh_head_stage import MeshHeadStage
-from helpers.search_space import StudyFile
+from helpers.search_space import Component, StudyFile
 
 STUDY = StudyFile.model_validate(
     {
@@ -78,11 +78,16 @@ def test_recording_continues_and_shares(run, tmp_path, monkeypatch):
     del begun["config"]["init_from"]  # begun before the field was there
     path.write_text(path.read_text().replace(path.read_text().splitlines()[0], json.dumps(begun)))
     list(record(path, run, STUDY, 0, range(6)))
-    assert len(trained) == 7
+    list(record(path, run, STUDY.model_copy(update={"trials": 99, "pruner": Component(name="none")}), 0, range(6)))
+    assert len(trained) == 7, "neither newer fields nor how a study would search make other curves"
     with pytest.raises(ConfigError, match="another configuration"):
         list(record(path, with_parameters(run, {"geometry_width": 24}), STUDY, 0, range(1)))
     with pytest.raises(ConfigError, match="another configuration"):
         list(record(path, run, STUDY, 1, range(1)))
+    longer = STUDY.parameters["lr"].model_copy(update={"max": 2e-2})
+    wider = STUDY.model_copy(update={"search_space": {"optimisation": {"lr": longer}}})
+    with pytest.raises(ConfigError, match="another configuration"):
+        list(record(path, run, wider, 0, range(1)))
 
 
 def test_a_configuration_that_diverges_is_kept_with_its_epochs(run, tmp_path, monkeypatch):

@@ -59,11 +59,15 @@ class Header:
         return StudyFile.model_validate(self.study)
 
     def same_as(self, other: Header) -> bool:
-        """Compare everything but the machine, which changes the seconds alone. Fields that are newer have their defaults."""
+        """Compare all that a curve depends on: neither the machine, nor how a study would search.
+
+        Fields that are newer have their defaults.
+        """
 
         def compared(header: Header) -> str:
-            config = parse_run(header.config, header.stage).model_dump(mode="json")
-            return json.dumps({**asdict(header), "config": config, "study": repr(header.study_file), "machine": ""})
+            config, study = parse_run(header.config, header.stage).model_dump(mode="json"), header.study_file
+            searched = repr((study.parameters, study.metrics, study.directions))
+            return json.dumps({**asdict(header), "config": config, "study": searched, "machine": ""})
 
         return compared(self) == compared(other)
 
