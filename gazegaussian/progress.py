@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -32,7 +33,8 @@ def progress(
         The items.
     """
     # None: tqdm draws on terminals alone. In a file or a pipe, every redraw of a bar would be a line of its own.
-    bar = tqdm(items, what, total, initial=done, leave=leave, disable=None if show else True)
+    hidden = not show or os.environ.get("TQDM_DISABLE") == "1"  # workers that share a terminal would break its lines
+    bar = tqdm(items, what, total, initial=done, leave=leave, disable=hidden or None)
     if not bar.disable or not show:
         yield from bar
         return

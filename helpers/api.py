@@ -9,12 +9,13 @@ import optuna
 
 from gazegaussian.build import train_run
 from gazegaussian.config import RunConfig
-from gazegaussian.errors import NonFiniteError
+from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.run_folder import find_run
 from gazegaussian.training.trainer import TrainResult
 from helpers.audit import audit_study
 from helpers.environment import store_environment
 from helpers.files import say_if_new
+from helpers.live_store import has_store
 from helpers.ray_audit import audit_on_ray
 from helpers.ray_team import LOCAL
 from helpers.run_lock import sole_training
@@ -62,10 +63,12 @@ def train(config: RunConfig, out: Path) -> TrainResult:
         The finished training; one that was finished before is left as it is.
 
     Raises:
-        ConfigError: `out` holds a training of another configuration, or another process trains there now.
+        ConfigError: `out` holds a study or a training of another configuration, or another process trains there now.
         UserError: Data, checkpoint or device cannot be used.
         NonFiniteError: The training diverged, or its metric was never finite.
     """
+    if has_store(Path(out)):
+        raise ConfigError(f"{out} is the folder of a study, which a training would spoil: give another --out.")
     before = find_run(config, Path(out))
     if before is not None and before.finished:
         logger.info(

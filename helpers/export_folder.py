@@ -20,6 +20,7 @@ from gazegaussian.training.hooks import IMAGES
 from helpers.export_facts import Facts, collect_facts
 from helpers.files import write_json, write_text, write_yaml
 from helpers.keep import DiskError
+from helpers.live_store import has_store
 from helpers.mesh_heads import digest_of
 from helpers.records import find_study
 from helpers.reruns import open_source, rerun, trial_config
@@ -72,7 +73,7 @@ def export(
     source = Path(source)
     out = source / "export" if out is None else Path(out)
     _require_own(out)
-    if (source / CHECKPOINT).is_file():
+    if (source / CHECKPOINT).is_file() and not has_store(source):
         if epochs is not None:
             raise ConfigError(
                 "Expected --epochs with a study; a training goes on with `train --epochs`, then `export`."

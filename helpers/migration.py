@@ -21,9 +21,9 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig
-from gazegaussian.errors import ConfigError
+from gazegaussian.errors import ConfigError, UserError
 from helpers.limits import Constraint
-from helpers.live_store import snapshots_of
+from helpers.live_store import has_store, live_database, snapshots_of
 from helpers.ownership import BASELINE, OWNER, RESUME_OF
 from helpers.parameters import same
 from helpers.records import FINGERPRINT, STAGE, find_study, remember, stored_config
@@ -67,9 +67,13 @@ def migrate_study(
             f"--study-name must be at most {LONGEST_NAME} letters, digits, '_', '.' or '-', not {study_name!r}."
         )
     new_folder = Path(out or Path(folder).parent) / study_name
-    store = open_storage(storage, new_folder)
-    study_file = load_study_file(study, old.user_attrs.get(STAGE, "meshhead"))
-    migration = migrate(old, study_file, study_name, store)
+    study_file, begun = load_study_file(study, old.user_attrs.get(STAGE, "meshhead")), has_store(new_folder)
+    try:
+        migration = migrate(old, study_file, study_name, open_storage(storage, new_folder))
+    except UserError:
+        if storage is None and not begun:  # an empty store would be taken for a study
+            live_database(new_folder).unlink(missing_ok=True)
+        raise
     save_results(migration.study, new_folder)
     if storage is None and (copies := snapshots_of(new_folder)) is not None:
         copies.save()

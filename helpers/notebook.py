@@ -15,7 +15,7 @@ import pandas as pd
 from IPython.display import Image, display
 
 from gazegaussian.config import STAGES
-from gazegaussian.errors import ConfigError
+from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.hidden_options import hide_option
 from gazegaussian.yaml_files import read_yaml
 from helpers.artifacts import best_image, epoch_images
@@ -81,7 +81,11 @@ def newest_studies(out: Path) -> list[str]:
     """
     newest: dict[str, tuple[datetime, str]] = {}
     for folder in filter(has_store, Path(out).glob("*/")):
-        study = load_study(folder)
+        try:
+            study = load_study(folder)
+        except UserError as error:  # the others can be shown
+            print(error)  # noqa: T201 - a notebook's output
+            continue
         starts = [trial.datetime_start for trial in study.get_trials(deepcopy=False)]
         begun = max(filter(None, starts), default=datetime.min)
         stage = study.user_attrs.get(STAGE, "")

@@ -24,7 +24,7 @@ from helpers.plots import study_figures, with_unit
 from helpers.records import ENVIRONMENT
 from helpers.report_facts import measure_spending
 from helpers.results import epochs_trained, merit, metric_names, signs, summary_rows, top_table, top_trials, trial_dir
-from helpers.trial_states import FINISHED
+from helpers.trial_states import FINISHED, state_name, successors
 
 MOST_ROWS = 10
 PICTURE_WIDTH = 460  # pixels of one trial's images
@@ -109,13 +109,20 @@ def _curves(study: optuna.Study) -> Rows:
 
 
 def _times(study: optuna.Study, folder: Path) -> Rows:
-    rows = Rows()
-    for trial in study.get_trials(deepcopy=False):
+    rows, trials = Rows(), study.get_trials(deepcopy=False)
+    continued = successors(trials)
+    for trial in trials:
         seconds, epochs = trial.user_attrs.get("seconds"), epochs_trained(trial, folder)
         start = None if trial.datetime_start is None else trial.datetime_start.strftime("%Y-%m-%d %H:%M:%S")
         each = {"seconds": seconds, "seconds per epoch": seconds / epochs if seconds and epochs else None}
         rows.append(
-            {"trial": trial.number, "state": trial.state.name.lower(), "start": start, "epochs": epochs, **each}
+            {
+                "trial": trial.number,
+                "state": state_name(trial, continued).lower(),
+                "start": start,
+                "epochs": epochs,
+                **each,
+            }
         )
     return rows
 

@@ -267,5 +267,20 @@ def load_study_file(path: Path, stage: str) -> StudyFile:
         study = StudyFile.model_validate({str(key): value for key, value in read_yaml(path).items()})
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error, StudyFile)}") from error
-    check_parameter_names(STAGES[stage], list(study.parameters), str(path))
+    names = list(study.parameters)
+    try:
+        check_parameter_names(STAGES[stage], names, str(path))
+    except ConfigError as error:
+        other = next((name for name in STAGES if _has_fields(name, names)), None)
+        if other is None:
+            raise
+        raise ConfigError(f"{path} searches parameters of stage {other!r}, but {stage!r} was asked for.") from error
     return study
+
+
+def _has_fields(stage: str, names: list[str]) -> bool:
+    try:
+        check_parameter_names(STAGES[stage], names, stage)
+    except ConfigError:
+        return False
+    return True

@@ -19,6 +19,7 @@ from gazegaussian.config import load_run
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.checkpoints import load_checkpoint
 from helpers import export, train_winner
+from helpers import train as train_verb
 from helpers.keep import DiskError
 from helpers.ownership import BASELINE
 from helpers.records import CONFIG, ENVIRONMENT, SAMPLER_SEED, STAGE
@@ -201,3 +202,11 @@ def test_the_command_says_where(training, tmp_path, repo_root):
     found = json.loads(done.stdout)
     assert found["archive"] == str(tmp_path / "out.zip")
     assert (tmp_path / "out" / "best.pt").read_bytes() == (training / "best.pt").read_bytes()
+
+
+def test_a_training_neither_spoils_a_study_nor_stands_for_it(study):
+    with pytest.raises(ConfigError, match=r"is the folder of a study.*give another --out"):
+        train_verb(mesh_run(root=str(heads()[0].root)), study)
+    shutil.copy(study / "trial_0001" / "best.pt", study / "best.pt")  # left there by an older version
+    export(study)
+    assert json.loads((study / "export" / "origin.json").read_text())["study"] == "small"

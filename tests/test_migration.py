@@ -1,6 +1,7 @@
 """Migration: what can be compared moves, the rest is named."""
 
 import sys
+from pathlib import Path
 
 import optuna
 import pytest
@@ -12,6 +13,7 @@ from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError
 from gazegaussian.yaml_files import dump_yaml
 from helpers import migrate_study
+from helpers.live_store import has_store
 from helpers.migration import ORIGIN, migrate
 from helpers.ownership import BASELINE, RESUME_OF
 from helpers.records import CONFIG, FINGERPRINT, METRIC, STAGE
@@ -222,3 +224,14 @@ def test_the_verb_makes_a_study_that_runs_on(tmp_path):
     assert [ORIGIN in trial.user_attrs for trial in more.trials] == [True] * 3 + [False]
     with pytest.raises(ConfigError, match=r"There is a study 'wider' already"):
         migrate_study(tmp_path / "toy", file, "wider")
+
+
+def test_a_migration_that_is_refused_leaves_no_study(tmp_path):
+    run_study(request(tmp_path, trials=1))
+    other = Path(__file__).parent.parent / "configs" / "gazegaussian_quick_study.yaml"
+    longer = tmp_path / "longer.yaml"
+    longer.write_text(dump_yaml(study_file(epochs=3).model_dump(mode="json")))
+    for path, words in ((other, "stage 'gazegaussian', but 'meshhead'"), (longer, "epochs")):
+        with pytest.raises(ConfigError, match=words):
+            migrate_study(tmp_path / "toy", path, "new")
+        assert not has_store(tmp_path / "new")

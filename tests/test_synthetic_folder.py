@@ -101,3 +101,16 @@ def test_long_generation_says_how_far_it_is(tmp_path, monkeypatch, caplog):
         "synthetic heads: 1 of 2",
         "synthetic heads: 2 of 2",
     ]
+
+
+def test_a_file_is_no_folder_for_heads(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(DataError, match=r"README\.md is a file, expected a folder"):
+        synthesize(tmp_path / "README.md", **SETTINGS)
+
+
+def test_workers_that_share_a_terminal_draw_no_bars(monkeypatch):
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    assert list(progress(range(3), "heads")) == [0, 1, 2]
+    assert terminal.getvalue() == ""

@@ -116,6 +116,8 @@ def synthesize(
     """
     settings = SyntheticSettings(people, size, seed, frames, cameras)
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise DataError(f"Synthetic heads: {out} is a file, expected a folder or a new name")
     out.mkdir(parents=True, exist_ok=True)
     files = [f"{PREFIX}{subject_key(i)}" for i in range(people)]
     todo = missing_people(out, files, asdict(settings), settings.tag())

@@ -33,5 +33,9 @@ def require_checkpoint(path: Path) -> None:
     Raises:
         CheckpointError: There is no such file.
     """
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path} is a folder, expected a checkpoint: name a best.pt, of a study that of one of its trials."
+        )
     if not path.is_file():
         raise CheckpointError(f"No checkpoint at {path}. Train the stage first, or name an existing best.pt.")
