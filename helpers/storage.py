@@ -189,7 +189,9 @@ def _open_rdb(url: str, store: str, options: dict[str, Any]) -> BaseStorage:
         # Other errors of a server stay as they are: Optuna itself retries deadlocks.
         if problem is None and (context.is_disconnect or context.connection is None) and not context.is_pre_ping:
             reason = scrubbed(context.original_exception, url)
-            raise Unreachable(f"{store} does not answer: {reason}.") from context.original_exception
+            raise Unreachable(
+                f"{store} does not answer: {reason}. Is its server running, and the URL right?"
+            ) from context.original_exception
         if problem is not None:
             raise StorageError(f"{store} {problem}.") from context.original_exception
 

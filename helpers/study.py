@@ -19,6 +19,7 @@ from helpers.isolation import Train
 from helpers.keep import require_writable
 from helpers.loop import open_study, run_trials, save
 from helpers.ownership import BASELINE, reap
+from helpers.ray_team import connect
 from helpers.records import STOP_REASON, WANTED, begun_study, note_environment, require_same
 from helpers.request import Crew, StudyRequest
 from helpers.search_space import baseline, check_space
@@ -62,6 +63,8 @@ def run_study(request: StudyRequest, forget_stops: bool = True) -> optuna.Study:
     check_space(request.study, config)
     if request.crew is None or request.crew.ray is None:  # else the workers' machines are those that count
         request.check(config)
+    else:
+        connect(request.crew.ray)  # nothing is begun where there is no cluster
     say_if_new(request.out)
     require_writable(request.folder)
     if forget_stops:

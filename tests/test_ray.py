@@ -125,6 +125,13 @@ def test_no_cluster_is_told_in_one_line(address):
     assert "\n" not in str(error.value)
 
 
+def test_without_a_cluster_no_study_is_begun(tmp_path):
+    pytest.importorskip("ray")
+    with pytest.raises(ConfigError, match="No Ray cluster"):
+        run_study(on_ray(tmp_path, crew=Crew(ray="127.0.0.1:9")))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_share_of_a_gpu_needs_ray():
     with pytest.raises(ConfigError, match=r"--gpus-per-trial 0\.5 needs --ray"):
         Crew(2, gpus_per_trial=0.5)
