@@ -20,7 +20,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import UserError, first_line
-from helpers.live_store import has_store
+from helpers.live_store import has_store, study_folders
 from helpers.records import METRIC
 from helpers.running import FAULTS, read_only_store
 
@@ -41,7 +41,7 @@ def stores_in(folder: Path) -> dict[str, Opener]:
     Returns:
         How to open each for reading, by a name that stays.
     """
-    places = [folder] if has_store(folder) else sorted(path for path in folder.glob("*/") if has_store(path))
+    places = [folder] if has_store(folder) else study_folders(folder)
     return {place.name: partial(read_only_store, place) for place in places}
 
 

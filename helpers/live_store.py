@@ -44,6 +44,11 @@ def has_store(folder: Path) -> bool:
     return live_database(folder).is_file() or (copies is not None and bool(copies.saved()))
 
 
+def study_folders(out: Path) -> list[Path]:
+    """Folders of the begun studies under a folder, by name."""
+    return sorted(path for path in out.glob("*/") if has_store(path))
+
+
 def is_mounted(folder: Path) -> bool:
     """Tell whether a folder lies on Drive or another network file system; one that is not there yet counts by its parent."""
     folder = folder.resolve()

@@ -21,7 +21,7 @@ from gazegaussian.yaml_files import read_yaml
 from helpers.artifacts import best_image, epoch_images
 from helpers.figure_display import show_figure
 from helpers.inputs import load_study
-from helpers.live_store import has_store
+from helpers.live_store import study_folders
 from helpers.plots import study_figures
 from helpers.records import STAGE
 from helpers.results import best_trial, metric_names, signs, summary_rows, top_trials, trial_dir
@@ -80,7 +80,7 @@ def newest_studies(out: Path) -> list[str]:
         ConfigError: There is none.
     """
     newest: dict[str, tuple[datetime, str]] = {}
-    for folder in filter(has_store, Path(out).glob("*/")):
+    for folder in study_folders(Path(out)):
         try:
             study = load_study(folder)
         except UserError as error:  # the others can be shown

@@ -13,7 +13,7 @@ from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
 from gazegaussian.errors import ConfigError, first_line
 from gazegaussian.training.changed_fields import PATHS, changed_fields
 from helpers.environment import environment
-from helpers.live_store import has_store
+from helpers.live_store import has_store, study_folders
 from helpers.mesh_heads import identify
 from helpers.storage import open_storage
 from helpers.storage_errors import StorageError
@@ -155,7 +155,7 @@ def find_study(folder: Path, storage: str | None = None) -> optuna.Study:
     if not folder.is_dir():
         raise ConfigError(f"No study at {folder}. Run `study` first, or name the folder of a study.")
     if storage is None and not has_store(folder):
-        studies = sorted(path.name for path in folder.iterdir() if path.is_dir() and has_store(path))
+        studies = [path.name for path in study_folders(folder)]
         if studies:
             raise ConfigError(
                 f"{folder} is no study but holds {len(studies)}: name one of them, such as {folder / studies[0]} "
