@@ -24,6 +24,7 @@ from gazegaussian.metrics import Judge
 from gazegaussian.models.frozen import WEIGHTS, load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.mesh_head import MeshHead
+from gazegaussian.rendering.gsplat import require_gsplat
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
 from gazegaussian.training.files import atomic_path, commit_file
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage, rebuild_gaze_gaussian
@@ -86,7 +87,7 @@ def preflight(config: RunConfig) -> None:
     Raises:
         UserError: With what is wrong and what to do.
     """
-    resolve_device(config.training.device)
+    _require_device(config)
     if config.init_from:
         require_initial(config)
     elif isinstance(config, GazeGaussianRun):
@@ -94,6 +95,13 @@ def preflight(config: RunConfig) -> None:
     root = resolve_data(config)
     for split in ("train", "val"):
         HeadDataset(root, split, config.data.image_size)
+
+
+def _require_device(config: RunConfig) -> None:
+    """Refuse a device, or a renderer on it, that is not there."""
+    device = resolve_device(config.training.device)
+    if isinstance(config, GazeGaussianRun) and config.training.splat_backend == "gsplat":
+        require_gsplat(device)
 
 
 def _mesh_head(config: GazeGaussianRun) -> MeshHead:
@@ -118,7 +126,7 @@ def train_run(config: RunConfig, run_dir: Path, hooks: Sequence[Hook] = (), resu
         UserError: Bad configuration, data, checkpoint or device.
         NonFiniteError: The run diverged; the checkpoints hold the last good epoch.
     """
-    resolve_device(config.training.device)  # before minutes are spent on data
+    _require_device(config)  # before minutes are spent on data
     run_dir = Path(run_dir)
     start = resume_point(run_dir) if resume else None
     if start is None:

@@ -31,8 +31,11 @@ Network = Literal[
 
 # Fields beside those of `data` that no search may use: they say where, how long and by what is measured, or are no values.
 _NOT_SEARCHED = frozenset(
-    {"epochs", "seed", "device", "threads", "monitor", "monitor_mode", "preview_images", "variant", "mlp_widths"}
-)
+    {
+        "epochs", "seed", "device", "threads", "monitor", "monitor_mode", "preview_images", "variant", "mlp_widths",
+        "splat_backend",
+    }
+)  # fmt: skip
 
 
 class Section(BaseModel):
@@ -172,6 +175,14 @@ class TrainingConfig(Section):
     preview_images: NonNegativeInt = Field(4, description="validation images in the grid saved per epoch")
 
 
+class GazeGaussianTraining(TrainingConfig):
+    """The epoch loop of stage two."""
+
+    splat_backend: Literal["auto", "warp", "torch", "gsplat"] = Field(
+        "auto", description="what training splats with; auto: warp. gsplat needs CUDA and `pip install gsplat`"
+    )
+
+
 class MeshHeadRun(Section):
     """A run of stage one."""
 
@@ -194,7 +205,7 @@ class GazeGaussianRun(Section):
     model: GazeGaussianModel = GazeGaussianModel()
     loss: GazeGaussianLoss = GazeGaussianLoss()
     optim: OptimConfig = OptimConfig(lr=1e-4)
-    training: TrainingConfig = TrainingConfig(epochs=30)
+    training: GazeGaussianTraining = GazeGaussianTraining(epochs=30)
 
     @model_validator(mode="after")
     def _patch_divides_map(self) -> GazeGaussianRun:

@@ -11,6 +11,8 @@ from rendering_scenes import make_cameras, make_gaussians
 from synthetic_support import batch, gaze_run, gaze_stage, mesh_stage
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gazegaussian.build import train_run
+from gazegaussian.errors import UserError
 from gazegaussian.rendering import render_splats, splats
 from gazegaussian.training.step import optimisation_step, resolve_precision
 from gazegaussian.training.trainer import Trainer
@@ -118,6 +120,27 @@ def test_all_images_and_layers_of_a_step_share_one_render(monkeypatch):
     monkeypatch.setattr(stage.model.renderer, "forward", upsampled)
     stage.losses(batch(2), 0)
     assert seen == [("splats", 6), ("renderer", 6)]  # head, face and eyes of two images
+
+
+def test_training_splats_with_the_chosen_backend():
+    """The backends agree in a whole step, and another than warp was really used."""
+    rows, found = batch(2), {}
+    for backend in ("warp", "torch"):
+        stage = gaze_stage(gaze_run(splat_backend=backend))
+        terms = stage.losses(rows, 0)
+        torch.stack(list(terms.values())).sum().backward()
+        found[backend] = {name: term.item() for name, term in terms.items()}, stage.model.face.means.grad
+    assert found["torch"][0] == {name: pytest.approx(term, rel=1e-4) for name, term in found["warp"][0].items()}
+    ours, theirs = found["warp"][1], found["torch"][1]
+    assert (ours - theirs).abs().max() <= 1e-3 * theirs.abs().max()
+    assert not torch.equal(ours, theirs)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_gsplat_is_refused_before_anything_is_loaded(tmp_path):
+    with pytest.raises(UserError, match="gsplat"):
+        train_run(gaze_run(splat_backend="gsplat"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16)])

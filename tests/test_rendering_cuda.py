@@ -139,7 +139,7 @@ def test_gsplat_agrees():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
 def test_gsplat_without_cuda_says_so():
-    with pytest.raises(UserError, match='backend="warp"'):
+    with pytest.raises(UserError, match='choose "warp"'):
         render_splats(
             make_gaussians(1, 5, 3, torch.float32), make_cameras(1, 8, 8, torch.float32), torch.zeros(3), "gsplat"
         )

@@ -86,6 +86,7 @@ class GazeGaussian(nn.Module):
         self.face = self.face_class(mesh_config, face_points)
         self.eyes = self.eye_class(mesh_config, eye_points)
         self.renderer = build_renderer(config, image_size // config.feature_downscale)
+        self.splat_backend = "auto"  # a training may choose another; a checkpoint does not keep it
         self.background: Tensor
         self.register_buffer("background", self._background(), persistent=False)
 
@@ -140,11 +141,13 @@ class GazeGaussian(nn.Module):
         )
         batch = parameters.gaze.shape[0]
         if not layers:
-            features = render_splats(splats, small, self.background).features
+            features = render_splats(splats, small, self.background, self.splat_backend).features
             return GazeRendering(self.renderer(features, parameters), features)
         rows = list(range(batch)) * 3
         splats = replace(splats.rows(rows), opacities=_layer_opacities(splats.opacities, face.gaussians.means.shape[1]))
-        features = render_splats(splats, small.rows(rows), self.background).features  # [3 B, 32, h, w]
+        features = render_splats(
+            splats, small.rows(rows), self.background, self.splat_backend
+        ).features  # [3 B, 32, h, w]
         images = self.renderer(features, parameters.rows(rows))
         image, face_image, eyes_image = images.chunk(3)
         head_map, face_map, eyes_map = features.chunk(3)

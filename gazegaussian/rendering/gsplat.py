@@ -6,6 +6,7 @@ Fixed in its kernels: alpha clamp 0.999, cut-off 1/255, stop at 1e-4. So it agre
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 
 import torch
@@ -19,6 +20,18 @@ _MAX_ALPHA = 0.999
 _log = logging.getLogger(__name__)
 
 
+def require_gsplat(device: torch.device) -> None:
+    """Refuse where gsplat cannot work.
+
+    Raises:
+        UserError: gsplat is not installed, or `device` is not CUDA.
+    """
+    if importlib.util.find_spec("gsplat") is None:
+        raise UserError('The splat backend "gsplat" is not installed. Run `pip install gsplat`, or choose "warp".')
+    if device.type != "cuda":
+        raise UserError(f'The splat backend "gsplat" needs a CUDA device; got {device}. Choose "warp".')
+
+
 def render_gsplat(
     gaussians: Gaussians, cameras: Cameras, background: Tensor, max_alpha: float
 ) -> tuple[Tensor, Tensor]:
@@ -30,16 +43,9 @@ def render_gsplat(
     Raises:
         UserError: gsplat is not installed, or the tensors are not on a CUDA device.
     """
-    try:
-        from gsplat import rasterization
-    except ImportError as error:
-        raise UserError(
-            'The splat backend "gsplat" is not installed. Run `pip install gsplat`, or use backend="warp".'
-        ) from error
-    if gaussians.means.device.type != "cuda":
-        raise UserError(
-            f'The splat backend "gsplat" needs CUDA tensors; got {gaussians.means.device}. Use backend="warp".'
-        )
+    require_gsplat(gaussians.means.device)
+    from gsplat import rasterization
+
     if max_alpha != _MAX_ALPHA:
         _log.debug("gsplat clamps alpha at %s, not %s", _MAX_ALPHA, max_alpha)
     batch, channels = gaussians.features.shape[0], gaussians.features.shape[-1]

@@ -47,6 +47,7 @@ class GazeGaussianStage:
             self.model = gaze_gaussian_class(config.model).from_mesh_head(
                 mesh_head, config.model, config.data.image_size
             )
+        self.model.splat_backend = config.training.splat_backend
         self.offsets = ImageOffsets(len(train))
         self.module = nn.ModuleDict({"model": self.model, "offsets": self.offsets})
         self.guide, self.judge = load_frozen("guide"), load_frozen("judge")
