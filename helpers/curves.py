@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -57,10 +58,10 @@ def draw_curves(curves: Collection[Curve], best: int | None) -> go.Figure:
     """
     order, figure = list(STYLES), go.Figure()
     styled = [(BEST if curve.trial == best else curve.state, curve) for curve in curves]
-    named: set[str] = set()
+    counts, named = Counter(curve.state for curve in curves), set[str]()
     for style, curve in sorted(styled, key=lambda pair: -order.index(pair[0])):
         color, dash, width, mark = STYLES[style]
-        epochs, count = sorted(curve.values), sum(other == style for other, _ in styled)
+        epochs = sorted(curve.values)
         said = f"{curve.state}, best" if style == BEST else style
         figure.add_scatter(
             x=[epoch + 1 for epoch in epochs],
@@ -68,7 +69,7 @@ def draw_curves(curves: Collection[Curve], best: int | None) -> go.Figure:
             mode="lines+markers",
             line={"color": color, "dash": dash, "width": width},
             marker={"symbol": mark, "size": 10 if style == BEST else 6, "maxdisplayed": MOST_MARKS},
-            name=f"best: trial {curve.trial}" if style == BEST else f"{style} ({count})",
+            name=f"best: trial {curve.trial}" if style == BEST else f"{style} ({counts[style]})",
             legendgroup=style,
             legendrank=order.index(style),
             showlegend=style not in named,

@@ -20,23 +20,16 @@ from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import first_line
+from helpers.curves import intermediate_values
 from helpers.files import write_bytes, write_text
 from helpers.importance import Importances, parameter_importances
+from helpers.palette import PALETTE, STATE_COLORS
 from helpers.parameter_figures import parameter_figures
 from helpers.results import metric_names
 from helpers.trial_states import INTERRUPTED, successors
 
 logger = logging.getLogger(__name__)
 
-# Okabe and Ito's colours for colour-blind readers.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
-STATE_COLORS = {
-    "COMPLETE": PALETTE[0],
-    "PRUNED": PALETTE[1],
-    "FAIL": PALETTE[3],
-    "RUNNING": PALETTE[2],
-    INTERRUPTED: PALETTE[5],
-}
 UNITS = {"_deg": "degrees", "_rad": "radians", "psnr": "dB", "_fps": "frames/s", "_gb": "GB", "seconds": "s"}
 MOST_TICKS = 20  # steps of one; plotly would tick 0.5 epochs on a short axis
 HINTS = ("parallel_coordinate", "slice")  # figures that say when they are of few trials; rank and contour need more
@@ -67,7 +60,7 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
         )
     reported = any(trial.intermediate_values for trial in study.get_trials(deepcopy=False))
     if len(metrics) == 1 and reported:
-        makers["intermediate_values"] = lambda: _counted_from_one(visualization.plot_intermediate_values(study))
+        makers["intermediate_values"] = partial(intermediate_values, study)
     elif 1 < len(metrics) <= 3:
         makers["pareto_front"] = lambda: visualization.plot_pareto_front(
             study, target_names=[with_unit(metric) for metric in metrics]
@@ -145,13 +138,6 @@ def _timeline(study: optuna.Study) -> go.Figure:
                 traces.append(go.Bar(failed).update(**part, name=name, hovertemplate=shown))
         figure.data = [trace for trace in figure.data if trace is not failed]
         figure.add_traces(traces)
-    return figure
-
-
-def _counted_from_one(figure: go.Figure) -> go.Figure:
-    """Optuna's steps are epochs counted from 0, as stored; people see them counted from 1."""
-    for trace in figure.data:
-        trace.x = [step + 1 for step in trace.x or ()]
     return figure
 
 

@@ -12,7 +12,7 @@ from test_study import request
 from gazegaussian.errors import ConfigError
 from helpers import best_trial, load_study, run_study, save_figures, study_figures, summary_rows, top_trials
 from helpers.files import read_parameters
-from helpers.plots import PALETTE
+from helpers.palette import PALETTE
 from helpers.results import save_results
 
 
