@@ -47,32 +47,33 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
     Returns:
         Figures by name: history (one per objective), importances, parallel_coordinate, slice, contour, rank, edf,
         timeline, intermediate_values (one objective) and pareto_front (two or three). What cannot be drawn yet is left
-        out and logged; rank and contour need as many complete trials as importances.
+        out (`missing_figures` says what it needs).
     """
     metrics = metric_names(study)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     makers: dict[str, Callable[[], go.Figure]] = {}
     hint = ""
-    for number, metric in enumerate(metrics):
+    for number, metric in enumerate(metrics if complete else ()):
         name = "history" if number == 0 else f"history_{metric}"
         makers[name] = partial(
             visualization.plot_optimization_history, study, target=_target(study, number), target_name=with_unit(metric)
         )
-    reported = any(trial.intermediate_values for trial in study.get_trials(deepcopy=False))
+    trials = study.get_trials(deepcopy=False)
+    reported = any(trial.intermediate_values for trial in trials)
     if len(metrics) == 1 and reported:
         makers["intermediate_values"] = partial(intermediate_values, study)
-    elif 1 < len(metrics) <= 3:
+    elif 1 < len(metrics) <= 3 and complete:
         makers["pareto_front"] = lambda: visualization.plot_pareto_front(
             study, target_names=[with_unit(metric) for metric in metrics]
         )
-    makers["timeline"] = lambda: _timeline(study)
+    if trials:
+        makers["timeline"] = lambda: _timeline(study)
     if len(complete) >= 2:
         found = importances or parameter_importances(study)
-        makers["importances"] = lambda: importance_figure(found)
+        if found.parameters:
+            makers["importances"] = lambda: importance_figure(found)
         drawn, hint = parameter_figures(study, _ordered_parameters(complete, found), with_unit(metrics[0]))
         makers |= drawn
-    else:
-        logger.info("figures of parameters need two complete trials; there are %d", len(complete))
     figures = {}
     for name, make in makers.items():
         try:
@@ -100,13 +101,10 @@ def _ordered_parameters(complete: list[FrozenTrial], found: Importances) -> list
 
 
 def importance_figure(found: Importances) -> go.Figure:
-    """Bars with intervals; without enough trials, the sentence that says so instead."""
+    """Bars with intervals, of importances that are known."""
     rows = list(reversed(found.parameters))  # plotly draws from the bottom
     figure = go.Figure()
     figure.update_layout(title="Hyperparameter importances", xaxis_title=f"share of the variance of {found.metric}")
-    if not rows:
-        figure.add_annotation(text=found.statement, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
-        return figure.update_layout(xaxis_visible=False, yaxis_visible=False)
     bounds = {
         "type": "data",
         "symmetric": False,
