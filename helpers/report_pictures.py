@@ -70,7 +70,7 @@ def report_pictures(study: optuna.Study, folder: Path) -> list[ReportPicture]:
             logger.warning("the report goes without %s: %s", path, first_line(error))
             continue
         epoch = int(path.stem.removeprefix("epoch_"))
-        found.append(ReportPicture(f"{caption}, after epoch {epoch}", path, data))
+        found.append(ReportPicture(f"{caption}, epoch {epoch}", path, data))
     return found
 
 
