@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Literal
 
@@ -97,3 +97,18 @@ def nested(key: str, value: Any) -> Component | None:
     named = isinstance(value, str) and key in ("wrapped", "wrapped_pruner", "base_sampler", "independent_sampler")
     described = isinstance(value, Mapping) and "name" in value and set(value) <= {"name", "kwargs"}
     return Component.model_validate(value) if named or described else None
+
+
+def described(component: Component, bare: str, arguments: Mapping[str, Any], inner: Callable[[Component], str]) -> str:
+    """Put into words what is built, as `sha: SuccessiveHalvingPruner (min_resource 1, reduction_factor 2)`.
+
+    Args:
+        component: As the study file names it.
+        bare: Name of its class.
+        arguments: That differ from the class's own defaults.
+        inner: Says the same of a sampler or pruner among the arguments.
+    """
+    name = component.name if component.name.endswith(bare) else f"{component.name}: {bare}"
+    parts = {key: (nested(key, value), value) for key, value in arguments.items()}
+    said = ", ".join(f"{key} {value if one is None else inner(one)}" for key, (one, value) in parts.items())
+    return f"{name} ({said})" if said else name

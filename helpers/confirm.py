@@ -89,7 +89,7 @@ class ConfirmReport:
         return (
             f"{best.name}: {self.metric} {verdict} than the baseline's: by {best.improvement:.4g}{relative}, 95% interval "
             f"{best.improvement_low:.4g} to {best.improvement_high:.4g}; probability of being better "
-            f"{_share(best.probability)} (paired bootstrap over {best.pairs} seeds). It won in {best.wins} of {best.pairs}; "
+            f"{share(best.probability)} (paired bootstrap over {best.pairs} seeds). It won in {best.wins} of {best.pairs}; "
             f"chance alone wins all {best.pairs} in {chance:.1%} of cases.{chosen}"
         )
 
@@ -105,7 +105,7 @@ class ConfirmReport:
                 "95% low": None if row.is_baseline else row.improvement_low,
                 "95% high": None if row.is_baseline else row.improvement_high,
                 "seeds won": "" if row.is_baseline else f"{row.wins} of {row.pairs}",
-                "probability better": None if row.is_baseline or row.probability is None else _share(row.probability),
+                "probability better": None if row.is_baseline or row.probability is None else share(row.probability),
             }
             for row in self.configurations
         ]
@@ -228,7 +228,7 @@ def bootstrap(differences: Sequence[float], seed: int = 0, resamples: int = RESA
     return float((means > 0).mean() + 0.5 * (means == 0).mean()), float(low), float(high)
 
 
-def _share(probability: float) -> str:
+def share(probability: float) -> str:
     """Write a share of resamples; all of them are no certainty."""
     return "> 0.999" if probability > 0.999 else "< 0.001" if probability < 0.001 else f"{probability:.3f}"
 

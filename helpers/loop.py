@@ -62,7 +62,7 @@ def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
         raise ConfigError(f"Cannot open study {study_file.study_name!r}: {first_line(error)}") from error
     if is_begun(study):
         require_same(study, study_file, config)
-        note_search(study, study_file)
+        note_search(study, study_file, config)
     else:
         remember(study, study_file, config)
     return study

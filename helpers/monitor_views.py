@@ -16,7 +16,7 @@ from helpers.colab import GB, gpus
 from helpers.durations import duration
 from helpers.figure_display import show_figure
 from helpers.live_curves import live_curves
-from helpers.plots import PALETTE
+from helpers.palette import PALETTE
 from helpers.running import StudyProgress, TrialProgress
 
 

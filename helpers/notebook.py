@@ -20,6 +20,7 @@ from gazegaussian.hidden_options import hide_option
 from gazegaussian.yaml_files import read_yaml
 from helpers.artifacts import best_image, epoch_images
 from helpers.figure_display import show_figure
+from helpers.figure_notes import missing_figures
 from helpers.inputs import load_study
 from helpers.live_store import study_folders
 from helpers.plots import study_figures
@@ -120,11 +121,12 @@ def show_figures(study: optuna.Study, names: Sequence[str] | None = None) -> Non
         if name in figures:
             show_figure(figures[name])
         else:
-            print(f"{name}: needs more finished trials")  # noqa: T201 - a notebook's output
+            need = missing_figures(study, figures).get(name, "another kind of study")
+            print(f"{name}: needs {need}")  # noqa: T201 - a notebook's output
 
 
 def show_best_images(study: optuna.Study, folder: Path) -> None:
-    """Display the validation images of the best trial's best epoch (targets above renders)."""
+    """Display the validation images of the best trial's best epoch, every row under its label."""
     best = best_trial(study)
     if best is None:
         print("no complete trial yet")  # noqa: T201 - a notebook's output

@@ -20,23 +20,16 @@ from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import first_line
+from helpers.curves import intermediate_values
 from helpers.files import write_bytes, write_text
 from helpers.importance import Importances, parameter_importances
+from helpers.palette import PALETTE, STATE_COLORS
 from helpers.parameter_figures import parameter_figures
 from helpers.results import metric_names
 from helpers.trial_states import INTERRUPTED, successors
 
 logger = logging.getLogger(__name__)
 
-# Okabe and Ito's colours for colour-blind readers.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
-STATE_COLORS = {
-    "COMPLETE": PALETTE[0],
-    "PRUNED": PALETTE[1],
-    "FAIL": PALETTE[3],
-    "RUNNING": PALETTE[2],
-    INTERRUPTED: PALETTE[5],
-}
 UNITS = {"_deg": "degrees", "_rad": "radians", "psnr": "dB", "_fps": "frames/s", "_gb": "GB", "seconds": "s"}
 MOST_TICKS = 20  # steps of one; plotly would tick 0.5 epochs on a short axis
 HINTS = ("parallel_coordinate", "slice")  # figures that say when they are of few trials; rank and contour need more
@@ -54,32 +47,33 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
     Returns:
         Figures by name: history (one per objective), importances, parallel_coordinate, slice, contour, rank, edf,
         timeline, intermediate_values (one objective) and pareto_front (two or three). What cannot be drawn yet is left
-        out and logged; rank and contour need as many complete trials as importances.
+        out (`missing_figures` says what it needs).
     """
     metrics = metric_names(study)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     makers: dict[str, Callable[[], go.Figure]] = {}
     hint = ""
-    for number, metric in enumerate(metrics):
+    for number, metric in enumerate(metrics if complete else ()):
         name = "history" if number == 0 else f"history_{metric}"
         makers[name] = partial(
             visualization.plot_optimization_history, study, target=_target(study, number), target_name=with_unit(metric)
         )
-    reported = any(trial.intermediate_values for trial in study.get_trials(deepcopy=False))
+    trials = study.get_trials(deepcopy=False)
+    reported = any(trial.intermediate_values for trial in trials)
     if len(metrics) == 1 and reported:
-        makers["intermediate_values"] = lambda: _counted_from_one(visualization.plot_intermediate_values(study))
-    elif 1 < len(metrics) <= 3:
+        makers["intermediate_values"] = partial(intermediate_values, study)
+    elif 1 < len(metrics) <= 3 and complete:
         makers["pareto_front"] = lambda: visualization.plot_pareto_front(
             study, target_names=[with_unit(metric) for metric in metrics]
         )
-    makers["timeline"] = lambda: _timeline(study)
+    if trials:
+        makers["timeline"] = lambda: _timeline(study)
     if len(complete) >= 2:
         found = importances or parameter_importances(study)
-        makers["importances"] = lambda: importance_figure(found)
+        if found.parameters:
+            makers["importances"] = lambda: importance_figure(found)
         drawn, hint = parameter_figures(study, _ordered_parameters(complete, found), with_unit(metrics[0]))
         makers |= drawn
-    else:
-        logger.info("figures of parameters need two complete trials; there are %d", len(complete))
     figures = {}
     for name, make in makers.items():
         try:
@@ -107,13 +101,10 @@ def _ordered_parameters(complete: list[FrozenTrial], found: Importances) -> list
 
 
 def importance_figure(found: Importances) -> go.Figure:
-    """Bars with intervals; without enough trials, the sentence that says so instead."""
+    """Bars with intervals, of importances that are known."""
     rows = list(reversed(found.parameters))  # plotly draws from the bottom
     figure = go.Figure()
     figure.update_layout(title="Hyperparameter importances", xaxis_title=f"share of the variance of {found.metric}")
-    if not rows:
-        figure.add_annotation(text=found.statement, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
-        return figure.update_layout(xaxis_visible=False, yaxis_visible=False)
     bounds = {
         "type": "data",
         "symmetric": False,
@@ -145,13 +136,6 @@ def _timeline(study: optuna.Study) -> go.Figure:
                 traces.append(go.Bar(failed).update(**part, name=name, hovertemplate=shown))
         figure.data = [trace for trace in figure.data if trace is not failed]
         figure.add_traces(traces)
-    return figure
-
-
-def _counted_from_one(figure: go.Figure) -> go.Figure:
-    """Optuna's steps are epochs counted from 0, as stored; people see them counted from 1."""
-    for trace in figure.data:
-        trace.x = [step + 1 for step in trace.x or ()]
     return figure
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from helpers.components import build, find_class, nested
+from helpers.components import build, described, find_class, nested
 from helpers.study_file import Component, StudyFile
 
 HYPERBAND_MIN_EPOCHS = 5
@@ -93,3 +93,15 @@ def study_pruner(study: StudyFile, epochs: int) -> optuna.pruners.BasePruner:
         ConfigError: See `make_pruner`.
     """
     return make_pruner(study.pruner, epochs, study.budget.min_epochs)
+
+
+def describe_pruner(component: Component, epochs: int, min_epochs: int | None = None) -> str:
+    """Name a pruner, its class and the arguments that are not Optuna's defaults; arguments as in `make_pruner`."""
+    name, defaults = _presets(epochs).get(component.name, (component.name, {}))
+    said = described(
+        component,
+        name.rpartition(".")[2],
+        {**defaults, **component.kwargs},
+        lambda inner: describe_pruner(inner, epochs),
+    )
+    return said if min_epochs is None or not component.prunes else f"{said}, from epoch {min_epochs} on"

@@ -15,6 +15,8 @@ from gazegaussian.training.changed_fields import PATHS, changed_fields
 from helpers.environment import environment
 from helpers.live_store import has_store, study_folders
 from helpers.mesh_heads import identify
+from helpers.pruning import describe_pruner
+from helpers.sampling import describe_sampler
 from helpers.storage import open_storage
 from helpers.storage_errors import StorageError
 from helpers.study_file import StudyFile
@@ -42,20 +44,21 @@ def remember(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> N
     study.set_user_attr(CONFIG, config.model_dump_json())
     study.set_user_attr(MESHHEAD, _digest(_meshhead(config)))
     study.set_user_attr(INIT_FROM, _digest(config.init_from))
-    for name, value in _search(study_file).items():
+    for name, value in _search(study_file, config).items():
         study.set_user_attr(name, value)
     study.set_user_attr(FINGERPRINT, study_file.fingerprint())  # last: the mark that all is stored
 
 
-def note_search(study: optuna.Study, study_file: StudyFile) -> None:
+def note_search(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
     """Log what searches from now on where that is not what searched before; it may change, and trials stay comparable.
 
     Args:
         study: Begun earlier.
         study_file: Of this call.
+        config: Of this call.
     """
     changes = []
-    for name, value in _search(study_file).items():
+    for name, value in _search(study_file, config).items():
         before = study.user_attrs.get(name, value)  # studies from before it was stored do not know
         if before != value:
             changes.append(f"{name.replace('_', ' ')} {before} -> {value}")
@@ -65,14 +68,13 @@ def note_search(study: optuna.Study, study_file: StudyFile) -> None:
         logger.info("study %s: %s, from the next trial on", study.study_name, ", ".join(changes))
 
 
-def _search(study_file: StudyFile) -> dict[str, int | str]:
+def _search(study_file: StudyFile, config: RunConfig) -> dict[str, int | str]:
     """What proposes and what prunes, as attributes of the study."""
-    shown = {SAMPLER: study_file.sampler, PRUNER: study_file.pruner}
-    named = {
-        name: f"{one.name} ({', '.join(f'{k} {v}' for k, v in one.kwargs.items())})" if one.kwargs else one.name
-        for name, one in shown.items()
+    return {
+        SAMPLER_SEED: study_file.seed,
+        SAMPLER: describe_sampler(study_file.sampler, study_file),
+        PRUNER: describe_pruner(study_file.pruner, config.training.epochs, study_file.budget.min_epochs),
     }
-    return {SAMPLER_SEED: study_file.seed, **named}
 
 
 def note_environment(study: optuna.Study, config: RunConfig) -> None:

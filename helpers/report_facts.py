@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from helpers.confirm import ConfirmReport
-from helpers.importance import Importances
+from helpers.confirm import ConfirmReport, share
 from helpers.ownership import REASON, RESUME_OF
 from helpers.records import readable_config
-from helpers.results import baseline_trial, best_trial, epochs_trained, is_feasible, read_curves, signs, trial_dir
+from helpers.results import (
+    baseline_trial,
+    best_trial,
+    epochs_trained,
+    is_feasible,
+    metric_names,
+    read_curves,
+    signs,
+    trial_dir,
+)
 from helpers.trial_states import FINISHED, state_name, successors
 
 BORDER = 0.02  # share of a range, in log scale where it has one
@@ -83,6 +91,69 @@ def gain(study: optuna.Study) -> float | None:
     return signs(study)[0] * (first.values[0] - best.values[0])
 
 
+def answer(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]:
+    """Say how much better than the defaults the study's configuration is, and how sure that is.
+
+    Args:
+        study: A loaded study.
+        confirm: What retraining with several seeds found, if it was done.
+    """
+    best, first, improvement = best_trial(study), baseline_trial(study), gain(study)
+    if best is None:
+        return ["No complete trial meets the constraints yet: nothing can be said."]
+    metric, value = metric_names(study)[0], f"{best.values[0]:.4g}"
+    sure = [] if confirm is None else _over_seeds(confirm, best)
+    once = "In the search, with one training each: " if sure else ""
+    if improvement is None or first is None:
+        said = (
+            f"trial {best.number} is best ({metric} {value}). The baseline (the run configuration) has no value, so no "
+        )
+        return [*sure, _sentence(f"{once}{said}improvement over it was measured.")]
+    if best.number == first.number:
+        said = f"not better: the best trial is the baseline itself (the run configuration, trial {first.number}), {metric} "
+        return [*sure, _sentence(f"{once}{said}{value}.")]
+    relative = f" ({improvement / abs(first.values[0]):.1%})" if first.values[0] else ""
+    said = _sentence(
+        f"{once}better by {improvement:.4g}{relative} in {metric}: trial {best.number} reached {value}, the baseline (the "
+        f"run configuration, trial {first.number}) {first.values[0]:.4g}."
+    )
+    unsure = "How sure that is was not measured, one training each: `confirm` trains both again with several seeds."
+    return [*sure, said] if sure else [said, unsure]
+
+
+def _over_seeds(confirm: ConfirmReport, best: FrozenTrial) -> list[str]:
+    winner = confirm.best
+    if winner is None or winner.improvement is None or winner.improvement_low is None or winner.probability is None:
+        return [confirm.statement]
+    verdict = "Not better:"
+    if winner.improvement > 0:
+        verdict = "Better" if winner.improvement_low > 0 else "Better on average, though that may be chance,"
+    mean, named = confirm.baseline.mean, f"trial {winner.trial}"
+    relative = f" ({winner.improvement / abs(mean):.1%})" if mean else ""
+    said = [
+        f"{verdict} by {winner.improvement:.4g}{relative} in {confirm.metric}, 95% interval {winner.improvement_low:.4g} to "
+        f"{winner.improvement_high:.4g}, probability of being better {share(winner.probability)}: {named} against the "
+        f"baseline (the run configuration), the mean over {winner.pairs} training seeds of each."
+    ]
+    if winner.trial != best.number:
+        said.append(
+            f"Over seeds {named} is ahead of trial {best.number}, the best of the search, whose values `best.yaml` holds."
+        )
+    return said
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def span(space: BaseDistribution) -> str:
+    """What was searched of a parameter."""
+    if isinstance(space, CategoricalDistribution):
+        return ", ".join(map(str, space.choices))
+    assert isinstance(space, FloatDistribution | IntDistribution)
+    return f"{space.low:g} to {space.high:g}{' (log)' if space.log else ''}"
+
+
 def borders(trial: FrozenTrial) -> list[str]:
     """Name the parameters of a trial that lie on the border of their ranges, with the end they lie at."""
     found = []
@@ -100,40 +171,28 @@ def borders(trial: FrozenTrial) -> list[str]:
     return found
 
 
-def warnings_of(study: optuna.Study, importances: Importances, confirm: ConfirmReport | None) -> list[str]:
-    """What limits the answer, one sentence each."""
+def warnings_of(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]:
+    """What limits the answer beyond what it says itself, one sentence each."""
     best, said = best_trial(study), []
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if best is None:
-        unmet = " None of the complete ones meets the constraints." if complete else ""
-        said.append(f"There is no best configuration: {len(complete)} trials are complete.{unmet}")
-    else:
+    if best is not None:
         said += [f"The best value lies on the border of its range: {border}." for border in borders(best)]
-    if not importances.parameters:
-        said.append(importances.statement)
     if all_pruned(study):
         said.append("All trials after the first pruned one were pruned as well.")
-    if best is not None and baseline_trial(study) is None:
-        said.append("The baseline has no value, so no improvement over it was measured.")
     missed = sum(not is_feasible(trial) for trial in complete)
-    if missed and best is not None:
+    if missed:
         said.append(f"{missed} of {len(complete)} complete trials do not meet the constraints.")
-    improvement = gain(study)
     winner = confirm.best if confirm else None
-    if winner is None:
-        if improvement is not None and improvement > 0:
-            said.append(
-                "The improvement is that of one training each: noise between seeds was not measured (`confirm`)."
-            )
-    elif winner.improvement is not None and winner.improvement_std is not None and confirm is not None:
-        if winner.improvement_std > abs(winner.improvement):
-            said.append(
-                f"The noise of the metric is larger than the gain: differences to the baseline vary by "
-                f"{winner.improvement_std:.3g} (standard deviation over {winner.pairs} seeds), their mean is "
-                f"{winner.improvement:.3g}."
-            )
-        if best is not None and best.number not in {row.trial for row in confirm.configurations}:
-            said.append(f"The present best trial {best.number} was not among the confirmed ones; confirm again.")
+    if winner is None or confirm is None or winner.improvement is None or winner.improvement_std is None:
+        return said
+    if winner.improvement_std > abs(winner.improvement):
+        said.append(
+            f"The noise of the metric is larger than the gain: differences to the baseline vary by "
+            f"{winner.improvement_std:.3g} (standard deviation over {winner.pairs} seeds), their mean is "
+            f"{winner.improvement:.3g}."
+        )
+    if best is not None and best.number not in {row.trial for row in confirm.configurations}:
+        said.append(f"The present best trial {best.number} was not among the confirmed ones; confirm again.")
     return said
 
 

@@ -15,15 +15,16 @@ import plotly.graph_objects as go
 from IPython.display import Image, display
 from optuna.trial import TrialState
 
-from helpers.artifacts import best_image
 from helpers.durations import duration
 from helpers.figure_display import show_figure
+from helpers.figure_notes import missing_figures
 from helpers.importance import Importances, parameter_importances
 from helpers.pictures import captioned_row, png_bytes
-from helpers.plots import study_figures, with_unit
+from helpers.plots import study_figures
 from helpers.records import ENVIRONMENT
 from helpers.report_facts import measure_spending
-from helpers.results import epochs_trained, merit, metric_names, signs, summary_rows, top_table, top_trials, trial_dir
+from helpers.report_pictures import picture_key, top_pictures
+from helpers.results import epochs_trained, merit, metric_names, signs, summary_rows, top_table
 from helpers.trial_states import FINISHED, state_name, successors
 
 MOST_ROWS = 10
@@ -37,13 +38,14 @@ def show_results(study: optuna.Study, folder: Path, names: Sequence[str] | None 
     Args:
         study: A loaded study.
         folder: Its folder.
-        names: Which figures, in this order; default all that can be drawn.
+        names: Which figures, in this order; default all.
     """
     found = parameter_importances(study)
     figures = study_figures(study, found)
-    for name in names or figures:
+    missing = missing_figures(study, figures)
+    for name in names or (*figures, *missing):
         if name not in figures:
-            _say(f"{name}: needs more finished trials")
+            _say(f"{name}: needs {missing.get(name, 'another kind of study')}")
             continue
         show_figure(figures[name])
         rows = figure_rows(name, study, Path(folder), found, figures[name])
@@ -188,24 +190,9 @@ def show_top_images(study: optuna.Study, folder: Path, k: int = 3) -> None:
     pictures = top_pictures(study, Path(folder), k)
     if pictures:
         display(Image(png_bytes(captioned_row(pictures, PICTURE_WIDTH))))
+        _say(picture_key(study))
     else:
         _say("no finished trial kept images")
-
-
-def top_pictures(study: optuna.Study, folder: Path, k: int) -> list[tuple[Path, str]]:
-    """Validation images of the k best trials that kept some, with captions; best first."""
-    metric, minimize = metric_names(study)[0], signs(study)[0] == 1
-    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
-    found = []
-    for row in top_trials(study, k):
-        trial = trials[row["trial"]]
-        place = trial_dir(trial, folder)
-        picture = None if place is None else best_image(place, metric, minimize)
-        if picture is not None:
-            value = signs(study)[0] * merit(study, trial)[0]
-            state = "" if trial.state == TrialState.COMPLETE else f" ({trial.state.name.lower()})"
-            found.append((picture, f"trial {trial.number}{state}: {with_unit(metric)} {value:.4g}"))
-    return found
 
 
 def show_spending(study: optuna.Study, folder: Path) -> None:

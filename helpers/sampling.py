@@ -11,7 +11,7 @@ from optuna.samplers import BruteForceSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import ConfigError
-from helpers.components import build, find_class, nested
+from helpers.components import build, described, find_class, nested
 from helpers.study_file import SHORT_SAMPLERS, Component, StudyFile
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,6 @@ def make_sampler(component: Component, seed: int, study: StudyFile | None = None
         ConfigError: Unknown name or argument, or a space without a grid.
     """
     found = find_class("samplers", SHORT_SAMPLERS.get(component.name, component.name), SHORT_SAMPLERS)
-    preset = dict(_PRESET_ARGUMENTS.get(component.name, {}))
     arguments = dict(component.kwargs)
     for key, value in component.kwargs.items():
         inner = nested(key, value)
@@ -84,10 +83,21 @@ def make_sampler(component: Component, seed: int, study: StudyFile | None = None
             arguments[key] = make_sampler(inner, seed, study)
     if found.__name__ in _GRIDS:
         return _make_grid(component, arguments, seed, study)
+    return build("samplers", found, {**_preset(component, study), **arguments}, {"seed": seed})
+
+
+def _preset(component: Component, study: StudyFile | None) -> dict[str, Any]:
+    """Arguments that a short name sets."""
     conditional = study is not None and any(space.when for space in study.parameters.values())
     if component.name == "tpe" and study is not None and conditional and not study.multi:
-        preset = {"multivariate": True, "group": True}  # else parameters that do not always act are drawn alone
-    return build("samplers", found, {**preset, **arguments}, {"seed": seed})
+        return {"multivariate": True, "group": True}  # else parameters that do not always act are drawn alone
+    return dict(_PRESET_ARGUMENTS.get(component.name, {}))
+
+
+def describe_sampler(component: Component, study: StudyFile) -> str:
+    """Name a sampler, its class and the arguments that are not Optuna's defaults."""
+    arguments = {**_preset(component, study), **component.kwargs}
+    return described(component, component.sampler_class, arguments, lambda inner: describe_sampler(inner, study))
 
 
 def _make_grid(component: Component, arguments: dict[str, Any], seed: int, study: StudyFile | None) -> SpaceGrid:

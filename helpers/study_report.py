@@ -20,12 +20,14 @@ from helpers.confirm import ConfirmReport, load_confirm
 from helpers.continued import load_continued
 from helpers.durations import duration
 from helpers.environment import environment
+from helpers.figure_notes import missing_figures, shows
 from helpers.files import write_text
 from helpers.importance import Importances, parameter_importances
 from helpers.plots import save_figures, study_figures, with_unit
-from helpers.records import readable_config
-from helpers.report_facts import Spending, gain, measure_spending, troubles_of, warnings_of
-from helpers.results import baseline_trial, best_trial, cell, markdown_table, metric_names, top_table
+from helpers.records import PRUNER, SAMPLER, readable_config
+from helpers.report_facts import Spending, answer, measure_spending, span, troubles_of, warnings_of
+from helpers.report_pictures import ReportPicture, picture_key, report_pictures
+from helpers.results import baseline_trial, best_trial, cell, markdown_table, metric_names, signs, top_table
 from helpers.trial_states import state_name, successors
 
 CODE = re.compile("`([^`]+)`")
@@ -34,11 +36,13 @@ HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, sentences and at most one table."""
+    """A heading, sentences, at most one table, pictures and figures."""
 
     title: str
     lines: list[str] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[ReportPicture] = field(default_factory=list)
+    figures: dict[str, go.Figure] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -74,25 +78,37 @@ def write_report(study: optuna.Study, folder: Path, figures: dict[str, go.Figure
     """
     folder = Path(folder)
     importances = parameter_importances(study)
-    sections = report_sections(study, folder, importances)
     drawn = study_figures(study, importances) if figures is None else figures
+    sections = report_sections(study, folder, importances, drawn)
     title = f"Study {study.study_name}"
     engine = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    engine.filters["shown"] = _shown
+    engine.filters |= {"shown": _shown, "drawn": _drawn, "explained": shows}
     page = engine.get_template("report.html.j2").render(
-        title=title,
-        sections=sections,
-        plotly=plotly.offline.get_plotlyjs(),
-        figures=[figure.to_html(full_html=False, include_plotlyjs=False) for figure in drawn.values()],
+        title=title, sections=sections, plotly=plotly.offline.get_plotlyjs()
     )
+    write_text(folder / MARKDOWN_FILE, _markdown(title, sections))
+    return write_text(folder / HTML_FILE, page)
+
+
+def _markdown(title: str, sections: list[Section]) -> str:
+    """The page as Markdown, with the names of pictures and figures in their places."""
     parts = [f"# {cell(title)}\n"]
     for section in sections:
-        parts += [f"## {section.title}\n", *(f"{cell(line)}\n" for line in section.lines)]
+        pictures = [
+            f"{picture.caption}: `{picture.file.parents[1].name}/images/{picture.file.name}`"
+            for picture in section.pictures
+        ]
+        figures = [f"`figures/{name}.html`: {shows(name)}" for name in section.figures]
+        lines = [*section.lines, *pictures, *figures]
+        parts += [f"## {section.title}\n", *(f"{cell(line)}\n" for line in lines)]
         parts += [markdown_table(section.rows)] if section.rows else []
-    write_text(folder / MARKDOWN_FILE, "\n".join(parts))
-    return write_text(folder / HTML_FILE, page)
+    return "\n".join(parts)
+
+
+def _drawn(figure: go.Figure) -> Markup:
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False))
 
 
 def _shown(value: Any) -> Markup:
@@ -101,66 +117,83 @@ def _shown(value: Any) -> Markup:
     return Markup(CODE.sub(r"<code>\1</code>", text))
 
 
-def report_sections(study: optuna.Study, folder: Path, importances: Importances) -> list[Section]:
-    """Put together what the report says.
+def report_sections(
+    study: optuna.Study, folder: Path, importances: Importances, figures: dict[str, go.Figure] | None = None
+) -> list[Section]:
+    """Put together what the report says: first how much better than the defaults, and how sure.
 
     Args:
         study: A loaded study.
         folder: Its folder.
         importances: Of its parameters.
+        figures: As `study_figures` gives them.
     """
     confirm, continued = load_confirm(folder), load_continued(folder)
-    spending = measure_spending(study, folder)
+    spending, drawn = measure_spending(study, folder), figures or {}
     troubles = troubles_of(study, spending)
-    sections = [
-        _answer(study, confirm),
-        Section("Best trials", rows=top_table(study)),
-        Section("Confirmation", [confirm.statement], confirm.rows())
-        if confirm
-        else Section(
-            "Confirmation", ["Not done: `confirm` retrains the best trials and the baseline with several seeds."]
-        ),
-        _spending(study, spending),
+    pictures = report_pictures(study, folder)
+    missing = missing_figures(study, drawn)
+    needs = [
+        f"{', '.join(name for name in missing if missing[name] == need)} ({need})"
+        for need in dict.fromkeys(missing.values())
     ]
+    sections = [
+        Section("How much better than the defaults, and how sure", answer(study, confirm)),
+        _configuration(study, confirm),
+        Section("Warnings", warnings_of(study, confirm) or ["None."]),
+        Section("Best trials", rows=top_table(study)),
+    ]
+    if pictures:
+        sections.append(Section("Pictures of the best trials", [picture_key(study)], pictures=pictures))
+    if confirm:
+        sections.append(Section("Confirmation", [confirm.statement], confirm.rows()))
+    sections += [_search(study), _spending(study, spending)]
     if continued:
         sections.append(Section("Pruned trials, continued", [continued.statement], continued.rows()))
-    sections += [
-        Section("Warnings", warnings_of(study, importances, confirm) or ["None."]),
-        Section("Troubles and what to change", [] if troubles else ["None was seen."], troubles),
-        Section("Importances", [importances.statement], importances.rows()),
-        _environment(study, confirm),
-    ]
-    return sections
+    sections.append(Section("Troubles and what to change", [] if troubles else ["None was seen."], troubles))
+    if importances.parameters:
+        sections.append(Section("Importances", [importances.statement], importances.rows()))
+    said = [f"Not drawn, with what they need: {'; '.join(needs)}."] if missing else []
+    return [*sections, Section("Figures", said, figures=drawn), _environment(study, confirm)]
 
 
-def _answer(study: optuna.Study, confirm: ConfirmReport | None) -> Section:
+def _configuration(study: optuna.Study, confirm: ConfirmReport | None) -> Section:
+    """What the parameters are, beside those that won over seeds and the defaults, with the ranges searched."""
     best, first = best_trial(study), baseline_trial(study)
     if best is None:
         return Section("Best configuration", ["No complete trial meets the constraints yet."])
     names = metric_names(study)
     values = ", ".join(f"{with_unit(name)} {value:.5g}" for name, value in zip(names, best.values, strict=True))
     lines = [f"Trial {best.number}: {values}."]
-    improvement = gain(study)
-    if improvement is None or first is None:
-        lines.append("The baseline (the run configuration) has no value, so no improvement over it was measured.")
-    elif best.number == first.number:
-        lines.append("This is the baseline itself: no trial was better than the run configuration.")
-    else:
-        relative = f" ({improvement / abs(first.values[0]):.1%})" if first.values[0] else ""
-        lines.append(
-            f"The baseline (the run configuration, trial {first.number}) reached {first.values[0]:.5g}: the best trial is "
-            f"better by {improvement:.4g}{relative} in {names[0]}, one training each."
-        )
-    if confirm is not None:
-        lines.append(f"Confirmed with {len(confirm.seeds)} seeds: {confirm.statement}")
     if best.user_attrs.get("best_checkpoint"):
         lines.append(f"Checkpoint: {best.user_attrs['best_checkpoint']}")
-    defaults: Mapping[str, Any] = first.params if first else {}
+    columns: dict[str, Mapping[str, Any]] = {f"trial {best.number}, best of the search": best.params}
+    winner = confirm.best if confirm else None
+    if winner is not None and winner.trial != best.number:
+        columns[f"trial {winner.trial}, best over seeds"] = winner.parameters
+    if first is not None and first.number != best.number:
+        columns["baseline"] = first.params
+    spaces = {name: space for found in (first, best) if found for name, space in found.distributions.items()}
     rows = [
-        {"parameter": name, "best": value, **({"baseline": defaults.get(name)} if defaults else {})}
-        for name, value in best.params.items()
+        {"parameter": name, **{column: given.get(name) for column, given in columns.items()}, "searched": span(space)}
+        for name, space in spaces.items()
     ]
     return Section("Best configuration", lines, rows)
+
+
+def _search(study: optuna.Study) -> Section:
+    """Who proposed and who pruned."""
+    known = study.user_attrs
+    aims = ", ".join(
+        f"{with_unit(n)} ({'small' if s == 1 else 'large'} is good)"
+        for n, s in zip(metric_names(study), signs(study), strict=True)
+    )
+    lines = [f"Searched for: {aims}."]
+    for what, name in (("Sampler", SAMPLER), ("Pruner", PRUNER)):
+        lines.append(f"{what}: {known.get(name, 'not recorded by the version that ran the study')}.")
+    if SAMPLER in known:
+        lines.append("Arguments that are not named are Optuna's defaults.")
+    return Section("Sampler and pruner", lines)
 
 
 def _spending(study: optuna.Study, spent: Spending) -> Section:
@@ -190,8 +223,6 @@ def _environment(study: optuna.Study, confirm: ConfirmReport | None) -> Section:
     stored = study.user_attrs.get("environment")
     lines = [] if stored else ["As found when this report was written."]
     found = dict(stored or environment(readable_config(study)))
-    if "seed" in study.user_attrs:
-        found["sampler seed"] = study.user_attrs["seed"]
     if confirm is not None:
         found["confirmation seeds"] = ", ".join(str(seed) for seed in confirm.seeds)
     found["report written"] = datetime.now().astimezone().isoformat(timespec="seconds")

@@ -3,9 +3,11 @@
 import numpy as np
 import torch
 from PIL import Image
+from synthetic_support import gaze_run, gaze_stage, heads
 
 from benchmarks.gaze_agreement import COMMANDS
-from gazegaussian.training.images import captioned, image_grid, labelled_rows, with_header
+from gazegaussian.training.gaze_gaussian_stage import validation_pairs
+from gazegaussian.training.images import captioned, image_grid, labelled_rows, text_band, with_header
 from helpers.redirection import redirection_strip
 
 TILE = 128
@@ -45,6 +47,25 @@ def test_letters_shrink_until_the_longest_caption_fits():
         assert (first[..., [0, -1]] == 1).all(), "it runs out of its column"
         heights.append((second < 0.5).any(-1).any(0).sum().item())
     assert heights[0] > heights[1] > heights[2], "all captions have the size that the longest needs"
+
+
+def test_a_label_that_fits_at_no_size_is_broken_into_lines():
+    narrow = torch.zeros(3, 8, 64)
+    one, long = (text_band(narrow, [label], 64) for label in ("short", "a label of more than one line of letters"))
+    assert long.shape[1] > 2 * one.shape[1]
+    assert (long[..., [0, -1]] == 1).all(), "it runs out of its column"
+    assert [bool((line < 0.5).any()) for line in long.chunk(3, dim=-2)] == [True] * 3
+
+
+def test_a_redirection_preview_shows_what_was_given_wanted_and_rendered(monkeypatch):
+    monkeypatch.setattr("gazegaussian.training.gaze_gaussian_stage.labelled_rows", dict)
+    found = gaze_stage(gaze_run(preview_images=2)).preview()
+    pairs = validation_pairs(heads()[1], 2)
+    for word, images in zip(("source", "target"), zip(*pairs, strict=True), strict=True):
+        (row,) = [row for label, row in found.items() if label.startswith(word)]
+        assert torch.equal(row, heads()[1].batch(list(images)).image)
+    assert {row.shape for row in found.values()} == {row.shape}
+    assert gaze_stage(gaze_run(preview_images=0)).preview() is None
 
 
 def test_pictures_of_other_heights_share_a_row():

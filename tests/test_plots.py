@@ -40,6 +40,14 @@ def test_curves_begin_at_epoch_one_and_the_stored_steps_stay():
     assert list(study.trials[0].intermediate_values) == [0, 1, 2]
 
 
+def test_a_legend_tells_the_best_from_finished_and_pruned_curves_without_colours():
+    lines = study_figures(study_of(trials=6))["intermediate_values"].data
+    names = {line.name: (line.line.dash, line.line.width, line.marker.symbol) for line in lines if line.showlegend}
+    assert names.keys() == {"best: trial 0", "complete (4)", "pruned (1)", "failed (1)"}
+    assert len(set(names.values())) == len(names)
+    assert lines[-1].name == "best: trial 0", "it is on top"
+
+
 @pytest.mark.parametrize(
     ("name", "axis"), [("intermediate_values", "xaxis"), ("history", "xaxis"), ("timeline", "yaxis")]
 )

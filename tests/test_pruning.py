@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 from gazegaussian.config import GazeGaussianRun
 from gazegaussian.errors import ConfigError
 from helpers.predicted_final_loss import PredictedFinalLossPruner
-from helpers.pruning import PRUNERS, MinEpochsPruner, make_pruner, study_pruner
-from helpers.sampling import SAMPLERS, SpaceGrid, grid_size, make_sampler, study_sampler
+from helpers.pruning import PRUNERS, MinEpochsPruner, describe_pruner, make_pruner, study_pruner
+from helpers.sampling import SAMPLERS, SpaceGrid, describe_sampler, grid_size, make_sampler, study_sampler
 from helpers.search_space import Component, StudyFile, baseline
 
 LR = {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}
@@ -71,6 +71,25 @@ def test_every_preset_can_be_made_for_any_length(name, epochs):
     for epoch in range(epochs):
         trial.report(1.0, epoch)
         assert not trial.should_prune()  # alone in its study
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_words_on_a_pruner_name_what_is_built(name):
+    made, said = pruner(name, 12), describe_pruner(Component(name=name), 12)
+    assert said.startswith(f"{name}: {type(made).__name__}")
+    inner = getattr(made, "_wrapped_pruner", None)
+    assert inner is None or f"wrapped median: {type(inner).__name__} (n_startup_trials 3, " in said
+    for attribute, word in (("_reduction_factor", "reduction_factor"), ("_n_startup_trials", "n_startup_trials")):
+        assert not hasattr(made, attribute) or f"{word} {getattr(made, attribute)}" in said
+    with_minimum = describe_pruner(Component(name=name), 12, 4)
+    assert with_minimum == (said if name == "none" else f"{said}, from epoch 4 on")
+
+
+def test_words_on_a_sampler_name_its_class_and_what_it_is_given():
+    study, given = study_file(), Component(name="tpe", kwargs={"n_startup_trials": 5})
+    assert describe_sampler(given, study) == f"tpe: {type(make_sampler(given, 0, study)).__name__} (n_startup_trials 5)"
+    assert "multivariate False" in describe_sampler(Component(name="tpe_univariate"), study)
+    assert describe_sampler(Component(name="optuna.samplers.QMCSampler"), study) == "optuna.samplers.QMCSampler"
 
 
 def test_a_study_files_minimum_reaches_its_pruner():

@@ -126,7 +126,7 @@ def test_another_seed_or_pruner_goes_on_and_is_logged_once(tmp_path, caplog):
         lines = [line for line in caplog.messages if "from the next trial on" in line]
         assert len(lines) == said
         assert not said or "sampler seed 0 -> 5, pruner median" in lines[0]
-        assert not said or "-> percentile (percentile 40.0)" in lines[0]
+        assert not said or "-> percentile: PercentilePruner (percentile 40.0, n_startup_trials 5, " in lines[0]
     assert study.user_attrs["environment"]["sampler seed"] == "5"
 
 

@@ -1,23 +1,29 @@
 """The report says what was measured, warns of what was planted, escapes what it shows, and opens offline."""
 
+import base64
+import io
 import json
 import re
 from dataclasses import asdict
 from html.parser import HTMLParser
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
+from PIL import Image
 from test_study import request
 
 from gazegaussian.config import MeshHeadRun
 from helpers import run_study
 from helpers.confirm import ConfirmReport, _judge
 from helpers.importance import parameter_importances
-from helpers.report_facts import all_pruned, borders, gain, measure_spending, troubles_of, warnings_of
+from helpers.report_facts import all_pruned, answer, borders, gain, measure_spending, troubles_of, warnings_of
+from helpers.report_pictures import WIDEST, picture_key, report_pictures
 from helpers.study_report import report_sections, write_report
 
+ANSWER = "How much better than the defaults, and how sure"
 LR = FloatDistribution(1e-5, 1e-2, log=True)
 EPOCHS = 10
 
@@ -53,7 +59,7 @@ def failed(reason, **attributes):
 
 
 def warned(study, confirm=None):
-    return " ".join(warnings_of(study, parameter_importances(study, 2), confirm))
+    return " ".join(warnings_of(study, confirm))
 
 
 def advice(study, tmp_path):
@@ -91,7 +97,7 @@ def test_the_gain_is_measured_or_none():
     assert gain(study_of(BASE)) == 0.0
     no_baseline = study_of(failed("OutOfMemoryError", baseline=True), BEST)
     assert gain(no_baseline) is None
-    assert "no improvement over it was measured" in warned(no_baseline)
+    assert "no improvement over it was measured" in answer(no_baseline, None)[0]
 
 
 @pytest.mark.parametrize(
@@ -113,11 +119,14 @@ def test_values_on_a_border_are_named(space, value, end):
     assert all(f"{end} end" in text and text.startswith("x = ") for text in found)
 
 
-def test_few_trials_and_unmeasured_noise_are_warned_of():
-    text = warned(study_of(BASE, BEST))
-    assert "Too few trials: 2 complete" in text
-    assert "noise between seeds was not measured" in text
-    assert "border" not in text
+def test_too_few_trials_are_said_once_and_unmeasured_noise_is_part_of_the_answer(tmp_path):
+    study = study_of(BASE, BEST)
+    write_report(study, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert text.count("10 complete trials") == 1
+    assert "importances, rank, contour (10 complete trials, there are 2)" in text
+    assert "How sure that is was not measured" in answer(study, None)[1]
+    assert "border" not in warned(study)
 
 
 def confirmed(*differences):
@@ -183,7 +192,7 @@ def test_the_page_opens_offline_and_escapes_what_it_shows(tmp_path):
     assert "img" not in page.tags
     assert "&lt;img src=x" in text
     assert "<code>code</code>" in text
-    assert "Not done: <code>confirm</code> retrains" in text
+    assert "<code>confirm</code> trains both again" in text
     assert text.count("plotly.js v") == 1, "plotly.js is there once"
     assert page.tags.count("h1") == 1
     markdown = (tmp_path / "report.md").read_text()
@@ -198,8 +207,9 @@ def test_the_report_of_a_real_study_answers_how_much_better(tmp_path):
     asked = request(tmp_path, trials=4)
     study = run_study(asked)
     sections = {s.title: s for s in report_sections(study, asked.folder, parameter_importances(study))}
-    text = " ".join(sections["Best configuration"].lines)
-    assert "This is the baseline itself" in text
+    assert "the best trial is the baseline itself" in sections[ANSWER].lines[0]
+    assert "Sampler: tpe: TPESampler" in " ".join(sections["Sampler and pruner"].lines)
+    assert "Pruner: median: MedianPruner (n_startup_trials 3, " in " ".join(sections["Sampler and pruner"].lines)
     rows = {row["what"]: row["value"] for row in sections["Environment"].rows}
     assert {"code", "torch", "optuna", "device", "training seed", "networks"} <= rows.keys()
     assert all(rows.values())
@@ -210,10 +220,42 @@ def test_the_confirmation_is_part_of_the_report(tmp_path):
     study = study_of(BASE, BEST)
     (tmp_path / "confirm.json").write_text(json.dumps(asdict(confirmed(0.5, 0.4, 0.45, 0.5))))
     sections = {s.title: s for s in report_sections(study, tmp_path, parameter_importances(study))}
-    assert "better by 0.5 (50.0%) in val_loss, one training each" in " ".join(sections["Best configuration"].lines)
+    first, last = sections[ANSWER].lines
+    assert first.startswith("Better by 0.4625 (46.2%) in val_loss, 95% interval 0.4")
+    assert "In the search, with one training each: better by 0.5 (50.0%) in val_loss" in last
     assert "paired bootstrap over 4 seeds" in sections["Confirmation"].lines[0]
     assert len(sections["Confirmation"].rows) == 2
 
 
 def test_a_study_without_any_trial_has_a_report(tmp_path):
     assert "No complete trial" in write_report(study_of(), tmp_path).read_text()
+
+
+def test_an_answer_that_may_be_chance_says_so():
+    study = study_of(BASE, BEST)
+    assert answer(study, confirmed(0.5, -0.4, 0.2, -0.1))[0].startswith("Better on average, though that may be chance")
+    assert answer(study, confirmed(-0.5, -0.4))[0].startswith("Not better")
+    other = study_of(BASE, BEST, (TrialState.COMPLETE, 0.4, EPOCHS, {}, 3e-3))
+    assert "trial 1 is ahead of trial 2, the best of the search" in answer(other, confirmed(0.5, 0.4))[1]
+
+
+def test_pictures_of_the_best_trials_and_the_baseline_are_within_the_page(tmp_path):
+    others = [(TrialState.COMPLETE, 0.5 + number / 10, EPOCHS, {}, 1e-3) for number in range(3)]
+    trials = [BASE, *others]
+    study = study_of(
+        *[(*trial[:3], {**trial[3], "folder": f"trial_{n:04d}"}, trial[4]) for n, trial in enumerate(trials)]
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (200, 800, 3), np.uint8)
+    for number in range(len(trials)):
+        (tmp_path / f"trial_{number:04d}" / "images").mkdir(parents=True)
+        Image.fromarray(noise).save(tmp_path / f"trial_{number:04d}" / "images" / "epoch_0010.png")
+    page = Page()
+    page.feed(write_report(study, tmp_path).read_text())
+    pictures = [source.partition(",")[2] for source in page.sources if source.startswith("data:image/jpeg;base64,")]
+    assert len(pictures) == len(page.sources) == 3
+    assert max(Image.open(io.BytesIO(base64.b64decode(picture))).width for picture in pictures) == WIDEST
+    captions = [picture.caption.split(":")[0] for picture in report_pictures(study, tmp_path)]
+    assert captions == ["trial 1", "trial 2", "trial 0 (baseline)"]
+    (tmp_path / "trial_0002" / "images" / "epoch_0010.png").write_bytes(b"cut")
+    assert [picture.caption.split(":")[0] for picture in report_pictures(study, tmp_path)] == [captions[0], captions[2]]
+    assert "the silhouette" in picture_key(study)

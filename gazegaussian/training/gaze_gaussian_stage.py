@@ -28,6 +28,12 @@ from gazegaussian.types import EXPRESSION_DIM, Batch
 VALIDATION_BATCH = 4
 PAIR_SEED = 7  # which redirection pairs are measured never depends on a run
 DEFAULT_PAIRS = 200
+PREVIEW_ROWS = (
+    "source: gives the identity",
+    "target: gives gaze, head pose and expression",
+    "rendered",
+    "before the neural renderer: feature channels 1-3 as colours",
+)
 
 
 class GazeGaussianStage:
@@ -64,6 +70,8 @@ class GazeGaussianStage:
             redirection_batch(validation, pairs[i : i + VALIDATION_BATCH])
             for i in range(0, len(pairs), VALIDATION_BATCH)
         ]
+        shown = [source for source, _ in pairs[: min(VALIDATION_BATCH, config.training.preview_images)]]
+        self.sources = validation.batch(shown).image if shown else None  # of the preview, [B, 3, H, W]
         self.device = torch.device("cpu")
 
     def architecture(self) -> dict[str, Any]:
@@ -123,14 +131,15 @@ class GazeGaussianStage:
         return summarise(collected)
 
     def preview(self) -> Tensor | None:
-        """Targets above renders, and the first three channels of the features before the neural renderer."""
-        if self.config.training.preview_images == 0:
+        """Pairs of the ruler, a column each: what gives the codes, what was to come out, what came, and its splats."""
+        if self.sources is None:
             return None
-        batch = self.validation[0].to(self.device).rows(slice(0, self.config.training.preview_images))
+        batch = self.validation[0].rows(slice(0, len(self.sources))).to(self.device)
         with torch.no_grad():
             rendering = self.model(batch.parameters, batch.cameras, layers=False)
         colors = nn.functional.interpolate(rendering.features[:, :3], size=batch.image.shape[-2:], mode="nearest")
-        return labelled_rows({"target": batch.image, "rendered": rendering.image, "features 1-3": colors})
+        rows = (self.sources.to(self.device), batch.image, rendering.image, colors)
+        return labelled_rows(dict(zip(PREVIEW_ROWS, rows, strict=True)))
 
     def to(self, device: torch.device) -> None:
         """Move the model and the frozen networks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -68,7 +69,7 @@ def text_band(like: Tensor, labels: Sequence[str], tile: int) -> Tensor:
 
     Args:
         like: An image as wide as the band. [3, H, W]
-        labels: One per column; letters shrink until the longest fits.
+        labels: One per column; letters shrink until the longest fits, and what does not fit then is broken into lines.
         tile: Width of an image of the grid, which sets the size of the letters.
 
     Returns:
@@ -80,10 +81,17 @@ def text_band(like: Tensor, labels: Sequence[str], tile: int) -> Tensor:
         font = ImageFont.load_default(size=size)
         if max(map(font.getlength, labels)) < column - GAP:
             break
-    band = Image.new("L", (width, round(1.75 * size)), 255)
+    fitting = max(1, int(column / font.getlength("m")))  # letters; m is the widest
+    broken = [
+        [label] if font.getlength(label) < column - GAP else textwrap.wrap(label, fitting) or [""] for label in labels
+    ]
+    lines = max(map(len, broken))
+    band = Image.new("L", (width, round((0.25 + 1.5 * lines) * size)), 255)
     draw = ImageDraw.Draw(band)
-    for place, label in enumerate(labels):
-        draw.text(((place + 0.5) * column, band.height / 2), label, fill=0, font=font, anchor="mm")
+    for place, label in enumerate(broken):
+        draw.text(
+            ((place + 0.5) * column, band.height / 2), "\n".join(label), fill=0, font=font, anchor="mm", align="center"
+        )
     return torch.from_numpy(np.asarray(band, np.float32) / 255).to(like).expand(3, -1, -1)
 
 

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 RULER = MeshHeadLoss()  # the published weights: whatever a study searches, validation is measured with these
 VALIDATION_BATCH = 4
+PREVIEW_ROWS = ("target: gives all codes", "rendered", "silhouette of the render")
 LANDMARK_SAMPLE = 64  # training images whose mean landmarks start the neutral ones
 
 
@@ -115,7 +116,7 @@ class MeshHeadStage:
         return {"val_loss": val_loss, "silhouette_iou": iou, **{f"val_{name}": value for name, value in means.items()}}
 
     def preview(self) -> Tensor | None:
-        """Targets above renders, and the silhouettes."""
+        """Held-out images, a column each, above what was rendered of their codes, and its silhouettes."""
         if self.config.training.preview_images == 0:
             return None
         batch = self.validation[0].to(self.device)
@@ -123,7 +124,8 @@ class MeshHeadStage:
         with torch.no_grad():
             _, image = self._render(batch)
         silhouette = image.silhouette.expand(-1, 3, -1, -1)
-        return labelled_rows({"target": batch.image, "rendered": image.attributes[:, :3], "silhouette": silhouette})
+        rows = (batch.image, image.attributes[:, :3], silhouette)
+        return labelled_rows(dict(zip(PREVIEW_ROWS, rows, strict=True)))
 
     def to(self, device: torch.device) -> None:
         """Move the model."""

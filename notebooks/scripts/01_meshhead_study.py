@@ -79,7 +79,7 @@ show_figures(study, ["history", "intermediate_values"])
 show_figures(study, ["importances", "parallel_coordinate"])
 
 # %% [markdown]
-# **What the best trial draws** of held-out people: targets above renders.
+# **What the best trial draws** of held-out people: each row has its label.
 
 # %%
 show_best_images(study, plan.folder)

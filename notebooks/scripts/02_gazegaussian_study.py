@@ -81,7 +81,7 @@ show_figures(study, ["history", "intermediate_values"])
 show_figures(study, ["importances", "parallel_coordinate"])
 
 # %% [markdown]
-# **What the best trial draws** of held-out people: targets above renders.
+# **What the best trial draws** of held-out people: source, target and render, each row with its label.
 
 # %%
 show_best_images(study, plan.folder)

@@ -54,7 +54,7 @@ for name, study in opened.items():
     show_spending(study, Path(out, name))
 
 # %% [markdown]
-# **Images** of the best trials side by side, each of its best epoch: targets above renders of held-out people.
+# **Images** of the best trials side by side, each of its best epoch; the line below them says what the rows are.
 
 # %%
 for name, study in opened.items():
