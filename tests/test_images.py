@@ -6,7 +6,7 @@ from PIL import Image
 
 from benchmarks.gaze_agreement import COMMANDS
 from gazegaussian.training.images import captioned, image_grid, labelled_rows, with_header
-from helpers.redirection import redirection_strip
+from helpers.redirect_strip import redirection_strip
 
 TILE = 128
 
