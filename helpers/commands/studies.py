@@ -6,13 +6,14 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from helpers.commands.options import (
     ConfigOption,
     DataOption,
+    Device,
     DeviceOption,
     EpochsOption,
     InitOption,
@@ -22,6 +23,7 @@ from helpers.commands.options import (
     OutOption,
     Pruner,
     SamplerSeedOption,
+    Stage,
     StageArgument,
     StorageOption,
     StudyFolderArgument,
@@ -30,6 +32,9 @@ from helpers.commands.options import (
 )
 from helpers.commands.printing import print_table, quiet_optuna
 from helpers.script import SCRIPT
+
+if TYPE_CHECKING:
+    from helpers.request import StudyRequest
 
 
 def study(
@@ -116,11 +121,7 @@ def audit(
     """Does every searched parameter reach training, and does none bend the metric? Exit code 2 when not."""
     import helpers
 
-    request = helpers.default_request(
-        stage.value, config, study_file, None, epochs,
-        study_name=study_name, data=data, device=device.value if device else None,
-        out=out, meshhead=meshhead, init_from=init_from,
-    )  # fmt: skip
+    request = _request(stage, config, study_file, None, epochs, data, device, out, meshhead, init_from, study_name)
     request.check(request.config)
     report = helpers.audit_study(request)
     if as_json:
@@ -128,6 +129,29 @@ def audit(
     else:
         print_table(f"Audit of {request.study.study_name}", report.rows())
     report.raise_if_failed()
+
+
+def _request(
+    stage: Stage,
+    config: Path | None,
+    study_file: Path | None,
+    n_trials: int | None,
+    epochs: int | None,
+    data: Path | None,
+    device: Device | None,
+    out: Path,
+    meshhead: Path | None,
+    init_from: Path | None,
+    study_name: str | None,
+) -> StudyRequest:
+    """What `audit` and `estimate` look at: the study that `study` would run with the same words."""
+    import helpers
+
+    return helpers.default_request(
+        stage.value, config, study_file, n_trials, epochs,
+        study_name=study_name, data=data, device=device.value if device else None,
+        out=out, meshhead=meshhead, init_from=init_from,
+    )  # fmt: skip
 
 
 def estimate(
@@ -147,11 +171,7 @@ def estimate(
     """Measure one epoch of the baseline and say what the study will need: time, memory, disk."""
     import helpers
 
-    request = helpers.default_request(
-        stage.value, config, study_file, n_trials, epochs,
-        study_name=study_name, data=data, device=device.value if device else None,
-        out=out, meshhead=meshhead, init_from=init_from,
-    )  # fmt: skip
+    request = _request(stage, config, study_file, n_trials, epochs, data, device, out, meshhead, init_from, study_name)
     found = helpers.estimate_study(request)
     if as_json:
         typer.echo(json.dumps({row["what"]: row["value"] for row in found.rows()}, indent=2))
