@@ -18,7 +18,8 @@ from helpers.exporting import CHECKPOINT, SUMS, Origin
 from helpers.files import write_json, write_text, write_yaml
 from helpers.keep import DiskError
 from helpers.mesh_heads import digest_of
-from helpers.study_report import HTML_FILE, MARKDOWN_FILE, write_report
+from helpers.results import HTML_FILE, MARKDOWN_FILE
+from helpers.study_report import write_report
 
 logger = logging.getLogger(__name__)
 

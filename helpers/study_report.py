@@ -25,11 +25,19 @@ from helpers.importance import Importances, parameter_importances
 from helpers.plots import save_figures, study_figures, with_unit
 from helpers.records import readable_config
 from helpers.report_facts import Spending, gain, measure_spending, troubles_of, warnings_of
-from helpers.results import baseline_trial, best_trial, cell, markdown_table, metric_names, top_table
+from helpers.results import (
+    HTML_FILE,
+    MARKDOWN_FILE,
+    baseline_trial,
+    best_trial,
+    cell,
+    markdown_table,
+    metric_names,
+    top_table,
+)
 from helpers.trial_states import state_name, successors
 
 CODE = re.compile("`([^`]+)`")
-HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,9 @@ def study(
     started = time.monotonic()
     finished = helpers.run(request, audit=audit)
     best_file = request.folder / "best.json"
+    ended = finished.user_attrs.get("stop_reason", "all trials were taken over")  # of a study that was migrated
     if as_json:
         best = json.loads(best_file.read_text()) if best_file.exists() else None
-        ended = finished.user_attrs["stop_reason"]
         found = {"best": best, "stop_reason": ended, "trials": helpers.summary_rows(finished)}
         typer.echo(json.dumps(found, indent=2, default=str))
         return
@@ -101,7 +101,7 @@ def study(
     best_trial = helpers.best_trial(finished)
     if best_trial is not None:
         typer.echo(f"best: trial {best_trial.number}, {request.study.metric} {best_trial.value:.5f}  ({best_file})")
-    typer.echo(f"ended: {finished.user_attrs['stop_reason']}")
+    typer.echo(f"ended: {ended}")
     typer.echo(f"report: {request.folder / 'report.html'}   this call: {time.monotonic() - started:.0f} s")
 
 
