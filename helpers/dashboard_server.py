@@ -37,7 +37,7 @@ from helpers.storage import open_storage
 
 logger = logging.getLogger(__name__)
 
-# User attributes that say nothing to a reader; the attached curve names the best epoch, counted from 1.
+# User attributes that say nothing to a reader; older studies have the best epoch, counted from 0, which the curve names.
 BOOKKEEPING = (OWNER, INHERITED, FINGERPRINT, CONFIG, MESHHEAD, INIT_FROM, "best_epoch", "last_checkpoint")
 _READS = ("GET", "HEAD")
 
