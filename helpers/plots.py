@@ -22,8 +22,8 @@ from optuna.trial import FrozenTrial, TrialState
 from gazegaussian.errors import first_line
 from helpers.files import write_bytes, write_text
 from helpers.importance import Importances, parameter_importances
-from helpers.parameter_figures import parameter_figures
 from helpers.ownership import INHERITED, RESUME_OF
+from helpers.parameter_figures import parameter_figures
 from helpers.results import metric_names
 from helpers.trial_states import INTERRUPTED, successors
 
