@@ -12,9 +12,10 @@ from typing import Any
 import optuna
 from pydantic import ValidationError
 
-from gazegaussian.config import GazeGaussianRun, RunConfig, explain, load_run, with_parameters
+from gazegaussian.config import GazeGaussianRun, RunConfig, load_run, with_parameters
 from gazegaussian.data.splits import load_split
 from gazegaussian.errors import ConfigError
+from gazegaussian.fields import explain
 from helpers.files import read_winner
 from helpers.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.naming import TrialNamer

@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal
 import optuna
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from gazegaussian.config import STAGES, check_parameter_names, explain
+from gazegaussian.config import STAGES
 from gazegaussian.errors import ConfigError
+from gazegaussian.fields import check_parameter_names, explain
 from gazegaussian.yaml_files import read_yaml
 from helpers.limits import Budget, Constraint
 from helpers.naming import DEFAULT_NAME, make_namer, study_folder

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from gazegaussian.config import Section, explain
 from gazegaussian.errors import ConfigError, DataError
+from gazegaussian.fields import Section, explain
 from gazegaussian.yaml_files import read_yaml
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "datasets"
