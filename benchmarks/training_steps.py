@@ -22,12 +22,13 @@ from benchmarks.naive import gaze_gaussian_terms, mesh_head_terms, whole_grid_me
 from benchmarks.timing import interleaved, peak_gigabytes, show
 from gazegaussian.config import GazeGaussianModel, GazeGaussianRun, MeshHeadRun, load_run, with_parameters
 from gazegaussian.data import HeadDataset, synthesize
+from gazegaussian.dimensions import FEATURE_CHANNELS
 from gazegaussian.models.neural_renderers import build_renderer
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
 from gazegaussian.training.mesh_head_stage import MeshHeadStage
 from gazegaussian.training.step import autocast, optimisation_step
 from gazegaussian.training.trainer import Trainer
-from gazegaussian.types import FEATURE_CHANNELS, Batch
+from gazegaussian.types import Batch
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 EPOCH = 10  # all terms act

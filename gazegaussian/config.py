@@ -9,15 +9,15 @@ Defaults are the published sizes; `configs/*.yaml` holds the smaller ones.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.yaml_files import read_yaml, shorten
+from gazegaussian.fields import Section, check_parameter_names, explain, parameter_fields
+from gazegaussian.yaml_files import read_yaml
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -27,21 +27,6 @@ Network = Literal[
     "geometry", "shape_color", "pose_color", "eye_color", "shape_deform", "pose_deform", "eye_rotation",
     "shape_attributes", "pose_attributes", "eye_attributes",
 ]  # fmt: skip
-
-
-# Fields beside those of `data` that no search may use: they say where, how long and by what is measured, or are no values.
-_NOT_SEARCHED = frozenset(
-    {
-        "epochs", "seed", "device", "threads", "monitor", "monitor_mode", "preview_images", "variant", "mlp_widths",
-        "splat_backend",
-    }
-)  # fmt: skip
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, and a misspelt key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -226,44 +211,6 @@ STAGES: dict[str, type[MeshHeadRun] | type[GazeGaussianRun]] = {
 }
 
 
-def explain(error: ValidationError, schema: type[BaseModel]) -> str:
-    """Put pydantic's findings on one line: field, value, what was wrong; of unknown keys what was probably meant.
-
-    Args:
-        error: The findings.
-        schema: What was validated.
-    """
-    parts = []
-    for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"]) or "configuration"
-        if item["type"] == "extra_forbidden":
-            parts.append(f"{name}: unknown key.{_known_keys(schema, item['loc'])}")
-            continue
-        given = "" if item["type"] in ("missing", "value_error") else f" (got {shorten(repr(item.get('input')), 80)})"
-        parts.append(f"{name}: {item['msg'].removeprefix('Value error, ')}{given}")
-    return "; ".join(parts)
-
-
-def _known_keys(schema: type[BaseModel], place: Sequence[int | str]) -> str:
-    """Suggest a key for the unknown one at the end of `place` and list the known ones; empty where none are known."""
-    *above, wrong = place
-    owner = schema
-    for part in above:
-        field = owner.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return ""
-        owner = field.annotation
-    elsewhere = {name: f"{section}.{name}" for name, (section, _) in parameter_fields(schema).items()}
-    if str(wrong) in elsewhere:  # right key, wrong section
-        return f" Did you mean {elsewhere[str(wrong)]!r}?"
-    return f"{_did_you_mean(str(wrong), owner.model_fields)} Known: {', '.join(owner.model_fields)}"
-
-
-def _did_you_mean(wrong: str, known: Iterable[str], most: int = 1) -> str:
-    close = difflib.get_close_matches(wrong, known, n=most)
-    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-
-
 def parse_run(content: Mapping[str, Any], stage: str | None = None, origin: str = "configuration") -> RunConfig:
     """Validate the content of a run configuration.
 
@@ -289,30 +236,6 @@ def parse_run(content: Mapping[str, Any], stage: str | None = None, origin: str 
 def load_run(path: Path, stage: str | None = None) -> RunConfig:
     """Read a run configuration from YAML (see `parse_run`)."""
     return parse_run(read_yaml(path), stage, str(path))
-
-
-def parameter_fields(config: type[BaseModel] | BaseModel) -> dict[str, tuple[str, str]]:
-    """Map every bare field name to its (section, field). Names are unique by construction (a test holds that)."""
-    cls = config if isinstance(config, type) else type(config)
-    table: dict[str, tuple[str, str]] = {}
-    for section, info in cls.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
-            table.update({name: (section, name) for name in info.annotation.model_fields})
-    return table
-
-
-def check_parameter_names(config: type[BaseModel] | BaseModel, names: list[str], origin: str = "parameters") -> None:
-    """Refuse names that are no field of the run configuration, listing the known ones.
-
-    Raises:
-        ConfigError: With suggestions and the names that a search may use.
-    """
-    known = parameter_fields(config)
-    for name in names:
-        if name not in known:
-            useful = sorted(n for n, (section, _) in known.items() if section != "data" and n not in _NOT_SEARCHED)
-            near = _did_you_mean(name, useful, 3)
-            raise ConfigError(f"{origin}: unknown parameter {name!r}.{near} Known: {', '.join(useful)}.")
 
 
 def with_parameters(config: RunT, parameters: Mapping[str, Any], origin: str = "parameters") -> RunT:

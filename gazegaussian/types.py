@@ -20,11 +20,6 @@ from typing import Self
 import torch
 from torch import Tensor
 
-EXPRESSION_DIM = 64
-IDENTITY_DIM = 80
-SHAPE_CODE_DIM = EXPRESSION_DIM + IDENTITY_DIM
-FEATURE_CHANNELS = 32
-
 
 class _Movable:
     """Adds `.to(device)` and row selection to a frozen dataclass of tensors."""

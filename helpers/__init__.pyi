@@ -3,7 +3,6 @@
 A module must not be called like a verb: its import would take the verb's place.
 """
 
-from .animation import save_sweep as save_sweep
 from .api import run as run
 from .api import train as train
 from .audit import audit_study as audit_study
@@ -13,9 +12,9 @@ from .dashboard_process import Dashboard as Dashboard
 from .dashboard_process import dashboard as dashboard
 from .estimate import estimate_study as estimate_study
 from .evaluation import evaluate as evaluate
-from .export_folder import Exported as Exported
-from .export_folder import export as export
-from .export_folder import train_winner as train_winner
+from .exporting import Exported as Exported
+from .exporting import export as export
+from .exporting import train_winner as train_winner
 from .imports import import_checkpoint as import_checkpoint
 from .inputs import default_request as default_request
 from .inputs import load_study as load_study
@@ -24,6 +23,7 @@ from .migration import migrate_study as migrate_study
 from .plots import save_figures as save_figures
 from .plots import study_figures as study_figures
 from .redirection import redirect as redirect
+from .redirection import save_sweep as save_sweep
 from .request import Crew as Crew
 from .request import StudyRequest as StudyRequest
 from .results import best_trial as best_trial

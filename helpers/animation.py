@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from gazegaussian.errors import ConfigError, DataError
+from gazegaussian.errors import ConfigError
 from gazegaussian.training.files import atomic_path, commit_file
 from helpers.redirect_scene import Angles, Limits, Painter, People
 
@@ -69,31 +69,25 @@ def sweep_angles(sweep: str, start: Angles, limits: Limits, frames: int = FRAMES
     return [SWEEPS[sweep](start, limits, 2 * math.pi * i / frames) for i in range(frames)]
 
 
-def save_sweep(
-    checkpoint: Path, data: Path, subject: str, frame: int, sweep: str, out: Path, device: str = "auto"
+def draw_sweep(
+    checkpoint: Path, data: Path, key: str, frame: int, sweep: str, out: Path, device: str = "auto"
 ) -> list[Path]:
-    """Draw a person with a sweep of gaze or head and write it (see `write_animation`).
+    """Draw a person with a sweep of gaze or head (see `helpers.save_sweep`, which looks at what it is given first).
 
     Args:
         checkpoint: GazeGaussian checkpoint.
         data: Folder of HDF5 subjects.
-        subject: Key, such as `subject0004`.
+        key: File name of the subject.
         frame: Row among the subject's usable images.
         sweep: One of `SWEEPS`.
         out: GIF file.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
-        UserError: Checkpoint, data, subject or frame cannot be used.
+        UserError: Checkpoint, device or sweep cannot be used.
     """
-    if out.suffix.lower() != ".gif":
-        raise ConfigError(f"--out must name a GIF file, such as {out.stem or 'sweep'}.gif, not {out}.")
     people = People(data)
     painter = Painter(checkpoint, "", people, device=device)
-    key = f"{Path(subject).stem}.h5"
-    count = len(people.frames(key, painter.size))
-    if not 0 <= frame < count:
-        raise DataError(f"{subject} has images 0 to {count - 1}; there is no frame {frame}.")
     start = Angles.of(people.batch(key, frame, painter.size).parameters)
     angles = sweep_angles(sweep, start, people.limits())
     return write_animation([Image.fromarray(painter.draw(key, frame, one).pixels) for one in angles], out)

@@ -1,27 +1,28 @@
-"""The verbs that train: a study, or one stage without a study."""
+"""The verbs that train: a study, or one stage without a study.
+
+Torch and plotly are imported where they are used: a study that is complete needs neither.
+"""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import optuna
 
-from gazegaussian.build import train_run
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, NonFiniteError
-from gazegaussian.training.run_folder import find_run
-from gazegaussian.training.trainer import TrainResult
-from helpers.audit import audit_study
 from helpers.environment import store_environment
 from helpers.files import say_if_new
 from helpers.live_store import has_store
-from helpers.ray_audit import audit_on_ray
-from helpers.ray_team import LOCAL
+from helpers.request import StudyRequest
+from helpers.resuming import comparable_study, complete_study, is_reported
 from helpers.run_lock import sole_training
 from helpers.stopping import forget_stop
-from helpers.study import StudyRequest, require_comparable, run_study
-from helpers.study_report import report
+
+if TYPE_CHECKING:
+    from gazegaussian.training.trainer import TrainResult
 
 logger = logging.getLogger(__name__)
 
@@ -30,26 +31,41 @@ def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optu
     """Run or resume a study, draw its figures and write its report.
 
     Args:
-        request: What to run and where.
-        figures: Draw figures and write the report at the end.
+        request: What to run and where. A study that has all these trials is left as it is.
+        figures: Draw figures and write the report at the end, unless they are there and no trial has ended since.
         audit: First make sure that every searched parameter reaches training and that none bends the ruler; a passed
             audit is remembered in the study's folder.
 
     Raises:
         ConfigError: The audit names a parameter, or the study was begun differently; nothing else has been spent.
     """
+    study = complete_study(request)
+    if study is None:
+        study = _run(request, audit)
+    elif is_reported(study, request.folder):
+        return study
+    if figures:
+        from helpers.study_report import report
+
+        report(study, request.folder)
+    return study
+
+
+def _run(request: StudyRequest, audit: bool) -> optuna.Study:
+    from helpers.audit import audit_study
+    from helpers.ray_audit import audit_on_ray
+    from helpers.ray_team import LOCAL
+    from helpers.study import run_study
+
     forget_stop(request.folder)
     if audit:
-        require_comparable(request)
+        comparable_study(request)
         if request.crew is not None and request.crew.ray not in (None, LOCAL):
             audit_on_ray(request)
         else:
             request.check(request.config)  # makes the data, with its progress bar
             audit_study(request).raise_if_failed()
-    study = run_study(request, forget_stops=False)  # one that came during the audit counts
-    if figures:
-        report(study, request.folder)
-    return study
+    return run_study(request, forget_stops=False)  # a request to stop that came during the audit counts
 
 
 def train(config: RunConfig, out: Path) -> TrainResult:
@@ -69,6 +85,9 @@ def train(config: RunConfig, out: Path) -> TrainResult:
     """
     if has_store(Path(out)):
         raise ConfigError(f"{out} is the folder of a study, which a training would spoil: give another --out.")
+    from gazegaussian.build import train_run
+    from gazegaussian.training.run_folder import find_run
+
     before = find_run(config, Path(out))
     if before is not None and before.finished:
         logger.info(

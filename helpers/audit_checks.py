@@ -13,8 +13,9 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gazegaussian.config import RunConfig, parameter_fields, with_parameters
+from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError
+from gazegaussian.fields import parameter_fields
 from helpers.search_space import StudyFile
 from helpers.short_run import Build, ShortRun, ShortTraining
 

@@ -18,10 +18,10 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, UserError, first_line
 from helpers.budget import BudgetWatch, spent
 from helpers.local_team import LocalTeam
-from helpers.loop import save
 from helpers.ownership import reap
 from helpers.ray_team import RayTeam
 from helpers.request import Crew, StudyRequest
+from helpers.resuming import save
 from helpers.stopping import sigterm_interrupts, stop
 from helpers.study_lock import study_lock
 from helpers.team import Ended

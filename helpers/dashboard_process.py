@@ -13,11 +13,12 @@ from pathlib import Path
 
 from gazegaussian.errors import ConfigError
 from helpers.colab import place
-from helpers.dashboard_server import LOOPBACK, serve
+from helpers.joined_storage import no_study, stores_in
 from helpers.stopping import sigterm_interrupts
 
 logger = logging.getLogger(__name__)
 
+LOOPBACK = "127.0.0.1"
 START_SECONDS = 120.0  # importing torch from a cold disk included
 HEIGHT = 800  # pixels of the frame in a cell
 _RUNNING: dict[tuple[Path, str | None, int], Dashboard] = {}
@@ -119,6 +120,10 @@ def dashboard(folder: Path | str = "optuna_results", port: int = 0, storage: str
         return running
     if not 0 <= port < 2**16:
         raise ConfigError(f"A port is a number from 1 to 65535, or 0 for any free one, not {port}.")
+    if storage is None and not stores_in(key[0]):
+        raise no_study(folder)
+    from helpers.dashboard_server import serve  # optuna-dashboard, plotly
+
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     # A daemon: Python ends it at its own end, and it looks itself whether its parent was killed.

@@ -28,7 +28,8 @@ from gazegaussian.errors import ConfigError, UserError
 from helpers.artifacts import ARTIFACTS
 from helpers.colab import place
 from helpers.dashboard_page import fitted_to_reading
-from helpers.joined_storage import JoinedStorage, stores_in
+from helpers.dashboard_process import LOOPBACK
+from helpers.joined_storage import JoinedStorage, no_study, stores_in
 from helpers.ownership import INHERITED, OWNER
 from helpers.records import CONFIG, FINGERPRINT, INIT_FROM, MESHHEAD
 from helpers.stopping import die_with_parent
@@ -36,8 +37,7 @@ from helpers.storage import open_storage
 
 logger = logging.getLogger(__name__)
 
-LOOPBACK = "127.0.0.1"
-# User attributes that say nothing to a reader; the attached curve names the best epoch, counted from 1.
+# User attributes that say nothing to a reader; older studies have the best epoch, counted from 0, which the curve names.
 BOOKKEEPING = (OWNER, INHERITED, FINGERPRINT, CONFIG, MESHHEAD, INIT_FROM, "best_epoch", "last_checkpoint")
 _READS = ("GET", "HEAD")
 
@@ -99,10 +99,7 @@ def make_app(folder: Path, storage: str | None = None) -> WSGIApplication:
         opened = open_storage(storage, folder, must_exist=True)
         joined = JoinedStorage(lambda: {"storage": lambda: opened}, BOOKKEEPING)
     if not joined.get_all_studies():
-        raise ConfigError(
-            f"No study in {folder if storage is None else 'the storage'}. Run `study` first, or name a study's folder or "
-            "a folder of studies."
-        )
+        raise no_study(folder if storage is None else "the storage")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental parts of the dashboard
         board = optuna_dashboard.wsgi(joined, JoinedArtifacts(folder))

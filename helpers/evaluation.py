@@ -6,12 +6,11 @@ import json
 import logging
 from pathlib import Path
 
+from gazegaussian.data.splits import keys_of
 from gazegaussian.errors import ConfigError
-from gazegaussian.evaluation.pictures import picture
-from gazegaussian.evaluation.protocol import DEFAULT_PAIRS, evaluate_checkpoint
-from gazegaussian.evaluation.results import Evaluation
+from gazegaussian.evaluation.results import DEFAULT_PAIRS, Evaluation
 from gazegaussian.evaluation.table import all_notes, as_csv, as_markdown, as_values, heading, table_rows
-from gazegaussian.training.files import atomic_path, commit_file
+from gazegaussian.training.files import atomic_path, commit_file, require_checkpoint
 from gazegaussian.training.hooks import save_image
 
 __all__ = ["all_notes", "as_values", "evaluate", "heading", "table_rows"]
@@ -46,8 +45,14 @@ def evaluate(
     Raises:
         UserError: Checkpoint, data, gaze network or device cannot be used.
     """
+    require_checkpoint(Path(checkpoint))
+    if gaze_network is not None:
+        require_checkpoint(Path(gaze_network), "gaze network", "Give --gaze-network an existing checkpoint.")
+    keys_of(Path(data), split)
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise ConfigError(f"--out must name a folder; {out} is a file.")
+    from gazegaussian.evaluation.protocol import evaluate_checkpoint  # torch
+
     found = evaluate_checkpoint(Path(checkpoint), Path(data), pairs, gaze_network, device, split)
     if out is not None:
         _write(found, Path(out))
@@ -55,6 +60,8 @@ def evaluate(
 
 
 def _write(found: Evaluation, out: Path) -> None:
+    from gazegaussian.evaluation.pictures import picture
+
     texts = {
         "evaluation.md": as_markdown(found),
         "evaluation.json": json.dumps(as_values(found), indent=2),

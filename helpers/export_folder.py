@@ -5,82 +5,38 @@ from __future__ import annotations
 import logging
 import shutil
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-import optuna
-from optuna.trial import FrozenTrial
 
-from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run, with_parameters
-from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
 from gazegaussian.training.checkpoints import load_checkpoint
 from gazegaussian.training.files import atomic_path, commit_file
 from gazegaussian.training.hooks import IMAGES
 from helpers.export_facts import Facts, collect_facts
+from helpers.exporting import CHECKPOINT, SUMS, Origin
 from helpers.files import write_json, write_text, write_yaml
 from helpers.keep import DiskError
-from helpers.live_store import has_store
 from helpers.mesh_heads import digest_of
-from helpers.records import find_study
-from helpers.reruns import open_source, rerun, trial_config
-from helpers.results import best_trial, trial_dir
-from helpers.study_report import HTML_FILE, MARKDOWN_FILE, write_report
+from helpers.results import HTML_FILE, MARKDOWN_FILE
+from helpers.study_report import write_report
 
 logger = logging.getLogger(__name__)
 
-SUMS, CHECKPOINT, MESHHEAD = "SHA256SUMS", "best.pt", "meshhead.pt"
+MESHHEAD = "meshhead.pt"
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What an export left."""
-
-    folder: Path
-    checkpoint: Path
-    archive: Path | None  # the same as one file
-
-
-@dataclass(frozen=True)
-class _Origin:
-    """Where the exported model comes from."""
-
-    run: Path  # folder of its training
-    study: optuna.Study | None = None
-    study_folder: Path | None = None
-    trial: FrozenTrial | None = None
-
-
-def export(
-    source: Path, out: Path | None = None, epochs: int | None = None, storage: str | None = None, archive: bool = False
-) -> Exported:
-    """Put the winner of a study, or a training, into one folder ready to be cited.
-
-    The checkpoint is copied byte for byte and loads on its own. Running it again gives the same files.
+def write_folder(origin: Origin, out: Path, archive: bool) -> Path | None:
+    """Write the folder (see `helpers.export`), and its ZIP file where one is asked for.
 
     Args:
-        source: Folder of a study, or of a training (one that holds `best.pt`).
-        out: Where to; default `export` in `source`. A mounted Drive will do.
-        epochs: Of a study: train its best parameters this long first, in the study's folder. An interrupted training goes
-            on, a finished one is taken. None: the best trial as it is.
-        storage: Optuna storage URL, when the study is not in its folder's own store.
+        origin: What is exported.
+        out: New, empty, or of an earlier export.
         archive: Also write the folder as one ZIP file beside it.
 
-    Raises:
-        ConfigError: No such study or training, nothing finished in it, or `out` holds something else.
-        NonFiniteError: The training diverged.
+    Returns:
+        The ZIP file, if any.
     """
-    source = Path(source)
-    out = source / "export" if out is None else Path(out)
-    _require_own(out)
-    if (source / CHECKPOINT).is_file() and not has_store(source):
-        if epochs is not None:
-            raise ConfigError(
-                "Expected --epochs with a study; a training goes on with `train --epochs`, then `export`."
-            )
-        origin = _Origin(source)
-    else:
-        origin = _winner(source, epochs, storage)
     content = load_checkpoint(origin.run / CHECKPOINT)
     config = parse_run(content["config"], origin=str(origin.run / CHECKPOINT))
     _clear(out)
@@ -89,62 +45,10 @@ def export(
     logger.info("exported %s to %s", origin.run, out)
     if not archive:
         _zip_path(out).unlink(missing_ok=True)  # of an earlier export
-    return Exported(out, out / CHECKPOINT, _zip(out) if archive else None)
+    return _zip(out) if archive else None
 
 
-def train_winner(folder: Path, epochs: int, storage: str | None = None) -> Path:
-    """Train the best parameters of a study for more epochs; a finished training is left as it is.
-
-    Args:
-        folder: Of the study; the training lands in its `final_N_epochs`.
-        epochs: At least those of a trial.
-        storage: As for `export`.
-
-    Returns:
-        Folder of the training.
-
-    Raises:
-        ConfigError: No such study, no complete trial, or too few epochs.
-        NonFiniteError: The training diverged.
-    """
-    source = open_source(folder, storage=storage)
-    trial = _best(source.study)
-    config = trial_config(source.config, trial.params)
-    length = config.training.epochs
-    if epochs < length:
-        raise ConfigError(f"Expected at least the {length} epochs of a trial for the final training, got {epochs}.")
-    run = Path(folder) / f"final_{epochs}_epochs"
-    place = trial_dir(trial, Path(folder))
-    # A schedule that depends on the number of epochs cannot be entered half-way.
-    goes_on = place is not None and (place / "last.pt").is_file() and config.optim.lr_decay == 1
-    found = rerun(source, with_parameters(config, {"epochs": epochs}), run, place if goes_on else None)
-    if found.value is None:
-        raise NonFiniteError(f"the final training of trial {trial.number}: {found.reason}")
-    return run
-
-
-def _winner(folder: Path, epochs: int | None, storage: str | None) -> _Origin:
-    study = find_study(folder, storage)
-    trial = _best(study)
-    if epochs is not None:
-        return _Origin(train_winner(folder, epochs, storage), study, folder, trial)
-    run = trial_dir(trial, folder)
-    if run is None or not (run / CHECKPOINT).is_file():
-        raise ConfigError(
-            f"The checkpoint of trial {trial.number}, the best of {folder}, is gone. Give --epochs to train its parameters "
-            "again."
-        )
-    return _Origin(run, study, folder, trial)
-
-
-def _best(study: optuna.Study) -> FrozenTrial:
-    trial = best_trial(study)
-    if trial is None:
-        raise ConfigError(f"Study {study.study_name!r} has no complete trial to export. Run more trials first.")
-    return trial
-
-
-def _write(origin: _Origin, config: RunConfig, facts: Facts, out: Path) -> list[str]:
+def _write(origin: Origin, config: RunConfig, facts: Facts, out: Path) -> list[str]:
     """Write everything but the checksums; returns the names of the files."""
     copies = {CHECKPOINT: origin.run / CHECKPOINT, "metrics.csv": origin.run / "metrics.csv"}
     copies["preview.png"] = origin.run / IMAGES / f"epoch_{facts.epoch:04d}.png"
@@ -190,13 +94,6 @@ def _copy(path: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
     if digest_of(target) != digest_of(path):
         raise DiskError(f"{target} is not what was copied from {path}. Check the disk or the network and export again.")
-
-
-def _require_own(out: Path) -> None:
-    if out.exists() and not (out / SUMS).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(
-            f"Expected a new, empty or exported folder as --out, {out} holds something else. Name another."
-        )
 
 
 def _clear(out: Path) -> None:

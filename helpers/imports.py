@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazegaussian.training.published import import_published
+from gazegaussian.training.files import require_checkpoint
 
 
 @dataclass(frozen=True)
@@ -29,5 +29,8 @@ def import_checkpoint(checkpoint: Path, out: Path | None = None) -> ImportReport
         CheckpointError: The file is no published checkpoint, something in it is missing or of another shape, or the folder
             holds another checkpoint.
     """
+    require_checkpoint(Path(checkpoint), hint="Name the file of a published MeshHead or GazeGaussian.")
+    from gazegaussian.training.published import import_published  # torch
+
     path, found = import_published(Path(checkpoint), None if out is None else Path(out))
     return ImportReport(path, found.stage, found.config.model.variant, found.by_reason)

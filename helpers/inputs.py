@@ -12,8 +12,10 @@ from typing import Any
 import optuna
 from pydantic import ValidationError
 
-from gazegaussian.config import GazeGaussianRun, RunConfig, explain, load_run, with_parameters
+from gazegaussian.config import GazeGaussianRun, RunConfig, load_run, with_parameters
+from gazegaussian.data.splits import load_split
 from gazegaussian.errors import ConfigError
+from gazegaussian.fields import explain
 from helpers.files import read_winner
 from helpers.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.naming import TrialNamer
@@ -81,6 +83,16 @@ def make_config(
     return run
 
 
+def require_data(config: RunConfig) -> None:
+    """Refuse a configured folder that holds no data set; what is in its files is looked at later.
+
+    Raises:
+        DataError: With what to do.
+    """
+    if config.data.root is not None:
+        load_split(config.data.root)
+
+
 def default_request(
     stage: str,
     config: Path | None = None,
@@ -126,6 +138,7 @@ def default_request(
 
     Raises:
         ConfigError: A file or value cannot be used.
+        DataError: There is no data in the folder that is named.
     """
     study_file = load_study_file(study or CONFIGS / f"{stage}_quick_study.yaml", stage)
     overrides: dict[str, Any] = {"trials": n_trials, "epochs": epochs, "study_name": study_name, "seed": seed}
@@ -144,10 +157,8 @@ def default_request(
     run = make_config(stage, config, study_file.epochs, data, device, None, meshhead, None, out, init_from)
     if run.init_from is not None:
         warn_of_sizes(run, study_file)
-    if isolate is None and (crew is None or crew.ray is None):  # else known where the workers are
-        from helpers.isolation import isolated_by_default
-
-        isolate = isolated_by_default(run)
+    if crew is None or crew.ray is None:  # else known where the workers are
+        require_data(run)
     namer = None if isinstance(trial_name, str) else trial_name
     return StudyRequest(run, study_file, Path(out), storage, timeout, isolate=isolate, trial_name=namer, crew=crew)
 

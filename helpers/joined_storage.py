@@ -19,7 +19,7 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from gazegaussian.errors import UserError, first_line
+from gazegaussian.errors import ConfigError, UserError, first_line
 from helpers.live_store import has_store, study_folders
 from helpers.records import METRIC
 from helpers.running import FAULTS, read_only_store
@@ -43,6 +43,11 @@ def stores_in(folder: Path) -> dict[str, Opener]:
     """
     places = [folder] if has_store(folder) else study_folders(folder)
     return {place.name: partial(read_only_store, place) for place in places}
+
+
+def no_study(place: Path | str) -> ConfigError:
+    """What to raise where there is nothing to show; `place` is a folder or what else holds none."""
+    return ConfigError(f"No study in {place}. Run `study` first, or name a study's folder or a folder of studies.")
 
 
 class ReadOnlyError(UserError):

@@ -14,7 +14,6 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import CheckpointError, UserError
-from gazegaussian.training.run_folder import resume_point
 from helpers.ownership import ancestors
 from helpers.results import best_trial, is_feasible, merit, trial_dir
 
@@ -116,6 +115,8 @@ def take_over(trials: list[FrozenTrial], trial: optuna.Trial, study_folder: Path
     Returns:
         Whether there is a checkpoint to go on from.
     """
+    from gazegaussian.training.run_folder import resume_point  # torch
+
     for before in ancestors(trials, trial):
         old = _own_dir(before, study_folder)
         if old is None:

@@ -17,12 +17,12 @@ from optuna.trial import FrozenTrial, TrialState
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, first_line
 from helpers.budget import BudgetWatch, LimitReached
-from helpers.keep import DiskError, disk_problem, expected_bytes, require_space, sweep, thin
+from helpers.keep import expected_bytes, require_space
 from helpers.ownership import LOST, REASON, RESUME_OF, all_held
 from helpers.pruning import study_pruner
 from helpers.records import is_begun, note_search, remember, require_same
 from helpers.request import StudyRequest
-from helpers.results import save_results
+from helpers.resuming import save
 from helpers.storage import open_storage
 from helpers.trial import places_left, run_trial
 from helpers.trial_states import count_finished
@@ -109,22 +109,6 @@ def run_trials(study: optuna.Study, request: StudyRequest, config: RunConfig, wa
             reason = failed[0].user_attrs.get(REASON, "unknown")
             raise RuntimeError(f"{len(failed)} trials failed in a row, the last one: {reason}. The study stops here.")
     return f"all {target} trials are finished"
-
-
-def save(study: optuna.Study, request: StudyRequest) -> None:
-    """Write the results and make room.
-
-    Raises:
-        DiskError: They cannot be written; the trials themselves are in the storage.
-    """
-    try:
-        sweep(request.folder)
-        save_results(study, request.folder)
-    except OSError as error:
-        raise DiskError(disk_problem(error) or f"The results cannot be written: {error}.") from error
-    if request.study.keep_best is not None:
-        thin(study, request.folder, request.study.keep_best)
-    request.save_snapshot()
 
 
 def failures_in_a_row(study: optuna.Study, earlier: set[int]) -> list[FrozenTrial]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,16 +20,17 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig
-from gazegaussian.errors import ConfigError, UserError
+from gazegaussian.errors import ConfigError
 from helpers.limits import Constraint
-from helpers.live_store import has_store, live_database, snapshots_of
+from helpers.live_store import snapshots_of
+from helpers.naming import study_folder
 from helpers.ownership import BASELINE, OWNER, RESUME_OF
 from helpers.parameters import same
 from helpers.records import FINGERPRINT, STAGE, find_study, remember, stored_config
 from helpers.results import save_results
 from helpers.search_space import baseline, check_space, configured, load_study_file
 from helpers.storage import open_storage
-from helpers.study_file import LONGEST_NAME, NAME, StudyFile
+from helpers.study_file import StudyFile
 from helpers.trial_states import FINISHED
 
 logger = logging.getLogger(__name__)
@@ -61,19 +61,14 @@ def migrate_study(
     Raises:
         ConfigError: Nothing can be compared (stage, metric, epochs), or the name is taken.
     """
-    old = find_study(Path(folder), storage)
-    if re.fullmatch(NAME, study_name) is None or len(study_name) > LONGEST_NAME:  # it becomes the name of a folder
-        raise ConfigError(
-            f"--study-name must be at most {LONGEST_NAME} letters, digits, '_', '.' or '-', not {study_name!r}."
-        )
-    new_folder = Path(out or Path(folder).parent) / study_name
-    study_file, begun = load_study_file(study, old.user_attrs.get(STAGE, "meshhead")), has_store(new_folder)
     try:
-        migration = migrate(old, study_file, study_name, open_storage(storage, new_folder))
-    except UserError:
-        if storage is None and not begun:  # an empty store would be taken for a study
-            live_database(new_folder).unlink(missing_ok=True)
-        raise
+        new_folder = Path(out or Path(folder).parent) / study_folder(study_name)
+    except ValueError as error:
+        raise ConfigError(f"--study-name: {error}.") from error
+    old = find_study(Path(folder), storage)
+    study_file = load_study_file(study, old.user_attrs.get(STAGE, "meshhead"))
+    plan = _plan(old, study_file)  # before there is a store: an empty one would be taken for a study
+    migration = _begin(old, plan, study_file, study_name, open_storage(storage, new_folder))
     save_results(migration.study, new_folder)
     if storage is None and (copies := snapshots_of(new_folder)) is not None:
         copies.save()
@@ -98,34 +93,54 @@ def migrate(old_study: optuna.Study, study_file: StudyFile, new_name: str, stora
     Raises:
         ConfigError: The old study is none of ours or measures something else, or the new name is taken.
     """
-    if FINGERPRINT not in old_study.user_attrs:
-        raise ConfigError(f"Study {old_study.study_name!r} has no fingerprint: it was not begun by this program.")
-    stored = json.loads(old_study.user_attrs[FINGERPRINT])
-    config = stored_config(old_study)
-    _check_comparable(old_study, stored, config, study_file)
+    return _begin(old_study, _plan(old_study, study_file), study_file, new_name, storage)
+
+
+class _Plan(NamedTuple):
+    """What a migration will do."""
+
+    config: RunConfig
+    start: dict[str, Any]  # the baseline's values
+    moved: list[FrozenTrial]
+    dropped: dict[int, str]  # number in the old study -> why
+
+
+def _plan(old: optuna.Study, study_file: StudyFile) -> _Plan:
+    """Check everything and look at every trial; nothing is written."""
+    if FINGERPRINT not in old.user_attrs:
+        raise ConfigError(f"Study {old.study_name!r} has no fingerprint: it was not begun by this program.")
+    stored = json.loads(old.user_attrs[FINGERPRINT])
+    config = stored_config(old)
+    _check_comparable(old, stored, config, study_file)
     start = baseline(study_file, config)
     check_space(study_file, config)
-    _make_room(new_name, storage)
     limits = {metric: Constraint.parse(metric, text) for metric, text in stored.get("constraints", {}).items()}
     moved, dropped = [], {}
-    for trial in old_study.get_trials(deepcopy=False, states=FINISHED):
+    for trial in old.get_trials(deepcopy=False, states=FINISHED):
         try:
-            moved.append(_moved(trial, old_study.study_name, study_file, config, limits))
+            moved.append(_moved(trial, old.study_name, study_file, config, limits))
         except ValueError as reason:
             dropped[trial.number] = str(reason)
+    return _Plan(config, start, moved, dropped)
+
+
+def _begin(
+    old: optuna.Study, plan: _Plan, study_file: StudyFile, new_name: str, storage: str | BaseStorage
+) -> Migration:
+    _make_room(new_name, storage)
     study = optuna.create_study(study_name=new_name, storage=storage, directions=study_file.directions)
-    study.set_user_attr(ORIGIN, old_study.study_name)
-    study.add_trials(moved)
-    if not any(trial.user_attrs.get(BASELINE) for trial in moved):
-        study.enqueue_trial(start, user_attrs={BASELINE: True})
-    remember(study, study_file, config)
-    kept = [trial.user_attrs[ORIGIN]["trial"] for trial in moved]
+    study.set_user_attr(ORIGIN, old.study_name)
+    study.add_trials(plan.moved)
+    if not any(trial.user_attrs.get(BASELINE) for trial in plan.moved):
+        study.enqueue_trial(plan.start, user_attrs={BASELINE: True})
+    remember(study, study_file, plan.config)
+    kept = [trial.user_attrs[ORIGIN]["trial"] for trial in plan.moved]
     logger.info(
-        "study %s: %d trials taken over from %s, %d not", new_name, len(kept), old_study.study_name, len(dropped)
+        "study %s: %d trials taken over from %s, %d not", new_name, len(kept), old.study_name, len(plan.dropped)
     )
-    for number, why in dropped.items():
-        logger.info("trial %d of %s stays behind: %s", number, old_study.study_name, why)
-    return Migration(study, kept, dropped)
+    for number, why in plan.dropped.items():
+        logger.info("trial %d of %s stays behind: %s", number, old.study_name, why)
+    return Migration(study, kept, plan.dropped)
 
 
 def _check_comparable(old: optuna.Study, stored: Mapping[str, Any], config: RunConfig, study_file: StudyFile) -> None:

@@ -1,4 +1,4 @@
-"""Names of trials: what a trial's folder, its log lines and its label in the dashboard are called.
+"""Names of studies, and of trials: what a trial's folder, its log lines and its label in the dashboard are called.
 
 A scheme is a format string over the trial's number and its searched parameters, such as `t{number:03d}_lr{lr:.1e}`, or a
 function of the trial. A trial keeps the name that it got, also when the scheme changes.
@@ -13,15 +13,30 @@ from string import Formatter
 import optuna
 
 from gazegaussian.errors import ConfigError
+from gazegaussian.yaml_files import shorten
 from helpers.parameters import Categorical, Float, Int
 
 TrialNamer = Callable[[optuna.Trial], str]
 
 DEFAULT_NAME = "trial_{number:04d}"
 NAME = "name"  # user attribute of a trial
-LONGEST = 120  # characters; file systems take 255
+LONGEST, LONGEST_STUDY = 120, 100  # characters; file systems take 255
 # What a study's folder holds beside its trials, up to the first dot.
 _TAKEN = {"artifacts", "audit", "best", "confirm", "continued", "figures", "report", "stop", "study", "summary", "top"}
+
+
+def study_folder(name: str) -> str:
+    """Give the name of a study back where its folder can be called so.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", name) is None or len(name) > LONGEST_STUDY:
+        raise ValueError(
+            f"expected at most {LONGEST_STUDY} letters, digits, '_', '.' and '-', a letter or digit first, got "
+            f"{shorten(repr(name), 2 * LONGEST_STUDY)}"
+        )
+    return name
 
 
 class _Inactive:

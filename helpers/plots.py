@@ -23,6 +23,7 @@ from gazegaussian.errors import first_line
 from helpers.curves import intermediate_values
 from helpers.files import write_bytes, write_text
 from helpers.importance import Importances, parameter_importances
+from helpers.ownership import INHERITED, RESUME_OF
 from helpers.palette import PALETTE, STATE_COLORS
 from helpers.parameter_figures import parameter_figures
 from helpers.results import metric_names
@@ -123,9 +124,11 @@ def with_unit(metric: str) -> str:
 
 
 def _timeline(study: optuna.Study) -> go.Figure:
-    """Optuna's timeline with the interrupted trials apart from the failed ones."""
-    figure = visualization.plot_timeline(study)
-    continued = successors(study.get_trials(deepcopy=False))
+    """Optuna's timeline with the interrupted trials apart from the failed ones, and with what resumed ones took over."""
+    figure, trials = visualization.plot_timeline(study), study.get_trials(deepcopy=False)
+    continued = successors(trials)
+    for trace in figure.data:
+        trace.text = [_inherited(trials[number]) + text for number, text in zip(trace.y, trace.text, strict=True)]
     for failed in [trace for trace in figure.data if trace.name == "FAIL"]:
         traces = []
         for name, wanted in (("FAIL", False), (INTERRUPTED, True)):
@@ -137,6 +140,17 @@ def _timeline(study: optuna.Study) -> go.Figure:
         figure.data = [trace for trace in figure.data if trace is not failed]
         figure.add_traces(traces)
     return figure
+
+
+def _inherited(trial: FrozenTrial) -> str:
+    """What a resumed trial's numbers count that its bar does not show, as a line of its hover text; empty for others."""
+    if RESUME_OF not in trial.user_attrs:
+        return ""
+    before = trial.user_attrs.get(INHERITED, {"epochs": 0, "seconds": 0.0})
+    return (
+        f"goes on from trial {trial.user_attrs[RESUME_OF]}: its epochs and seconds count {before['epochs']} epochs and "
+        f"{before['seconds']:.1f} s from before<br>"
+    )
 
 
 def _whole_ticks(figure: go.Figure, axis: str) -> dict[str, Any]:

@@ -1,25 +1,19 @@
-"""Rendering a person with commanded gaze, from files to a file."""
+"""The verbs that render a person: what they are given is looked at before torch is imported and a model loaded."""
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from gazegaussian.build import Redirector, load_redirector
-from gazegaussian.data import HeadDataset
+from gazegaussian.data.pixels import usable_rows
+from gazegaussian.data.published_sets import find_set
+from gazegaussian.data.subject_file import SubjectFile
 from gazegaussian.errors import ConfigError, DataError
-from gazegaussian.evaluation.fitted_pose import with_fitted_poses
-from gazegaussian.training.hooks import save_image
-from gazegaussian.training.images import image_grid, with_header
-from gazegaussian.types import Batch
-
-logger = logging.getLogger(__name__)
+from gazegaussian.training.files import require_checkpoint
 
 LARGEST_DEG = 90  # beyond it the eyes would look into the head
+MOST_NAMED = 5  # subjects in a message
 
 
 def redirect(
@@ -48,68 +42,85 @@ def redirect(
         `out`.
 
     Raises:
-        UserError: Checkpoint, data, subject or frame cannot be used.
+        UserError: Checkpoint, data, subject, frame, angles, `out` or device cannot be used.
     """
-    count = max(len(pitch), len(yaw))
-    if not count or any(len(values) not in (1, count) for values in (pitch, yaw)):
-        raise ConfigError(f"Give as many --pitch as --yaw (or one for all), not {len(pitch)} and {len(yaw)}.")
-    pitches, yaws = (list(values) * (count if len(values) == 1 else 1) for values in (pitch, yaw))
-    for name, values in (("--pitch", pitches), ("--yaw", yaws)):
-        for value in values:
-            if not abs(value) <= LARGEST_DEG:
-                raise ConfigError(f"{name} takes -{LARGEST_DEG} to {LARGEST_DEG} degrees, not {value:g}.")
-    if Path(out).suffix.lower() != ".png":
-        raise ConfigError(f"--out must name a PNG file, such as {Path(out).stem or 'strip'}.png, not {out}.")
-    redirector = load_redirector(checkpoint, device)
-    _warn_beyond_training(redirector, {"pitch": pitches, "yaw": yaws})
-    key = subject if subject.endswith(".h5") else f"{subject}.h5"
-    dataset = HeadDataset(data, [key], redirector.image_size, for_training=False)
-    if not 0 <= frame < len(dataset):
-        raise DataError(f"{subject} has images 0 to {len(dataset) - 1}; there is no frame {frame}.")
-    _warn_of_size(dataset.stored_size(frame), redirector.image_size)
-    commands, person = list(zip(pitches, yaws, strict=True)), dataset.batch([frame])
-    if not dataset.posed:
-        person, residual = with_fitted_poses(redirector.model, person)
-        logger.warning("%s holds no head pose; one is fitted to its landmarks (%.1f px off)", key, residual.item())
-    if count > 1:
-        image = redirection_strip(redirector, [person], commands)
-    else:
-        image = redirector.image(person, torch.tensor(commands).deg2rad())[0]
-    save_image(Path(out), image.numpy())
+    commands = _commands(pitch, yaw)
+    _require_target(Path(out), ".png")
+    require_checkpoint(Path(checkpoint))
+    key = _person(Path(data), subject, frame)
+    from helpers.redirect_strip import render_file
+
+    render_file(Path(checkpoint), Path(data), key, frame, commands, Path(out), device)
     return Path(out)
 
 
-def redirection_strip(
-    redirector: Redirector, people: Sequence[Batch], commands: Sequence[tuple[float, float]]
-) -> torch.Tensor:
-    """Draw a row per person: the source image, then that person with every commanded gaze, under captions.
+def save_sweep(
+    checkpoint: Path, data: Path, subject: str, frame: int, sweep: str, out: Path, device: str = "auto"
+) -> list[Path]:
+    """Draw a person with a sweep of gaze or head; write a GIF, and an MP4 beside it where ffmpeg is found.
 
     Args:
-        redirector: Renders.
-        people: Batches of one.
-        commands: Pitch and yaw, degrees.
+        checkpoint: GazeGaussian checkpoint.
+        data: Folder of HDF5 subjects.
+        subject: Key, such as `subject0004`.
+        frame: Row among the subject's usable images.
+        sweep: One of `helpers.animation.SWEEPS`.
+        out: GIF file.
+        device: `auto`, `cpu` or `cuda`.
 
     Returns:
-        Image in [0, 1]. [3, H, W]
+        What was written.
+
+    Raises:
+        UserError: Checkpoint, data, subject, frame, sweep, `out` or device cannot be used.
     """
-    gaze = torch.tensor(commands).deg2rad()
-    rows = [torch.cat([person.image, redirector.image(person, gaze)]) for person in people]
-    return with_header(image_grid(rows), ["source", *(f"yaw {yaw:g}°, pitch {pitch:g}°" for pitch, yaw in commands)])
+    _require_target(Path(out), ".gif")
+    require_checkpoint(Path(checkpoint))
+    key = _person(Path(data), subject, frame)
+    from helpers.animation import draw_sweep
+
+    return draw_sweep(Path(checkpoint), Path(data), key, frame, sweep, Path(out), device)
 
 
-def _warn_of_size(stored: int, trained: int) -> None:
-    if stored != trained:
-        logger.warning(
-            "the data's images have %d px, the checkpoint was trained at %d: they are resized, and softer or coarser than "
-            "what training saw",
-            stored,
-            trained,
-        )
+def _commands(pitch: Sequence[float], yaw: Sequence[float]) -> list[tuple[float, float]]:
+    """Pair pitches and yaws, degrees."""
+    count = max(len(pitch), len(yaw))
+    if not count or any(len(values) not in (1, count) for values in (pitch, yaw)):
+        raise ConfigError(f"Give as many --pitch as --yaw (or one for all), not {len(pitch)} and {len(yaw)}.")
+    for name, values in (("--pitch", pitch), ("--yaw", yaw)):
+        for value in values:
+            if not abs(value) <= LARGEST_DEG:
+                raise ConfigError(f"{name} takes -{LARGEST_DEG} to {LARGEST_DEG} degrees, not {value:g}.")
+    pitches, yaws = (list(values) * (count if len(values) == 1 else 1) for values in (pitch, yaw))
+    return list(zip(pitches, yaws, strict=True))
 
 
-def _warn_beyond_training(redirector: Redirector, asked: Mapping[str, Sequence[float]]) -> None:
-    """Say where the model has to guess."""
-    for (name, values), limit in zip(asked.items(), redirector.trained_gaze or (), strict=False):
-        largest, seen = max(values, key=abs), math.degrees(limit)
-        if abs(largest) > seen:
-            logger.warning("%s %g degrees is beyond the +-%.0f degrees that training saw", name, largest, seen)
+def _require_target(out: Path, suffix: str) -> None:
+    """Refuse a file that could not be written, or whose name says that it is of another kind."""
+    kind = suffix[1:].upper()
+    if out.suffix.lower() != suffix:
+        raise ConfigError(f"--out must name a {kind} file, such as {out.stem or 'gaze'}{suffix}, not {out}.")
+    if out.is_dir():
+        raise ConfigError(f"--out must name a {kind} file, {out} is a folder: name a file in it.")
+    above = next(folder for folder in out.absolute().parents if folder.exists())  # what lacks is made later
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        why = "cannot be written to" if above.is_dir() else "is a file"
+        raise ConfigError(f"--out must name a file in a folder that can be written, {above} {why}: name another.")
+
+
+def _person(data: Path, subject: str, frame: int) -> str:
+    """File name, without the data set's prefix, of a subject that has this frame."""
+    prefix = find_set(data).prefix
+    key = f"{subject.removesuffix('.h5').removeprefix(prefix)}.h5"
+    path = data / f"{prefix}{key}"
+    if not path.is_file():
+        there = sorted(file.stem.removeprefix(prefix) for file in data.glob(f"{prefix}*.h5"))
+        more = f" and {len(there) - MOST_NAMED} more" if len(there) > MOST_NAMED else ""
+        raise DataError(f"{data} has no subject {subject!r}; it has {', '.join(there[:MOST_NAMED])}{more}.")
+    file = SubjectFile(path, for_training=False)
+    count = len(usable_rows(file))
+    file.close()
+    if not 0 <= frame < count:
+        has = f"images 0 to {count - 1}" if count else "no usable image"
+        raise DataError(f"{subject} has {has}; there is no frame {frame}.")
+    return key

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
-from gazegaussian.config import RunConfig, parameter_fields, with_parameters
+from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import NonFiniteError, class_and_line
+from gazegaussian.fields import parameter_fields
 from gazegaussian.training.changed_fields import RUNTIME_FIELDS
 from helpers.files import write_json
 from helpers.records import find_study, stored_config

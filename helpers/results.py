@@ -23,6 +23,7 @@ from helpers.records import readable_config
 from helpers.trial_states import FINISHED, state_name, successors
 
 TOP = 10  # trials in top.json, top.csv and top.md
+HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 
 
 def signs(study: optuna.Study) -> list[int]:

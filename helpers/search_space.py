@@ -7,8 +7,9 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gazegaussian.config import RunConfig, parameter_fields, with_parameters
+from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError
+from gazegaussian.fields import parameter_fields
 from helpers.limits import Budget, Constraint
 from helpers.parameters import Categorical, Float, Int, Parameter
 from helpers.study_file import Component, StudyFile, compact, load_study_file

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gazegaussian.config import RunConfig, parameter_fields, with_parameters
+from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import NonFiniteError, class_and_line
+from gazegaussian.fields import parameter_fields
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import autocast

@@ -17,30 +17,19 @@ from helpers.crew import supervise
 from helpers.files import say_if_new
 from helpers.isolation import Train
 from helpers.keep import require_writable
-from helpers.loop import open_study, run_trials, save
+from helpers.loop import open_study, run_trials
 from helpers.ownership import BASELINE, reap
 from helpers.ray_team import connect
-from helpers.records import STOP_REASON, WANTED, begun_study, note_environment, require_same
+from helpers.records import STOP_REASON, WANTED, note_environment
 from helpers.request import Crew, StudyRequest
+from helpers.resuming import complete_study, save
 from helpers.search_space import baseline, check_space
 from helpers.stopping import forget_stop, sigterm_interrupts
 from helpers.study_lock import study_lock
-from helpers.trial_states import count_finished
 
 __all__ = ["Crew", "StudyRequest", "Train", "open_study", "run_study"]
 
 logger = logging.getLogger(__name__)
-
-
-def require_comparable(request: StudyRequest) -> None:
-    """Refuse a request whose trials could not be compared with those its study has, before anything is spent.
-
-    Raises:
-        ConfigError: With what differs.
-    """
-    study = begun_study(request.study.study_name, request.folder, request.storage)
-    if study is not None:
-        require_same(study, request.study, request.monitored())
 
 
 def run_study(request: StudyRequest, forget_stops: bool = True) -> optuna.Study:
@@ -51,13 +40,17 @@ def run_study(request: StudyRequest, forget_stops: bool = True) -> optuna.Study:
         forget_stops: False where the caller has forgotten them earlier: one that came since then counts.
 
     Returns:
-        The study; results are on disk beside its trials, and its attribute `stop_reason` says why it ended.
+        The study; results are on disk beside its trials, and its attribute `stop_reason` says why it ended. One that has
+        all its trials is left as it is.
 
     Raises:
         UserError: Configuration, data, checkpoint, disk or storage cannot be used; nothing finished is lost.
         RuntimeError: Too many trials failed in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the trials at work are queued again for the next run.
     """
+    complete = complete_study(request)
+    if complete is not None:
+        return complete
     config = request.monitored()
     start_values = baseline(request.study, config)
     check_space(request.study, config)
@@ -89,12 +82,8 @@ def run_study(request: StudyRequest, forget_stops: bool = True) -> optuna.Study:
 
 def _run(study: optuna.Study, request: StudyRequest, config: RunConfig) -> str:
     """Run trials until there are enough or a limit is met; returns why no more are run."""
-    target, done = request.study.trials, count_finished(study)
-    if done >= target:
-        save(study, request)
-        return f"already has {done} finished trials of {target}: nothing to add"
     study.set_user_attr(STOP_REASON, "not stopped: running, or killed")
-    study.set_user_attr(WANTED, target)
+    study.set_user_attr(WANTED, request.study.trials)
     note_environment(study, config)
     watch = BudgetWatch(request.study.budget, request.timeout, request.folder)
     if request.crew is None:

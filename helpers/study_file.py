@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import optuna
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from gazegaussian.config import STAGES, check_parameter_names, explain
+from gazegaussian.config import STAGES
 from gazegaussian.errors import ConfigError
+from gazegaussian.fields import check_parameter_names, explain
 from gazegaussian.yaml_files import read_yaml
 from helpers.limits import Budget, Constraint
-from helpers.naming import DEFAULT_NAME, make_namer
+from helpers.naming import DEFAULT_NAME, make_namer, study_folder
 from helpers.parameters import Categorical, Float, Int, Parameter, Strict, same
 
 Direction = Literal["minimize", "maximize"]
-NAME, LONGEST_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", 100  # of a study, which becomes the name of a folder
 SHORT_SAMPLERS = {
     "tpe": "TPESampler",
     "tpe_univariate": "TPESampler",
@@ -64,7 +64,7 @@ class Component(Strict):
 class StudyFile(Strict):
     """A whole study file."""
 
-    study_name: Annotated[str, Field(pattern=NAME, max_length=LONGEST_NAME)]
+    study_name: Annotated[str, AfterValidator(study_folder)]
     trials: Annotated[int, Field(gt=0)]
     epochs: Annotated[int, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0

@@ -27,11 +27,20 @@ from helpers.plots import save_figures, study_figures, with_unit
 from helpers.records import PRUNER, SAMPLER, readable_config
 from helpers.report_facts import Spending, answer, measure_spending, span, troubles_of, warnings_of
 from helpers.report_pictures import ReportPicture, picture_key, report_pictures
-from helpers.results import baseline_trial, best_trial, cell, markdown_table, metric_names, signs, top_table
+from helpers.results import (
+    HTML_FILE,
+    MARKDOWN_FILE,
+    baseline_trial,
+    best_trial,
+    cell,
+    markdown_table,
+    metric_names,
+    signs,
+    top_table,
+)
 from helpers.trial_states import state_name, successors
 
 CODE = re.compile("`([^`]+)`")
-HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 
 
 @dataclass(frozen=True)

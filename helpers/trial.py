@@ -151,7 +151,6 @@ def _tell_complete(
 ) -> TrialState:
     _note(trial, referee, folder)
     _attach(trial, referee, folder)
-    trial.set_user_attr("best_epoch", result.best_epoch)
     if result.stop_reason:
         trial.set_user_attr("stop_reason", result.stop_reason)
     study.tell(trial, values)

@@ -5,11 +5,12 @@ from contextlib import contextmanager
 import torch
 
 from gazegaussian.config import MeshHeadModel
+from gazegaussian.dimensions import SHAPE_CODE_DIM
 from gazegaussian.losses.mesh import mesh_head_losses
 from gazegaussian.models.branches import EYE_LANDMARKS
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.rendering import render_mesh
-from gazegaussian.types import SHAPE_CODE_DIM, Batch, Cameras, HeadParameters
+from gazegaussian.types import Batch, Cameras, HeadParameters
 
 CONFIG = MeshHeadModel(
     grid_resolution=12, geometry_width=32, shape_mlp_width=16, pose_mlp_width=8, eye_mlp_width=8, landmarks=70

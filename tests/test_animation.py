@@ -11,6 +11,7 @@ from PIL import Image
 from synthetic_support import SIZE, heads
 from test_redirect_panel import LIMITS
 
+import helpers
 from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.geometry.cameras import project_points
 from gazegaussian.geometry.heads import facing, turned_to
@@ -75,14 +76,14 @@ def test_unknown_sweeps_are_refused():
 def test_a_sweep_without_a_panel(checkpoints, tmp_path, monkeypatch):
     monkeypatch.setattr(animation, "find_ffmpeg", lambda: None)
     root, person = heads()[1].root, heads()[1].keys[0].removesuffix(".h5")
-    written = animation.save_sweep(checkpoints[0], root, person, 0, "gaze-left-right", tmp_path / "a.gif")
+    written = helpers.save_sweep(checkpoints[0], root, person, 0, "gaze-left-right", tmp_path / "a.gif")
     assert written == [tmp_path / "a.gif"]
     assert Image.open(written[0]).size == (SIZE, SIZE)
     assert Image.open(written[0]).n_frames > 2
     with pytest.raises(DataError, match=r"images 0 to 3; there is no frame 4"):
-        animation.save_sweep(checkpoints[0], root, person, 4, "gaze-left-right", tmp_path / "a.gif")
+        helpers.save_sweep(checkpoints[0], root, person, 4, "gaze-left-right", tmp_path / "a.gif")
     with pytest.raises(ConfigError, match=r"must name a GIF file, such as a\.gif"):
-        animation.save_sweep(checkpoints[0], root, person, 0, "gaze-left-right", tmp_path / "a.png")
+        helpers.save_sweep(checkpoints[0], root, person, 0, "gaze-left-right", tmp_path / "a.png")
 
 
 def test_the_command_offers_the_sweeps_there_are():

@@ -7,7 +7,6 @@ import sys
 import pytest
 import torch
 
-import helpers.api
 import train_gazegaussian_optuna
 from gazegaussian.data import synthesize
 from gazegaussian.training.checkpoints import SCHEMA_VERSION, load_checkpoint
@@ -283,7 +282,7 @@ def test_a_diverged_training_is_one_line(tmp_path, monkeypatch, capsys):
     def diverge(config, folder, resume=False):
         return TrainResult(float("nan"), -1, [{"val_loss": float("nan")}], folder / "best.pt", folder / "last.pt")
 
-    monkeypatch.setattr(helpers.api, "train_run", diverge)
+    monkeypatch.setattr("gazegaussian.build.train_run", diverge)
     monkeypatch.setattr(sys, "argv", ["script", "train", "meshhead", "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as ending:
         train_gazegaussian_optuna.main()

@@ -12,6 +12,7 @@ from test_run_folder import config, small_stage  # noqa: F401  fixture
 from test_study import request
 from test_trainer import LineStage, StopAfter, trainer
 
+import gazegaussian.build
 import helpers.api
 from gazegaussian import build
 from gazegaussian.errors import CheckpointError, ConfigError
@@ -128,13 +129,13 @@ def hold(folder, began, over):
         began.set()
         over.wait(120)
 
-    build_run, helpers.api.train_run = helpers.api.train_run, stop
+    build_run, gazegaussian.build.train_run = gazegaussian.build.train_run, stop
     try:
         helpers.train(config(), folder)
     except AttributeError:  # what is no result is of no interest here
         pass
     finally:
-        helpers.api.train_run = build_run
+        gazegaussian.build.train_run = build_run
 
 
 def test_two_trainings_started_at_once_do_not_share_a_folder(tmp_path, small_stage):  # noqa: F811

@@ -13,7 +13,6 @@ from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError
 from gazegaussian.yaml_files import dump_yaml
 from helpers import migrate_study
-from helpers.live_store import has_store
 from helpers.migration import ORIGIN, migrate
 from helpers.ownership import BASELINE, RESUME_OF
 from helpers.records import CONFIG, FINGERPRINT, METRIC, STAGE
@@ -234,4 +233,4 @@ def test_a_migration_that_is_refused_leaves_no_study(tmp_path):
     for path, words in ((other, "stage 'gazegaussian', but 'meshhead'"), (longer, "epochs")):
         with pytest.raises(ConfigError, match=words):
             migrate_study(tmp_path / "toy", path, "new")
-        assert not has_store(tmp_path / "new")
+        assert not (tmp_path / "new").exists()

@@ -1,6 +1,7 @@
 """A study goes on only with what it was begun with, and proposes the same after an interruption as without one."""
 
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,35 @@ def test_a_resumed_study_keeps_its_mesh_head_when_none_is_named(tmp_path, meshes
     first.unlink()
     with pytest.raises(ConfigError, match=r"which is not there any more.*--meshhead"):
         default_request("gazegaussian", out=tmp_path, study_name=name)
+
+
+def test_a_complete_study_is_left_as_it_is_and_drawn_only_when_a_drawing_lacks(tmp_path, monkeypatch, caplog):
+    drawn = []
+
+    def draw(study, folder):
+        drawn.append(len(study.trials))
+        (folder / "figures").mkdir(exist_ok=True)
+        (folder / "figures" / "history.html").touch()
+        (folder / "report.html").touch()
+
+    monkeypatch.setattr("helpers.study_report.report", draw)
+    run(request(tmp_path, trials=2), audit=False)
+    before = dict(load_study(tmp_path / "toy").user_attrs)
+    other = request(tmp_path, trials=1, seed=5, pruner={"name": "none"})
+    with caplog.at_level(logging.INFO):
+        assert dict(run(other).user_attrs) == before
+    assert "already has 2 finished trials of 1: nothing to add" in caplog.text
+    assert drawn == [2]
+    os.utime(tmp_path / "toy" / "report.html", (0, 0))
+    run(other)
+    (tmp_path / "toy" / "figures" / "history.html").unlink()
+    (tmp_path / "toy" / "summary.csv").unlink()
+    run(other)
+    assert drawn == [2, 2, 2]
+    assert (tmp_path / "toy" / "summary.csv").is_file()
+    assert dict(load_study(tmp_path / "toy").user_attrs) == before
+    with pytest.raises(ConfigError, match="another search space"):
+        run(request(tmp_path, trials=1, metric="silhouette_iou"))
 
 
 @pytest.mark.parametrize("sampler", [{"name": "tpe", "kwargs": {"n_startup_trials": 3}}, {"name": "random"}])

@@ -8,14 +8,18 @@ import torch
 from synthetic_support import gaze_run, gaze_stage
 
 import helpers
-import helpers.redirection
 from gazegaussian.build import Redirector, load_redirector
 from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training.checkpoints import save_checkpoint
+from helpers import redirect_strip
 
 
 def redirect(tmp_path, pitch=(0.0,), yaw=(0.0,), out="strip.png", checkpoint="none.pt"):
     return helpers.redirect(tmp_path / checkpoint, tmp_path, "subject0001", 0, list(pitch), list(yaw), tmp_path / out)
+
+
+def draw(tmp_path, *commands):
+    redirect_strip.render_file(tmp_path / "none.pt", tmp_path, "subject0001.h5", 0, commands, tmp_path / "strip.png")
 
 
 @pytest.mark.parametrize("out", ["x.txt", "x.jpg", "x"])
@@ -53,11 +57,11 @@ def test_beyond_training_is_warned_of(tmp_path, monkeypatch, caplog):
     model = torch.nn.Identity()
     limits = (math.radians(25), math.radians(30))
     monkeypatch.setattr(
-        helpers.redirection, "load_redirector", lambda *args: Redirector(model, 64, torch.device("cpu"), limits)
+        redirect_strip, "load_redirector", lambda *args: Redirector(model, 64, torch.device("cpu"), limits)
     )
-    monkeypatch.setattr(helpers.redirection, "HeadDataset", no_data)
+    monkeypatch.setattr(redirect_strip, "HeadDataset", no_data)
     with caplog.at_level(logging.WARNING), pytest.raises(Loaded):
-        redirect(tmp_path, pitch=(0.0, 20.0), yaw=(29.0, -40.0))
+        draw(tmp_path, (0.0, 29.0), (20.0, -40.0))
     assert caplog.messages == ["yaw -40 degrees is beyond the +-30 degrees that training saw"]
 
 
@@ -71,10 +75,11 @@ def test_data_of_another_size_is_warned_of(tmp_path, monkeypatch, caplog, stored
     model = torch.nn.Identity()
     redirector = Redirector(model, 64, torch.device("cpu"))
     monkeypatch.setattr(redirector, "image", lambda batch, gaze: torch.zeros(len(gaze), 3, 64, 64))
-    monkeypatch.setattr(helpers.redirection, "load_redirector", lambda *_: redirector)
-    monkeypatch.setattr(helpers.redirection, "HeadDataset", Data)
+    monkeypatch.setattr(redirect_strip, "load_redirector", lambda *_: redirector)
+    monkeypatch.setattr(redirect_strip, "HeadDataset", Data)
     with caplog.at_level(logging.WARNING):
-        assert redirect(tmp_path).is_file()
+        draw(tmp_path, (0.0, 0.0))
+    assert (tmp_path / "strip.png").is_file()
     assert ("have 32 px, the checkpoint was trained at 64" in caplog.text) == warned
 
 

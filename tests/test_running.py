@@ -88,7 +88,7 @@ def test_stop_during_the_audit_counts(tmp_path, monkeypatch):
         stop(asked.folder)
         return SimpleNamespace(raise_if_failed=lambda: None)
 
-    monkeypatch.setattr("helpers.api.audit_study", audit)
+    monkeypatch.setattr("helpers.audit.audit_study", audit)
     study = run(asked, figures=False)
     assert study.trials[0].state == WAITING
     assert study.user_attrs["stop_reason"] == "stopped on request with 0 finished trials of 2"

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gazegaussian.config import GazeGaussianRun, MeshHeadRun, explain
+from gazegaussian.config import GazeGaussianRun, MeshHeadRun
 from gazegaussian.errors import ConfigError
+from gazegaussian.fields import explain
 from helpers.search_space import Float, Int, StudyFile, baseline, check_space, load_study_file
 
 

@@ -138,7 +138,8 @@ def test_a_studys_name_is_the_name_of_a_folder_in_out(tmp_path, finished, name):
     with pytest.raises(ConfigError) as refused:
         helpers.default_request("meshhead", study_name=name, out=out)
     assert str(refused.value).isprintable()
-    with pytest.raises(ConfigError, match="--study-name must be"):
+    assert "expected at most 100 letters, digits, '_', '.' and '-'" in str(refused.value)
+    with pytest.raises(ConfigError, match="--study-name: expected at most 100 letters"):
         helpers.migrate_study(finished, tmp_path / "study.yaml", name, out)
     assert list(tmp_path.iterdir()) == []
 

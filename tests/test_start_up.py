@@ -3,17 +3,18 @@
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from synthetic_support import heads
+from test_study import fake_train
 
 import helpers
 
 HEAVY = {"torch", "plotly", "kaleido", "sklearn", "scipy", "pandas", "IPython", "warp", "torchmetrics"}
 REFUSED = """
-import sys
-import train_gazegaussian_optuna as script
-
+REDIRECT = ["redirect", "a.pt", "--data", DATA, "--subject", "subject0001", "--pitch", "0"]
 for words in (
     ["study", "meshhead", "--study", "missing.yaml"],
     ["study", "gazegaussian", "--out", "empty"],
@@ -26,20 +27,65 @@ for words in (
     ["redirect", "missing.pt", "--data", "x", "--subject", "a", "--pitch", "0", "--yaw", "0", "--out", "x.png"],
     ["sweep", "missing.pt", "--data", "x", "--subject", "a", "--out", "x.gif"],
     ["evaluate", "missing.pt", "--data", "x"],
+    ["evaluate", "a.pt", "--data", "missing"],
+    ["evaluate", "a.pt", "--data", DATA, "--split", "nope"],
+    ["evaluate", "a.pt", "--data", DATA, "--gaze-network", "missing.pt"],
+    ["import", "missing.pt"],
+    ["export", "missing"],
+    ["export", "."],
+    ["export", "training", "--out", "."],
+    ["dashboard", "missing"],
+    ["dashboard", "."],
+    ["study", "meshhead", "--data", "missing"],
+    ["study", "meshhead", "--study-name", "a/b"],
+    ["audit", "meshhead", "--data", "missing"],
+    ["train", "meshhead", "--data", "a.pt"],
+    ["data", "check", "missing.h5"],
+    ["data", "check", "."],
+    [*REDIRECT, "--yaw", "200", "--out", "x.png"],
+    [*REDIRECT, "--yaw", "0", "--yaw", "1", "--yaw", "2", "--pitch", "1", "--out", "x.png"],
+    [*REDIRECT, "--yaw", "0", "--out", "x.jpg"],
+    [*REDIRECT, "--yaw", "0", "--out", "a.pt/x.png"],
+    [*REDIRECT, "--yaw", "0", "--out", "x.png", "--frame", "99"],
+    [*REDIRECT[:5], "nobody", "--pitch", "0", "--yaw", "0", "--out", "x.png"],
+    ["sweep", *REDIRECT[1:5], "subject0001", "--out", "x.gif", "--frame", "99"],
 ):
     sys.argv = ["script", *words]
     try:
         script.main()
     except SystemExit as ending:
-        print(words[0], ending.code, sorted(HEAVY & set(sys.modules)))
+        print(words, ending.code, sorted(HEAVY & set(sys.modules)), sep="; ")
 """
 
 
+def call(repo_root, folder, program):
+    """Run a program that knows `script`, the command line, and which imports are `HEAVY`."""
+    begin = f"import sys; sys.path.insert(0, {str(repo_root)!r}); import train_gazegaussian_optuna as script"
+    words = [sys.executable, "-c", f"{begin}\nHEAVY = {HEAVY!r}\n{program}"]
+    return subprocess.run(words, capture_output=True, text=True, cwd=folder, check=True)
+
+
 def test_input_that_cannot_be_used_is_refused_before_the_heavy_imports(repo_root, tmp_path):
-    program = f"import sys; sys.path.insert(0, {str(repo_root)!r}); HEAVY = {HEAVY!r}\n{REFUSED}"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert [line.split(maxsplit=1)[1] for line in done.stdout.splitlines()] == ["2 []"] * 11, done.stdout
-    assert len(done.stderr.splitlines()) == 11, done.stderr
+    (tmp_path / "a.pt").touch()
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "best.pt").touch()
+    done = call(repo_root, tmp_path, f"DATA = {str(heads()[0].root)!r}\n{REFUSED}")
+    calls = done.stdout.splitlines()
+    assert len(calls) > 30
+    assert [line for line in calls if not line.endswith("; 2; []")] == []
+    assert len(done.stderr.splitlines()) == len(calls), done.stderr
+
+
+def test_a_complete_study_is_told_before_the_heavy_imports(repo_root, tmp_path):
+    asked = helpers.default_request("meshhead", n_trials=1, out=tmp_path)
+    helpers.run_study(replace(asked, train=fake_train, check=lambda _: None))
+    (asked.folder / "figures").mkdir()
+    for path in (asked.folder / "figures" / "history.html", asked.folder / "report.html"):
+        path.touch()
+    words = ["script", "study", "meshhead", "--n-trials", "1", "--out", str(tmp_path), "--pruner", "none"]
+    done = call(repo_root, tmp_path, f"sys.argv = {words!r}; script.main(); print(sorted(HEAVY & set(sys.modules)))")
+    assert "nothing to add" in done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("name", helpers.__all__)

@@ -3,13 +3,11 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import optuna
-import psutil
 import pytest
 import torch
 from optuna.trial import TrialState
@@ -179,32 +177,6 @@ def load_trials(database):
         return optuna.load_study(study_name="toy", storage=f"sqlite:///{database}").trials if database.exists() else []
     except Exception:  # the writer is in the middle of creating its tables
         return []
-
-
-def test_trial_of_a_live_process_is_left_alone(tmp_path):
-    from helpers.ownership import current_owner, reap
-
-    study = run_study(request(tmp_path, trials=1))
-    trial = study.ask()
-    trial.set_user_attr("owner", current_owner())
-    assert reap(study) == []
-    assert study.trials[-1].state == TrialState.RUNNING
-
-
-def test_a_killed_child_that_nobody_collected_is_dead():
-    from helpers.ownership import is_alive
-
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    seen = psutil.Process(process.pid)
-    owner = {"host": socket.gethostname(), "pid": process.pid, "started": seen.create_time()}
-    assert is_alive(owner)
-    process.kill()
-    deadline = time.monotonic() + 10
-    while seen.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not is_alive(owner)
-    process.wait()
-    assert not is_alive(owner)
 
 
 def test_a_trial_killed_between_two_suggestions_keeps_all_queued_parameters(tmp_path):

@@ -7,8 +7,9 @@ from helpers import study_figures, summary_rows
 from helpers.importance import parameter_importances
 from helpers.study_report import report_sections
 
+BEFORE = {"epochs": 6, "seconds": 12.0}
 CUT = (TrialState.FAIL, 1.0, 6, {"seconds": 12.0, "fail_reason": "interrupted"}, 1e-3)
-AGAIN = (TrialState.COMPLETE, 0.7, EPOCHS, {"seconds": 21.0, "resume_of": 1}, 1e-3)
+AGAIN = (TrialState.COMPLETE, 0.7, EPOCHS, {"seconds": 21.0, "resume_of": 1, "inherited": BEFORE}, 1e-3)
 
 
 def planted():
@@ -36,6 +37,9 @@ def test_the_timeline_tells_them_apart():
     assert tuple(bars["FAIL"].y) == (3,)
     assert tuple(bars["COMPLETE"].y) == (0, 2)
     assert len({bar.marker.color for bar in bars.values()}) == 3
+    first, again = bars["COMPLETE"].text
+    assert again.startswith("goes on from trial 1: its epochs and seconds count 6 epochs and 12.0 s from before<br>")
+    assert "goes on" not in first + bars["FAIL"].text[0]
     assert bars["INTERRUPTED"].hovertemplate.endswith("<extra>INTERRUPTED</extra>")
 
 

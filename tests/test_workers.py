@@ -1,7 +1,6 @@
 """Several processes on one study: exact numbers of trials and epochs, deaths, errors, stops, two masters at once."""
 
 import logging
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,10 +13,11 @@ from functools import partial
 import optuna
 import psutil
 import pytest
-from test_study import fake_train, request
+from test_study import request
 from worker_support import (
     COMPLETE,
     FAIL,
+    FORK,
     NONE,
     RUNNING,
     WAITING,
@@ -28,6 +28,7 @@ from worker_support import (
     fail,
     finished,
     noted,
+    together,
 )  # fmt: skip
 
 from gazegaussian.errors import DataError
@@ -35,10 +36,7 @@ from helpers import Crew, load_study, local_team, ownership, progress, run_study
 from helpers.budget import spent
 from helpers.local_team import LocalTeam
 from helpers.loop import failures_in_a_row
-from helpers.ownership import BEAT, OWNER, claimed, reap
-from helpers.study_lock import study_lock
-
-FORK = multiprocessing.get_context("fork")
+from helpers.ownership import OWNER, claimed
 
 
 @pytest.fixture(autouse=True)
@@ -50,18 +48,6 @@ def forked(monkeypatch):
 
 def crew(tmp_path, train, workers=2, **changes):
     return replace(request(tmp_path, train, **{**NONE, **changes}), crew=Crew(workers))
-
-
-def together(*works):
-    """Run functions in processes of their own, begun at once."""
-    begin = FORK.Event()
-    processes = [FORK.Process(target=lambda work=work: begin.wait(30) and work()) for work in works]
-    for process in processes:
-        process.start()
-    begin.set()
-    for process in processes:
-        process.join(120)
-    return [process.exitcode for process in processes]
 
 
 def test_workers_as_they_are_started_in_earnest(tmp_path, monkeypatch, capfd, caplog):
@@ -230,77 +216,6 @@ def test_one_process_waits_for_the_trials_of_another_and_takes_over_what_it_leav
     assert time.monotonic() - begun >= 0.9
     other.join()
     assert [trial.state for trial in done.trials] == [COMPLETE, FAIL, COMPLETE]
-
-
-def test_only_one_process_is_in_the_lock_and_a_dead_one_leaves_it(tmp_path):
-    study = run_study(request(tmp_path, trials=1))
-    folder, log = tmp_path / "toy", tmp_path / "log.txt"
-
-    def visit():
-        for _ in range(5):
-            with study_lock(study, folder), study_lock(study, folder):  # it may be nested
-                with log.open("a") as stream:
-                    stream.write("in\n")
-                time.sleep(0.01)
-                with log.open("a") as stream:
-                    stream.write("out\n")
-
-    assert together(visit, visit, visit) == [0, 0, 0]
-    assert log.read_text().split() == ["in", "out"] * 15
-
-    def killed():
-        with study_lock(study, folder):
-            die()
-
-    assert together(killed) == [-signal.SIGKILL]
-    with study_lock(study, folder):
-        pass
-
-
-def test_another_machines_trial_is_taken_over_when_it_stops_counting(tmp_path, monkeypatch):
-    study = run_study(request(tmp_path, trials=1))
-    trial = study.ask()
-    trial.suggest_float("lr", 1e-5, 1e-2, log=True)
-    trial.set_user_attr(OWNER, {"host": "elsewhere", "pid": 1, "started": 0.0, "token": "t", "worker": "w9"})
-    clock = [1000.0]
-    monkeypatch.setattr(ownership.time, "monotonic", lambda: clock[0])
-    for beat in (None, 1, 2):
-        if beat is not None:
-            trial.set_user_attr(BEAT, beat)
-        assert reap(study) == []
-        clock[0] += ownership.GRACE - 1
-    assert reap(study) == []
-    assert reap(study, dead={"w8"}) == []
-    clock[0] += 2
-    assert reap(study) == [1]
-    assert reap(study) == []
-    assert [t.state for t in study.trials] == [COMPLETE, FAIL, WAITING]
-
-
-def test_a_live_owner_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(ownership, "BEAT_SECONDS", 0.02)
-    study = run_study(request(tmp_path, trials=1))
-    trial = study.ask()
-    with claimed(trial):
-        deadline = time.monotonic() + 20
-        while study.trials[1].user_attrs.get(BEAT, 0) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-
-def test_a_process_that_was_held_for_dead_drops_its_trial_and_works_on(tmp_path):
-    """As a machine that was suspended longer than the others waited: its results do not count twice."""
-
-    def train(config, run_dir, hooks, resume):
-        if run_dir.name == "trial_0001":
-            study = load_study(tmp_path / "toy")
-            ownership.requeue(study, study.trials[1], ownership.LOST)
-        return fake_train(config, run_dir, hooks, resume)
-
-    study = run_study(request(tmp_path, train, trials=3, **NONE))
-    check_nothing_lost_or_doubled(study, 3)
-    assert [trial.state for trial in study.trials] == [COMPLETE, FAIL, COMPLETE, COMPLETE]
-    assert study.trials[2].user_attrs["resume_of"] == 1
 
 
 def test_each_worker_gets_its_own_gpu_and_share_of_threads(tmp_path, monkeypatch):

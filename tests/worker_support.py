@@ -1,5 +1,6 @@
 """Trainings for several workers: real checkpoints, every epoch noted, and accidents on the way."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ COMPLETE, FAIL, PRUNED, RUNNING, WAITING = (
     TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED, TrialState.RUNNING, TrialState.WAITING,
 )  # fmt: skip
 NONE = {"pruner": {"name": "none"}}
+FORK = multiprocessing.get_context("fork")
 
 
 class Note(Hook):
@@ -99,3 +101,15 @@ def check_nothing_lost_or_doubled(study, wanted):
 
 
 __all__ = ["optuna", "request"]
+
+
+def together(*works):
+    """Run functions in processes of their own, begun at once."""
+    begin = FORK.Event()
+    processes = [FORK.Process(target=lambda work=work: begin.wait(30) and work()) for work in works]
+    for process in processes:
+        process.start()
+    begin.set()
+    for process in processes:
+        process.join(120)
+    return [process.exitcode for process in processes]

@@ -1,20 +1,8 @@
-"""Data: the published HDF5 layout, splits, loaders and the synthetic heads."""
+"""Data: the published HDF5 layout, splits, loaders and the synthetic heads.
 
-from gazegaussian.data.check import DatasetReport, check_dataset
-from gazegaussian.data.hdf5 import HeadDataset, collate, redirection_pairs
-from gazegaussian.data.loader import HeadLoader, make_loader
-from gazegaussian.data.splits import load_split
-from gazegaussian.data.synthetic import ensure_synthetic, synthesize
+Each is imported when it is first used, as the verbs of `helpers` are: what only looks at files does not wait for torch.
+"""
 
-__all__ = [
-    "DatasetReport",
-    "HeadDataset",
-    "HeadLoader",
-    "check_dataset",
-    "collate",
-    "ensure_synthetic",
-    "load_split",
-    "make_loader",
-    "redirection_pairs",
-    "synthesize",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -21,10 +21,11 @@ from gazegaussian.data.pixels import MASKS, erode, resize, usable_rows
 from gazegaussian.data.published_sets import find_set, set_of_prefix
 from gazegaussian.data.samples import Sample, collate
 from gazegaussian.data.schema import MIN_LATENT_COLUMNS, TRAINING_ONLY, write_subject
-from gazegaussian.data.splits import load_split
+from gazegaussian.data.splits import keys_of
 from gazegaussian.data.subject_file import SubjectFile
+from gazegaussian.dimensions import IDENTITY_DIM
 from gazegaussian.errors import DataError
-from gazegaussian.types import IDENTITY_DIM, Batch
+from gazegaussian.types import Batch
 
 __all__ = ["HeadDataset", "Sample", "SubjectFile", "collate", "redirection_pairs", "write_subject"]
 logger = logging.getLogger(__name__)
@@ -150,11 +151,8 @@ class HeadDataset(Dataset):
         return self._files[subject], row
 
     def _resolve(self, split: str | Sequence[str]) -> list[str]:
-        splits = load_split(self.root, self.prefix)
         if isinstance(split, str):
-            if split not in splits:
-                raise DataError(f"{self.root}: expected one of the splits {', '.join(splits)}, found {split!r}")
-            keys = list(splits[split])
+            keys = keys_of(self.root, split, self.prefix)
         else:
             keys = [key.removeprefix(self.prefix) for key in split]
         if not keys:

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from gazegaussian.data.schema import KEYS
 from gazegaussian.data.subject_file import SubjectFile
@@ -29,7 +27,9 @@ def erode(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def resize(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Resize [C, H, W] by area."""
-    resized = functional.interpolate(torch.from_numpy(pixels)[None].float(), size, mode="area")[0]
+    import torch  # not above: whether images are usable is asked before seconds are spent on it
+
+    resized = torch.nn.functional.interpolate(torch.from_numpy(pixels)[None].float(), size, mode="area")[0]
     return resized.round().to(torch.uint8).numpy()
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from gazegaussian.config import Section, explain
 from gazegaussian.errors import ConfigError, DataError
+from gazegaussian.fields import Section, explain
 from gazegaussian.yaml_files import read_yaml
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "datasets"
@@ -55,14 +55,27 @@ def published_sets() -> dict[str, PublishedSet]:
     return found
 
 
+def require_folder(root: Path) -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        DataError: With what to do.
+    """
+    if root.is_file():
+        raise DataError(f"{root}: expected a data folder, found a file; name the folder that it lies in")
+    if not root.is_dir():
+        raise DataError(
+            f"{root}: expected a data folder, found nothing; name one with HDF5 subjects, or make one with `data synth`"
+        )
+
+
 def find_set(root: Path) -> PublishedSet:
     """Tell by the file names which data set a folder holds.
 
     Raises:
         DataError: There is no such folder, or it holds none of the data sets, or several.
     """
-    if not root.is_dir():
-        raise DataError(f"{root}: expected a data folder, found nothing")
+    require_folder(root)
     known = published_sets().values()
     found = [one for one in known if next(root.glob(f"{one.prefix}*.h5"), None) is not None]
     if len(found) > 1:

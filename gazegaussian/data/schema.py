@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from gazegaussian.dimensions import SHAPE_CODE_DIM
 from gazegaussian.errors import DataError
-from gazegaussian.types import SHAPE_CODE_DIM
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from gazegaussian.data.published_sets import find_set, set_of_prefix
+from gazegaussian.data.published_sets import find_set, require_folder, set_of_prefix
 from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.yaml_files import read_json
 
@@ -32,8 +32,7 @@ def load_split(root: Path, prefix: str | None = None) -> dict[str, list[str]]:
     """
     root = Path(root)
     prefix = find_set(root).prefix if prefix is None else prefix
-    if not root.is_dir():
-        raise DataError(f"{root}: expected a data folder, found nothing")
+    require_folder(root)
     files = sorted(path.name.removeprefix(prefix) for path in root.glob(f"{prefix}*.h5"))
     if not files:
         raise DataError(f"{root}: expected files {prefix}subjectNNNN.h5, found none")
@@ -46,6 +45,18 @@ def load_split(root: Path, prefix: str | None = None) -> dict[str, list[str]]:
             f"{root / SPLIT_FILE}: expected training and validation subjects to differ, found in both: {', '.join(both)}"
         )
     return splits
+
+
+def keys_of(root: Path, split: str, prefix: str | None = None) -> list[str]:
+    """File names, without prefix, of one split (see `load_split`).
+
+    Raises:
+        DataError: There is no such split.
+    """
+    splits = load_split(root, prefix)
+    if split not in splits:
+        raise DataError(f"{root}: expected one of the splits {', '.join(splits)}, found {split!r}")
+    return list(splits[split])
 
 
 def _without_file(root: Path, prefix: str, files: list[str]) -> dict[str, list[str]]:

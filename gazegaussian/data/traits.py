@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gazegaussian.types import EXPRESSION_DIM, IDENTITY_DIM
+from gazegaussian.dimensions import EXPRESSION_DIM, IDENTITY_DIM
 
 FloatArray = NDArray[np.floating]
 

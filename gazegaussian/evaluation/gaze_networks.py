@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gazegaussian.errors import CheckpointError
 from gazegaussian.training.checkpoints import read_weights
+from gazegaussian.training.files import require_checkpoint
 
 INPUT_SIZE = 224
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -176,8 +177,7 @@ def load_gaze_network(path: Path) -> GazeNetwork:
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     """Tensors of a checkpoint by name, without `module.` of data-parallel training."""
-    if not Path(path).is_file():
-        raise CheckpointError(f"No gaze network at {path}. Give --gaze-network an existing checkpoint.")
+    require_checkpoint(Path(path), "gaze network", "Give --gaze-network an existing checkpoint.")
     try:
         content = read_weights(Path(path))
     except CheckpointError as error:

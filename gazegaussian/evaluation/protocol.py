@@ -28,7 +28,7 @@ from gazegaussian.evaluation.extras import NotAvailable, load_inception, load_lp
 from gazegaussian.evaluation.fitted_pose import with_fitted_poses
 from gazegaussian.evaluation.gaze_networks import INPUT_SIZE, load_gaze_network
 from gazegaussian.evaluation.judges import FaceFeatures, Judges
-from gazegaussian.evaluation.results import Evaluation, Measured, few_subjects, over_subjects
+from gazegaussian.evaluation.results import DEFAULT_PAIRS, Evaluation, Measured, few_subjects, over_subjects
 from gazegaussian.evaluation.speed import device_name, frames_per_second
 from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.metrics import ruler_parts
@@ -42,7 +42,6 @@ from gazegaussian.types import Batch
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PAIRS = 200
 PICTURED = 6
 BATCH = {"cpu": 4, "cuda": 16}
 SSIM_SIZE = 256  # the published measure averages larger images down to about this size first

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DEFAULT_PAIRS = 200
 RESAMPLES, CONFIDENCE = 2000, 0.95
 # Of 2000 sets of normal values, the "95%" interval holds the true mean in 51% with 2 subjects, 74% with 3, 85% with 5 and
 # 89% with 10: a percentile bootstrap of fewer promises far more than it keeps.

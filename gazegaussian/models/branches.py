@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from gazegaussian.config import MeshHeadModel
+from gazegaussian.dimensions import FEATURE_CHANNELS, SHAPE_CODE_DIM
 from gazegaussian.nn.encoding import encoded_dim, positional_encoding
 from gazegaussian.nn.mlp import MLP
-from gazegaussian.types import FEATURE_CHANNELS, SHAPE_CODE_DIM
 
 POINT_FEATURES = 128
 DEFORM_SCALE = 0.3

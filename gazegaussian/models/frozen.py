@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from gazegaussian.dimensions import SHAPE_CODE_DIM
 from gazegaussian.errors import CheckpointError, first_line
 from gazegaussian.models.eye_crop import CROP_HEIGHT, CROP_WIDTH, STEADY_LANDMARKS, crop_eyes, layout
-from gazegaussian.types import SHAPE_CODE_DIM
 
 WEIGHTS = Path(__file__).parent / "weights"
 PERCEPTUAL_FLOOR = 0.1  # squared norm below which features count as absent: directions of almost nothing are noise

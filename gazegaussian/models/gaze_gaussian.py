@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gazegaussian.config import GazeGaussianModel, MeshHeadModel, OptimConfig
+from gazegaussian.dimensions import FEATURE_CHANNELS
 from gazegaussian.errors import ConfigError
 from gazegaussian.geometry.rotations import full_precision, matrix_to_quat, quat_multiply
 from gazegaussian.models.mesh_head import MeshHead
@@ -23,7 +24,7 @@ from gazegaussian.models.streams import (
     split_points,
 )
 from gazegaussian.rendering import render_splats
-from gazegaussian.types import FEATURE_CHANNELS, Cameras, Gaussians, HeadParameters
+from gazegaussian.types import Cameras, Gaussians, HeadParameters
 
 
 @dataclass(frozen=True)

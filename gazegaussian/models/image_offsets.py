@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from gazegaussian.dimensions import EXPRESSION_DIM, IDENTITY_DIM
 from gazegaussian.geometry.rotations import axis_angle_to_matrix, full_precision
-from gazegaussian.types import EXPRESSION_DIM, IDENTITY_DIM, Cameras, HeadParameters
+from gazegaussian.types import Cameras, HeadParameters
 
 
 class ImageOffsets(nn.Module):

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from gazegaussian.config import GazeGaussianModel
+from gazegaussian.dimensions import FEATURE_CHANNELS, SHAPE_CODE_DIM
 from gazegaussian.nn.dit import DiTRefiner
 from gazegaussian.nn.encoding import encoded_dim, positional_encoding
-from gazegaussian.types import FEATURE_CHANNELS, SHAPE_CODE_DIM, HeadParameters
+from gazegaussian.types import HeadParameters
 
 UPSAMPLING_LEVELS = 2
 NEGATIVE_SLOPE = 0.2

@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from gazegaussian.config import GazeGaussianModel, MeshHeadModel
+from gazegaussian.dimensions import FEATURE_CHANNELS, SHAPE_CODE_DIM
 from gazegaussian.geometry.gaze import gaze_to_matrix
 from gazegaussian.geometry.heads import head_to_world
 from gazegaussian.geometry.rotations import axis_angle_to_matrix, matrix_to_quat, quat_multiply, rotate_about
@@ -39,7 +40,7 @@ from gazegaussian.models.branches import (
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.nn.encoding import positional_encoding
 from gazegaussian.nn.mlp import MLP
-from gazegaussian.types import FEATURE_CHANNELS, SHAPE_CODE_DIM, Gaussians, HeadParameters
+from gazegaussian.types import Gaussians, HeadParameters
 
 logger = logging.getLogger(__name__)
 

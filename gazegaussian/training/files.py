@@ -27,8 +27,15 @@ def commit_file(temporary: Path, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def require_checkpoint(path: Path) -> None:
+def require_checkpoint(
+    path: Path, what: str = "checkpoint", hint: str = "Train the stage first, or name an existing best.pt."
+) -> None:
     """Refuse a path with no file, before anything is loaded that takes seconds.
+
+    Args:
+        path: Of a checkpoint.
+        what: What it is called.
+        hint: What to do where there is nothing.
 
     Raises:
         CheckpointError: There is no such file.
@@ -38,4 +45,4 @@ def require_checkpoint(path: Path) -> None:
             f"{path} is a folder, expected a checkpoint: name a best.pt, of a study that of one of its trials."
         )
     if not path.is_file():
-        raise CheckpointError(f"No checkpoint at {path}. Train the stage first, or name an existing best.pt.")
+        raise CheckpointError(f"No {what} at {path}. {hint}")

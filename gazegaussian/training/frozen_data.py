@@ -15,9 +15,9 @@ from torch import Tensor
 
 from gazegaussian.data.rig import CAMERAS
 from gazegaussian.data.synthetic import SyntheticSettings, render_frames
+from gazegaussian.dimensions import EXPRESSION_DIM, IDENTITY_DIM
 from gazegaussian.models.eye_crop import crop_eyes, layout
 from gazegaussian.progress import progress as show_progress
-from gazegaussian.types import EXPRESSION_DIM, IDENTITY_DIM
 
 SEEDS = {"guide": 1001, "judge": 2002, "test": 3003}
 IMAGE_SIZE, FACE_SIZE = 256, 128

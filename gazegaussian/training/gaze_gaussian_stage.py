@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gazegaussian.config import GazeGaussianModel, GazeGaussianRun, MeshHeadModel, OptimConfig
 from gazegaussian.data import HeadDataset, make_loader, redirection_pairs
+from gazegaussian.dimensions import EXPRESSION_DIM
 from gazegaussian.geometry.rotations import full_precision
 from gazegaussian.losses.image import eyes_in_head, gaze_gaussian_losses, mean_abs_cosine
 from gazegaussian.metrics import ruler_loss, ruler_parts, summarise
@@ -23,7 +24,7 @@ from gazegaussian.models.variants import gaze_gaussian_class
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, rebuild
 from gazegaussian.training.images import labelled_rows, spread
 from gazegaussian.training.initial_weights import begin_gaze_gaussian
-from gazegaussian.types import EXPRESSION_DIM, Batch
+from gazegaussian.types import Batch
 
 VALIDATION_BATCH = 4
 PAIR_SEED = 7  # which redirection pairs are measured never depends on a run

@@ -28,6 +28,7 @@ from gazegaussian.models.branches import hidden_widths
 from gazegaussian.models.neural_renderers import UPSAMPLING_LEVELS
 from gazegaussian.models.variants import build_mesh_head, gaze_gaussian_class
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, read_weights, save_checkpoint
+from gazegaussian.training.files import require_checkpoint
 from gazegaussian.training.published_layout import (
     EYES,
     FACE,
@@ -99,8 +100,7 @@ def import_published(path: Path, out: Path | None = None) -> tuple[Path, Importe
 
 def read_published(path: Path) -> Imported:
     """Read and translate a published checkpoint (see `import_published`)."""
-    if not path.is_file():
-        raise CheckpointError(f"No checkpoint at {path}. Name the file of a published MeshHead or GazeGaussian.")
+    require_checkpoint(path, hint="Name the file of a published MeshHead or GazeGaussian.")
     content = read_weights(path)
     if isinstance(content, dict) and "schema_version" in content:
         raise CheckpointError(f"{path} is a checkpoint of this program already: use it as it is.")

@@ -6,13 +6,14 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from helpers.commands.options import (
     ConfigOption,
     DataOption,
+    Device,
     DeviceOption,
     EpochsOption,
     InitOption,
@@ -22,6 +23,7 @@ from helpers.commands.options import (
     OutOption,
     Pruner,
     SamplerSeedOption,
+    Stage,
     StageArgument,
     StorageOption,
     StudyFolderArgument,
@@ -30,6 +32,9 @@ from helpers.commands.options import (
 )
 from helpers.commands.printing import print_table, quiet_optuna
 from helpers.script import SCRIPT
+
+if TYPE_CHECKING:
+    from helpers.request import StudyRequest
 
 
 def study(
@@ -82,9 +87,9 @@ def study(
     started = time.monotonic()
     finished = helpers.run(request, audit=audit)
     best_file = request.folder / "best.json"
+    ended = finished.user_attrs.get("stop_reason", "all trials were taken over")  # of a study that was migrated
     if as_json:
         best = json.loads(best_file.read_text()) if best_file.exists() else None
-        ended = finished.user_attrs["stop_reason"]
         found = {"best": best, "stop_reason": ended, "trials": helpers.summary_rows(finished)}
         typer.echo(json.dumps(found, indent=2, default=str))
         return
@@ -96,7 +101,7 @@ def study(
     best_trial = helpers.best_trial(finished)
     if best_trial is not None:
         typer.echo(f"best: trial {best_trial.number}, {request.study.metric} {best_trial.value:.5f}  ({best_file})")
-    typer.echo(f"ended: {finished.user_attrs['stop_reason']}")
+    typer.echo(f"ended: {ended}")
     typer.echo(f"report: {request.folder / 'report.html'}   this call: {time.monotonic() - started:.0f} s")
 
 
@@ -116,11 +121,7 @@ def audit(
     """Does every searched parameter reach training, and does none bend the metric? Exit code 2 when not."""
     import helpers
 
-    request = helpers.default_request(
-        stage.value, config, study_file, None, epochs,
-        study_name=study_name, data=data, device=device.value if device else None,
-        out=out, meshhead=meshhead, init_from=init_from,
-    )  # fmt: skip
+    request = _request(stage, config, study_file, None, epochs, data, device, out, meshhead, init_from, study_name)
     request.check(request.config)
     report = helpers.audit_study(request)
     if as_json:
@@ -128,6 +129,29 @@ def audit(
     else:
         print_table(f"Audit of {request.study.study_name}", report.rows())
     report.raise_if_failed()
+
+
+def _request(
+    stage: Stage,
+    config: Path | None,
+    study_file: Path | None,
+    n_trials: int | None,
+    epochs: int | None,
+    data: Path | None,
+    device: Device | None,
+    out: Path,
+    meshhead: Path | None,
+    init_from: Path | None,
+    study_name: str | None,
+) -> StudyRequest:
+    """What `audit` and `estimate` look at: the study that `study` would run with the same words."""
+    import helpers
+
+    return helpers.default_request(
+        stage.value, config, study_file, n_trials, epochs,
+        study_name=study_name, data=data, device=device.value if device else None,
+        out=out, meshhead=meshhead, init_from=init_from,
+    )  # fmt: skip
 
 
 def estimate(
@@ -147,11 +171,7 @@ def estimate(
     """Measure one epoch of the baseline and say what the study will need: time, memory, disk."""
     import helpers
 
-    request = helpers.default_request(
-        stage.value, config, study_file, n_trials, epochs,
-        study_name=study_name, data=data, device=device.value if device else None,
-        out=out, meshhead=meshhead, init_from=init_from,
-    )  # fmt: skip
+    request = _request(stage, config, study_file, n_trials, epochs, data, device, out, meshhead, init_from, study_name)
     found = helpers.estimate_study(request)
     if as_json:
         typer.echo(json.dumps({row["what"]: row["value"] for row in found.rows()}, indent=2))

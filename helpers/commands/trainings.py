@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from gazegaussian.training.files import require_checkpoint
 from helpers.commands.options import (
     ConfigOption,
     DataOption,
@@ -40,12 +39,14 @@ def train(
 ) -> None:
     """Train one stage without a study, or go on: the same command continues, with more --epochs, too."""
     import helpers
+    from helpers.inputs import require_data
 
     folder = out or Path("optuna_results") / f"train_{stage.value}"
     root = folder.parent
     run = helpers.make_config(
         stage.value, config, epochs, data, device.value if device else None, seed, meshhead, params, root, init_from
     )
+    require_data(run)
     result = helpers.train(run, folder)
     last = result.history[-1] if result.history else {}
     values = {
@@ -121,7 +122,6 @@ def redirect(
     """Render a person looking where you say."""
     import helpers
 
-    require_checkpoint(checkpoint)
     path = helpers.redirect(checkpoint, data, subject, frame, pitch, yaw, out, device.value if device else "auto")
     typer.echo(json.dumps({"image": str(path)}) if as_json else f"wrote {path}")
 
@@ -139,7 +139,6 @@ def sweep(
     """Animate a person: the gaze in a circle, the gaze or the head from side to side."""
     import helpers
 
-    require_checkpoint(checkpoint)
     found = helpers.save_sweep(checkpoint, data, subject, frame, kind.value, out, device.value if device else "auto")
     paths = [str(path) for path in found]
     typer.echo(json.dumps({"files": paths}) if as_json else f"wrote {' and '.join(paths)}")
@@ -161,7 +160,6 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a GazeGaussian on held-out people by the paper's protocol; the table stands beside the published values."""
-    require_checkpoint(checkpoint)
     from helpers import evaluation
 
     found = evaluation.evaluate(checkpoint, data, pairs, gaze_network, out, device.value if device else "auto", split)

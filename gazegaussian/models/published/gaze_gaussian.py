@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from gazegaussian.config import GazeGaussianModel
+from gazegaussian.dimensions import FEATURE_CHANNELS
 from gazegaussian.geometry.published import centred
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.published.streams import PublishedEyeStream, PublishedFaceStream, split_vertices
 from gazegaussian.models.streams import StreamPoints
-from gazegaussian.types import FEATURE_CHANNELS, Cameras
+from gazegaussian.types import Cameras
 
 
 class PublishedGazeGaussian(GazeGaussian):

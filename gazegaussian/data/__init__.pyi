@@ -1,0 +1,12 @@
+"""What `gazegaussian.data` offers: read by type checkers, and by `__init__.py` when a name is first used."""
+
+from .check import DatasetReport as DatasetReport
+from .check import check_dataset as check_dataset
+from .hdf5 import HeadDataset as HeadDataset
+from .hdf5 import redirection_pairs as redirection_pairs
+from .loader import HeadLoader as HeadLoader
+from .loader import make_loader as make_loader
+from .samples import collate as collate
+from .splits import load_split as load_split
+from .synthetic import ensure_synthetic as ensure_synthetic
+from .synthetic import synthesize as synthesize

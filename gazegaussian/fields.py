@@ -1,0 +1,87 @@
+"""Fields of configuration schemas: their bare names, and what was found wrong with them, on one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gazegaussian.errors import ConfigError
+from gazegaussian.yaml_files import shorten
+
+# Fields beside those of `data` that no search may use: they say where, how long and by what is measured, or are no values.
+_NOT_SEARCHED = frozenset(
+    {
+        "epochs", "seed", "device", "threads", "monitor", "monitor_mode", "preview_images", "variant", "mlp_widths",
+        "splat_backend",
+    }
+)  # fmt: skip
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def parameter_fields(config: type[BaseModel] | BaseModel) -> dict[str, tuple[str, str]]:
+    """Map every bare field name to its (section, field). Names are unique by construction (a test holds that)."""
+    cls = config if isinstance(config, type) else type(config)
+    table: dict[str, tuple[str, str]] = {}
+    for section, info in cls.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            table.update({name: (section, name) for name in info.annotation.model_fields})
+    return table
+
+
+def check_parameter_names(config: type[BaseModel] | BaseModel, names: list[str], origin: str = "parameters") -> None:
+    """Refuse names that are no field of the run configuration, listing the known ones.
+
+    Raises:
+        ConfigError: With suggestions and the names that a search may use.
+    """
+    known = parameter_fields(config)
+    for name in names:
+        if name not in known:
+            useful = sorted(n for n, (section, _) in known.items() if section != "data" and n not in _NOT_SEARCHED)
+            near = _did_you_mean(name, useful, 3)
+            raise ConfigError(f"{origin}: unknown parameter {name!r}.{near} Known: {', '.join(useful)}.")
+
+
+def explain(error: ValidationError, schema: type[BaseModel]) -> str:
+    """Put pydantic's findings on one line: field, value, what was wrong; of unknown keys what was probably meant.
+
+    Args:
+        error: The findings.
+        schema: What was validated.
+    """
+    parts = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"]) or "configuration"
+        if item["type"] == "extra_forbidden":
+            parts.append(f"{name}: unknown key.{_known_keys(schema, item['loc'])}")
+            continue
+        given = "" if item["type"] in ("missing", "value_error") else f" (got {shorten(repr(item.get('input')), 80)})"
+        parts.append(f"{name}: {item['msg'].removeprefix('Value error, ')}{given}")
+    return "; ".join(parts)
+
+
+def _known_keys(schema: type[BaseModel], place: Sequence[int | str]) -> str:
+    """Suggest a key for the unknown one at the end of `place` and list the known ones; empty where none are known."""
+    *above, wrong = place
+    owner = schema
+    for part in above:
+        field = owner.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return ""
+        owner = field.annotation
+    elsewhere = {name: f"{section}.{name}" for name, (section, _) in parameter_fields(schema).items()}
+    if str(wrong) in elsewhere:  # right key, wrong section
+        return f" Did you mean {elsewhere[str(wrong)]!r}?"
+    return f"{_did_you_mean(str(wrong), owner.model_fields)} Known: {', '.join(owner.model_fields)}"
+
+
+def _did_you_mean(wrong: str, known: Iterable[str], most: int = 1) -> str:
+    close = difflib.get_close_matches(wrong, known, n=most)
+    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
