@@ -52,6 +52,7 @@ def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optu
 
 
 def _run(request: StudyRequest, audit: bool) -> optuna.Study:
+    logger.info("study %s in %s: loading torch and the renderers", request.study.study_name, request.folder)
     from helpers.audit import audit_study
     from helpers.ray_audit import audit_on_ray
     from helpers.ray_team import LOCAL
@@ -85,6 +86,7 @@ def train(config: RunConfig, out: Path) -> TrainResult:
     """
     if has_store(Path(out)):
         raise ConfigError(f"{out} is the folder of a study, which a training would spoil: give another --out.")
+    logger.info("training of the %s in %s: loading torch and the renderers", config.stage, out)
     from gazegaussian.build import train_run
     from gazegaussian.training.run_folder import find_run
 
