@@ -9,13 +9,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("gazegaussian", "helpers")
-BASE = {"types", "config", "errors", "yaml_files"}
+BASE = {"types", "dimensions", "fields", "config", "errors", "yaml_files"}
 # Parts of gazegaussian and the parts each may see, itself included.
 ALLOWED = {
     "errors": set(),
     "types": set(),
+    "dimensions": set(),
     "yaml_files": {"errors"},
-    "config": {"errors", "yaml_files"},
+    "fields": {"errors", "yaml_files"},
+    "config": {"errors", "yaml_files", "fields"},
     "warp_setup": set(),
     "hidden_options": set(),
     "progress": set(),
