@@ -26,7 +26,7 @@ from helpers.live_store import study_folders
 from helpers.plots import study_figures
 from helpers.records import STAGE
 from helpers.results import best_trial, metric_names, signs, summary_rows, top_trials, trial_dir
-from helpers.script import SCRIPT, STORAGE_VARIABLE
+from helpers.script import CELL, SCRIPT, STORAGE_VARIABLE
 from helpers.trial_states import count_finished
 
 
@@ -48,13 +48,12 @@ def run_script(*arguments: object) -> None:
         else:
             words.append(str(argument))
     words, hidden = hide_option(words, "--storage", STORAGE_VARIABLE)
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **hidden}
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment,
+        env={**os.environ, **CELL, **hidden},
     )
     assert process.stdout is not None
     last = ""
@@ -69,6 +68,11 @@ def run_script(*arguments: object) -> None:
         raise
     if code:
         raise RuntimeError(f"{SCRIPT.name} {' '.join(words[:2])} ended with exit code {code}: {last}")
+
+
+def say(line: str) -> None:
+    """Print a line into the cell."""
+    print(line)  # noqa: T201 - a notebook's output
 
 
 def newest_studies(out: Path) -> list[str]:

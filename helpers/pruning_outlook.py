@@ -121,7 +121,7 @@ def _play(study: optuna.Study, curve: list[float]) -> int | None:
     trial = study.ask()
     for epoch, value in enumerate(curve):
         trial.report(value, epoch)
-        if trial.should_prune():
+        if trial.should_prune() and epoch + 1 < len(curve):  # asked as studies ask
             study.tell(trial, state=TrialState.PRUNED)
             return epoch + 1
     study.tell(trial, curve[-1])

@@ -102,4 +102,6 @@ def _checkpoint(trial: FrozenTrial, folder: Path) -> Path | None:
 def _title(study: optuna.Study, trial: FrozenTrial) -> str:
     value = signs(study)[0] * merit(study, trial)[0]
     name = "baseline" if trial.user_attrs.get(BASELINE) else "pruned" if trial.state.name == "PRUNED" else ""
-    return f"trial {trial.number}{f' ({name})' if name else ''}, {metric_names(study)[0]} {value:.4g}"
+    return (
+        f"{study.study_name}, trial {trial.number}{f' ({name})' if name else ''}: {metric_names(study)[0]} {value:.4g}"
+    )

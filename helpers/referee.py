@@ -166,7 +166,7 @@ class Referee:
             self.trial.set_constraint(limit.metric, limit.violation(row[limit.metric]))
 
     def _record(self, epoch: int, metrics: Metrics) -> bool:
-        """Report an epoch; returns what the pruner says."""
+        """Report an epoch; returns what the pruner says, who is asked after the last one for his notes only."""
         monitor = self.file.metrics[0]
         missing = [name for name in (*self.file.metrics, *self.file.constraints) if name not in metrics]
         if missing:
@@ -181,4 +181,4 @@ class Referee:
             self.trial.set_user_attr(EPOCHS, len(self.rows))
             return False
         self.trial.report(metrics[monitor], epoch)
-        return self.trial.should_prune()
+        return self.trial.should_prune() and epoch + 1 < self.epochs

@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from gazegaussian.errors import ConfigError
+from helpers.inputs import default_request
 from helpers.live_store import has_store
 from helpers.monitor import run_and_watch
-from helpers.notebook import run_script
+from helpers.notebook import run_script, say
+from helpers.request import StudyRequest
+from helpers.resuming import comparable_study
+from helpers.running import progress
+from helpers.stopping import STOPPED
 
 HOUR = 3600
+SIZES = ("quick", "demo", "published")
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class StudyPlan:
         data: Folder of HDF5 subjects; None: embedded synthetic heads.
         out: Where studies land.
         workers: Processes that work on the study, one per GPU.
+        meshhead: Checkpoint that stage two starts from; None: the winner of the MeshHead study of these sizes.
     """
 
     stage: str
@@ -38,6 +46,7 @@ class StudyPlan:
     data: Path | str | None
     out: Path
     workers: int = 1
+    meshhead: Path | str | None = None
 
     @property
     def folder(self) -> Path:
@@ -45,7 +54,12 @@ class StudyPlan:
         return self.out / self.name
 
     def audit(self) -> None:
-        """Prove that every searched parameter reaches training and none bends the metric."""
+        """Prove that every searched parameter reaches training and none bends the metric.
+
+        Raises:
+            ConfigError: The study was begun differently: its trials could not be compared with new ones.
+        """
+        comparable_study(self._request())  # before minutes are spent
         run_script("audit", *self._settings)
 
     def estimate(self) -> None:
@@ -53,7 +67,18 @@ class StudyPlan:
         run_script("estimate", *self._settings, "--n-trials", self.trials)
 
     def export(self, epochs: int | None = None) -> None:
-        """Put the winner into one folder; with `epochs`, its parameters are trained that long first."""
+        """Put the winner into one folder; with `epochs`, its parameters are trained that long first.
+
+        Of a study that was stopped by hand nothing is exported: it is to go on.
+        """
+        found = progress(self.folder)
+        by_hand = (found.stop_reason or "").startswith((STOPPED, "interrupted"))
+        if by_hand and found.finished < (found.wanted or 0):
+            say(
+                f"Not exported: study {self.name} was stopped with {found.finished} of {found.wanted} finished trials. Run the "
+                "cell that runs it again, or ask for fewer trials."
+            )
+            return
         run_script("export", self.folder, "--epochs", epochs)
 
     async def run(self) -> None:
@@ -63,11 +88,25 @@ class StudyPlan:
         words = ["study", *self._settings, "--n-trials", self.trials, *limit, *crew]
         await run_and_watch(self.folder, [str(word) for word in words])
 
+    def _request(self) -> StudyRequest:
+        """The study as `study` would run it."""
+        return default_request(
+            self.stage, *self._files, self.trials, self.epochs, study_name=self.name, out=self.out,
+            data=None if self.data is None else Path(self.data),
+            meshhead=None if self.meshhead is None else Path(self.meshhead),
+        )  # fmt: skip
+
+    @property
+    def _files(self) -> tuple[Path, Path]:
+        """Run configuration and study file."""
+        return Path(f"configs/{self.stage}_{self.sizes}.yaml"), Path(f"configs/{self.stage}_{self.sizes}_study.yaml")
+
     @property
     def _settings(self) -> list[object]:
-        configs = f"configs/{self.stage}_{self.sizes}"
+        config, study = self._files
         given = {"--epochs": self.epochs, "--data": self.data, "--study-name": self.name, "--out": self.out}
-        words: list[object] = [self.stage, "--config", f"{configs}.yaml", "--study", f"{configs}_study.yaml"]
+        given["--meshhead"] = self.meshhead
+        words: list[object] = [self.stage, "--config", config, "--study", study]
         return words + [word for flag, value in given.items() if value is not None for word in (flag, value)]
 
 
@@ -83,6 +122,7 @@ def plan_study(
     resume: bool = True,
     study_name: str | None = None,
     workers: int = 1,
+    meshhead: Path | str | None = None,
 ) -> StudyPlan:
     """Turn the parameters of a notebook into a plan (see `StudyPlan`).
 
@@ -98,7 +138,13 @@ def plan_study(
         resume: Go on with the newest study of this name; False begins another one beside it, with a number.
         study_name: Another name is another study, which other sizes, epochs and data need; None: the stage and the sizes.
         workers: Processes that work on the study, one per GPU.
+        meshhead: Checkpoint that stage two starts from.
+
+    Raises:
+        ConfigError: No such sizes.
     """
+    if sizes not in SIZES:
+        raise ConfigError(f"Expected sizes to be one of {', '.join(SIZES)}, got {sizes!r}.")
     if smoke:
         sizes, trials, epochs = "quick", 2, 1
     first = f"{stage}_smoke" if smoke else study_name or f"{stage}_{sizes}"
@@ -109,4 +155,4 @@ def plan_study(
         names.append(f"{first}_{number}")
     # The last name is free.
     name = names[-2] if resume and len(names) > 1 else names[-1]
-    return StudyPlan(stage, name, sizes, trials, gpu_hours, epochs, data, Path(out), workers)
+    return StudyPlan(stage, name, sizes, trials, gpu_hours, epochs, data, Path(out), workers, meshhead)

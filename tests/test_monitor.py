@@ -5,13 +5,16 @@ import os
 import queue
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
 from jupyter_client.manager import start_new_kernel
 from optuna.trial import TrialState
+from test_study import fake_train
 
-from helpers import load_study, monitor, monitor_views
+from gazegaussian.errors import ConfigError
+from helpers import load_study, monitor, monitor_views, run_study, stop
 from helpers.live_curves import live_curves
 from helpers.monitor_views import PlainView, WidgetView, sentences
 from helpers.running import StudyProgress, TrialProgress
@@ -225,3 +228,32 @@ def test_a_plan_goes_on_with_the_newest_study_or_begins_another(tmp_path):
     assert plan_study("meshhead", out=tmp_path, study_name="wide").name == "wide"
     smoke = plan_study("meshhead", "published", smoke=True, trials=99, epochs=99, out=tmp_path, study_name="wide")
     assert (smoke.name, smoke.sizes, smoke.trials, smoke.epochs) == ("meshhead_smoke", "quick", 2, 1)
+
+
+def test_a_plan_refuses_what_cannot_work_before_anything_is_spent(tmp_path, monkeypatch):
+    monkeypatch.setattr("helpers.study_plan.run_script", lambda *words: pytest.fail(f"ran {words}"))
+    with pytest.raises(ConfigError, match="quick, demo, published, got 'qick'"):
+        plan_study("meshhead", "qick", out=tmp_path)
+    plan = plan_study("meshhead", epochs=2, out=tmp_path)
+    begun = replace(plan._request(), train=fake_train, check=lambda config: None)
+    run_study(replace(begun, study=begun.study.model_copy(update={"trials": 1})))
+    with pytest.raises(ConfigError, match="epochs: 2 -> 3"):
+        plan_study("meshhead", epochs=3, out=tmp_path).audit()
+
+
+def test_a_study_that_was_stopped_by_hand_is_not_exported(tmp_path, monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr("helpers.study_plan.run_script", lambda *words: ran.append(words[0]))
+    plan = plan_study("meshhead", trials=3, epochs=2, out=tmp_path)
+
+    def stopped_after_one(config, run_dir, hooks, resume):
+        stop(plan.folder)
+        return fake_train(config, run_dir, hooks, resume)
+
+    run_study(replace(plan._request(), train=stopped_after_one, check=lambda config: None))
+    plan.export()
+    assert ran == []
+    assert "Not exported" in capsys.readouterr().out
+    run_study(replace(plan._request(), train=fake_train, check=lambda config: None))
+    plan.export()
+    assert ran == ["export"]

@@ -74,6 +74,19 @@ def test_baseline_is_the_first_trial_and_pruned_is_stored_as_pruned(tmp_path):
     assert len(pruned.intermediate_values) >= 6  # five epochs of warm-up
 
 
+def test_a_trial_that_was_trained_to_its_end_is_complete_whatever_the_pruner_says(tmp_path, monkeypatch):
+    epochs, asked = 8, []  # as in `study_file`
+
+    def prune_at_the_end(trial):
+        asked.append(trial.number)
+        return len(trial.study.get_trials()[trial.number].intermediate_values) == epochs
+
+    monkeypatch.setattr(optuna.Trial, "should_prune", prune_at_the_end)
+    study = run_study(request(tmp_path, trials=2))
+    assert states(study) == [TrialState.COMPLETE] * 2
+    assert asked == [0] * epochs + [1] * epochs, "pruners that keep notes must see every epoch"
+
+
 def test_same_command_adds_nothing_and_more_trials_continue(tmp_path, caplog):
     run_study(request(tmp_path))
     with caplog.at_level("INFO"):

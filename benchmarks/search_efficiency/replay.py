@@ -163,7 +163,7 @@ def _play(study: optuna.Study, table: Table, sampler: RecordedSampler) -> Trial:
             study.tell(trial, state=TrialState.FAIL)
             return Trial(row, epoch + 1, None)
         trial.report(value, epoch)
-        if trial.should_prune():
+        if trial.should_prune() and epoch + 1 < len(curve.values):  # asked as studies ask
             study.tell(trial, state=TrialState.PRUNED)
             return Trial(row, epoch + 1, None, pruned=True)
     result = table.result(row)

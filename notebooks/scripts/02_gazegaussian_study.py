@@ -32,6 +32,7 @@ gpu_hours = None  # at most in one run; None: no limit
 epochs = None  # per trial; None: as configured
 final_epochs = None  # of the final training with the best parameters; None: the best trial as it is
 data = None  # folder of HDF5 subjects; None: embedded synthetic heads
+meshhead = None  # best.pt of a MeshHead; None: the winner of the MeshHead study of these sizes
 out = home  # where studies land; on Drive they survive a disconnect
 study_name = None  # another name is another study, which other epochs or data need; None: stage and sizes
 resume = True  # goes on with the newest study of this name; False: begins another one beside it
@@ -43,7 +44,8 @@ resume = True  # goes on with the newest study of this name; False: begins anoth
 from helpers.notebook import load_study, show_best_images, show_figures, show_trials
 from helpers.study_plan import plan_study
 
-plan = plan_study("gazegaussian", sizes, smoke, n_trials, gpu_hours, epochs, data, out, resume, study_name)
+settings = (sizes, smoke, n_trials, gpu_hours, epochs, data, out, resume, study_name)
+plan = plan_study("gazegaussian", *settings, meshhead=meshhead)
 plan.audit()
 
 # %% [markdown]

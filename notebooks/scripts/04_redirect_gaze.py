@@ -29,7 +29,7 @@ data = None  # folder of HDF5 subjects; None: what the checkpoint was trained on
 sweep = "gaze-circle"  # or gaze-left-right, head-left-right
 
 # %% [markdown]
-# **Look around.** Choose a person and an image, then drag the sliders or move them with the arrow keys; they end where the training labels end. The line below says what was asked and what the judge, a network that no loss used, reads in the image. The button writes the chosen sweep.
+# **Look around.** Choose a person and an image, then drag the sliders or move them with the arrow keys; they end where the training labels end. Pitch is positive upwards, yaw to the right of the image. The line below says what was asked and what the judge, a network that no loss used, reads in the image. The button writes the chosen sweep.
 
 # %%
 from helpers.notebook import show_image
