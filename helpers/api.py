@@ -15,6 +15,7 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, NonFiniteError
 from helpers.environment import store_environment
 from helpers.files import say_if_new
+from helpers.keep import require_writable
 from helpers.live_store import has_store
 from helpers.request import StudyRequest
 from helpers.resuming import comparable_study, complete_study, is_reported
@@ -65,6 +66,7 @@ def _run(request: StudyRequest, audit: bool) -> optuna.Study:
             audit_on_ray(request)
         else:
             request.check(request.config)  # makes the data, with its progress bar
+            require_writable(request.folder)
             audit_study(request).raise_if_failed()
     return run_study(request, forget_stops=False)  # a request to stop that came during the audit counts
 

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 CONFIRM_FILE, CONFIRM_FOLDER = "confirm.json", "confirm"
 RESAMPLES = 10_000
+ENOUGH_SEEDS = 5  # the bootstrap of two differences is their range
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class ConfirmReport:
             f"{best.name}: {self.metric} {verdict} than the baseline's: by {best.improvement:.4g}{relative}, 95% interval "
             f"{best.improvement_low:.4g} to {best.improvement_high:.4g}; probability of being better "
             f"{share(best.probability)} (paired bootstrap over {best.pairs} seeds). It won in {best.wins} of {best.pairs}; "
-            f"chance alone wins all {best.pairs} in {chance:.1%} of cases.{chosen}"
+            f"chance alone wins all {best.pairs} in {chance:.1%} of cases.{chosen}{few_seeds(best.pairs)}"
         )
 
     def rows(self) -> list[dict[str, Any]]:
@@ -226,6 +227,13 @@ def bootstrap(differences: Sequence[float], seed: int = 0, resamples: int = RESA
     means = values[picks].mean(axis=1)
     low, high = np.percentile(means, (2.5, 97.5))
     return float((means > 0).mean() + 0.5 * (means == 0).mean()), float(low), float(high)
+
+
+def few_seeds(pairs: int) -> str:
+    """Warn of intervals over few seeds: those of two only span both differences."""
+    if pairs >= ENOUGH_SEEDS:
+        return ""
+    return f" Of {pairs} seeds interval and probability promise far more than they keep: take {ENOUGH_SEEDS}."
 
 
 def share(probability: float) -> str:

@@ -80,7 +80,7 @@ class Estimate:
         """One row per finding, for tables."""
         seen = self.measured
         found = {
-            "trials still to run": f"{self.trials} of {self.epochs_per_trial} epochs",
+            "trials still to run": f"{self.trials}, up to {self.epochs_per_trial} epochs each",
             "epochs": _span(f"{self.epochs_expected:.0f}", str(self.epochs_most)),
             "one epoch": f"{duration(seen.seconds_per_epoch)} on {self.device} (measured, baseline)",
             "begin of a trial": f"{duration(seen.build_seconds + seen.warm_start_seconds)} "

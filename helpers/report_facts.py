@@ -11,7 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from helpers.confirm import ConfirmReport, share
+from helpers.confirm import ConfirmReport, few_seeds, share
 from helpers.ownership import REASON, RESUME_OF
 from helpers.records import readable_config
 from helpers.results import (
@@ -133,7 +133,7 @@ def _over_seeds(confirm: ConfirmReport, best: FrozenTrial) -> list[str]:
     said = [
         f"{verdict} by {winner.improvement:.4g}{relative} in {confirm.metric}, 95% interval {winner.improvement_low:.4g} to "
         f"{winner.improvement_high:.4g}, probability of being better {share(winner.probability)}: {named} against the "
-        f"baseline (the run configuration), the mean over {winner.pairs} training seeds of each."
+        f"baseline (the run configuration), the mean over {winner.pairs} training seeds of each.{few_seeds(winner.pairs)}"
     ]
     if winner.trial != best.number:
         said.append(

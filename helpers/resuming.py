@@ -47,7 +47,10 @@ def complete_study(request: StudyRequest) -> optuna.Study | None:
         return None
     save(study, request)
     logger.info(
-        "study %s already has %d finished trials of %d: nothing to add", study.study_name, done, request.study.trials
+        "study %s has %d finished trials, %d are asked for: nothing to add",
+        study.study_name,
+        done,
+        request.study.trials,
     )
     return study
 

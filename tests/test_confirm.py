@@ -54,6 +54,7 @@ def test_a_planted_gain_is_confirmed_and_its_size_is_measured(tmp_path):
     assert report.best.improvement_low < report.best.improvement < report.best.improvement_high
     assert report.best.wins == report.best.pairs == 5
     assert "> 0.999 (paired bootstrap over 5 seeds)" in report.statement
+    assert "promise" not in report.statement
     assert "3.1% of cases" in report.statement, "five wins of five are no certainty"
     assert load_confirm(asked.folder) == report
     assert report.best.mean == pytest.approx(statistics.fmean(report.best.values))
@@ -118,6 +119,7 @@ def test_finished_trainings_are_read_and_an_interrupted_one_goes_on(tmp_path):
     assert again == whole
     assert len(train.calls) == 6, "a finished training was repeated"
     assert [resume for _, _, resume in train.calls] == [False] * 3 + [True] + [False] * 2
+    assert "Of 3 seeds interval and probability promise far more than they keep" in again.statement
     more = confirm_study(asked, top=1, seeds=4)
     assert len(train.calls) == 8
     assert more.best.values[:3] == whole.best.values

@@ -211,7 +211,7 @@ def test_rows_are_for_people(tmp_path):
     assert rows["epochs"] == "64 to 80"
     assert " to " in rows["time"]
     assert "GPU memory" not in rows
-    assert rows["trials still to run"] == "8 of 10 epochs"
+    assert rows["trials still to run"] == "8, up to 10 epochs each"
     assert [duration(s) for s in (0.1234, 99, 150, 7200)] == ["0.123 s", "99 s", "2 min", "2 h 00 min"]
 
 

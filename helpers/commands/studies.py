@@ -67,7 +67,7 @@ def study(
         ),
     ] = None,
     ray: Annotated[
-        str | None, typer.Option(metavar="ADDRESS|local", help="Workers on a Ray cluster, see docs/cluster.md.")
+        str | None, typer.Option(metavar="auto|HOST:PORT|local", help="Workers on a Ray cluster, see docs/cluster.md.")
     ] = None,
     gpus_per_trial: Annotated[
         float | None,
