@@ -26,7 +26,7 @@ from helpers.live_store import study_folders
 from helpers.plots import study_figures
 from helpers.records import STAGE
 from helpers.results import best_trial, metric_names, signs, summary_rows, top_trials, trial_dir
-from helpers.script import CELL, SCRIPT, STORAGE_VARIABLE
+from helpers.script import SCRIPT, STORAGE_VARIABLE
 from helpers.trial_states import count_finished
 
 
@@ -53,7 +53,7 @@ def run_script(*arguments: object) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, **CELL, **hidden},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **hidden},
     )
     assert process.stdout is not None
     last = ""

@@ -17,8 +17,6 @@ STORAGE_VARIABLE = "GAZEGAUSSIAN_STORAGE"
 """Environment variable that the script reads `--storage` from: a URL may hold a password, which no process title shows."""
 
 SCRIPT = Path(__file__).resolve().parent.parent / "train_gazegaussian_optuna.py"
-# Environment of a script whose lines are shown in a cell: at once, tables no wider than JupyterLab shows.
-CELL = {"PYTHONUNBUFFERED": "1", "COLUMNS": "110"}
 
 
 class Script:
@@ -37,7 +35,7 @@ class Script:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, **CELL, **hidden},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **hidden},
             start_new_session=True,
         )
         self.last_line = ""

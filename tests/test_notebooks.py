@@ -63,7 +63,7 @@ def test_studies_then_their_results(repo_root, out):
     kinds, text = execute(repo_root, "04_redirect_gaze", out=str(out))
     assert (kinds.count("image/png"), kinds.count("image/gif")) == (2, 1)
     assert text.count("Asked: gaze pitch") == 2
-    assert len(list((out / "redirected").glob("subject*_image0_gaze-circle_trial_*.gif"))) == 1
+    assert len(list((out / "redirected").glob("subject*_image0_gaze-circle_gazegaussian_quick_trial_*.gif"))) == 1
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -41,16 +41,19 @@ def test_the_winner_of_the_newest_study_is_found_and_set_beside_the_baseline(tmp
         os.utime(path, (seconds, seconds))
     found = redirect_models.winner(tmp_path)
     assert found.checkpoint == folder / "trial_0002" / "best.pt"
-    assert found.title == "trial 2, val_loss 1.5"
+    assert found.title == "new, trial 2: val_loss 1.5"
     assert [model.title for model in redirect_models.rivals(tmp_path)] == [
-        "trial 2, val_loss 1.5",
-        "trial 0 (baseline), val_loss 3",
+        "new, trial 2: val_loss 1.5",
+        "new, trial 0 (baseline): val_loss 3",
     ]
 
 
 def test_a_thinned_baseline_is_replaced_by_the_next_best(tmp_path):
     make_study(tmp_path, "thinned", [3.0, 2.0, 1.5], without=(0,))
-    assert [model.title[:7] for model in redirect_models.rivals(tmp_path)] == ["trial 2", "trial 1"]
+    assert [model.title.split(":")[0] for model in redirect_models.rivals(tmp_path)] == [
+        "thinned, trial 2",
+        "thinned, trial 1",
+    ]
 
 
 def test_without_a_study_the_newest_training_is_shown(tmp_path, checkpoints):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -57,6 +56,5 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         cells = [row.get(name) for name in names]
         table.add_row(*(f"{c:.4g}" if isinstance(c, float) else "" if c is None else str(c) for c in cells))
-    known_width = sys.stdout.isatty() or "COLUMNS" in os.environ  # notebooks say theirs
-    console = Console(width=None if known_width else 160)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
