@@ -18,7 +18,7 @@ from helpers.files import say_if_new
 from helpers.keep import require_writable
 from helpers.live_store import has_store
 from helpers.request import StudyRequest
-from helpers.resuming import comparable_study, complete_study, is_reported
+from helpers.resuming import complete_study, is_reported
 from helpers.run_lock import sole_training
 from helpers.stopping import forget_stop
 
@@ -61,7 +61,6 @@ def _run(request: StudyRequest, audit: bool) -> optuna.Study:
 
     forget_stop(request.folder)
     if audit:
-        comparable_study(request)
         if request.crew is not None and request.crew.ray not in (None, LOCAL):
             audit_on_ray(request)
         else:

@@ -89,7 +89,7 @@ def newest_studies(out: Path) -> list[str]:
         try:
             study = load_study(folder)
         except UserError as error:  # the others can be shown
-            print(error)  # noqa: T201 - a notebook's output
+            say(str(error))
             continue
         starts = [trial.datetime_start for trial in study.get_trials(deepcopy=False)]
         begun = max(filter(None, starts), default=datetime.min)
@@ -126,21 +126,21 @@ def show_figures(study: optuna.Study, names: Sequence[str] | None = None) -> Non
             show_figure(figures[name])
         else:
             need = missing_figures(study, figures).get(name, "another kind of study")
-            print(f"{name}: needs {need}")  # noqa: T201 - a notebook's output
+            say(f"{name}: needs {need}")
 
 
 def show_best_images(study: optuna.Study, folder: Path) -> None:
     """Display the validation images of the best trial's best epoch, every row under its label."""
     best = best_trial(study)
     if best is None:
-        print("no complete trial yet")  # noqa: T201 - a notebook's output
+        say("no complete trial yet")
         return
     place = trial_dir(best, Path(folder))
     image = None if place is None else best_image(place, metric_names(study)[0], signs(study)[0] == 1)
     if image is not None:
         show_image(image)
     else:
-        print(f"trial {best.number} kept no images")  # noqa: T201 - a notebook's output
+        say(f"trial {best.number} kept no images")
 
 
 def show_last_image(folder: Path) -> None:
@@ -149,7 +149,7 @@ def show_last_image(folder: Path) -> None:
     if images:
         show_image(images[max(images)])
     else:
-        print(f"{folder} holds no images (preview_images is 0?)")  # noqa: T201 - a notebook's output
+        say(f"{folder} holds no images (preview_images is 0?)")
 
 
 def show_image(path: Path, width: int = 720) -> None:

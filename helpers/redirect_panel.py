@@ -102,9 +102,8 @@ class RedirectPanel:
         for count, angles in enumerate(sweep_angles(sweep, self.angles, self.limits, frames), 1):
             strips.append(self._strip(self._paint(angles)))
             self.told.value = f"Drawing {count} of {frames} ..."
-        models = "_".join(
-            "_".join(p.checkpoint.resolve().parts[-3:-1]) for p in self.painters
-        )  # of which study or folder
+        # A trial's folder alone would be taken for that of another study.
+        models = "_".join("_".join(painter.checkpoint.resolve().parts[-3:-1]) for painter in self.painters)
         name = f"{Path(self.person.value).stem}_image{self.frame.value}_{sweep}_{models}.gif"
         written = write_animation(strips, self.folder / name)
         self.movie.value, self.movie.layout.display = written[0].read_bytes(), ""

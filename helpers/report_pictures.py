@@ -62,11 +62,8 @@ def report_pictures(study: optuna.Study, folder: Path) -> list[ReportPicture]:
     for path, caption in _pictured(study, folder, best):
         try:
             data = _embedded(path)
-        except (
-            OSError,
-            ValueError,
-            Image.DecompressionBombError,
-        ) as error:  # a damaged file costs the report one picture
+        # A damaged file costs the report one picture.
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
             logger.warning("the report goes without %s: %s", path, first_line(error))
             continue
         epoch = int(path.stem.removeprefix("epoch_"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from helpers.durations import duration
 from helpers.figure_display import show_figure
 from helpers.figure_notes import missing_figures
 from helpers.importance import Importances, parameter_importances
+from helpers.notebook import say
 from helpers.pictures import captioned_row, png_bytes
 from helpers.plots import study_figures
 from helpers.records import ENVIRONMENT
@@ -45,12 +45,12 @@ def show_results(study: optuna.Study, folder: Path, names: Sequence[str] | None 
     missing = missing_figures(study, figures)
     for name in names or (*figures, *missing):
         if name not in figures:
-            _say(f"{name}: needs {missing.get(name, 'another kind of study')}")
+            say(f"{name}: needs {missing.get(name, 'another kind of study')}")
             continue
         show_figure(figures[name])
         rows = figure_rows(name, study, Path(folder), found, figures[name])
         if len(rows) > MOST_ROWS:
-            _say(f"The first {MOST_ROWS} of {len(rows)} rows:")
+            say(f"The first {MOST_ROWS} of {len(rows)} rows:")
         if rows:
             display(as_table(rows[:MOST_ROWS]))
 
@@ -190,14 +190,14 @@ def show_top_images(study: optuna.Study, folder: Path, k: int = 3) -> None:
     pictures = top_pictures(study, Path(folder), k)
     if pictures:
         display(Image(png_bytes(captioned_row(pictures, PICTURE_WIDTH))))
-        _say(picture_key(study))
+        say(picture_key(study))
     else:
-        _say("no finished trial kept images")
+        say("no finished trial kept images")
 
 
 def show_spending(study: optuna.Study, folder: Path) -> None:
     """Print what the study took and where, and what pruning saved."""
-    _say(spending_sentence(study, Path(folder)))
+    say(spending_sentence(study, Path(folder)))
 
 
 def spending_sentence(study: optuna.Study, folder: Path) -> str:
@@ -207,10 +207,6 @@ def spending_sentence(study: optuna.Study, folder: Path) -> str:
     each = f", {took.seconds / took.epochs:.1f} s each" if took.epochs else ""
     saved = f"; pruning saved {took.saved_epochs} epochs ({took.saved_share:.0%})" if took.saved_epochs else ""
     return f"{study.study_name}: {took.epochs} epochs in {duration(took.seconds)} on {device}{each}{saved}."
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
 
 
 __all__ = ["as_table", "figure_rows", "show_results", "show_spending", "show_top_images", "spending_sentence"]

@@ -15,7 +15,7 @@ from helpers.keep import DiskError, disk_problem, sweep, thin
 from helpers.records import begun_study, require_same
 from helpers.request import StudyRequest
 from helpers.results import HTML_FILE, save_results
-from helpers.trial_states import FINISHED
+from helpers.trial_states import count_finished
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def complete_study(request: StudyRequest) -> optuna.Study | None:
         DiskError: The tables cannot be written.
     """
     study = comparable_study(request)
-    done = 0 if study is None else len(study.get_trials(deepcopy=False, states=FINISHED))
+    done = 0 if study is None else count_finished(study)
     if study is None or done < request.study.trials:
         return None
     save(study, request)

@@ -18,7 +18,7 @@ from types import FrameType
 from gazegaussian.errors import ConfigError
 
 STOP_FILE = "stop"
-STOPPED = "stopped on request"
+STOPPED, INTERRUPTED = "stopped on request", "interrupted"  # how reasons begin that people or signals give
 
 
 def stop(folder: Path, reason: str = STOPPED) -> None:

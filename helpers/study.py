@@ -24,7 +24,7 @@ from helpers.records import STOP_REASON, WANTED, note_environment
 from helpers.request import Crew, StudyRequest
 from helpers.resuming import complete_study, save
 from helpers.search_space import baseline, check_space
-from helpers.stopping import forget_stop, sigterm_interrupts
+from helpers.stopping import INTERRUPTED, forget_stop, sigterm_interrupts
 from helpers.study_lock import study_lock
 
 __all__ = ["Crew", "StudyRequest", "Train", "open_study", "run_study"]
@@ -72,7 +72,7 @@ def run_study(request: StudyRequest, forget_stops: bool = True) -> optuna.Study:
             reason = _run(study, request, config)
     except BaseException as error:
         asked = isinstance(error, KeyboardInterrupt | SystemExit)  # Ray turns SIGTERM into the latter
-        _note_stop(study, request, "interrupted" if asked else first_line(error))
+        _note_stop(study, request, INTERRUPTED if asked else first_line(error))
         if asked:  # the tables show what there is
             save(study, request)
         raise

@@ -14,7 +14,7 @@ from helpers.notebook import run_script, say
 from helpers.request import StudyRequest
 from helpers.resuming import comparable_study
 from helpers.running import progress
-from helpers.stopping import STOPPED
+from helpers.stopping import INTERRUPTED, STOPPED
 
 HOUR = 3600
 SIZES = ("quick", "demo", "published")
@@ -72,7 +72,7 @@ class StudyPlan:
         Of a study that was stopped by hand nothing is exported: it is to go on.
         """
         found = progress(self.folder)
-        by_hand = (found.stop_reason or "").startswith((STOPPED, "interrupted"))
+        by_hand = (found.stop_reason or "").startswith((STOPPED, INTERRUPTED))
         if by_hand and found.finished < (found.wanted or 0):
             say(
                 f"Not exported: study {self.name} was stopped with {found.finished} of {found.wanted} finished trials. Run the "
