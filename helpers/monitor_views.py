@@ -12,7 +12,7 @@ import ipywidgets as widgets
 import psutil
 from IPython.display import display, update_display
 
-from helpers.colab import GB, gpus
+from helpers.colab import GB, gpus, place
 from helpers.durations import duration
 from helpers.figure_display import show_figure
 from helpers.live_curves import live_curves
@@ -152,7 +152,11 @@ class WidgetView(PlainView):
 
     def _draw(self, found: StudyProgress) -> None:
         figure = live_curves(found)
-        if figure is not None:
-            # As a bundle: a figure that is displayed by itself takes a new place in the cell every time.
-            update_display(figure._repr_mimebundle_(), raw=True, display_id=self._figure)
-            self._drawn = found.trials
+        if figure is None:
+            return
+        if place() == "Jupyter":  # JupyterLab keeps a figure as first drawn, and draws it anew after something else
+            blank = f'<div style="height: {figure.layout.height}px"></div>'
+            update_display({"text/html": blank}, raw=True, display_id=self._figure)
+        # As a bundle: a figure that is displayed by itself takes a new place in the cell every time.
+        update_display(figure._repr_mimebundle_(), raw=True, display_id=self._figure)
+        self._drawn = found.trials

@@ -82,9 +82,14 @@ def browser():
 
 
 def run_all(browser, lab, root, repo_root, name, **parameters):
-    """Open a notebook, run it by the menu and save it; the page and the saved notebook."""
+    """Open a notebook of the product and run it; the page and the saved notebook."""
     path = root / "notebooks" / f"{name}.ipynb"
     nbformat.write(with_parameters_cell(repo_root / "notebooks" / path.name, **parameters), path)
+    return run_file(browser, lab, path)
+
+
+def run_file(browser, lab, path):
+    """Open a notebook, run it by the menu and save it; the page and the saved notebook."""
     page = browser.new_page(viewport={"width": 1200, "height": 1000})
     page.set_default_timeout(1000 * LIMIT)
     page.goto(lab.format(path.name))
@@ -152,3 +157,34 @@ def test_a_slider_moved_by_the_keyboard_moves_the_rendered_eyes(browser, lab, ro
     assert change[eyes].mean() > 3 * change[~eyes].mean()
     assert change[eyes].mean() > 2, "of 255"
     assert np.array_equal(seen[0], seen[2]), "what was compared is not the gaze alone"
+
+
+CURVES = """
+import sys, time
+sys.path[:0] = [{root!r}]
+from helpers.monitor_views import WidgetView
+from helpers.running import StudyProgress, TrialProgress
+view = WidgetView()
+view.begin(lambda: None)
+for epochs in (1, 2, 3, 4):
+    trial = TrialProgress(0, "running", epochs, (0.5,) * epochs)
+    found = StudyProgress("toy", "val_loss", True, (trial,), 0, 4, 8, 1.0, 9.0, None, None)
+    view.show(found)
+    time.sleep(0.5 if epochs < 3 else 0)
+view.end(found, "Ended: done.")
+"""
+
+
+def test_live_curves_end_with_the_last_epoch_in_one_place(browser, lab, root, repo_root):
+    cell = nbformat.v4.new_code_cell(CURVES.format(root=str(repo_root)))
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    path = root / "notebooks" / "curves.ipynb"
+    nbformat.write(notebook, path)
+    page, ran = run_file(browser, lab, path)
+    assert_ran(ran)
+    points = page.locator(".js-plotly-plot svg .scatterlayer .points path")
+    points.nth(3).wait_for()
+    assert points.count() == 4
+    assert page.locator(".js-plotly-plot").count() == 1
+    page.close()
