@@ -104,7 +104,7 @@ class Estimate:
         if self.disk_gb > self.free_gb:
             raise ConfigError(
                 f"The study needs about {self.disk_gb:.3g} GB at {self.folder} and {self.free_gb:.3g} GB are free. Free "
-                "some, give another --out, run fewer trials,."
+                "some, give another --out or run fewer trials."
             )
 
 

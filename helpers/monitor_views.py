@@ -18,6 +18,7 @@ from helpers.figure_display import show_figure
 from helpers.live_curves import live_curves
 from helpers.palette import PALETTE
 from helpers.running import StudyProgress, TrialProgress
+from helpers.tables import show_line
 
 
 class View(Protocol):
@@ -74,8 +75,9 @@ class PlainView:
         """Do nothing: there is nobody to press a button."""
 
     def log(self, lines: list[str]) -> None:
-        """Print lines."""
-        sys.stdout.write("".join(lines))
+        """Print lines, and show tables."""
+        for line in lines:
+            show_line(line)
 
     def say(self, line: str) -> None:
         """Print a line."""

@@ -26,7 +26,8 @@ from helpers.live_store import study_folders
 from helpers.plots import study_figures
 from helpers.records import STAGE
 from helpers.results import best_trial, metric_names, signs, summary_rows, top_trials, trial_dir
-from helpers.script import SCRIPT, STORAGE_VARIABLE
+from helpers.script import IN_CELL, SCRIPT, STORAGE_VARIABLE
+from helpers.tables import is_table, show_line
 from helpers.trial_states import count_finished
 
 
@@ -53,14 +54,14 @@ def run_script(*arguments: object) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **hidden},
+        env={**os.environ, **IN_CELL, **hidden},
     )
     assert process.stdout is not None
     last = ""
     try:
         for line in process.stdout:
-            sys.stdout.write(line)
-            last = line.strip() or last
+            show_line(line)
+            last = last if is_table(line) else line.strip() or last
         code = process.wait()
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
@@ -157,15 +158,6 @@ def show_image(path: Path, width: int = 720) -> None:
     display(Image(filename=str(path), width=width))
 
 
-def show_evaluation(folder: Path) -> None:
-    """Display the table and the picture that `evaluate --out` wrote."""
-    rows = pd.read_csv(Path(folder) / "evaluation.csv", dtype=str, keep_default_na=False).set_index("metric")
-    display(
-        rows.style.set_properties(subset=None, **{"text-align": "left", "max-width": "28em", "white-space": "normal"})
-    )
-    show_image(Path(folder) / "evaluation.png", width=520)
-
-
 def best_parameters(folder: Path) -> dict[str, object]:
     """Content of the study's `best.yaml`."""
     return read_yaml(Path(folder) / "best.yaml")
@@ -178,7 +170,6 @@ __all__ = [
     "newest_studies",
     "run_script",
     "show_best_images",
-    "show_evaluation",
     "show_figures",
     "show_image",
     "show_last_image",

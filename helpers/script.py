@@ -12,9 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gazegaussian.hidden_options import hide_option
+from helpers.tables import CELL_VARIABLE, is_table
 
 STORAGE_VARIABLE = "GAZEGAUSSIAN_STORAGE"
 """Environment variable that the script reads `--storage` from: a URL may hold a password, which no process title shows."""
+
+IN_CELL = {"PYTHONUNBUFFERED": "1", CELL_VARIABLE: "1"}
+"""Environment of a script whose lines a notebook shows."""
 
 SCRIPT = Path(__file__).resolve().parent.parent / "train_gazegaussian_optuna.py"
 
@@ -35,7 +39,7 @@ class Script:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **hidden},
+            env={**os.environ, **IN_CELL, **hidden},
             start_new_session=True,
         )
         self.last_line = ""
@@ -66,4 +70,4 @@ class Script:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._lines.put(line)
-            self.last_line = line.strip() or self.last_line
+            self.last_line = self.last_line if is_table(line) else line.strip() or self.last_line

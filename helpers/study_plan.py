@@ -63,7 +63,11 @@ class StudyPlan:
         run_script("audit", *self._settings)
 
     def estimate(self) -> None:
-        """Measure one epoch and print what the study will need."""
+        """Measure one epoch and print what the study will need; a study with all its trials needs nothing."""
+        finished = progress(self.folder).finished if has_store(self.folder) else 0
+        if finished >= self.trials:
+            say(f"Study {self.name} has {finished} finished trials, {self.trials} are asked for: nothing to estimate.")
+            return
         run_script("estimate", *self._settings, "--n-trials", self.trials)
 
     def export(self, epochs: int | None = None) -> None:

@@ -11,8 +11,6 @@ import train_gazegaussian_optuna
 from gazegaussian.data import synthesize
 from gazegaussian.training.checkpoints import SCHEMA_VERSION, load_checkpoint
 from gazegaussian.training.trainer import TrainResult
-from helpers.commands.printing import print_table
-from helpers.search_space import load_study_file
 
 TINY_MESHHEAD = """
 stage: meshhead
@@ -211,15 +209,6 @@ def test_data_check_reports_and_fails_on_damage(run, workplace):
     assert run("data", "check", "broken").returncode == 2
     words = ("--config", "meshhead.yaml", "--data", "broken", "--device", "cpu")
     assert_bad_input(run("train", "meshhead", *words, "--out", "x"), file.name)
-
-
-def test_the_table_of_a_whole_gazegaussian_study_breaks_no_word(repo_root, capsys):
-    file = load_study_file(repo_root / "configs" / "gazegaussian_quick_study.yaml", "gazegaussian")
-    row = {"trial": 10, "state": "COMPLETE", "value": 0.19436, "epochs": 8, "seconds": 51.1}
-    print_table("wide", [{**row, **dict.fromkeys(file.parameters, 0.0123456)}])
-    header = capsys.readouterr().out.split("┡")[0]
-    pieces = [piece for name in file.parameters for piece in name.split("_")]
-    assert all(header.count(piece) >= pieces.count(piece) for piece in pieces)
 
 
 def test_redirect_refuses_before_it_loads(run, workplace):

@@ -241,7 +241,9 @@ def test_a_plan_refuses_what_cannot_work_before_anything_is_spent(tmp_path, monk
         plan_study("meshhead", epochs=3, out=tmp_path).audit()
 
 
-def test_a_study_that_was_stopped_by_hand_is_not_exported(tmp_path, monkeypatch, capsys):
+def test_a_study_that_was_stopped_by_hand_is_not_exported_and_a_finished_one_not_estimated(
+    tmp_path, monkeypatch, capsys
+):
     ran = []
     monkeypatch.setattr("helpers.study_plan.run_script", lambda *words: ran.append(words[0]))
     plan = plan_study("meshhead", trials=3, epochs=2, out=tmp_path)
@@ -254,6 +256,9 @@ def test_a_study_that_was_stopped_by_hand_is_not_exported(tmp_path, monkeypatch,
     plan.export()
     assert ran == []
     assert "Not exported" in capsys.readouterr().out
+    plan.estimate()
     run_study(replace(plan._request(), train=fake_train, check=lambda config: None))
+    plan.estimate()
+    assert "3 finished trials, 3 are asked for: nothing to estimate" in capsys.readouterr().out
     plan.export()
-    assert ran == ["export"]
+    assert ran == ["estimate", "export"]

@@ -23,8 +23,10 @@ def execute(repo_root, name, **parameters):
     NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(repo_root / "notebooks")}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     kinds = [key for output in outputs for key in output.get("data", {})]
-    text = "".join(output.get("text", "") for output in outputs)
+    printed = "".join(output.get("text", "") for output in outputs)
+    text = printed + "".join(output.get("data", {}).get("text/plain", "") for output in outputs)
     assert "Warning" not in text
+    assert "┃" not in printed, "a narrow cell folds it"
     return kinds, text
 
 

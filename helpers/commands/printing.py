@@ -1,16 +1,12 @@
-"""What commands print: tables, and what a data set holds."""
+"""What commands print, but tables."""
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import typer
-
-LONGEST_HEADER = 12  # characters on one line of a table's header
 
 
 def quiet_optuna() -> None:
@@ -35,26 +31,3 @@ def print_data_report(folder: Path, as_json: bool) -> bool:
             typer.echo(f"problem with {file}: {problem}")
         typer.echo("ok" if report.ok else "not usable as it is")
     return report.ok
-
-
-def print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    """Print a table as wide as the terminal, without columns that are empty in all rows.
-
-    Args:
-        title: Above it.
-        rows: Values by column; columns in order of first appearance.
-    """
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title)
-    known = dict.fromkeys(name for row in rows for name in row)
-    names = [name for name in known if any(row.get(name) not in (None, "") for row in rows)]
-    for name in names:
-        # Long names are broken after an underscore, not in the middle of a word.
-        table.add_column(name.replace("_", "_\n") if len(name) > LONGEST_HEADER else name, overflow="fold")
-    for row in rows:
-        cells = [row.get(name) for name in names]
-        table.add_row(*(f"{c:.4g}" if isinstance(c, float) else "" if c is None else str(c) for c in cells))
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table)

@@ -30,8 +30,9 @@ from helpers.commands.options import (
     StudyOption,
     TrialsOption,
 )
-from helpers.commands.printing import print_table, quiet_optuna
+from helpers.commands.printing import quiet_optuna
 from helpers.script import SCRIPT
+from helpers.tables import print_table
 
 if TYPE_CHECKING:
     from helpers.request import StudyRequest

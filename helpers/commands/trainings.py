@@ -21,7 +21,7 @@ from helpers.commands.options import (
     Sweep,
     TrainingSeedOption,
 )
-from helpers.commands.printing import print_table
+from helpers.tables import print_table
 
 
 def train(

@@ -33,7 +33,7 @@ published = ""  # eth_xgaze, columbia, mpii_face_gaze or gaze_capture: downloads
 # **Data.** Procedural heads with exact gaze labels in the published HDF5 layout; every fifth person is held out.
 
 # %%
-from helpers.notebook import run_script, show_evaluation, show_image, show_last_image
+from helpers.notebook import run_script, show_image, show_last_image
 
 run_script("data", "synth", data, "--people", people, "--size", size, "--frames", frames)
 
@@ -83,4 +83,4 @@ show_image(strip)
 # %%
 evaluated = ["--data", data, "--pairs", pairs, "--out", f"{out}/quickstart_evaluation"]
 run_script("evaluate", f"{out}/quickstart_gazegaussian/best.pt", *evaluated)
-show_evaluation(f"{out}/quickstart_evaluation")
+show_image(f"{out}/quickstart_evaluation/evaluation.png", width=520)

@@ -1,0 +1,74 @@
+"""Tables of commands: drawn with lines in a terminal, as HTML in a cell, which would fold lines that are wider than it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+CELL_VARIABLE = "GAZEGAUSSIAN_CELL"
+"""Environment variable under which commands print a table as one line for `show_line`."""
+
+LONGEST_HEADER = 12  # characters on one line of a table's header
+_MARK = "\x1etable "
+_WIDTH = 160  # characters, where there is no terminal
+
+
+def print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    """Print a table as wide as the terminal, without columns that are empty in all rows.
+
+    Args:
+        title: Above it.
+        rows: Values by column; columns in order of first appearance.
+    """
+    from rich.console import Console
+
+    known = dict.fromkeys(name for row in rows for name in row)
+    names = [name for name in known if any(row.get(name) not in (None, "") for row in rows)]
+    cells = [[row.get(name) for name in names] for row in rows]
+    texts = [[f"{c:.4g}" if isinstance(c, float) else "" if c is None else str(c) for c in row] for row in cells]
+    if os.environ.get(CELL_VARIABLE):
+        sys.stdout.write(f"{_MARK}{json.dumps([title, names, texts])}\n")
+    else:
+        Console(width=None if sys.stdout.isatty() else _WIDTH).print(_drawn(title, names, texts))
+
+
+def is_table(line: str) -> bool:
+    """Tell whether a line of a command holds a table."""
+    return line.startswith(_MARK)
+
+
+def show_line(line: str) -> None:
+    """Show a line of a command in the cell: text as it is, tables as such."""
+    if not is_table(line):
+        sys.stdout.write(line)
+        return
+    import pandas as pd
+    from IPython.display import display
+    from rich.console import Console
+
+    title, names, texts = json.loads(line.removeprefix(_MARK))
+    style = pd.DataFrame(texts, columns=names).style.hide(axis="index").set_caption(title).format(escape="html")
+    style.set_properties(subset=None, **{"text-align": "left", "max-width": "28em", "white-space": "normal"})
+    style.set_table_styles([{"selector": "th", "props": "text-align: left"}])
+    console = Console(width=_WIDTH, color_system=None)
+    with console.capture() as plain:
+        console.print(_drawn(title, names, texts))
+    display({"text/html": style.to_html(), "text/plain": plain.get()}, raw=True)
+
+
+def _drawn(title: str, names: Sequence[str], texts: Sequence[Sequence[str]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title)
+    for name in names:
+        # Long names are broken after an underscore, not in the middle of a word.
+        table.add_column(name.replace("_", "_\n") if len(name) > LONGEST_HEADER else name, overflow="fold")
+    for row in texts:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,41 @@
+"""Tables of commands, in a terminal and in a cell."""
+
+import re
+
+from helpers.search_space import load_study_file
+from helpers.tables import CELL_VARIABLE, is_table, print_table, show_line
+
+ROWS = [{"what": "memory", "value": 0.19436, "none": None}, {"what": "<b> & disk", "value": 3, "none": ""}]
+
+
+def test_the_table_of_a_whole_gazegaussian_study_breaks_no_word(repo_root, capsys):
+    file = load_study_file(repo_root / "configs" / "gazegaussian_quick_study.yaml", "gazegaussian")
+    row = {"trial": 10, "state": "COMPLETE", "value": 0.19436, "epochs": 8, "seconds": 51.1}
+    print_table("wide", [{**row, **dict.fromkeys(file.parameters, 0.0123456)}])
+    header = capsys.readouterr().out.split("┡")[0]
+    pieces = [piece for name in file.parameters for piece in name.split("_")]
+    assert all(header.count(piece) >= pieces.count(piece) for piece in pieces)
+
+
+def test_a_cell_shows_a_table_as_html_and_the_same_lines_as_text(monkeypatch, capsys):
+    print_table("Estimate", ROWS)
+    drawn = capsys.readouterr().out
+    monkeypatch.setenv(CELL_VARIABLE, "1")
+    print_table("Estimate", ROWS)
+    line = capsys.readouterr().out
+    assert is_table(line)
+    assert line.count("\n") == 1, "lines of a process are read one by one"
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
+    show_line(line)
+    assert shown[0]["text/plain"] == drawn
+    html = shown[0]["text/html"]
+    assert re.findall("<caption>(.*)</caption>", html) == ["Estimate"]
+    assert re.findall("<th [^>]*>(.*)</th>", html) == ["what", "value"]
+    assert re.findall("<td [^>]*>(.*)</td>", html) == ["memory", "0.1944", "&lt;b&gt; &amp; disk", "3"]
+
+
+def test_other_lines_pass_unchanged(capsys):
+    show_line("epoch 1/8 - ┃ a line\n")
+    assert capsys.readouterr().out == "epoch 1/8 - ┃ a line\n"
+    assert not is_table("epoch 1/8")
