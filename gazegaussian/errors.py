@@ -31,6 +31,10 @@ class UserError(Exception):
         """One line, whatever names and values it quotes: those may hold line breaks or commands of a terminal."""
         return "".join(c if c.isprintable() else " " for c in super().__str__())
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook's cell shows, by IPython's protocol: where the program stood helps nobody to change the input."""
+        return [class_and_line(self)]
+
 
 class ConfigError(UserError):
     """A configuration or study file names something unknown or impossible."""

@@ -20,7 +20,7 @@ from gazegaussian.errors import UserError
 from helpers.colab import has_front_end, kernel_passes_clicks
 from helpers.monitor_views import PlainView, View, WidgetView
 from helpers.running import StudyProgress, StudyReader
-from helpers.script import Script
+from helpers.script import Script, ScriptError
 from helpers.stopping import stop
 
 POLL_SECONDS, LOOK_SECONDS = 0.2, 2.0
@@ -76,14 +76,14 @@ class Monitor:
         """Say how it ended.
 
         Raises:
-            RuntimeError: Not as it should; its last line says why.
+            ScriptError: Not as it should; its last line says why.
         """
         found = self._look()
         if self.stopping and code in _INTERRUPTED:
             self.view.end(found, "Stopped. Run this cell again to go on.")
         elif code:
             self.view.end(found, "Failed.")
-            raise RuntimeError(f"The study ended with exit code {code}: {self.script.last_line}")
+            raise ScriptError(f"The study ended with exit code {code}: {self.script.last_line}")
         else:
             self.view.end(found, f"Ended: {found.stop_reason if found else 'done'}.")
 
@@ -104,7 +104,7 @@ async def run_and_watch(folder: Path, words: Sequence[str], view: View | None = 
         view: Where to show it; by default widgets where somebody may look, else plain lines.
 
     Raises:
-        RuntimeError: The study failed; its last line says why.
+        ScriptError: The study failed; its last line says why.
     """
     script = Script(words)
     clickable = kernel_passes_clicks() or find_spec("jupyter_ui_poll") is not None

@@ -23,10 +23,11 @@ from helpers.figure_display import show_figure
 from helpers.figure_notes import missing_figures
 from helpers.inputs import load_study
 from helpers.live_store import study_folders
+from helpers.naming import is_rehearsal
 from helpers.plots import study_figures
 from helpers.records import STAGE
 from helpers.results import best_trial, metric_names, signs, summary_rows, top_trials, trial_dir
-from helpers.script import IN_CELL, SCRIPT, STORAGE_VARIABLE
+from helpers.script import IN_CELL, SCRIPT, STORAGE_VARIABLE, ScriptError
 from helpers.tables import is_table, show_line
 from helpers.trial_states import count_finished
 
@@ -40,7 +41,7 @@ def run_script(*arguments: object) -> None:
         arguments: As on the command line; None is left out together with the flag before it.
 
     Raises:
-        RuntimeError: The script ended with another exit code than 0; its last line says why.
+        ScriptError: The script ended with another exit code than 0; its last line says why.
     """
     words: list[str] = []
     for argument in arguments:
@@ -68,7 +69,7 @@ def run_script(*arguments: object) -> None:
         process.wait()
         raise
     if code:
-        raise RuntimeError(f"{SCRIPT.name} {' '.join(words[:2])} ended with exit code {code}: {last}")
+        raise ScriptError(f"{SCRIPT.name} {' '.join(words[:2])} ended with exit code {code}: {last}")
 
 
 def say(line: str) -> None:
@@ -77,7 +78,7 @@ def say(line: str) -> None:
 
 
 def newest_studies(out: Path) -> list[str]:
-    """Name the study of each stage that was begun or continued last, the MeshHead's first.
+    """Name the study of each stage that was begun or continued last, the MeshHead's first; a rehearsal where there is no other.
 
     Args:
         out: Folder of studies.
@@ -85,7 +86,7 @@ def newest_studies(out: Path) -> list[str]:
     Raises:
         ConfigError: There is none.
     """
-    newest: dict[str, tuple[datetime, str]] = {}
+    newest: dict[str, tuple[bool, datetime, str]] = {}
     for folder in study_folders(Path(out)):
         try:
             study = load_study(folder)
@@ -95,12 +96,13 @@ def newest_studies(out: Path) -> list[str]:
         starts = [trial.datetime_start for trial in study.get_trials(deepcopy=False)]
         begun = max(filter(None, starts), default=datetime.min)
         stage = study.user_attrs.get(STAGE, "")
-        newest[stage] = max(newest.get(stage, (datetime.min, "")), (begun, folder.name))
+        found = (not is_rehearsal(folder.name), begun, folder.name)
+        newest[stage] = max(newest.get(stage, found), found)
     if not newest:
         raise ConfigError(
             f"There is no study under {out}: run notebook 01 first, or set `out` to the folder of your studies."
         )
-    return [newest[stage][1] for stage in STAGES if stage in newest]
+    return [newest[stage][-1] for stage in STAGES if stage in newest]
 
 
 def show_trials(study: optuna.Study) -> pd.DataFrame:

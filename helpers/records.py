@@ -155,7 +155,9 @@ def find_study(folder: Path, storage: str | None = None) -> optuna.Study:
         ConfigError: There is no such study.
     """
     if not folder.is_dir():
-        raise ConfigError(f"No study at {folder}. Run `study` first, or name the folder of a study.")
+        beside = ", ".join(path.name for path in study_folders(folder.parent))
+        there = f" {folder.parent} holds {beside}." if beside else ""
+        raise ConfigError(f"No study at {folder}. Run `study` first, or name the folder of a study.{there}")
     if storage is None and not has_store(folder):
         studies = [path.name for path in study_folders(folder)]
         if studies:

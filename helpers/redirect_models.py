@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from gazegaussian.config import load_run
 from gazegaussian.errors import CheckpointError, ConfigError
 from helpers.files import winners
+from helpers.naming import is_rehearsal
 from helpers.ownership import BASELINE
 from helpers.records import find_study
 from helpers.results import best_trial, merit, metric_names, ranked_trials, signs, trial_dir
@@ -81,8 +82,9 @@ def named(checkpoints: Sequence[Path | str]) -> list[TrainedModel]:
 
 
 def _studies(out: Path) -> list[Path]:
-    """Folders of GazeGaussian studies with a winner, the newest one last."""
-    files = sorted((path for path, _ in winners(out, STAGE)), key=lambda path: path.stat().st_mtime)
+    """Folders of GazeGaussian studies with a winner: the newest one last, rehearsals first."""
+    files = [path for path, _ in winners(out, STAGE)]
+    files.sort(key=lambda path: (not is_rehearsal(path.parent.name), path.stat().st_mtime))
     return [path.parent for path in files]
 
 

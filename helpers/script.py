@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from gazegaussian.errors import class_and_line
 from gazegaussian.hidden_options import hide_option
 from helpers.tables import CELL_VARIABLE, is_table
 
@@ -21,6 +22,14 @@ IN_CELL = {"PYTHONUNBUFFERED": "1", CELL_VARIABLE: "1"}
 """Environment of a script whose lines a notebook shows."""
 
 SCRIPT = Path(__file__).resolve().parent.parent / "train_gazegaussian_optuna.py"
+
+
+class ScriptError(RuntimeError):
+    """The script ended as it should not; its last line says why."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a cell shows, by IPython's protocol: the script's lines above say more than the notebook's frames."""
+        return [class_and_line(self)]
 
 
 class Script:

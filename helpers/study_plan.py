@@ -10,6 +10,7 @@ from gazegaussian.errors import ConfigError
 from helpers.inputs import default_request
 from helpers.live_store import has_store
 from helpers.monitor import run_and_watch
+from helpers.naming import REHEARSAL
 from helpers.notebook import run_script, say
 from helpers.request import StudyRequest
 from helpers.resuming import comparable_study
@@ -151,7 +152,7 @@ def plan_study(
         raise ConfigError(f"Expected sizes to be one of {', '.join(SIZES)}, got {sizes!r}.")
     if smoke:
         sizes, trials, epochs = "quick", 2, 1
-    first = f"{stage}_smoke" if smoke else study_name or f"{stage}_{sizes}"
+    first = f"{stage}_{REHEARSAL}" if smoke else study_name or f"{stage}_{sizes}"
     names = [first]
     for number in count(2):
         if not has_store(Path(out) / names[-1]):

@@ -1,8 +1,9 @@
 """What an error says in one line, whatever it carries."""
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
-from gazegaussian.errors import UserError, class_and_line, first_line
+from gazegaussian.errors import DataError, UserError, class_and_line, first_line
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,12 @@ def test_an_error_has_a_line(error, line, with_class):
 @pytest.mark.parametrize(("text", "line"), [("", ""), ("\n \n", ""), (" a \nb", "a"), ("\u2028a\x85b", "a")])
 def test_a_text_has_a_line_or_none(text, line):
     assert first_line(text) == line
+
+
+def test_a_cell_shows_the_line_alone(capsys):
+    shell = InteractiveShell()
+    shell.user_ns["error"] = DataError("no such folder")
+    assert not shell.run_cell("raise error").success
+    assert capsys.readouterr().out.strip() == "DataError: no such folder"
+    shell.run_cell("1 / 0")
+    assert "Traceback" in capsys.readouterr().out, "what is not the user's keeps its frames"

@@ -35,9 +35,9 @@ def test_the_winner_of_the_newest_study_is_found_and_set_beside_the_baseline(tmp
     (old / "best.json").touch()
     folder = make_study(tmp_path, "new", [3.0, 2.0, 1.5])
     make_study(tmp_path, "other_stage", [0.1], stage="meshhead")
-    for seconds, name in enumerate(("old", "new", "other_stage")):
+    make_study(tmp_path, "gazegaussian_smoke", [0.1])
+    for seconds, name in enumerate(("old", "new", "other_stage", "gazegaussian_smoke")):
         path = tmp_path / name / "best.json"
-
         os.utime(path, (seconds, seconds))
     found = redirect_models.winner(tmp_path)
     assert found.checkpoint == folder / "trial_0002" / "best.pt"

@@ -93,3 +93,5 @@ def test_the_newest_study_of_each_stage_is_shown_unless_others_are_named(tmp_pat
         done = len(list((tmp_path / name).glob("trial_*")))
         run_study(request(tmp_path, line_train, study_name=name, trials=done + 1))
     assert newest_studies(tmp_path) == ["second"]
+    run_study(request(tmp_path, line_train, study_name="toy_smoke_2", trials=1))
+    assert newest_studies(tmp_path) == ["second"], "a rehearsal"
