@@ -17,10 +17,13 @@ from helpers.environment import store_environment
 from helpers.files import say_if_new
 from helpers.keep import require_writable
 from helpers.live_store import has_store
+from helpers.pruning import study_pruner
 from helpers.request import StudyRequest
 from helpers.resuming import complete_study, is_reported
 from helpers.run_lock import sole_training
+from helpers.sampling import study_sampler
 from helpers.stopping import forget_stop
+from helpers.storage import open_storage
 
 if TYPE_CHECKING:
     from gazegaussian.training.trainer import TrainResult
@@ -53,6 +56,11 @@ def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optu
 
 
 def _run(request: StudyRequest, audit: bool) -> optuna.Study:
+    # What cannot be used is named before torch is loaded and the audit takes its minutes.
+    study_sampler(request.study, 0)
+    study_pruner(request.study, request.study.epochs or request.config.training.epochs)
+    if request.storage is not None or has_store(request.folder):
+        open_storage(request.storage, request.folder)
     logger.info("study %s in %s: loading torch and the renderers", request.study.study_name, request.folder)
     from helpers.audit import audit_study
     from helpers.ray_audit import audit_on_ray

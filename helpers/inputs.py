@@ -16,6 +16,7 @@ from gazegaussian.config import GazeGaussianRun, RunConfig, load_run, with_param
 from gazegaussian.data.splits import load_split
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import explain
+from gazegaussian.training.files import require_checkpoint
 from helpers.files import read_winner
 from helpers.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.naming import TrialNamer
@@ -62,6 +63,7 @@ def make_config(
     run = load_run(path, stage)
     init_from = init_from or run.init_from
     if init_from is not None:
+        require_checkpoint(init_from)
         from gazegaussian.training.initial_weights import adopt_sizes
 
         run = adopt_sizes(run, init_from)
@@ -83,14 +85,17 @@ def make_config(
     return run
 
 
-def require_data(config: RunConfig) -> None:
-    """Refuse a configured folder that holds no data set; what is in its files is looked at later.
+def require_inputs(config: RunConfig) -> None:
+    """Refuse a configured folder that holds no data set, or a MeshHead that is not there; what files hold is looked at later.
 
     Raises:
         DataError: With what to do.
+        CheckpointError: Likewise.
     """
     if config.data.root is not None:
         load_split(config.data.root)
+    if isinstance(config, GazeGaussianRun) and config.meshhead_checkpoint is not None:
+        require_checkpoint(config.meshhead_checkpoint)
 
 
 def default_request(
@@ -139,6 +144,7 @@ def default_request(
     Raises:
         ConfigError: A file or value cannot be used.
         DataError: There is no data in the folder that is named.
+        CheckpointError: There is no MeshHead at the path that is named.
     """
     study_file = load_study_file(study or CONFIGS / f"{stage}_quick_study.yaml", stage)
     overrides: dict[str, Any] = {"trials": n_trials, "epochs": epochs, "study_name": study_name, "seed": seed}
@@ -158,7 +164,7 @@ def default_request(
     if run.init_from is not None:
         warn_of_sizes(run, study_file)
     if crew is None or crew.ray is None:  # else known where the workers are
-        require_data(run)
+        require_inputs(run)
     namer = None if isinstance(trial_name, str) else trial_name
     return StudyRequest(run, study_file, Path(out), storage, timeout, isolate=isolate, trial_name=namer, crew=crew)
 

@@ -38,6 +38,12 @@ for words in (
     ["dashboard", "."],
     ["study", "meshhead", "--data", "missing"],
     ["study", "meshhead", "--study-name", "a/b"],
+    ["study", "meshhead", "--storage", "sqlite:////missing/study.db"],
+    ["study", "meshhead", "--storage", "nonsense"],
+    ["study", "meshhead", "--study", "misspelt.yaml"],
+    ["study", "gazegaussian", "--meshhead", "missing.pt"],
+    ["study", "meshhead", "--init-from", "missing.pt"],
+    ["train", "gazegaussian", "--meshhead", "missing.pt"],
     ["audit", "meshhead", "--data", "missing"],
     ["train", "meshhead", "--data", "a.pt"],
     ["data", "check", "missing.h5"],
@@ -69,6 +75,8 @@ def test_input_that_cannot_be_used_is_refused_before_the_heavy_imports(repo_root
     (tmp_path / "a.pt").touch()
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "best.pt").touch()
+    file = (repo_root / "configs" / "meshhead_quick_study.yaml").read_text()
+    (tmp_path / "misspelt.yaml").write_text(file.replace("name: tpe", "name: tpee"))
     done = call(repo_root, tmp_path, f"DATA = {str(heads()[0].root)!r}\n{REFUSED}")
     calls = done.stdout.splitlines()
     assert len(calls) > 30

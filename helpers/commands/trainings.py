@@ -39,14 +39,14 @@ def train(
 ) -> None:
     """Train one stage without a study, or go on: the same command continues, with more --epochs, too."""
     import helpers
-    from helpers.inputs import require_data
+    from helpers.inputs import require_inputs
 
     folder = out or Path("optuna_results") / f"train_{stage.value}"
     root = folder.parent
     run = helpers.make_config(
         stage.value, config, epochs, data, device.value if device else None, seed, meshhead, params, root, init_from
     )
-    require_data(run)
+    require_inputs(run)
     result = helpers.train(run, folder)
     last = result.history[-1] if result.history else {}
     values = {
