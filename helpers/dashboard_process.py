@@ -122,6 +122,7 @@ def dashboard(folder: Path | str = "optuna_results", port: int = 0, storage: str
         raise ConfigError(f"A port is a number from 1 to 65535, or 0 for any free one, not {port}.")
     if storage is None and not stores_in(key[0]):
         raise no_study(folder)
+    logger.info("dashboard of %s: starting", folder)
     from helpers.dashboard_server import serve  # optuna-dashboard, plotly
 
     context = multiprocessing.get_context("spawn")

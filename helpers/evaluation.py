@@ -51,6 +51,7 @@ def evaluate(
     keys_of(Path(data), split)
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise ConfigError(f"--out must name a folder; {out} is a file.")
+    logger.info("evaluation of %s: loading torch and the renderers", checkpoint)
     from gazegaussian.evaluation.protocol import evaluate_checkpoint  # torch
 
     found = evaluate_checkpoint(Path(checkpoint), Path(data), pairs, gaze_network, device, split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from helpers.live_store import has_store, study_folders
 from helpers.records import find_study
 from helpers.reruns import open_source, rerun, trial_config
 from helpers.results import best_trial, trial_dir
+
+logger = logging.getLogger(__name__)
 
 SUMS, CHECKPOINT = "SHA256SUMS", "best.pt"
 
@@ -72,6 +75,7 @@ def export(
         )
     else:
         origin = _winner(source, epochs, storage)
+    logger.info("export of %s: loading torch and plotly", source)
     from helpers.export_folder import write_folder  # torch, plotly
 
     packed = write_folder(origin, out, archive)

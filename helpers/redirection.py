@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from gazegaussian.data.published_sets import find_set
 from gazegaussian.data.subject_file import SubjectFile
 from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.training.files import require_checkpoint
+
+logger = logging.getLogger(__name__)
 
 LARGEST_DEG = 90  # beyond it the eyes would look into the head
 MOST_NAMED = 5  # subjects in a message
@@ -48,6 +51,7 @@ def redirect(
     _require_target(Path(out), ".png")
     require_checkpoint(Path(checkpoint))
     key = _person(Path(data), subject, frame)
+    logger.info("%s: loading torch and the renderers", out)
     from helpers.redirect_strip import render_file
 
     render_file(Path(checkpoint), Path(data), key, frame, commands, Path(out), device)
@@ -77,6 +81,7 @@ def save_sweep(
     _require_target(Path(out), ".gif")
     require_checkpoint(Path(checkpoint))
     key = _person(Path(data), subject, frame)
+    logger.info("%s: loading torch and the renderers", out)
     from helpers.animation import draw_sweep
 
     return draw_sweep(Path(checkpoint), Path(data), key, frame, sweep, Path(out), device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from pathlib import Path
@@ -33,6 +34,8 @@ from helpers.commands.options import (
 from helpers.commands.printing import quiet_optuna
 from helpers.script import SCRIPT
 from helpers.tables import print_table
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from helpers.request import StudyRequest
@@ -123,6 +126,7 @@ def audit(
     import helpers
 
     request = _request(stage, config, study_file, None, epochs, data, device, out, meshhead, init_from, study_name)
+    logger.info("audit of %s: loading torch and the renderers", request.study.study_name)
     request.check(request.config)
     report = helpers.audit_study(request)
     if as_json:
@@ -173,6 +177,7 @@ def estimate(
     import helpers
 
     request = _request(stage, config, study_file, n_trials, epochs, data, device, out, meshhead, init_from, study_name)
+    logger.info("estimate of %s: loading torch and the renderers", request.study.study_name)
     found = helpers.estimate_study(request)
     if as_json:
         typer.echo(json.dumps({row["what"]: row["value"] for row in found.rows()}, indent=2))
@@ -215,6 +220,7 @@ def report(folder: StudyFolderArgument, storage: StorageOption = None, as_json: 
     import helpers
 
     study = helpers.load_study(folder, storage)  # before figures are imported
+    logger.info("report of %s: drawing the figures", folder)
     path = helpers.report(study, folder)
     typer.echo(json.dumps({"report": str(path)}) if as_json else f"wrote {path} and {path.with_suffix('.md').name}")
 
