@@ -155,7 +155,6 @@ def confirm_study(
     direction = "minimize" if sign == 1 else "maximize"
     report = ConfirmReport(metric_names(opened.study)[0], direction, numbers, tuple(rows))
     write_json(opened.folder / CONFIRM_FILE, {**asdict(report), "statement": report.statement})
-    logger.info("%s", report.statement)
     return report
 
 

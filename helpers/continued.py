@@ -132,7 +132,6 @@ def continue_pruned(
     rows = [_continue(opened, trial, winner) for trial in chosen]
     report = ContinuedReport(metric_names(study)[0], winner.number, winner.value, len(pruned), tuple(rows))
     write_json(opened.folder / CONTINUED_FILE, {**asdict(report), "statement": report.statement})
-    logger.info("%s", report.statement)
     return report
 
 

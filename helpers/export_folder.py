@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import zipfile
 from pathlib import Path
@@ -20,8 +19,6 @@ from helpers.keep import DiskError
 from helpers.mesh_heads import digest_of
 from helpers.results import HTML_FILE, MARKDOWN_FILE
 from helpers.study_report import write_report
-
-logger = logging.getLogger(__name__)
 
 MESHHEAD = "meshhead.pt"
 
@@ -42,7 +39,6 @@ def write_folder(origin: Origin, out: Path, archive: bool) -> Path | None:
     _clear(out)
     names = _write(origin, config, collect_facts(content, config, origin.run, origin.study, origin.trial), out)
     write_text(out / SUMS, "".join(f"{digest_of(out / name)}  {name}\n" for name in names))
-    logger.info("exported %s to %s", origin.run, out)
     if not archive:
         _zip_path(out).unlink(missing_ok=True)  # of an earlier export
     return _zip(out) if archive else None

@@ -30,9 +30,10 @@ def live_curves(found: StudyProgress) -> go.Figure | None:
         xaxis={"title": "Epoch", "tickformat": "d", **({"dtick": 1} if few else {})},
         yaxis_title=with_unit(found.metric),
         font_size=14,
-        width=900,
+        width=820,  # fits the cells of a narrow window
         height=420,
-        margin={"l": 70, "r": 40, "t": 60, "b": 60},
+        margin={"l": 70, "r": 20, "t": 90, "b": 60},
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
         uirevision=found.name,  # zoom and hidden lines outlive an update
     )
     return figure

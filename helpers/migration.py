@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,8 +31,6 @@ from helpers.search_space import baseline, check_space, configured, load_study_f
 from helpers.storage import open_storage
 from helpers.study_file import StudyFile
 from helpers.trial_states import FINISHED
-
-logger = logging.getLogger(__name__)
 
 ORIGIN = "migrated_from"  # attribute of the study: the old one's name; of a trial: its number there
 
@@ -135,11 +132,6 @@ def _begin(
         study.enqueue_trial(plan.start, user_attrs={BASELINE: True})
     remember(study, study_file, plan.config)
     kept = [trial.user_attrs[ORIGIN]["trial"] for trial in plan.moved]
-    logger.info(
-        "study %s: %d trials taken over from %s, %d not", new_name, len(kept), old.study_name, len(plan.dropped)
-    )
-    for number, why in plan.dropped.items():
-        logger.info("trial %d of %s stays behind: %s", number, old.study_name, why)
     return Migration(study, kept, plan.dropped)
 
 
