@@ -91,6 +91,28 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+class IndexedStage(LineStage):
+    """Takes its weights by an index with repeats, as meshes take the vertices of their faces."""
+
+    def losses(self, batch, epoch):
+        index = torch.arange(200_000) % 7
+        steps = torch.linspace(0.1, 1, 200_000)
+        return {"mse": (self.module[0].weight[index].sum(-1) * steps).square().mean()}
+
+
+def test_several_threads_train_the_same_every_time(tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for name in "abc":
+            trainer(tmp_path / name, IndexedStage()).fit()
+    finally:
+        torch.set_num_threads(threads)
+    assert not torch.are_deterministic_algorithms_enabled(), "what others compute is theirs"
+    first, *others = (load_checkpoint(tmp_path / name / "last.pt")["model"] for name in "abc")
+    assert all(torch.equal(first[name], other[name]) for other in others for name in first)
+
+
 def test_training_learns_and_best_is_the_minimum(tmp_path):
     result = trainer(tmp_path, epochs=12).fit()
     values = [row["val_loss"] for row in result.history]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -39,6 +39,24 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
     """Autocast to `dtype`, or nothing for fp32."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)  # type: ignore[return-value]
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Make equal trainings on the CPU give equal bits; on CUDA, where that would cost time, nothing changes.
+
+    With several threads PyTorch adds the gradients of an indexed tensor in any order, unless it is told not to.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=only_warns)
 
 
 def optimisation_step(

@@ -18,7 +18,7 @@ from gazegaussian.progress import progress
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, save_checkpoint
 from gazegaussian.training.hooks import EarlyStopping, EpochLine, Hook, MetricsFile, PreviewImages
 from gazegaussian.training.stage import Stage
-from gazegaussian.training.step import autocast, optimisation_step, resolve_device, resolve_precision
+from gazegaussian.training.step import autocast, optimisation_step, repeatable, resolve_device, resolve_precision
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +96,10 @@ class Trainer:
             CheckpointError: `resume` cannot be used.
         """
         self.run_dir.mkdir(parents=True, exist_ok=True)
+        with repeatable(self.device):
+            return self._fit(resume)
+
+    def _fit(self, resume: Path | None) -> TrainResult:
         if resume is not None:
             self._restore(resume)
         else:
