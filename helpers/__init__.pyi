@@ -30,6 +30,7 @@ from .results import best_trial as best_trial
 from .results import save_results as save_results
 from .results import summary_rows as summary_rows
 from .results import top_trials as top_trials
+from .results import trial_rows as trial_rows
 from .running import StudyProgress as StudyProgress
 from .running import StudyReader as StudyReader
 from .running import progress as progress

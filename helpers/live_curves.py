@@ -23,6 +23,7 @@ def live_curves(found: StudyProgress) -> go.Figure | None:
         return None
     curves = [Curve(trial.number, trial.state, dict(enumerate(trial.curve))) for trial in shown]
     figure = draw_curves(curves, None if found.best is None else found.best[0])
+    values = [value for curve in curves for value in curve.values.values()]
     few = max(len(trial.curve) for trial in shown) <= 20
     figure.update_layout(
         template="plotly_white",
@@ -34,6 +35,8 @@ def live_curves(found: StudyProgress) -> go.Figure | None:
         height=420,
         margin={"l": 70, "r": 20, "t": 90, "b": 60},
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
-        uirevision=found.name,  # zoom and hidden lines outlive an update
+        uirevision=found.name,  # zoom and hidden lines outlive an update where the front end keeps the figure
     )
+    if len(set(values)) == 1:  # of one value plotly shows the numbers a unit below and above it
+        figure.update_yaxes(range=[values[0] - 0.1 * abs(values[0]), values[0] + 0.1 * abs(values[0])])
     return figure

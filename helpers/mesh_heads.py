@@ -13,6 +13,7 @@ from typing import Any
 from gazegaussian.errors import ConfigError
 from gazegaussian.yaml_files import read_yaml
 from helpers.files import winners
+from helpers.naming import is_rehearsal
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
     """Choose the MeshHead checkpoint that a stage two starts from when none is named, and log the choice.
 
     Studies of the wanted image size come before those of an unknown and those of another one; among equals the
-    preferred study comes first, then the one whose winner is the newest.
+    preferred study comes first, rehearsals last, and then the one whose winner is the newest.
 
     Args:
         out: Where studies are.
@@ -52,9 +53,9 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
             f"No finished MeshHead study under {out}. Run `study meshhead` first, or give --meshhead CHECKPOINT."
         )
 
-    def rank(one: _Found) -> tuple[bool, bool, bool, float]:
+    def rank(one: _Found) -> tuple[bool, bool, bool, bool, float]:
         fits = image_size in (None, one.image_size)
-        return fits, one.image_size is None, one.study == preferred, one.changed
+        return fits, one.image_size is None, one.study == preferred, not is_rehearsal(one.study), one.changed
 
     first, *others = sorted(found, key=rank, reverse=True)
     logger.info("MeshHead of study %s: %s (another one: --meshhead)", first, first.checkpoint)

@@ -14,11 +14,10 @@ import optuna
 import pandas as pd
 from IPython.display import Image, display
 
-from gazegaussian.config import STAGES
+from gazegaussian.config import STAGES, load_run
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.hidden_options import hide_option
-from gazegaussian.yaml_files import read_yaml
-from helpers.artifacts import best_image, epoch_images
+from helpers.artifacts import best_image
 from helpers.figure_display import show_figure
 from helpers.figure_notes import missing_figures
 from helpers.inputs import load_study
@@ -26,9 +25,9 @@ from helpers.live_store import study_folders
 from helpers.naming import is_rehearsal
 from helpers.plots import study_figures
 from helpers.records import STAGE
-from helpers.results import best_trial, metric_names, signs, summary_rows, top_trials, trial_dir
-from helpers.script import IN_CELL, SCRIPT, STORAGE_VARIABLE, ScriptError
-from helpers.tables import is_table, show_line
+from helpers.results import best_trial, metric_names, signs, top_trials, trial_dir, trial_rows
+from helpers.script import IN_CELL, SCRIPT, STORAGE_VARIABLE, ScriptError, ScriptInterrupted
+from helpers.tables import is_table, show_line, show_table
 from helpers.trial_states import count_finished
 
 
@@ -42,6 +41,7 @@ def run_script(*arguments: object) -> None:
 
     Raises:
         ScriptError: The script ended with another exit code than 0; its last line says why.
+        ScriptInterrupted: The cell was interrupted.
     """
     words: list[str] = []
     for argument in arguments:
@@ -56,6 +56,7 @@ def run_script(*arguments: object) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, **IN_CELL, **hidden},
+        start_new_session=True,  # an interrupted cell interrupts it once, not a second time as a member of its group
     )
     assert process.stdout is not None
     last = ""
@@ -67,7 +68,7 @@ def run_script(*arguments: object) -> None:
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
         process.wait()
-        raise
+        raise ScriptInterrupted from None
     if code:
         raise ScriptError(f"{SCRIPT.name} {' '.join(words[:2])} ended with exit code {code}: {last}")
 
@@ -75,6 +76,20 @@ def run_script(*arguments: object) -> None:
 def say(line: str) -> None:
     """Print a line into the cell."""
     print(line)  # noqa: T201 - a notebook's output
+
+
+def open_studies(out: Path, studies: Sequence[str] | str | None = None) -> dict[str, optuna.Study]:
+    """Open studies by name for reading.
+
+    Args:
+        out: Folder of studies.
+        studies: Names; None: the newest of each stage (see `newest_studies`).
+
+    Raises:
+        ConfigError: There is no such study.
+    """
+    names = [studies] if isinstance(studies, str) else studies
+    return {name: load_study(Path(out, name)) for name in names or newest_studies(out)}
 
 
 def newest_studies(out: Path) -> list[str]:
@@ -105,11 +120,9 @@ def newest_studies(out: Path) -> list[str]:
     return [newest[stage][-1] for stage in STAGES if stage in newest]
 
 
-def show_trials(study: optuna.Study) -> pd.DataFrame:
-    """Table of all trials."""
-    rows = pd.DataFrame(summary_rows(study)).set_index("trial")
-    empty = [name for name in rows if rows[name].astype(str).str.strip().eq("").all()]
-    return rows.drop(columns=empty)
+def show_trials(study: optuna.Study) -> None:
+    """Display all trials, by number."""
+    show_table(f"Trials of {study.study_name}", trial_rows(study))
 
 
 def show_top(study: optuna.Study, k: int = 3) -> pd.DataFrame:
@@ -146,13 +159,15 @@ def show_best_images(study: optuna.Study, folder: Path) -> None:
         say(f"trial {best.number} kept no images")
 
 
-def show_last_image(folder: Path) -> None:
-    """Display the validation images of a training's last epoch."""
-    images = epoch_images(Path(folder))
-    if images:
-        show_image(images[max(images)])
-    else:
+def show_training(folder: Path) -> None:
+    """Display the validation images of a training's best epoch, whose weights `best.pt` holds."""
+    wanted = load_run(Path(folder) / "config.yaml").training
+    image = best_image(Path(folder), wanted.monitor, wanted.monitor_mode == "min")
+    if image is None:
         say(f"{folder} holds no images (preview_images is 0?)")
+        return
+    say(f"epoch {int(image.stem.removeprefix('epoch_'))}, the best by {wanted.monitor}:")
+    show_image(image)
 
 
 def show_image(path: Path, width: int = 720) -> None:
@@ -160,21 +175,16 @@ def show_image(path: Path, width: int = 720) -> None:
     display(Image(filename=str(path), width=width))
 
 
-def best_parameters(folder: Path) -> dict[str, object]:
-    """Content of the study's `best.yaml`."""
-    return read_yaml(Path(folder) / "best.yaml")
-
-
 __all__ = [
-    "best_parameters",
     "count_finished",
     "load_study",
     "newest_studies",
+    "open_studies",
     "run_script",
     "show_best_images",
     "show_figures",
     "show_image",
-    "show_last_image",
     "show_top",
+    "show_training",
     "show_trials",
 ]

@@ -29,25 +29,25 @@ class TrainedModel:
 
 
 def winner(out: Path) -> TrainedModel:
-    """Best trial of the newest GazeGaussian study under a folder; without a study, its newest training.
+    """Best trial of the newest GazeGaussian study under a folder; without one, its newest training, then a rehearsal.
 
     Raises:
         ConfigError: There is neither.
     """
     studies = _studies(Path(out))
-    if studies:
+    trained = [path for path in Path(out).glob("*/best.pt") if _is_training(path.parent)]
+    newest = max(trained, key=lambda path: path.stat().st_mtime, default=None)
+    if studies and (newest is None or not is_rehearsal(studies[-1].name)):
         study = find_study(studies[-1])
         best = best_trial(study)
         place = None if best is None else _checkpoint(best, studies[-1])
         if best is not None and place is not None:
             return TrainedModel(place, _title(study, best))
-    trainings = [path for path in Path(out).glob("*/best.pt") if _is_training(path.parent)]
-    if not trainings:
+    if newest is None:
         raise ConfigError(
             f"Expected a finished GazeGaussian study or training under {out}, found none. Run notebook 02, or name a "
             "checkpoint."
         )
-    newest = max(trainings, key=lambda path: path.stat().st_mtime)
     return TrainedModel(newest, newest.parent.name)
 
 

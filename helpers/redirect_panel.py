@@ -107,6 +107,7 @@ class RedirectPanel:
         name = f"{Path(self.person.value).stem}_image{self.frame.value}_{sweep}_{models}.gif"
         written = write_animation(strips, self.folder / name)
         self.movie.value, self.movie.layout.display = written[0].read_bytes(), ""
+        self.movie.layout.width = f"{strips[0].width}px"  # else as wide as the cell
         self.told.value = html.escape(f"Written: {', '.join(map(str, written))}")
         return written
 

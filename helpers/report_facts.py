@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,24 @@ def all_pruned(study: optuna.Study) -> bool:
     return TrialState.COMPLETE not in later and (len(later) >= MANY_PRUNED or len(later) == len(states))
 
 
+def parameter_rows(study: optuna.Study, confirm: ConfirmReport | None) -> list[dict[str, Any]]:
+    """The best trial's parameters beside those that won over seeds and the baseline's, with the ranges searched."""
+    best, first = best_trial(study), baseline_trial(study)
+    if best is None:
+        return []
+    columns: dict[str, Mapping[str, Any]] = {f"trial {best.number}, best of the search": best.params}
+    winner = confirm.best if confirm else None
+    if winner is not None and winner.trial != best.number:
+        columns[f"trial {winner.trial}, best over seeds"] = winner.parameters
+    if first is not None and first.number != best.number:
+        columns["baseline"] = first.params
+    spaces = {name: space for found in (first, best) if found for name, space in found.distributions.items()}
+    return [
+        {"parameter": name, **{column: given.get(name) for column, given in columns.items()}, "searched": span(space)}
+        for name, space in spaces.items()
+    ]
+
+
 def troubles_of(study: optuna.Study, spending: Spending) -> list[dict[str, Any]]:
     """The usual troubles that were seen, with what to change."""
     trials, best = study.get_trials(deepcopy=False), best_trial(study)
@@ -221,7 +240,7 @@ def troubles_of(study: optuna.Study, spending: Spending) -> list[dict[str, Any]]
         )
     if all_pruned(study):
         what = "every trial after the first pruned one was pruned"
-        advice = "more startup trials and a longer warm-up of the pruner (n_startup_trials, n_warmup_steps)"
+        advice = "a pruner that waits longer (median with n_startup_trials and n_warmup_steps; sha with min_resource)"
         rows.append({"trouble": what, "what to change": advice})
     pruned = sum(trial.state == TrialState.PRUNED for trial in finished)
     stopped = str(study.user_attrs.get("stop_reason", ""))

@@ -103,6 +103,15 @@ def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str
     return [_summary(study, trial, constrained, continued) for trial in trials]
 
 
+def trial_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str, Any]]:
+    """Rows of `summary_rows` for people: the baseline is a state, not a column of its own, which wide tables lack room for."""
+    rows = summary_rows(study, best_first)
+    for row in rows:
+        if row.pop("baseline"):
+            row["state"] = "baseline" if row["state"] == "COMPLETE" else f"baseline {row['state']}"
+    return rows
+
+
 def _summary(
     study: optuna.Study, trial: FrozenTrial, constrained: bool, continued: Mapping[int, int]
 ) -> dict[str, Any]:

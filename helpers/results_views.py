@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from IPython.display import Image, display
 from optuna.trial import TrialState
 
+from helpers.confirm import load_confirm
 from helpers.durations import duration
 from helpers.figure_display import show_figure
 from helpers.figure_notes import missing_figures
@@ -22,9 +23,10 @@ from helpers.notebook import say
 from helpers.pictures import captioned_row, png_bytes
 from helpers.plots import study_figures
 from helpers.records import ENVIRONMENT
-from helpers.report_facts import measure_spending
+from helpers.report_facts import measure_spending, parameter_rows
 from helpers.report_pictures import picture_key, top_pictures
 from helpers.results import epochs_trained, merit, metric_names, signs, summary_rows, top_table
+from helpers.tables import show_table
 from helpers.trial_states import FINISHED, state_name, successors
 
 MOST_ROWS = 10
@@ -156,12 +158,10 @@ def _span(values: Sequence[Any]) -> str:
 def _quantiles(study: optuna.Study) -> Rows:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     values = sorted(trial.values[0] for trial in complete)
-    quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-    shares = (0, 25, 50, 75, 100)
     metric = metric_names(study)[0]
     return [
-        {"share of trials at or below": f"{share}%", metric: value}
-        for share, value in zip(shares, [values[0], *quartiles, values[-1]], strict=True)
+        {"share of trials at or below": f"{share}%", metric: values[math.ceil(share * len(values) / 100) - 1]}
+        for share in (25, 50, 75, 100)
     ]
 
 
@@ -185,6 +185,16 @@ def _pairs(study: optuna.Study, figure: go.Figure | None) -> Rows:
     ]
 
 
+def show_best_parameters(study: optuna.Study, folder: Path) -> None:
+    """Display the winner's parameters beside the baseline's, and name the file that a training takes them from."""
+    rows = parameter_rows(study, load_confirm(Path(folder)))
+    if rows:
+        show_table(f"Best parameters of {study.study_name}", rows)
+        say(f"For `train --params`: {Path(folder) / 'best.yaml'}")
+    else:
+        say(f"{study.study_name}: no complete trial yet")
+
+
 def show_top_images(study: optuna.Study, folder: Path, k: int = 3) -> None:
     """Display the validation images of the k best trials side by side, each of its best epoch, under number and value."""
     pictures = top_pictures(study, Path(folder), k)
@@ -204,9 +214,17 @@ def spending_sentence(study: optuna.Study, folder: Path) -> str:
     """Say what the study took and where, and what pruning saved."""
     took = measure_spending(study, folder)
     device = study.user_attrs.get(ENVIRONMENT, {}).get("device", "an unknown device")
-    each = f", {took.seconds / took.epochs:.1f} s each" if took.epochs else ""
+    each = f", {took.seconds / took.epochs:.1f} s each with what trials begin with" if took.epochs else ""
     saved = f"; pruning saved {took.saved_epochs} epochs ({took.saved_share:.0%})" if took.saved_epochs else ""
     return f"{study.study_name}: {took.epochs} epochs in {duration(took.seconds)} on {device}{each}{saved}."
 
 
-__all__ = ["as_table", "figure_rows", "show_results", "show_spending", "show_top_images", "spending_sentence"]
+__all__ = [
+    "as_table",
+    "figure_rows",
+    "show_best_parameters",
+    "show_results",
+    "show_spending",
+    "show_top_images",
+    "spending_sentence",
+]

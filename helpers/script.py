@@ -32,6 +32,13 @@ class ScriptError(RuntimeError):
         return [class_and_line(self)]
 
 
+class ScriptInterrupted(KeyboardInterrupt):
+    """The cell was interrupted, and with it the script."""
+
+    def _render_traceback_(self) -> list[str]:
+        return ["Interrupted. Run this cell again to go on."]
+
+
 class Script:
     """A running `train_gazegaussian_optuna.py`.
 

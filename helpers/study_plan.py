@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from gazegaussian.errors import ConfigError
+from gazegaussian.errors import ConfigError, UserError
 from helpers.inputs import default_request
 from helpers.live_store import has_store
 from helpers.monitor import run_and_watch
@@ -53,6 +53,15 @@ class StudyPlan:
     def folder(self) -> Path:
         """Folder of the study."""
         return self.out / self.name
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether trials of the study that is there, if any, can be compared with new ones."""
+        try:
+            comparable_study(self._request())
+        except UserError:
+            return False
+        return True
 
     def audit(self) -> None:
         """Prove that every searched parameter reaches training and none bends the metric.
@@ -140,7 +149,8 @@ def plan_study(
         epochs: Per trial.
         data: Folder of HDF5 subjects.
         out: Where studies land.
-        resume: Go on with the newest study of this name; False begins another one beside it, with a number.
+        resume: Go on with the newest study of this name that was begun with these settings (where there is none, the audit
+            says what differs from the newest); False begins another one beside it, with a number.
         study_name: Another name is another study, which other sizes, epochs and data need; None: the stage and the sizes.
         workers: Processes that work on the study, one per GPU.
         meshhead: Checkpoint that stage two starts from.
@@ -160,4 +170,8 @@ def plan_study(
         names.append(f"{first}_{number}")
     # The last name is free.
     name = names[-2] if resume and len(names) > 1 else names[-1]
-    return StudyPlan(stage, name, sizes, trials, gpu_hours, epochs, data, Path(out), workers, meshhead)
+    plan = StudyPlan(stage, name, sizes, trials, gpu_hours, epochs, data, Path(out), workers, meshhead)
+    if not resume or len(names) <= 2:
+        return plan
+    begun = (replace(plan, name=name) for name in reversed(names[:-1]))
+    return next((one for one in begun if one.is_comparable), plan)

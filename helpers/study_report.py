@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,12 +24,11 @@ from helpers.files import write_text
 from helpers.importance import Importances, parameter_importances
 from helpers.plots import save_figures, study_figures, with_unit
 from helpers.records import PRUNER, SAMPLER, readable_config
-from helpers.report_facts import Spending, answer, measure_spending, span, troubles_of, warnings_of
+from helpers.report_facts import Spending, answer, measure_spending, parameter_rows, troubles_of, warnings_of
 from helpers.report_pictures import ReportPicture, picture_key, report_pictures
 from helpers.results import (
     HTML_FILE,
     MARKDOWN_FILE,
-    baseline_trial,
     best_trial,
     cell,
     markdown_table,
@@ -168,7 +166,7 @@ def report_sections(
 
 def _configuration(study: optuna.Study, confirm: ConfirmReport | None) -> Section:
     """What the parameters are, beside those that won over seeds and the defaults, with the ranges searched."""
-    best, first = best_trial(study), baseline_trial(study)
+    best = best_trial(study)
     if best is None:
         return Section("Best configuration", ["No complete trial meets the constraints yet."])
     names = metric_names(study)
@@ -176,18 +174,7 @@ def _configuration(study: optuna.Study, confirm: ConfirmReport | None) -> Sectio
     lines = [f"Trial {best.number}: {values}."]
     if best.user_attrs.get("best_checkpoint"):
         lines.append(f"Checkpoint: {best.user_attrs['best_checkpoint']}")
-    columns: dict[str, Mapping[str, Any]] = {f"trial {best.number}, best of the search": best.params}
-    winner = confirm.best if confirm else None
-    if winner is not None and winner.trial != best.number:
-        columns[f"trial {winner.trial}, best over seeds"] = winner.parameters
-    if first is not None and first.number != best.number:
-        columns["baseline"] = first.params
-    spaces = {name: space for found in (first, best) if found for name, space in found.distributions.items()}
-    rows = [
-        {"parameter": name, **{column: given.get(name) for column, given in columns.items()}, "searched": span(space)}
-        for name, space in spaces.items()
-    ]
-    return Section("Best configuration", lines, rows)
+    return Section("Best configuration", lines, parameter_rows(study, confirm))
 
 
 def _search(study: optuna.Study) -> Section:

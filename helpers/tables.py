@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ CELL_VARIABLE = "GAZEGAUSSIAN_CELL"
 
 LONGEST_HEADER = 12  # characters on one line of a table's header
 _MARK = "\x1etable "
+_LONG_TEXT = 30  # characters of a cell that is not to become a narrow column
 _WIDTH = 160  # characters, where there is no terminal
 
 
@@ -28,14 +30,16 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     """
     from rich.console import Console
 
-    known = dict.fromkeys(name for row in rows for name in row)
-    names = [name for name in known if any(row.get(name) not in (None, "") for row in rows)]
-    cells = [[row.get(name) for name in names] for row in rows]
-    texts = [[f"{c:.4g}" if isinstance(c, float) else "" if c is None else str(c) for c in row] for row in cells]
+    names, texts = _texts(rows)
     if os.environ.get(CELL_VARIABLE):
         sys.stdout.write(f"{_MARK}{json.dumps([title, names, texts])}\n")
     else:
         Console(width=None if sys.stdout.isatty() else _WIDTH).print(_drawn(title, names, texts))
+
+
+def show_table(title: str, rows: list[dict[str, Any]]) -> None:
+    """Display a table in a cell, as `print_table` prints it elsewhere."""
+    _display(title, *_texts(rows))
 
 
 def is_table(line: str) -> bool:
@@ -45,17 +49,31 @@ def is_table(line: str) -> bool:
 
 def show_line(line: str) -> None:
     """Show a line of a command in the cell: text as it is, tables as such."""
-    if not is_table(line):
+    if is_table(line):
+        _display(*json.loads(line.removeprefix(_MARK)))
+    else:
         sys.stdout.write(line)
-        return
+
+
+def _texts(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Names of the columns that are not empty, and their cells as text."""
+    known = dict.fromkeys(name for row in rows for name in row)
+    names = [name for name in known if any(row.get(name) not in (None, "") for row in rows)]
+    cells = [[row.get(name) for name in names] for row in rows]
+    return names, [[f"{c:.4g}" if isinstance(c, float) else "" if c is None else str(c) for c in row] for row in cells]
+
+
+def _display(title: str, names: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
     import pandas as pd
     from IPython.display import display
     from rich.console import Console
 
-    title, names, texts = json.loads(line.removeprefix(_MARK))
-    style = pd.DataFrame(texts, columns=names).style.hide(axis="index").set_caption(title).format(escape="html")
-    style.set_properties(subset=None, **{"text-align": "left", "max-width": "28em", "white-space": "normal"})
-    style.set_table_styles([{"selector": "th", "props": "text-align: left"}])
+    headers = [html.escape(name).replace("_", "_<wbr>") for name in names]  # may be broken there
+    long = [column for column in range(len(names)) if any(len(row[column]) > _LONG_TEXT for row in texts)]
+    looks = {"th, td": "text-align: left", "td": "max-width: 28em; white-space: normal"}
+    looks |= {f"td.col{column}": "min-width: 14em" for column in long}
+    style = pd.DataFrame(texts, columns=headers).style.hide(axis="index").set_caption(html.escape(title))
+    style.format(escape="html").set_table_styles([{"selector": k, "props": v} for k, v in looks.items()])
     console = Console(width=_WIDTH, color_system=None)
     with console.capture() as plain:
         console.print(_drawn(title, names, texts))

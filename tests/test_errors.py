@@ -4,6 +4,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from gazegaussian.errors import DataError, UserError, class_and_line, first_line
+from helpers.script import ScriptInterrupted
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,10 @@ def test_a_cell_shows_the_line_alone(capsys):
     assert capsys.readouterr().out.strip() == "DataError: no such folder"
     shell.run_cell("1 / 0")
     assert "Traceback" in capsys.readouterr().out, "what is not the user's keeps its frames"
+
+
+def test_an_interrupted_script_is_one_line_and_ends_the_cell(capsys):
+    shell = InteractiveShell()
+    shell.user_ns["error"] = ScriptInterrupted()
+    assert not shell.run_cell("raise error").success
+    assert capsys.readouterr().out.strip() == "Interrupted. Run this cell again to go on."

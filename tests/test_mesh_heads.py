@@ -49,6 +49,15 @@ def test_a_winner_brings_the_checkpoint_its_trials_started_from(results, name):
     assert named.meshhead_checkpoint == results / "mine.pt"
 
 
+def test_a_rehearsal_is_the_last_choice(results):
+    rehearsed = results / "meshhead_smoke"
+    shutil.copytree(results / "mesh", rehearsed)
+    best = json.loads((rehearsed / "best.json").read_text()) | {"checkpoint": str(rehearsed / "trial_0001" / "best.pt")}
+    (rehearsed / "best.json").write_text(json.dumps(best))
+    os.utime(rehearsed / "trial_0001" / "best.pt", (2e9, 2e9))
+    assert best_mesh_head(results).parent.parent == results / "mesh"
+
+
 def test_a_winner_says_where_it_is_from(results):
     content = json.loads((results / "gaze" / "best.json").read_text())
     assert (content["stage"], content["study"], content["trial"]) == ("gazegaussian", "gaze", 0)

@@ -241,6 +241,16 @@ def test_a_plan_refuses_what_cannot_work_before_anything_is_spent(tmp_path, monk
         plan_study("meshhead", epochs=3, out=tmp_path).audit()
 
 
+def test_a_plan_finds_back_to_the_study_with_its_settings(tmp_path):
+    for epochs in (2, 1):
+        plan = plan_study("meshhead", trials=1, epochs=epochs, out=tmp_path, resume=False)
+        run_study(replace(plan._request(), train=fake_train, check=lambda config: None))
+    found = [plan_study("meshhead", trials=1, epochs=epochs, out=tmp_path).name for epochs in (1, 2, 3)]
+    assert found == ["meshhead_quick_2", "meshhead_quick", "meshhead_quick_2"]
+    with pytest.raises(ConfigError, match="epochs: 1 -> 3"):
+        plan_study("meshhead", epochs=3, out=tmp_path).audit()
+
+
 def test_a_study_that_was_stopped_by_hand_is_not_exported_and_a_finished_one_not_estimated(
     tmp_path, monkeypatch, capsys
 ):

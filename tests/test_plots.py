@@ -1,5 +1,6 @@
 """Axes of the figures and what the notebooks show: epochs are counted from 1, trials and epochs are whole numbers."""
 
+import shutil
 from pathlib import Path
 
 import optuna
@@ -168,11 +169,16 @@ def test_a_best_trial_without_images_is_said(tmp_path, shown, capsys):
     assert "trial 0 kept no images" in capsys.readouterr().out
 
 
-def test_the_last_image_is_the_last_epochs(tmp_path, shown, capsys):
-    images(tmp_path / "run", 1, 2, 10)
-    helpers.notebook.show_last_image(tmp_path / "run")
-    assert shown == ["epoch_0010.png"]
-    helpers.notebook.show_last_image(tmp_path)
+def test_a_training_shows_the_image_of_the_weights_that_it_keeps(tmp_path, shown, capsys, repo_root):
+    run = tmp_path / "run"
+    images(run, 1, 2, 3)
+    shutil.copy(repo_root / "configs" / "meshhead_quick.yaml", run / "config.yaml")
+    (run / "metrics.csv").write_text("epoch,val_loss\n1,3\n2,1\n3,2\n")
+    helpers.notebook.show_training(run)
+    assert shown == ["epoch_0002.png"]
+    assert "epoch 2, the best by val_loss" in capsys.readouterr().out
+    shutil.rmtree(run / "images")
+    helpers.notebook.show_training(run)
     assert "no images" in capsys.readouterr().out
 
 

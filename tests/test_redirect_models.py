@@ -67,6 +67,8 @@ def test_without_a_study_the_newest_training_is_shown(tmp_path, checkpoints):
     (tmp_path / "stage_one" / "config.yaml").write_text("stage: meshhead\n")
     assert redirect_models.winner(tmp_path).title == "mine"
     assert len(open_comparison(None, heads()[1].root, tmp_path).painters) == 1
+    make_study(tmp_path, "gazegaussian_smoke", [0.1])
+    assert redirect_models.winner(tmp_path).title == "mine", "a rehearsal comes after it"
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):

@@ -3,7 +3,7 @@
 import re
 
 from helpers.search_space import load_study_file
-from helpers.tables import CELL_VARIABLE, is_table, print_table, show_line
+from helpers.tables import CELL_VARIABLE, is_table, print_table, show_line, show_table
 
 ROWS = [{"what": "memory", "value": 0.19436, "none": None}, {"what": "<b> & disk", "value": 3, "none": ""}]
 
@@ -33,6 +33,16 @@ def test_a_cell_shows_a_table_as_html_and_the_same_lines_as_text(monkeypatch, ca
     assert re.findall("<caption>(.*)</caption>", html) == ["Estimate"]
     assert re.findall("<th [^>]*>(.*)</th>", html) == ["what", "value"]
     assert re.findall("<td [^>]*>(.*)</td>", html) == ["memory", "0.1944", "&lt;b&gt; &amp; disk", "3"]
+
+
+def test_wide_tables_may_be_broken_at_underscores_and_keep_room_for_sentences(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle["text/html"]))
+    note = "interrupted; trial 6 goes on from it"
+    show_table("Trials", [{"orthogonality_loss_importance": 0.0123456, "note": note}])
+    assert "orthogonality_<wbr>loss_<wbr>importance" in shown[0]
+    assert re.search(r"td.col1 {\s*min-width", shown[0])
+    assert "td.col0 {" not in shown[0]
 
 
 def test_other_lines_pass_unchanged(capsys):

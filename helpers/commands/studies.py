@@ -97,11 +97,7 @@ def study(
         found = {"best": best, "stop_reason": ended, "trials": helpers.summary_rows(finished)}
         typer.echo(json.dumps(found, indent=2, default=str))
         return
-    rows = helpers.summary_rows(finished, best_first=True)
-    for row in rows:  # a column less: those of stage two fill a wide terminal
-        if row.pop("baseline"):
-            row["state"] = "baseline" if row["state"] == "COMPLETE" else f"baseline {row['state']}"
-    print_table(f"Study {finished.study_name}", rows)
+    print_table(f"Study {finished.study_name}", helpers.trial_rows(finished, best_first=True))
     best_trial = helpers.best_trial(finished)
     if best_trial is not None:
         typer.echo(f"best: trial {best_trial.number}, {request.study.metric} {best_trial.value:.5f}  ({best_file})")

@@ -33,7 +33,7 @@ published = ""  # eth_xgaze, columbia, mpii_face_gaze or gaze_capture: downloads
 # **Data.** Procedural heads with exact gaze labels in the published HDF5 layout; every fifth person is held out.
 
 # %%
-from helpers.notebook import run_script, show_image, show_last_image
+from helpers.notebook import run_script, show_image, show_training
 
 run_script("data", "synth", data, "--people", people, "--size", size, "--frames", frames)
 
@@ -54,7 +54,7 @@ run_script("train", "meshhead", "--data", data, "--epochs", epochs_meshhead, "--
 # Held-out people: targets, renders, silhouettes.
 
 # %%
-show_last_image(Path(out, "quickstart_meshhead"))
+show_training(Path(out, "quickstart_meshhead"))
 
 # %% [markdown]
 # **Stage two: GazeGaussian.** Two streams of Gaussians and a DiT renderer, started from the mesh.
@@ -64,7 +64,7 @@ run = ["--data", data, "--epochs", epochs_gazegaussian, "--out", f"{out}/quickst
 run_script("train", "gazegaussian", "--meshhead", f"{out}/quickstart_meshhead/best.pt", *run)
 
 # %%
-show_last_image(Path(out, "quickstart_gazegaussian"))
+show_training(Path(out, "quickstart_gazegaussian"))
 
 # %% [markdown]
 # **Redirect.** A held-out person, told to look from left to right. After these few epochs at 128 px faces are soft and the eyes hardly

@@ -33,7 +33,7 @@ epochs = None  # per trial; None: as configured
 data = None  # folder of HDF5 subjects; None: embedded synthetic heads
 out = home  # where studies land; on Drive they survive a disconnect
 study_name = None  # another name is another study, which other epochs or data need; None: stage and sizes
-resume = True  # goes on with the newest study of this name; False: begins another one beside it
+resume = True  # goes on with the newest study of this name and these settings; False: begins another one beside it
 
 # %% [markdown]
 # **Audit.** Trains every searched parameter at two values: does it reach training, and does it leave the metric alone? A culprit is named here, before anything is spent. A passed audit is remembered.

@@ -30,26 +30,26 @@ top = 3
 # **Winners**, best first, with the searched parameters.
 
 # %%
-from helpers.notebook import best_parameters, count_finished, load_study, newest_studies, show_top
+from helpers.notebook import count_finished, open_studies, show_top
 
-opened = {name: load_study(Path(out, name)) for name in studies or newest_studies(out)}
+opened = open_studies(out, studies)
 for name, study in opened.items():
     print(name, "- finished trials:", count_finished(study))
     display(show_top(study, top))
 
 # %% [markdown]
-# **Best parameters** as `train --params` takes them back, with the baseline's value for comparison.
+# **Best parameters** beside the baseline's (the configured defaults) and what was searched.
 
 # %%
-for name in opened:
-    display(best_parameters(Path(out, name)))
+from helpers.results_views import show_best_parameters, show_results, show_spending, show_top_images
+
+for name, study in opened.items():
+    show_best_parameters(study, Path(out, name))
 
 # %% [markdown]
 # **What it took**: epochs, time, device, and what pruning saved.
 
 # %%
-from helpers.results_views import show_results, show_spending, show_top_images
-
 for name, study in opened.items():
     show_spending(study, Path(out, name))
 
