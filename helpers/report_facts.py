@@ -25,6 +25,7 @@ from helpers.results import (
     signs,
     trial_dir,
 )
+from helpers.script import SCRIPT
 from helpers.trial_states import FINISHED, state_name, successors
 
 BORDER = 0.02  # share of a range, in log scale where it has one
@@ -118,7 +119,10 @@ def answer(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]:
         f"{once}better by {improvement:.4g}{relative} in {metric}: trial {best.number} reached {value}, the baseline (the "
         f"run configuration, trial {first.number}) {first.values[0]:.4g}."
     )
-    unsure = "How sure that is was not measured, one training each: `confirm` trains both again with several seeds."
+    unsure = (
+        f"How sure that is was not measured, one training each: `python {SCRIPT.name} confirm FOLDER`, with the folder of this "
+        "report, trains both again with several seeds."
+    )
     return [*sure, said] if sure else [said, unsure]
 
 

@@ -192,7 +192,7 @@ def test_the_page_opens_offline_and_escapes_what_it_shows(tmp_path):
     assert "img" not in page.tags
     assert "&lt;img src=x" in text
     assert "<code>code</code>" in text
-    assert "<code>confirm</code> trains both again" in text
+    assert "train_gazegaussian_optuna.py confirm FOLDER</code>" in text
     assert text.count("plotly.js v") == 1, "plotly.js is there once"
     assert page.tags.count("h1") == 1
     markdown = (tmp_path / "report.md").read_text()

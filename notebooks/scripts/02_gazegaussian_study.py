@@ -55,7 +55,7 @@ plan.estimate()
 
 # %% [markdown]
 # **Run or resume, and watch.** The baseline (the configured defaults) is always the first trial. Stage two starts from the winner
-# of the MeshHead study of the same sizes under `out` (the log names it, and the others).
+# of the MeshHead study of the same sizes under `out`; where there is none, of another one (the log names it, and the others).
 # Stop with the button or by interrupting the cell: the running epoch ends, and running all cells again goes on from there.
 # Interrupted twice, it stops at once.
 
