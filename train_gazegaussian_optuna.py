@@ -12,7 +12,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError:
+    sys.exit(
+        "error: packages are missing here: run `make setup` and use .venv/bin/python, or pip install -r requirements.txt"
+    )
 
 from gazegaussian.hidden_options import hide_option
 from helpers.commands import data, studies, trainings

@@ -16,7 +16,7 @@ from gazegaussian.config import DataConfig, GazeGaussianRun, RunConfig
 from gazegaussian.data.synthetic import GENERATOR_VERSION
 from helpers.environment import stored_environment
 from helpers.mesh_heads import digest_of, identify
-from helpers.records import ENVIRONMENT, SAMPLER_SEED
+from helpers.records import ENVIRONMENT, SAMPLER_SEED, search_of
 from helpers.results import baseline_trial, read_curves
 
 # What readers compare models by, where it was measured.
@@ -73,8 +73,8 @@ def collect_facts(
     counts = [len(values) for values in read_curves(table).values()] if table.is_file() else []
     row: dict[str, float] = next((row for row in content["history"] if row["epoch"] == best["epoch"]), {})
     seeds = {"training": config.training.seed}
-    if SAMPLER_SEED in known:
-        seeds["sampler"] = known[SAMPLER_SEED]
+    if study is not None and trial is not None and SAMPLER_SEED in known:
+        seeds["sampler"] = search_of(study, trial)[SAMPLER_SEED]
     start = config.meshhead_checkpoint if isinstance(config, GazeGaussianRun) else None
     return Facts(
         stage=content["stage"],

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
 from gazegaussian.errors import ConfigError, first_line
@@ -15,6 +18,7 @@ from gazegaussian.training.changed_fields import PATHS, changed_fields
 from helpers.environment import environment
 from helpers.live_store import has_store, study_folders
 from helpers.mesh_heads import identify
+from helpers.ownership import ancestors
 from helpers.pruning import describe_pruner
 from helpers.sampling import describe_sampler
 from helpers.storage import open_storage
@@ -28,6 +32,7 @@ FINGERPRINT, STAGE, METRIC, CONFIG, STOP_REASON = "fingerprint", "stage", "metri
 MESHHEAD, INIT_FROM = "meshhead_sha256", "init_from_sha256"
 WANTED = "trials_wanted"  # finished trials that the last call was to reach
 ENVIRONMENT, SAMPLER_SEED = "environment", "sampler_seed"
+EARLIER_SEARCHES = "earlier_searches"  # list: sampler, seed and pruner before a change, and the first trial after it
 SAMPLER, PRUNER = "sampler", "pruner"
 
 
@@ -57,15 +62,25 @@ def note_search(study: optuna.Study, study_file: StudyFile, config: RunConfig) -
         study_file: Of this call.
         config: Of this call.
     """
-    changes = []
-    for name, value in _search(study_file, config).items():
-        before = study.user_attrs.get(name, value)  # studies from before it was stored do not know
-        if before != value:
-            changes.append(f"{name.replace('_', ' ')} {before} -> {value}")
+    now = _search(study_file, config)
+    before = {name: study.user_attrs.get(name, value) for name, value in now.items()}  # old studies do not know
+    changes = [
+        f"{name.replace('_', ' ')} {before[name]} -> {value}" for name, value in now.items() if before[name] != value
+    ]
+    if changes:
+        ended = {"until_trial": len(study.get_trials(deepcopy=False)), **before}
+        study.set_user_attr(EARLIER_SEARCHES, [*study.user_attrs.get(EARLIER_SEARCHES, []), ended])
+        logger.info("study %s: %s, from the next trial on", study.study_name, ", ".join(changes))
+    for name, value in now.items():
         if study.user_attrs.get(name) != value:
             study.set_user_attr(name, value)
-    if changes:
-        logger.info("study %s: %s, from the next trial on", study.study_name, ", ".join(changes))
+
+
+def search_of(study: optuna.Study, trial: FrozenTrial) -> Mapping[str, Any]:
+    """What proposed a trial's parameters, as attributes: sampler, its seed, pruner."""
+    first = [trial, *ancestors(study.get_trials(deepcopy=False), trial)][-1]  # that the parameters were proposed for
+    earlier = study.user_attrs.get(EARLIER_SEARCHES, [])
+    return next((search for search in earlier if first.number < search["until_trial"]), study.user_attrs)
 
 
 def _search(study_file: StudyFile, config: RunConfig) -> dict[str, int | str]:

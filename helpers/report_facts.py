@@ -130,13 +130,13 @@ def _over_seeds(confirm: ConfirmReport, best: FrozenTrial) -> list[str]:
     winner = confirm.best
     if winner is None or winner.improvement is None or winner.improvement_low is None or winner.probability is None:
         return [confirm.statement]
-    verdict = "Not better:"
+    verdict = "Not better: worse"
     if winner.improvement > 0:
         verdict = "Better" if winner.improvement_low > 0 else "Better on average, though that may be chance,"
     mean, named = confirm.baseline.mean, f"trial {winner.trial}"
-    relative = f" ({winner.improvement / abs(mean):.1%})" if mean else ""
+    relative = f" ({abs(winner.improvement / mean):.1%})" if mean else ""
     said = [
-        f"{verdict} by {winner.improvement:.4g}{relative} in {confirm.metric}, 95% interval {winner.improvement_low:.4g} to "
+        f"{verdict} by {abs(winner.improvement):.4g}{relative} in {confirm.metric}, 95% interval of the gain {winner.improvement_low:.4g} to "
         f"{winner.improvement_high:.4g}, probability of being better {share(winner.probability)}: {named} against the "
         f"baseline (the run configuration), the mean over {winner.pairs} training seeds of each.{few_seeds(winner.pairs)}"
     ]

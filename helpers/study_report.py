@@ -23,7 +23,7 @@ from helpers.figure_notes import missing_figures, shows
 from helpers.files import write_text
 from helpers.importance import Importances, parameter_importances
 from helpers.plots import save_figures, study_figures, with_unit
-from helpers.records import PRUNER, SAMPLER, readable_config
+from helpers.records import EARLIER_SEARCHES, PRUNER, SAMPLER, SAMPLER_SEED, readable_config
 from helpers.report_facts import Spending, answer, measure_spending, parameter_rows, troubles_of, warnings_of
 from helpers.report_pictures import ReportPicture, picture_key, report_pictures
 from helpers.results import (
@@ -187,6 +187,11 @@ def _search(study: optuna.Study) -> Section:
     lines = [f"Searched for: {aims}."]
     for what, name in (("Sampler", SAMPLER), ("Pruner", PRUNER)):
         lines.append(f"{what}: {known.get(name, 'not recorded by the version that ran the study')}.")
+    for search in known.get(EARLIER_SEARCHES, []):
+        lines.append(
+            f"Before trial {search['until_trial']}: sampler {search[SAMPLER]}, seed {search[SAMPLER_SEED]}; pruner "
+            f"{search[PRUNER]}."
+        )
     if SAMPLER in known:
         lines.append("Arguments that are not named are Optuna's defaults.")
     return Section("Sampler and pruner", lines)

@@ -14,8 +14,11 @@ from gazegaussian.config import GazeGaussianRun, MeshHeadRun
 from gazegaussian.errors import ConfigError, UserError
 from helpers import StudyRequest, load_study, run_study
 from helpers.api import run
+from helpers.importance import parameter_importances
 from helpers.inputs import default_request
 from helpers.ownership import RESUME_OF
+from helpers.records import search_of
+from helpers.study_report import report_sections
 
 
 def test_another_configuration_is_refused_and_another_device_is_not(tmp_path):
@@ -158,6 +161,15 @@ def test_another_seed_or_pruner_goes_on_and_is_logged_once(tmp_path, caplog):
         assert not said or "sampler seed 0 -> 5, pruner median" in lines[0]
         assert not said or "-> percentile: PercentilePruner (percentile 40.0, n_startup_trials 5, " in lines[0]
     assert study.user_attrs["environment"]["sampler seed"] == "5"
+    searched = [search_of(study, trial) for trial in study.trials]
+    assert [search["sampler_seed"] for search in searched] == [0, 5, 5]
+    assert [search["pruner"].partition(":")[0] for search in searched] == ["median", "percentile", "percentile"]
+    study.enqueue_trial({}, user_attrs={"resume_of": 0})
+    assert search_of(study, study.trials[3])["sampler_seed"] == 0, "goes on with parameters of trial 0"
+    told = report_sections(study, tmp_path / "toy", parameter_importances(study), {})
+    (lines,) = (section.lines for section in told if section.title == "Sampler and pruner")
+    (line,) = (line for line in lines if line.startswith("Before trial 1: sampler "))
+    assert "seed 0; pruner median" in line
 
 
 def test_where_a_study_ran_and_its_seeds_are_stored(tmp_path):

@@ -221,7 +221,7 @@ def test_the_confirmation_is_part_of_the_report(tmp_path):
     (tmp_path / "confirm.json").write_text(json.dumps(asdict(confirmed(0.5, 0.4, 0.45, 0.5))))
     sections = {s.title: s for s in report_sections(study, tmp_path, parameter_importances(study))}
     first, last = sections[ANSWER].lines
-    assert first.startswith("Better by 0.4625 (46.2%) in val_loss, 95% interval 0.4")
+    assert first.startswith("Better by 0.4625 (46.2%) in val_loss, 95% interval of the gain 0.4")
     assert "In the search, with one training each: better by 0.5 (50.0%) in val_loss" in last
     assert "paired bootstrap over 4 seeds" in sections["Confirmation"].lines[0]
     assert len(sections["Confirmation"].rows) == 2
@@ -234,7 +234,7 @@ def test_a_study_without_any_trial_has_a_report(tmp_path):
 def test_an_answer_that_may_be_chance_says_so():
     study = study_of(BASE, BEST)
     assert answer(study, confirmed(0.5, -0.4, 0.2, -0.1))[0].startswith("Better on average, though that may be chance")
-    assert answer(study, confirmed(-0.5, -0.4))[0].startswith("Not better")
+    assert answer(study, confirmed(-0.5, -0.4))[0].startswith("Not better: worse by 0.")
     other = study_of(BASE, BEST, (TrialState.COMPLETE, 0.4, EPOCHS, {}, 3e-3))
     assert "trial 1 is ahead of trial 2, the best of the search" in answer(other, confirmed(0.5, 0.4))[1]
 

@@ -119,3 +119,11 @@ def test_no_module_takes_the_place_of_a_verb():
 def test_what_is_no_verb_is_an_attribute_error():
     with pytest.raises(AttributeError, match="trian"):
         helpers.trian  # noqa: B018
+
+
+def test_a_python_without_the_packages_is_told_what_to_do(repo_root):
+    words = [sys.executable, "-S", str(repo_root / "train_gazegaussian_optuna.py"), "--help"]  # without site-packages
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: packages are missing")
+    assert len(done.stderr.splitlines()) == 1

@@ -126,7 +126,9 @@ class Trainer:
             metrics.update(self.stage.validate())
         if self.config.monitor not in metrics:
             known = ", ".join(sorted(metrics))
-            raise ConfigError(f"monitor {self.config.monitor!r} is not measured here; measured: {known}.")
+            raise ConfigError(
+                f"monitor {self.config.monitor!r} (of a study: metric) is not measured here; measured: {known}."
+            )
         self.scheduler.step()
         metrics["train_seconds"] = trained - start
         metrics["seconds"] = time.perf_counter() - start
