@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import optuna
 import pandas as pd
@@ -16,7 +14,6 @@ from IPython.display import Image, display
 
 from gazegaussian.config import STAGES, load_run
 from gazegaussian.errors import ConfigError, UserError
-from gazegaussian.hidden_options import hide_option
 from helpers.artifacts import best_image
 from helpers.figure_display import show_figure
 from helpers.figure_notes import missing_figures
@@ -26,8 +23,8 @@ from helpers.naming import is_rehearsal
 from helpers.plots import study_figures
 from helpers.records import STAGE
 from helpers.results import best_trial, metric_names, signs, top_trials, trial_dir, trial_rows
-from helpers.script import IN_CELL, SCRIPT, STORAGE_VARIABLE, ScriptError, ScriptInterrupted
-from helpers.tables import is_table, show_line, show_table
+from helpers.script import SCRIPT, ScriptError, ScriptInterrupted, last_words, start
+from helpers.tables import show_line, show_table
 from helpers.trial_states import count_finished
 
 
@@ -49,28 +46,21 @@ def run_script(*arguments: object) -> None:
             words.pop()
         else:
             words.append(str(argument))
-    words, hidden = hide_option(words, "--storage", STORAGE_VARIABLE)
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **IN_CELL, **hidden},
-        start_new_session=True,  # an interrupted cell interrupts it once, not a second time as a member of its group
-    )
+    process = start(words)
     assert process.stdout is not None
     last = ""
     try:
         for line in process.stdout:
             show_line(line)
-            last = last if is_table(line) else line.strip() or last
+            last = last_words(last, line)
         code = process.wait()
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
         process.wait()
         raise ScriptInterrupted from None
     if code:
-        raise ScriptError(f"{SCRIPT.name} {' '.join(words[:2])} ended with exit code {code}: {last}")
+        shown = " ".join(cast("list[str]", process.args)[2:4])  # as started: without a password
+        raise ScriptError(f"{SCRIPT.name} {shown} ended with exit code {code}: {last}")
 
 
 def say(line: str) -> None:

@@ -34,21 +34,19 @@ def winner(out: Path) -> TrainedModel:
     Raises:
         ConfigError: There is neither.
     """
-    studies = _studies(Path(out))
-    trained = [path for path in Path(out).glob("*/best.pt") if _is_training(path.parent)]
-    newest = max(trained, key=lambda path: path.stat().st_mtime, default=None)
-    if studies and (newest is None or not is_rehearsal(studies[-1].name)):
-        study = find_study(studies[-1])
-        best = best_trial(study)
-        place = None if best is None else _checkpoint(best, studies[-1])
-        if best is not None and place is not None:
-            return TrainedModel(place, _title(study, best))
-    if newest is None:
+    study = next(reversed(_studies(Path(out))), None)
+    if study is None:
+        found = _newest_training(Path(out))
+    elif is_rehearsal(study.name):
+        found = _newest_training(Path(out)) or _best_of(study)
+    else:
+        found = _best_of(study) or _newest_training(Path(out))
+    if found is None:
         raise ConfigError(
             f"Expected a finished GazeGaussian study or training under {out}, found none. Run notebook 02, or name a "
             "checkpoint."
         )
-    return TrainedModel(newest, newest.parent.name)
+    return found
 
 
 def rivals(out: Path) -> list[TrainedModel]:
@@ -86,6 +84,20 @@ def _studies(out: Path) -> list[Path]:
     files = [path for path, _ in winners(out, STAGE)]
     files.sort(key=lambda path: (not is_rehearsal(path.parent.name), path.stat().st_mtime))
     return [path.parent for path in files]
+
+
+def _best_of(folder: Path) -> TrainedModel | None:
+    """Best trial of a study; None where its checkpoint is gone."""
+    study = find_study(folder)
+    best = best_trial(study)
+    place = None if best is None else _checkpoint(best, folder)
+    return None if best is None or place is None else TrainedModel(place, _title(study, best))
+
+
+def _newest_training(out: Path) -> TrainedModel | None:
+    trained = [path for path in out.glob("*/best.pt") if _is_training(path.parent)]
+    newest = max(trained, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else TrainedModel(newest, newest.parent.name)
 
 
 def _is_training(folder: Path) -> bool:

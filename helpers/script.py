@@ -18,9 +18,6 @@ from helpers.tables import CELL_VARIABLE, is_table
 STORAGE_VARIABLE = "GAZEGAUSSIAN_STORAGE"
 """Environment variable that the script reads `--storage` from: a URL may hold a password, which no process title shows."""
 
-IN_CELL = {"PYTHONUNBUFFERED": "1", CELL_VARIABLE: "1"}
-"""Environment of a script whose lines a notebook shows."""
-
 SCRIPT = Path(__file__).resolve().parent.parent / "train_gazegaussian_optuna.py"
 
 
@@ -39,6 +36,31 @@ class ScriptInterrupted(KeyboardInterrupt):
         return ["Interrupted. Run this cell again to go on."]
 
 
+def start(words: Sequence[str], program: Path = SCRIPT) -> subprocess.Popen[str]:
+    """Start the script for a cell, which reads its lines and shows them by `show_line`.
+
+    It is not in the notebook's process group: an interrupted cell decides itself what the script hears.
+
+    Args:
+        words: Of its command line.
+        program: Another script instead.
+    """
+    words, hidden = hide_option(words, "--storage", STORAGE_VARIABLE)
+    return subprocess.Popen(
+        [sys.executable, str(program), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", CELL_VARIABLE: "1", **hidden},
+        start_new_session=True,
+    )
+
+
+def last_words(before: str, line: str) -> str:
+    """What a script said last, after one more line of it; an empty one and a table say nothing."""
+    return before if is_table(line) else line.strip() or before
+
+
 class Script:
     """A running `train_gazegaussian_optuna.py`.
 
@@ -48,16 +70,7 @@ class Script:
     """
 
     def __init__(self, words: Sequence[str], program: Path = SCRIPT) -> None:
-        words, hidden = hide_option(words, "--storage", STORAGE_VARIABLE)
-        # Not in the notebook's process group: an interrupted cell decides itself what the script hears.
-        self._process = subprocess.Popen(
-            [sys.executable, str(program), *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **IN_CELL, **hidden},
-            start_new_session=True,
-        )
+        self._process = start(words, program)
         self.last_line = ""
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -86,4 +99,4 @@ class Script:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._lines.put(line)
-            self.last_line = self.last_line if is_table(line) else line.strip() or self.last_line
+            self.last_line = last_words(self.last_line, line)

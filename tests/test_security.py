@@ -199,6 +199,12 @@ def test_the_processes_that_notebooks_start_show_no_password(monkeypatch):
         assert environment[script.STORAGE_VARIABLE] == URL
 
 
+def test_a_failed_script_names_its_command_without_the_password(tmp_path):
+    with pytest.raises(script.ScriptError, match=r"report .*missing ended with exit code 2: error: No study") as error:
+        notebook.run_script("report", f"--storage={URL}", tmp_path / "missing")
+    assert SECRET not in str(error.value)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="process titles are read from /proc")
 def test_the_script_shows_no_password_to_others(tmp_path):
     pytest.importorskip("psycopg")

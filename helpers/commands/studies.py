@@ -35,10 +35,10 @@ from helpers.commands.printing import quiet_optuna
 from helpers.script import SCRIPT
 from helpers.tables import print_table
 
-logger = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
     from helpers.request import StudyRequest
+
+logger = logging.getLogger(__name__)
 
 
 def study(
