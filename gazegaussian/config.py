@@ -91,17 +91,37 @@ class GazeGaussianModel(Section):
 
     variant: Literal["ours", "published"] = "ours"
     renderer: Literal["dit", "conv"] = "dit"
-    feature_downscale: Literal[4] = Field(4, description="image size over feature map size")
+    feature_downscale: Literal[2, 4] = Field(4, description="image size over feature map size")
+    exact_colors: bool = Field(
+        False, description="ours: the renderer begins by showing the splatted colours as they are, white as white"
+    )
     face_subdivisions: NonNegativeInt = Field(
         1, le=5, description="midpoint subdivisions of the neutral mesh, face stream"
     )
     eye_subdivisions: NonNegativeInt = Field(
         1, le=5, description="midpoint subdivisions of the neutral mesh, eye stream"
     )
+    focus_subdivisions: NonNegativeInt = Field(
+        0, le=4, description="ours: further subdivisions around mouth, nose and brows, face stream"
+    )
+    code_basis_rank: NonNegativeInt = Field(
+        0,
+        le=144,
+        description="ours: rank of the linear map from the shape code to every point's offset, colour and opacity; 0 = none",
+    )
     dit_depth: PositiveInt = Field(6, le=256)
     dit_num_heads: PositiveInt = 8
     dit_patch_size: PositiveInt = 8
     dit_head_dim: PositiveInt = Field(32, description="channels per head; token width = dit_num_heads * dit_head_dim")
+
+    @model_validator(mode="after")
+    def _published_has_no_options(self) -> GazeGaussianModel:
+        if self.variant == "published":
+            added = {"feature_downscale": 4, "exact_colors": False, "focus_subdivisions": 0, "code_basis_rank": 0}
+            for name, released in added.items():
+                if getattr(self, name) != released:
+                    raise ValueError(f"{name} needs variant: ours; with variant: published only {released} is possible")
+        return self
 
 
 class GazeGaussianLoss(Section):
@@ -116,6 +136,13 @@ class GazeGaussianLoss(Section):
     eye_region_importance: NonNegative = Field(
         0.0,
         description="ours: L1 inside the eye masks over their own area; in the published terms an eye is 1% of the image",
+    )
+    features_region_importance: NonNegative = Field(
+        0.0, description="ours: L1 of the image around mouth, nose and brows over their own area"
+    )
+    layer_images: bool = Field(
+        True,
+        description="published: render the face alone and the eyes alone, too; false: L1 of their splatted colours only",
     )
     perceptual_start_epoch: NonNegativeInt = Field(5, description="epochs before the perceptual and gaze terms act")
     identity_offset_importance: NonNegative = 0.001
@@ -134,6 +161,7 @@ class OptimConfig(Section):
     features_lr_mult: NonNegative = Field(0.1, description="Gaussians' features, times lr")
     scales_lr_mult: NonNegative = Field(0.3, description="Gaussians' scales, times lr")
     quats_lr_mult: NonNegative = Field(0.1, description="Gaussians' rotations, times lr")
+    code_basis_lr_mult: NonNegative = Field(1.0, description="linear map of the shape code, times lr")
     offset_lr_mult: NonNegative = Field(0.1, description="per-image code and camera offsets, times lr")
     max_grad_norm: Positive = 1.0
     lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -198,7 +226,7 @@ class GazeGaussianRun(Section):
         if self.model.renderer == "dit" and side % self.model.dit_patch_size:
             raise ValueError(
                 f"dit_patch_size {self.model.dit_patch_size} does not divide the {side} px feature map "
-                f"(image_size {self.data.image_size} / {self.model.feature_downscale}); 4 or 8 would do"
+                f"(image_size {self.data.image_size} / feature_downscale {self.model.feature_downscale}); 4 or 8 would do"
             )
         return self
 

@@ -13,6 +13,8 @@ from gazegaussian.types import Batch
 
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_C1, SSIM_C2 = 1e-4, 9e-4
+REGION_GRID = 4  # px
+REGION_WIDTH = 0.12  # of the distance of the outer eye corners: where the weight of a landmark has fallen to 1 / e
 
 
 class Guide(Protocol):
@@ -129,11 +131,72 @@ def layer_pairs(
     return pairs
 
 
+def masked_mean(error: Tensor, weight: Tensor) -> Tensor:
+    """Mean over the weighted area, 0 where there is none. [B, C, H, W], [B, 1, H, W] -> scalar."""
+    return (error * weight).sum() / (error.shape[1] * weight.sum()).clamp_min(1e-3)
+
+
+def features_region(batch: Batch) -> Tensor:
+    """Weight in [0, 1] of the pixels around mouth, nose and brows, on a grid of 4 px. [B, 1, H, W]."""
+    height, width = batch.image.shape[-2:]
+    rows = torch.arange(0, height, REGION_GRID, device=batch.image.device) + (REGION_GRID - 1) / 2
+    columns = torch.arange(0, width, REGION_GRID, device=batch.image.device) + (REGION_GRID - 1) / 2
+    spots = torch.cat([batch.landmarks_2d[:, 17:36], batch.landmarks_2d[:, 48:68]], dim=1)  # [B, L, 2]
+    eyes_apart = (batch.landmarks_2d[:, 45] - batch.landmarks_2d[:, 36]).norm(dim=-1).clamp_min(height / 12)  # [B]
+    x = (columns[None, None] - spots[..., :1]).square()  # [B, L, w]
+    y = (rows[None, None] - spots[..., 1:]).square()  # [B, L, h]
+    nearest = (y[..., :, None] + x[..., None, :]).amin(1)  # [B, h, w]
+    weight = torch.exp(-nearest / (REGION_WIDTH * eyes_apart[:, None, None]).square())
+    return nn.functional.interpolate(weight[:, None], size=(height, width), mode="nearest") * batch.head_mask
+
+
 def eye_region_loss(colors: tuple[Tensor, Tensor], images: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
     """L1 inside the eye masks over their own area (ours), of the whole head's feature colours and of its image."""
     eyes = eyes_in_head(batch)
     error = sum((prediction - target).abs() for prediction, target in (colors, images))
     return (error * eyes).sum() / (3 * eyes.sum()).clamp_min(1)
+
+
+def _head_terms(
+    features: dict[str, Tensor], image: Tensor, batch: Batch, config: GazeGaussianLoss, eyes: Tensor
+) -> dict[str, Tensor]:
+    """Terms without renders of the layers: L1 of all maps at the maps' own size, L1 and SSIM of the head's render."""
+    masks = {"head": batch.head_mask, "face": batch.head_mask * (1 - eyes), "eyes": eyes}
+    targets = [on_white(batch.image, mask) for mask in masks.values()]
+    size = features["head"].shape[-2:]
+    small = nn.functional.interpolate(torch.cat([*targets, *masks.values()], dim=1), size, mode="area")
+    terms, errors = {}, {}
+    for name, wanted, mask in zip(masks, small[:, :9].split(3, dim=1), small[:, 9:].split(1, dim=1), strict=True):
+        errors[name] = (on_white(features[name][:, :3].float(), mask) - wanted).abs()
+        terms[name] = errors[name].mean() * _layer_weight(name, config.eye_loss_importance, config.face_loss_importance)
+    error = (image - targets[0]).abs()
+    terms["head_image"] = error.mean() + config.ssim_importance * (1 - ssim(image, targets[0])).mean()
+    region = masked_mean(errors["head"], small[:, -1:]) + masked_mean(error, eyes)
+    terms["eye_region"] = config.eye_loss_importance * config.eye_region_importance * region
+    return terms
+
+
+def _guided_terms(
+    layers: dict[str, tuple[Tensor, Tensor]], image: Tensor, batch: Batch, config: GazeGaussianLoss, guide: Guide
+) -> dict[str, Tensor]:
+    """Perceptual term of every layer's (prediction, target) and gaze term of the head's render.
+
+    A layer's feature colours and its render, which follow one another in this order, share a target.
+    """
+    names = list(layers)
+    shared = [name for name in names if not name.endswith("_image")] or names
+    distances = guide.perceptual(
+        torch.cat([layers[name][0] for name in names]), torch.cat([layers[name][1] for name in shared])
+    )
+    distances = distances.view(len(names), -1).mean(1)
+    weights = [_layer_weight(name, config.eye_loss_importance, config.face_loss_importance) for name in names]
+    with torch.no_grad():
+        wanted = guide.gaze(batch.image, batch.landmarks_2d)
+    seen = guide.gaze(image, batch.landmarks_2d)
+    return {
+        "perceptual": config.vgg_importance * (distances * distances.new_tensor(weights)).sum(),
+        "gaze": config.gaze_loss_importance * angular_error(seen, wanted).mean(),
+    }
 
 
 def gaze_gaussian_losses(
@@ -149,7 +212,7 @@ def gaze_gaussian_losses(
 
     Args:
         features: Feature maps of `head`, `face` and `eyes`. [B, 32, h, w]
-        images: Renders of the same. [B, 3, H, W]
+        images: Renders of the same, or of `head` alone (`layer_images: false`). [B, 3, H, W]
         batch: Targets.
         config: Weights.
         epoch: Counted from 0; perceptual and gaze terms are zero before `perceptual_start_epoch`.
@@ -159,22 +222,21 @@ def gaze_gaussian_losses(
     Returns:
         Scalars by name; their sum is minimised.
     """
-    pairs = layer_pairs(features, {k: v.float() for k, v in images.items()}, batch, eyes)
-    eye_weight, face_weight = config.eye_loss_importance, config.face_loss_importance
-    terms = image_terms(pairs, eye_weight, config.ssim_importance, face_weight)
-    region = eye_region_loss(pairs["head"], pairs["head_image"], batch)
-    terms["eye_region"] = eye_weight * config.eye_region_importance * region
-    zero = batch.image.new_zeros(())
+    eyes = eyes_in_head(batch) if eyes is None else eyes
+    renders = {name: image.float() for name, image in images.items()}
+    if set(renders) == {"head"}:
+        terms = _head_terms(features, renders["head"], batch, config, eyes)
+        layers = {"head_image": (renders["head"], on_white(batch.image, batch.head_mask))}
+    else:
+        layers = layer_pairs(features, renders, batch, eyes)
+        terms = image_terms(layers, config.eye_loss_importance, config.ssim_importance, config.face_loss_importance)
+        region = eye_region_loss(layers["head"], layers["head_image"], batch)
+        terms["eye_region"] = config.eye_loss_importance * config.eye_region_importance * region
+        layers = {name: layers[name] for name in (*features, *(f"{name}_image" for name in features))}
+    if config.features_region_importance:
+        error = (renders["head"] - on_white(batch.image, batch.head_mask)).abs()
+        terms["features_region"] = config.features_region_importance * masked_mean(error, features_region(batch))
     if epoch < config.perceptual_start_epoch:
+        zero = batch.image.new_zeros(())
         return {**terms, "perceptual": zero, "gaze": zero}
-    names = [*features, *(f"{name}_image" for name in features)]  # feature colours and render of a layer share a target
-    predictions = torch.cat([pairs[name][0] for name in names])
-    targets = torch.cat([pairs[name][1] for name in features])
-    distances = guide.perceptual(predictions, targets).view(len(names), -1).mean(1)
-    weights = distances.new_tensor([_layer_weight(name, eye_weight, face_weight) for name in names])
-    terms["perceptual"] = config.vgg_importance * (distances * weights).sum()
-    with torch.no_grad():
-        wanted = guide.gaze(batch.image, batch.landmarks_2d)
-    seen = guide.gaze(images["head"].float(), batch.landmarks_2d)
-    terms["gaze"] = config.gaze_loss_importance * angular_error(seen, wanted).mean()
-    return terms
+    return {**terms, **_guided_terms(layers, renders["head"], batch, config, guide)}

@@ -29,11 +29,11 @@ from gazegaussian.types import Cameras, Gaussians, HeadParameters
 
 @dataclass(frozen=True)
 class GazeLayers:
-    """The face alone and the eyes alone, for the losses."""
+    """The face alone and the eyes alone, for the losses; images are None where only the maps were asked for."""
 
-    face_image: Tensor  # [B, 3, H, W]
-    face_features: Tensor  # [B, 32, H / 4, W / 4]
-    eyes_image: Tensor
+    face_image: Tensor | None  # [B, 3, H, W]
+    face_features: Tensor  # [B, 32, h, w]
+    eyes_image: Tensor | None
     eyes_features: Tensor
     face: StreamOutput
     eyes: StreamOutput
@@ -44,12 +44,14 @@ class GazeRendering:
     """What one forward pass gives; `layers` is None when only the whole head was asked for."""
 
     image: Tensor  # [B, 3, H, W] in [0, 1]
-    features: Tensor  # [B, 32, H / 4, W / 4]
+    features: Tensor  # [B, 32, h, w]; h = H / feature_downscale
     layers: GazeLayers | None = None
 
     def layer_images(self) -> dict[str, Tensor]:
-        """Renders of `head`, `face` and `eyes`."""
+        """Renders of `head` and, where they were asked for, of `face` and `eyes`."""
         assert self.layers is not None
+        if self.layers.face_image is None or self.layers.eyes_image is None:
+            return {"head": self.image}
         return {"head": self.image, "face": self.layers.face_image, "eyes": self.layers.eyes_image}
 
     def layer_features(self) -> dict[str, Tensor]:
@@ -86,6 +88,8 @@ class GazeGaussian(nn.Module):
         self.config, self.mesh_config, self.image_size = config, mesh_config, image_size
         self.face = self.face_class(mesh_config, face_points)
         self.eyes = self.eye_class(mesh_config, eye_points)
+        for stream in (self.face, self.eyes):
+            stream.add_code_basis(config.code_basis_rank)
         self.renderer = build_renderer(config, image_size // config.feature_downscale)
         self.splat_backend = "auto"  # a training may choose another; a checkpoint does not keep it
         self.background: Tensor
@@ -121,13 +125,16 @@ class GazeGaussian(nn.Module):
         """The cameras that the splats are seen with."""
         return cameras
 
-    def forward(self, parameters: HeadParameters, cameras: Cameras, layers: bool = True) -> GazeRendering:
+    def forward(
+        self, parameters: HeadParameters, cameras: Cameras, layers: bool = True, layer_images: bool = True
+    ) -> GazeRendering:
         """Render heads.
 
         Args:
             parameters: Of B samples.
             cameras: One per sample, at the image's size.
-            layers: Also render the face alone and the eyes alone (training); their rows share every kernel launch.
+            layers: Also splat the face alone and the eyes alone (training); their rows share every kernel launch.
+            layer_images: Turn these layers into images, too; else they end as feature maps.
 
         Returns:
             Images and feature maps.
@@ -149,9 +156,12 @@ class GazeGaussian(nn.Module):
         features = render_splats(
             splats, small.rows(rows), self.background, self.splat_backend
         ).features  # [3 B, 32, h, w]
+        head_map, face_map, eyes_map = features.chunk(3)
+        if not layer_images:
+            image = self.renderer(head_map, parameters)
+            return GazeRendering(image, head_map, GazeLayers(None, face_map, None, eyes_map, face, eyes))
         images = self.renderer(features, parameters.rows(rows))
         image, face_image, eyes_image = images.chunk(3)
-        head_map, face_map, eyes_map = features.chunk(3)
         return GazeRendering(image, head_map, GazeLayers(face_image, face_map, eyes_image, eyes_map, face, eyes))
 
     def parameter_groups(self, optim: OptimConfig) -> list[dict[str, Any]]:
@@ -165,6 +175,8 @@ class GazeGaussian(nn.Module):
             "features": optim.features_lr_mult,
             "log_scales": optim.scales_lr_mult,
             "quats": optim.quats_lr_mult,
+            "code_basis.project": optim.code_basis_lr_mult,
+            "code_basis.response": optim.code_basis_lr_mult,
         }
         for stream_name, stream, mult in (("face", self.face, 1.0), ("eyes", self.eyes, optim.eye_lr_mult)):
             by_rate: dict[float, list[nn.Parameter]] = {}

@@ -1,4 +1,4 @@
-"""Neural renderers: a 32-channel feature map becomes an image four times as large.
+"""Neural renderers: a 32-channel feature map becomes an image two or four times as large.
 
 `conv` is the published renderer (1x1 convolutions, pixel shuffle, blur, attention on the shape code). `dit` refines the
 map with DiT blocks and then takes the same upsampling path; at initialisation both paths are equal.
@@ -17,8 +17,9 @@ from gazegaussian.nn.dit import DiTRefiner
 from gazegaussian.nn.encoding import encoded_dim, positional_encoding
 from gazegaussian.types import HeadParameters
 
-UPSAMPLING_LEVELS = 2
+UPSAMPLING_LEVELS = 2  # published: the image is four times as large as the map
 NEGATIVE_SLOPE = 0.2
+COLOR_MARGIN = 0.01  # colours nearer to black or white count as this far away: their logit would be infinite
 CONDITION_DIM = SHAPE_CODE_DIM + encoded_dim(6) + encoded_dim(2)
 
 
@@ -80,10 +81,19 @@ class ConvRenderer(nn.Module):
         attention: Attend to the shape code after every level.
         channels: Of the feature map; halved by every level down to 32.
         levels: How often the size is doubled.
+        exact_colors: Begin with the map's first three channels as they are; else with the sigmoid of 4 c - 2, which shows
+            white as 0.88 (published).
     """
 
-    def __init__(self, attention: bool, channels: int = FEATURE_CHANNELS, levels: int = UPSAMPLING_LEVELS) -> None:
+    def __init__(
+        self,
+        attention: bool,
+        channels: int = FEATURE_CHANNELS,
+        levels: int = UPSAMPLING_LEVELS,
+        exact_colors: bool = False,
+    ) -> None:
         super().__init__()
+        self.exact_colors = exact_colors
         widths = [max(channels >> level, FEATURE_CHANNELS) for level in range(levels + 1)]
         self.upsample = nn.ModuleList(UpsampleBlock(width) for width in widths[:-1])
         self.refine = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in itertools.pairwise(widths))
@@ -93,14 +103,14 @@ class ConvRenderer(nn.Module):
         self._start_from_colors()
 
     def _start_from_colors(self) -> None:
-        """Begin by showing the first three channels, which are colours: 4 c - 2 is close to their logit."""
+        """Begin by showing the first three channels, which are colours; 4 c - 2 is close to their logit."""
         with torch.no_grad():
             for i, layer in enumerate(self.to_rgb):
                 assert isinstance(layer, nn.Conv2d)
                 assert layer.bias is not None
                 layer.weight *= 0.1
                 nn.init.zeros_(layer.bias)
-                if i == 0:
+                if i == 0 and not self.exact_colors:
                     layer.weight[:, :3, 0, 0] += 4 * torch.eye(3)
                     layer.bias -= 2
 
@@ -109,11 +119,13 @@ class ConvRenderer(nn.Module):
         return [], list(self.parameters())
 
     def forward(self, features: Tensor, parameters: HeadParameters) -> Tensor:
-        """[B, 32, h, w] -> image [B, 3, 4 h, 4 w] in [0, 1]."""
+        """[B, 32, h, w] -> image [B, 3, H, W] in [0, 1]; H = h times 2 to the number of levels."""
         # Pixels are rows here: 1x1 convolutions are matrix products and the blur runs along the channels. On the CPU the
         # path takes two thirds of the time it takes with channels first; tensor cores want the same layout.
         x = features.contiguous(memory_format=torch.channels_last)
         rgb = self.to_rgb[0](x)
+        if self.exact_colors:
+            rgb = rgb + torch.logit(x[:, :3].clamp(COLOR_MARGIN, 1 - COLOR_MARGIN))
         for upsample, refine, to_rgb in zip(self.upsample, self.refine, self.to_rgb[1:], strict=True):
             x = nn.functional.leaky_relu(refine(upsample(x)), NEGATIVE_SLOPE)
             if self.attention is not None:
@@ -142,17 +154,23 @@ class DiTRenderer(nn.Module):
             config.dit_head_dim,
             CONDITION_DIM,
         )
-        self.path = ConvRenderer(attention=False)
+        self.path = _upsampling_path(config, attention=False)
 
     def blocks_and_path(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Parameters of the DiT blocks and of the upsampling path."""
         return list(self.refiner.parameters()), list(self.path.parameters())
 
     def forward(self, features: Tensor, parameters: HeadParameters) -> Tensor:
-        """[B, 32, h, w] -> image [B, 3, 4 h, 4 w] in [0, 1]."""
+        """[B, 32, h, w] -> image [B, 3, H, W] in [0, 1]."""
         return self.path(self.refiner(features, head_condition(parameters)), parameters)
 
 
 def build_renderer(config: GazeGaussianModel, side: int) -> DiTRenderer | ConvRenderer:
     """Build the configured renderer for a feature map of `side` pixels."""
-    return DiTRenderer(config, side) if config.renderer == "dit" else ConvRenderer(attention=True)
+    return DiTRenderer(config, side) if config.renderer == "dit" else _upsampling_path(config, attention=True)
+
+
+def _upsampling_path(config: GazeGaussianModel, attention: bool) -> ConvRenderer:
+    """The path from the configured map to the image."""
+    levels = config.feature_downscale.bit_length() - 1  # every level doubles the size
+    return ConvRenderer(attention, levels=levels, exact_colors=config.exact_colors)

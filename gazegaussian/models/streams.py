@@ -51,6 +51,9 @@ EYE_RADIUS = 0.1  # model units: how far from a landmark or the middle of its op
 EYE_DEPTH_WEIGHT = 0.3  # distances in depth count less: the learned surface may lie before or behind the landmarks
 EYEBALL_RADIUS = 0.18  # model units: makes positions on the eyeball about unit length
 COLOR_CHANNELS = 3
+FOCUS_LANDMARKS = (*range(17, 36), *range(48, 68))  # brows, nose, mouth
+FOCUS_RADIUS = 0.15  # model units; every further subdivision reaches 1 / FOCUS_SHRINK as far
+FOCUS_SHRINK = 1.5
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,34 @@ def split_points(mesh_head: MeshHead, config: GazeGaussianModel) -> tuple[Stream
         vertices, triangles = neutral.vertices.cpu().numpy(), faces.cpu().numpy()
         for _ in range(subdivisions):
             vertices, triangles = trimesh.remesh.subdivide(vertices, triangles)
+        if not eyes:
+            vertices, triangles = _refine_focus(vertices, triangles, landmarks, config.focus_subdivisions)
         points = torch.from_numpy(np.ascontiguousarray(vertices[np.unique(triangles)])).to(neutral.vertices)
         points = points[(eye_membership(points, landmarks) >= 0) == eyes]
         streams.append(StreamPoints(points, mesh_head.query(points)[2]))
     return streams[0], streams[1]
+
+
+def _refine_focus(
+    vertices: np.ndarray, triangles: np.ndarray, landmarks: Tensor, times: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Subdivide the triangles around mouth, nose and brows.
+
+    Args:
+        vertices: Head frame. [V, 3]
+        triangles: [F, 3]
+        landmarks: Neutral landmarks. [L, 3]
+        times: How often.
+
+    Returns:
+        Vertices and triangles of the finer mesh.
+    """
+    focus = cKDTree(landmarks[list(FOCUS_LANDMARKS)].detach().cpu().numpy())
+    for level in range(times):
+        near = focus.query(vertices)[0] < FOCUS_RADIUS / FOCUS_SHRINK**level
+        chosen = np.flatnonzero(near[triangles].any(1))
+        vertices, triangles = trimesh.remesh.subdivide(vertices, triangles, chosen)
+    return vertices, triangles
 
 
 def _neighbour_log_scale(means: Tensor) -> Tensor:
@@ -119,6 +146,36 @@ def _neighbour_log_scale(means: Tensor) -> Tensor:
     distances = np.atleast_2d(cKDTree(points).query(points, k=neighbours)[0])[:, 1:]
     squared = np.maximum((distances**2).mean(1, keepdims=True), 1e-7)
     return torch.from_numpy(0.5 * np.log(squared)).to(means)
+
+
+class CodeBasis(nn.Module):
+    """What the shape code adds linearly to each point: offset, colour and opacity.
+
+    The branches are networks over all points whose codes begin without influence; they learn what most people share. A
+    linear map per point follows a code from the first steps on, as a morphable model does (Blanz and Vetter 1999), and hears
+    identity at the back of the head, where the branches hear only the head pose. Of low rank, since a map of its own per
+    point and code column would be most of the model.
+
+    Args:
+        points: Gaussians of the stream.
+        rank: Columns that the code is projected to.
+    """
+
+    columns = (3, COLOR_CHANNELS, 1)  # offset, colour logits, opacity logit
+    reach = 0.1  # model units that a unit of the response moves a point
+
+    def __init__(self, points: int, rank: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        projection = torch.randn(rank, SHAPE_CODE_DIM, generator=generator) / SHAPE_CODE_DIM**0.5
+        self.project = nn.Parameter(projection)
+        self.response = nn.Parameter(torch.zeros(rank, points * sum(self.columns)))
+
+    def forward(self, shape_code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, 144] -> offsets [B, N, 3] in model units, colour logits [B, N, 3], opacity logits [B, N, 1]."""
+        response = (shape_code @ self.project.T) @ self.response  # [B, N * 7]
+        offset, color, opacity = response.unflatten(1, (-1, sum(self.columns))).split(list(self.columns), dim=-1)
+        return self.reach * offset, color, opacity
 
 
 class Stream(nn.Module):
@@ -143,6 +200,11 @@ class Stream(nn.Module):
         self.opacity_logits = nn.Parameter(torch.zeros(points, 1))
         self.landmarks: Tensor
         self.register_buffer("landmarks", torch.zeros(landmarks, 3))
+        self.code_basis: CodeBasis | None = None
+
+    def add_code_basis(self, rank: int) -> None:
+        """Let the shape code act on each point linearly, too; rank 0 does not."""
+        self.code_basis = CodeBasis(len(self.means), rank) if rank else None
 
     def initialise(self, points: StreamPoints, mesh_head: MeshHead) -> None:
         """Take points, landmarks and trained branches from the MeshHead.
@@ -181,15 +243,48 @@ class Stream(nn.Module):
         columns = self.log_scales.shape[1]
         scale, quat, opacity = deltas.float().split([columns, 4, 1], dim=-1)
         head = matrix_to_quat(axis_angle_to_matrix(parameters.pose[:, :3]))[:, None]  # [B, 1, 4]
+        opacities = self.opacity_logits + ATTRIBUTE_SCALE * opacity
+        if self.code_basis is not None:
+            offset, tint, density = self.code_basis(parameters.shape_code)
+            positions, opacities = positions + offset, opacities + density
+            features = torch.cat([features[..., :COLOR_CHANNELS] + tint, features[..., COLOR_CHANNELS:]], dim=-1)
         quats = self._unit_quats(self.quats + ATTRIBUTE_SCALE * quat)
         scales = torch.exp(self.log_scales + ATTRIBUTE_SCALE * scale) * parameters.scale[:, None]
         return Gaussians(
             means=head_to_world(positions.float(), parameters.pose, parameters.scale),
             quats=quat_multiply(head, quat_multiply(turn, quats)),
             scales=scales.expand(-1, -1, 3),
-            opacities=torch.sigmoid(self.opacity_logits + ATTRIBUTE_SCALE * opacity)[..., 0],
+            opacities=torch.sigmoid(opacities)[..., 0],
             features=self._splat_features(features.float()),
         )
+
+
+class _Reach:
+    """The points that a condition acts on: a branch is computed for these alone, the others have weight zero.
+
+    Args:
+        weight: Of the condition at every point. [N, 1]
+        condition: One vector per sample. [B, C]
+    """
+
+    def __init__(self, weight: Tensor, condition: Tensor) -> None:
+        self.rows = torch.nonzero(weight[:, 0] > 0)[:, 0]
+        self.points = len(weight)
+        self.weight = weight[self.rows]
+        self.condition = condition
+
+    def of(self, branch: nn.Module, points: Tensor) -> Tensor:
+        """Outputs of a branch at the reached points. [N, D] -> [B, R, K]."""
+        return conditioned(branch, points[self.rows], self.condition)
+
+    def weighted(self, values: Tensor) -> Tensor:
+        """Values [B, R, K] times their weight, zero elsewhere. [B, N, K]."""
+        return self.spread(self.weight * values)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Values [B, R, K] at their points, zero elsewhere. [B, N, K]."""
+        everywhere = values.new_zeros(values.shape[0], self.points, values.shape[2])
+        return everywhere.index_copy(1, self.rows, values)
 
 
 class FaceStream(Stream):
@@ -213,19 +308,19 @@ class FaceStream(Stream):
         """Splats of B heads."""
         weight = falloff(nearest_squared(self.means.detach(), self.landmarks), SHAPE_NEAR, SHAPE_FAR)[:, None]
         features, points = torch.tanh(self.features), positional_encoding(self.means)
-        code, pose = parameters.shape_code, positional_encoding(parameters.pose)
-        shape_color = conditioned(self.shape_color, features, code)
-        pose_color = conditioned(self.pose_color, features, pose)
-        deltas = weight * conditioned(self.shape_attributes, features, code) + (1 - weight) * conditioned(
-            self.pose_attributes, features, pose
-        )
-        offset = weight * torch.tanh(conditioned(self.shape_deform, points, code)) + (1 - weight) * torch.tanh(
-            conditioned(self.pose_deform, points, pose)
-        )
-        colors = weight * shape_color + (1 - weight) * pose_color
+        shape = _Reach(weight, parameters.shape_code)
+        pose = _Reach(1 - weight, positional_encoding(parameters.pose))
+        shape_color = shape.of(self.shape_color, features)
+        pose_color = pose.of(self.pose_color, features)
+        deltas = shape.weighted(shape.of(self.shape_attributes, features))
+        deltas = deltas + pose.weighted(pose.of(self.pose_attributes, features))
+        offset = shape.weighted(torch.tanh(shape.of(self.shape_deform, points)))
+        offset = offset + pose.weighted(torch.tanh(pose.of(self.pose_deform, points)))
+        colors = shape.weighted(shape_color) + pose.weighted(pose_color)
         no_turn = self.means.new_tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 4)
         splats = self._splats(self.means + DEFORM_SCALE * offset, colors, deltas, parameters, no_turn)
-        return StreamOutput(splats, shape_color, pose_color, ((weight > 0) & (weight < 1))[:, 0])
+        shared = ((weight > 0) & (weight < 1))[:, 0]
+        return StreamOutput(splats, shape.spread(shape_color), pose.spread(pose_color), shared)
 
 
 class EyePoints(Stream):

@@ -101,8 +101,8 @@ class GazeGaussianStage:
     def losses(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """Weighted terms; the per-image offsets exist here only."""
         parameters, cameras = self.offsets.apply_to(batch.parameters, batch.cameras, batch.index)
-        rendering = self.model(parameters, cameras)
         weights = self.config.loss
+        rendering = self.model(parameters, cameras, layer_images=weights.layer_images)
         eyes = batch.eye_mask if self.variant == "published" else eyes_in_head(batch)
         with full_precision(batch.image):  # variances of SSIM and small angles do not survive bf16
             terms = gaze_gaussian_losses(
