@@ -15,7 +15,10 @@ from gazegaussian.config import MeshHeadLoss, MeshHeadModel, MeshHeadRun, OptimC
 from gazegaussian.data import HeadDataset, make_loader
 from gazegaussian.geometry.heads import world_to_head
 from gazegaussian.geometry.published import published_landmarks
-from gazegaussian.losses.mesh import mesh_head_losses, silhouette_iou
+from gazegaussian.geometry.rotations import full_precision
+from gazegaussian.losses.mesh import mesh_head_losses
+from gazegaussian.mesh_metrics import mesh_head_parts, roughness
+from gazegaussian.models.frozen import load_frozen
 from gazegaussian.models.mesh_head import MeshHead, MeshHeadOutput
 from gazegaussian.models.variants import build_mesh_head
 from gazegaussian.rendering import render_mesh
@@ -60,6 +63,7 @@ class MeshHeadStage:
         self.validation = [
             validation.batch(rows[i : i + VALIDATION_BATCH]) for i in range(0, len(rows), VALIDATION_BATCH)
         ]
+        self.judge = load_frozen("judge")
         self.device = torch.device("cpu")
 
     def architecture(self) -> dict[str, Any]:
@@ -98,22 +102,23 @@ class MeshHeadStage:
         return _losses(output, image, batch, self.config.loss)
 
     def validate(self) -> dict[str, float]:
-        """Measure the loss with the published weights on held-out people, its parts and the silhouette IoU."""
+        """Measure held-out people: the loss with the published weights and its parts, and what `mesh_metrics` measures."""
         sums: dict[str, float] = {}
         count = 0
         for cpu_batch in self.validation:
             batch = cpu_batch.to(self.device)
             output, image = self._render(batch)
-            parts = _losses(output, image, batch, RULER)
-            parts["silhouette_iou"] = silhouette_iou(image.mask, batch.head_mask).mean()
+            parts = {f"val_{name}": value for name, value in _losses(output, image, batch, RULER).items()}
+            parts["val_loss"] = torch.stack(list(parts.values())).sum()
+            parts["roughness"] = roughness(output.neutral_vertices, output.faces)
+            with full_precision(batch.image):
+                measured = mesh_head_parts(image, batch, self.judge)
+            parts.update({name: value.mean() for name, value in measured.items()})
             size = batch.image.shape[0]
             count += size
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * size
-        means = {name: value / count for name, value in sums.items()}
-        iou = means.pop("silhouette_iou")
-        val_loss = sum(means.values())
-        return {"val_loss": val_loss, "silhouette_iou": iou, **{f"val_{name}": value for name, value in means.items()}}
+        return {name: value / count for name, value in sums.items()}
 
     def preview(self) -> Tensor | None:
         """Held-out images, a column each, above what was rendered of their codes, and its silhouettes."""
@@ -131,6 +136,7 @@ class MeshHeadStage:
         """Move the model."""
         self.device = device
         self.module.to(device)
+        self.judge.to(device)
 
     def _render(self, batch: Batch) -> tuple[MeshHeadOutput, MeshImage]:
         output = self.module(batch.parameters)
