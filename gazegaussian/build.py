@@ -59,7 +59,7 @@ def resolve_data(config: RunConfig) -> Path:
     data = config.data
     if data.root is not None:
         return data.root
-    return ensure_synthetic(data.cache, data.people, data.image_size, data.synthetic_seed, data.frames)
+    return ensure_synthetic(data.cache, data.people, data.image_size, data.synthetic_seed, data.frames, data.cameras)
 
 
 def build_stage(config: RunConfig) -> Stage:

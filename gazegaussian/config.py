@@ -36,7 +36,10 @@ class DataConfig(Section):
     cache: Path = Field(Path("data"), description="where synthetic heads are kept")
     image_size: PositiveInt = Field(512, le=8192, description="pixels; a multiple of 32")
     people: PositiveInt = Field(40, description="synthetic people, every fifth for validation")
-    frames: PositiveInt = Field(3, description="synthetic frames per person, each seen by all cameras")
+    frames: PositiveInt = Field(3, description="synthetic frames per person, each seen by `cameras` cameras")
+    cameras: PositiveInt = Field(
+        18, le=18, description="cameras, of 18, that see a synthetic frame; fewer: others for every frame"
+    )
     synthetic_seed: NonNegativeInt = 0
     max_train_images: PositiveInt | None = Field(None, description="images per epoch, drawn anew every epoch")
     max_val_images: PositiveInt | None = Field(None, description="validation images, the same in every epoch and trial")

@@ -37,7 +37,8 @@ def environment(config: RunConfig | None = None) -> dict[str, str]:
     found["device"] = device_name(config.training.device if config else "auto")
     if config is not None:
         data = config.data
-        made = f"synthetic heads: {data.people} people, {data.frames} frames each, seed {data.synthetic_seed}"
+        views = f"{data.frames} frames each, {data.cameras} cameras a frame"
+        made = f"synthetic heads: {data.people} people, {views}, seed {data.synthetic_seed}"
         found["data"] = str(data.root) if data.root else made
         found["image size"] = f"{data.image_size} px"
         found["training seed"] = str(config.training.seed)

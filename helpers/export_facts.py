@@ -104,7 +104,7 @@ def identify_data(data: DataConfig) -> dict[str, Any]:
         data: Of the run configuration.
     """
     if data.root is None:
-        kept = ("people", "frames", "image_size", "synthetic_seed")
+        kept = ("people", "frames", "cameras", "image_size", "synthetic_seed")
         settings = {name: getattr(data, name) for name in kept}
         return {"kind": "synthetic heads", "generator": GENERATOR_VERSION, **settings}
     files = sorted((path.name, path.stat().st_size) for path in Path(data.root).glob("*.h5"))

@@ -21,12 +21,13 @@ ALLOWED = {
     "warp_setup": set(),
     "hidden_options": set(),
     "progress": set(),
+    "cores": set(),
     "geometry": BASE,
     "nn": BASE | {"geometry"},
     "rendering": BASE | {"geometry", "nn", "warp_setup"},
     "losses": BASE | {"geometry"},
     "metrics": BASE | {"geometry"},
-    "data": BASE | {"geometry", "warp_setup", "progress"},
+    "data": BASE | {"geometry", "warp_setup", "progress", "cores"},
     "models": BASE | {"geometry", "nn", "rendering"},
 }
 ALLOWED["training"] = {*ALLOWED, "training"}

@@ -55,6 +55,26 @@ def rig_camera(index: int) -> RigCamera:
     return RigCamera(rotation, translation, _FOCAL * distance / _DISTANCE, _light(index))
 
 
+def chosen_cameras(seed: int, frame: int, count: int) -> list[int]:
+    """Choose cameras that see a frame, spread over the rig.
+
+    The cameras are ordered by their yaw and taken at equal steps from a first one that differs between frames. In 18
+    frames that follow each other (from a multiple of 18), every camera is chosen `count` times.
+
+    Args:
+        seed: Of the data set.
+        frame: Number of the frame, counted over all people.
+        count: How many, 1 to 18.
+
+    Returns:
+        Camera numbers in ascending order. [count]
+    """
+    block, place = divmod(frame, CAMERAS)
+    first = int(np.random.default_rng([seed, block, CAMERAS]).permutation(CAMERAS)[place])
+    by_yaw = sorted(range(CAMERAS), key=lambda camera: _ANGLES[camera])
+    return sorted(by_yaw[(first + step * CAMERAS // count) % CAMERAS] for step in range(count))
+
+
 def _light(index: int) -> Light:
     turn = 2 * np.pi * ((0.13 + 0.618034 * index) % 1)
     direction = np.array([0.55 * np.cos(turn), -0.42 + 0.22 * np.sin(turn), -1.0])  # above the camera, to one side

@@ -2,17 +2,15 @@
 
 `synthesize` writes a data set, `ensure_synthetic` writes it once and returns its folder. Person i of a data set
 depends on (seed, i) alone, so the number of workers and of people does not change anybody. All cameras of a frame
-share head pose, gaze and expression, as in ETH-XGaze.
+share head pose, gaze and expression, as in ETH-XGaze; with fewer than 18, other cameras see another frame.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,10 +21,11 @@ from scipy import ndimage
 
 from gazegaussian.data.head_model import UNITS_PER_DM, head_model, rotation_xyz
 from gazegaussian.data.landmarks import landmark_vertices, tracked_vertices
-from gazegaussian.data.rig import CAMERAS, rig_camera
+from gazegaussian.data.rig import CAMERAS, chosen_cameras, rig_camera
 from gazegaussian.data.schema import write_subject
 from gazegaussian.data.shading import Frame, Person, Pixels, make_frame, paint_person, shade
 from gazegaussian.data.synthetic_folder import SETTINGS_FILE, TAG, missing_people
+from gazegaussian.data.synthetic_pool import make_people, processes_for
 from gazegaussian.data.traits import EXPRESSION, IDENTITY, draw, latent_code, named
 from gazegaussian.errors import DataError
 from gazegaussian.progress import progress as show_progress
@@ -34,7 +33,7 @@ from gazegaussian.progress import progress as show_progress
 logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.floating]
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 GAZE_PITCH, GAZE_YAW = np.radians(25.0), np.radians(30.0)
 PREFIX = "xgaze_"
 _VALIDATION_EVERY = 5
@@ -94,7 +93,7 @@ def synthesize(
     frames: int = 3,
     cameras: int = CAMERAS,
     progress: bool = True,
-    workers: int = 0,
+    workers: int | None = None,
 ) -> Path:
     """Write a data set of synthetic heads.
 
@@ -104,9 +103,9 @@ def synthesize(
         size: Image width and height in pixels.
         seed: Another seed gives other people.
         frames: Frames (head pose, gaze, expression) per person.
-        cameras: Views per frame, the first of the rig's 18.
+        cameras: Views per frame; with fewer than the rig's 18, another choice for every frame.
         progress: Show how far it is.
-        workers: Processes; 0 works in this one.
+        workers: Processes, at most one per available core; 0 works in this one, None uses as many as pay.
 
     Returns:
         `out`.
@@ -124,15 +123,8 @@ def synthesize(
     if not todo:
         logger.info("%s holds these %d synthetic people already: nothing to do", out, people)
     watch = partial(show_progress, what="synthetic heads", total=people, done=people - len(todo), show=progress)
-    if workers > 0 and len(todo) > 1:
-        # Compile the rasteriser here, so that the workers find it in the cache.
-        render_person(SyntheticSettings(1, 16, frames=1, cameras=1), 0)
-        with ProcessPoolExecutor(min(workers, len(todo)), multiprocessing.get_context("spawn")) as pool:
-            for _ in watch(pool.map(_write_person, [out] * len(todo), [settings] * len(todo), todo)):
-                pass
-    else:
-        for i in watch(todo):
-            _write_person(out, settings, i)
+    for _ in watch(_write_people(out, settings, todo, workers)):
+        pass
     _write_json(out / "train_test_split.json", split_of(people))
     _write_json(out / SETTINGS_FILE, asdict(settings))
     return out
@@ -146,7 +138,7 @@ def ensure_synthetic(
     frames: int = 3,
     cameras: int = CAMERAS,
     progress: bool = True,
-    workers: int = 0,
+    workers: int | None = None,
 ) -> Path:
     """Return the folder of a synthetic data set below `root`, written first if it is not there or not complete.
 
@@ -200,7 +192,7 @@ def render_frames(
     Args:
         settings: The data set.
         index: The person's number.
-        choose_cameras: Called once per frame for the cameras to render; default the first `settings.cameras`.
+        choose_cameras: Called once per frame for the cameras to render; default `chosen_cameras`.
 
     Yields:
         Arrays [cameras, ...] by key of the published layout, one dict per frame.
@@ -210,11 +202,11 @@ def render_frames(
     identity = draw(IDENTITY, rng)
     head = model.neutral(identity)
     subject = Subject(identity, paint_person(named(IDENTITY, identity), UNITS_PER_DM), float(rng.uniform(0.95, 1.05)))
-    for _ in range(settings.frames):
+    for number in range(index * settings.frames, (index + 1) * settings.frames):
         labels = draw_frame(rng)
         skin = model.express(head, labels.expression, labels.gaze)
         frame = make_frame(subject.person, head, skin, labels.gaze)
-        cameras = choose_cameras() if choose_cameras else range(settings.cameras)
+        cameras = choose_cameras() if choose_cameras else chosen_cameras(settings.seed, number, settings.cameras)
         rows = [render_view(subject, labels, frame, int(camera), settings.size) for camera in cameras]
         yield {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
@@ -284,9 +276,23 @@ def _axis_angle(rotation: FloatArray) -> FloatArray:
     return axis / (2 * sine) * np.arctan2(sine, cosine) if sine > 1e-12 else np.zeros(3)
 
 
-def _write_person(out: Path, settings: SyntheticSettings, index: int) -> None:
+def write_person(out: Path, settings: SyntheticSettings, index: int) -> None:
+    """Make one person and write the subject file."""
     arrays = render_person(settings, index)
     write_subject(out / f"{PREFIX}{subject_key(index)}", arrays, {TAG: settings.tag()})
+
+
+def _write_people(out: Path, settings: SyntheticSettings, people: list[int], workers: int | None) -> Iterator[int]:
+    """Write subject files, in this process or in several, and yield the numbers of those written."""
+    processes = processes_for(len(people), settings.frames * settings.cameras, settings.size, workers)
+    if processes:
+        # Compile the rasteriser here, so that the processes find it in the cache.
+        render_person(SyntheticSettings(1, 16, frames=1, cameras=1), 0)
+        yield from make_people(out, asdict(settings), people, processes)
+        return
+    for index in people:
+        write_person(out, settings, index)
+        yield index
 
 
 def _write_json(path: Path, content: object) -> None:

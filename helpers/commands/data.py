@@ -16,14 +16,19 @@ def synth(
     people: Annotated[int, typer.Option(min=2, help="Subjects; every fifth, at least one, is for validation.")] = 30,
     size: Annotated[int, typer.Option(min=32, help="Pixels.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Other seeds are other people.")] = 0,
-    frames: Annotated[int, typer.Option(min=1, help="Frames per person, each seen by 18 cameras.")] = 2,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 works in this one.")] = 0,
+    frames: Annotated[int, typer.Option(min=1, help="Frames per person.")] = 2,
+    cameras: Annotated[
+        int, typer.Option(min=1, max=18, help="Cameras that see a frame; fewer than 18: others for every frame.")
+    ] = 18,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes; 0 works in this one [the available cores].")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write synthetic heads with exact labels in the published HDF5 layout, or complete an unfinished folder of them."""
     from gazegaussian.data import synthesize
 
-    synthesize(folder, people, size, seed, frames, workers=workers)
+    synthesize(folder, people, size, seed, frames, cameras, workers=workers)
     print_data_report(folder, as_json)
 
 
