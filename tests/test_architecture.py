@@ -28,6 +28,7 @@ ALLOWED = {
     "losses": BASE | {"geometry"},
     "metrics": BASE | {"geometry"},
     "data": BASE | {"geometry", "warp_setup", "progress", "cores"},
+    "mesh_metrics": BASE | {"geometry", "losses", "metrics", "rendering"},
     "models": BASE | {"geometry", "nn", "rendering"},
 }
 ALLOWED["training"] = {*ALLOWED, "training"}

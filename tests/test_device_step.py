@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gazegaussian.build import train_run
 from gazegaussian.errors import UserError
+from gazegaussian.models import branches
 from gazegaussian.rendering import render_splats, splats
 from gazegaussian.training.step import optimisation_step, resolve_precision
 from gazegaussian.training.trainer import Trainer
@@ -58,6 +59,13 @@ def test_the_counter_sees_what_waits():
     assert sum(waits.counts.values()) == 4
 
 
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Branches are computed at all points, as on a GPU."""
+    monkeypatch.setattr(branches, "finds_rows", lambda device: False)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
 def test_a_gazegaussian_step_waits_twice(tmp_path):
     """For the length of the splats' lists, and whether loss and gradient are finite."""
     step = one_step(gaze_stage(), tmp_path)
@@ -74,6 +82,7 @@ def test_the_splats_of_cuda_wait_once():
     assert waits.counts == {"_local_scalar_dense": 1}
 
 
+@pytest.mark.usefixtures("as_on_a_gpu")
 def test_a_meshhead_step_waits_for_its_topology_only(tmp_path):
     """Marching tetrahedra and the contour have as many triangles, edges and pixels as they have; the loss is one more."""
     stage = mesh_stage()
@@ -82,6 +91,17 @@ def test_a_meshhead_step_waits_for_its_topology_only(tmp_path):
     with HostWaits() as waits:
         step()
     assert waits.counts == {"nonzero": 4, "index": 3, "_unique2": 2, "_local_scalar_dense": 1}
+
+
+@pytest.mark.parametrize("make", [mesh_stage, gaze_stage])
+def test_branches_at_the_points_that_they_reach_give_the_same_losses(make, monkeypatch):
+    stage = make()
+    stage.prepare()
+    found = stage.losses(batch(2), 0)
+    monkeypatch.setattr(branches, "finds_rows", lambda device: False)
+    everywhere = stage.losses(batch(2), 0)
+    for name, value in found.items():
+        torch.testing.assert_close(value, everywhere[name], rtol=1e-5, atol=1e-6)
 
 
 def test_a_batch_is_the_mean_of_its_images():

@@ -86,6 +86,44 @@ def conditioned(branch: nn.Module, points: Tensor, condition: Tensor) -> Tensor:
     return branch(points, condition)
 
 
+def finds_rows(device: torch.device) -> bool:
+    """Tell whether rows are worth finding: a GPU would have to wait for their number, which costs more than it saves."""
+    return device.type == "cpu"
+
+
+class Reach:
+    """The points that a condition acts on: a branch is computed for these alone, the others have weight zero.
+
+    Where finding the points does not pay (`finds_rows`), all of them are computed.
+
+    Args:
+        weight: Of the condition at every point. [N, 1]
+        condition: One vector per sample. [B, C]
+    """
+
+    def __init__(self, weight: Tensor, condition: Tensor) -> None:
+        self.rows = torch.nonzero(weight[:, 0] > 0)[:, 0] if finds_rows(weight.device) else None
+        self.points = len(weight)
+        self.weight = weight if self.rows is None else weight[self.rows]
+        self.condition = condition
+
+    def of(self, branch: nn.Module, points: Tensor) -> Tensor:
+        """Outputs of a branch at the reached points. [N, D] or [B, N, D] -> [B, R, K]."""
+        reached = points if self.rows is None else points.index_select(-2, self.rows)
+        return conditioned(branch, reached, self.condition)
+
+    def weighted(self, values: Tensor) -> Tensor:
+        """Values [B, R, K] times their weight, zero elsewhere. [B, N, K]."""
+        return self.spread(self.weight * values)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Values [B, R, K] at their points, zero elsewhere. [B, N, K]."""
+        if self.rows is None:
+            return values
+        everywhere = values.new_zeros(values.shape[0], self.points, values.shape[2])
+        return everywhere.index_copy(1, self.rows, values)
+
+
 def eyeball_centres(rims: Tensor) -> Tensor:
     """Centres of the eyeballs, behind the middle of their landmarks; head frame. [2, 6, 3] -> [2, 3]."""
     return rims.mean(1) - rims.new_tensor([0.0, 0.0, EYE_DEPTH])

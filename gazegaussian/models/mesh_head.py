@@ -28,7 +28,7 @@ from gazegaussian.models.branches import (
     SHAPE_FAR,
     SHAPE_NEAR,
     Branches,
-    conditioned,
+    Reach,
     eye_quaternions,
     eyeball_centres,
     falloff,
@@ -246,12 +246,12 @@ class MeshHead(nn.Module):
         return self._deform(points, self._influence(points), parameters)
 
     def _deform(self, points: Tensor, influence: Influence, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
-        encoded = positional_encoding(points)
-        shape = torch.tanh(conditioned(self.branches.shape_deform, encoded, parameters.shape_code))
-        moved = points + DEFORM_SCALE * influence.shape * shape
-        pose_condition = positional_encoding(parameters.pose)
-        pose = torch.tanh(conditioned(self.branches.pose_deform, positional_encoding(moved), pose_condition))
-        moved = moved + DEFORM_SCALE * (1 - influence.shape) * pose
+        shape = Reach(influence.shape, parameters.shape_code)
+        offset = torch.tanh(shape.of(self.branches.shape_deform, positional_encoding(points)))
+        moved = points + DEFORM_SCALE * shape.weighted(offset)
+        pose = Reach(1 - influence.shape, positional_encoding(parameters.pose))
+        offset = torch.tanh(pose.of(self.branches.pose_deform, positional_encoding(moved)))
+        moved = moved + DEFORM_SCALE * pose.weighted(offset)
         moved = self._move_eyes(moved, influence, parameters.gaze)
         return moved, moved - points
 
@@ -268,11 +268,14 @@ class MeshHead(nn.Module):
         return self._color(features, self._influence(points), parameters)
 
     def _color(self, features: Tensor, influence: Influence, parameters: HeadParameters) -> Tensor:
-        shape = torch.sigmoid(conditioned(self.branches.shape_color, features, parameters.shape_code))
-        pose = torch.sigmoid(conditioned(self.branches.pose_color, features, positional_encoding(parameters.pose)))
-        eye = torch.sigmoid(conditioned(self.branches.eye_color, features, positional_encoding(parameters.gaze)))
-        skin = shape * influence.shape + pose * (1 - influence.shape)
-        return self._blend(skin, eye, influence.eyes.amax(0))
+        shape = Reach(influence.shape, parameters.shape_code)
+        pose = Reach(1 - influence.shape, positional_encoding(parameters.pose))
+        eye_weight = influence.eyes.amax(0)
+        eyes = Reach(eye_weight, positional_encoding(parameters.gaze))
+        skin = shape.weighted(torch.sigmoid(shape.of(self.branches.shape_color, features)))
+        skin = skin + pose.weighted(torch.sigmoid(pose.of(self.branches.pose_color, features)))
+        eye = eyes.spread(torch.sigmoid(eyes.of(self.branches.eye_color, features)))
+        return self._blend(skin, eye, eye_weight)
 
     def _blend(self, skin: Tensor, eye: Tensor, eye_weight: Tensor) -> Tensor:
         """Eye colour instead of skin colour; the published sum can exceed 1. [B, N, 32]."""

@@ -30,6 +30,7 @@ from gazegaussian.models.branches import (
     SHAPE_FAR,
     SHAPE_NEAR,
     Branches,
+    Reach,
     conditioned,
     eye_quaternions,
     eyeball_centres,
@@ -259,34 +260,6 @@ class Stream(nn.Module):
         )
 
 
-class _Reach:
-    """The points that a condition acts on: a branch is computed for these alone, the others have weight zero.
-
-    Args:
-        weight: Of the condition at every point. [N, 1]
-        condition: One vector per sample. [B, C]
-    """
-
-    def __init__(self, weight: Tensor, condition: Tensor) -> None:
-        self.rows = torch.nonzero(weight[:, 0] > 0)[:, 0]
-        self.points = len(weight)
-        self.weight = weight[self.rows]
-        self.condition = condition
-
-    def of(self, branch: nn.Module, points: Tensor) -> Tensor:
-        """Outputs of a branch at the reached points. [N, D] -> [B, R, K]."""
-        return conditioned(branch, points[self.rows], self.condition)
-
-    def weighted(self, values: Tensor) -> Tensor:
-        """Values [B, R, K] times their weight, zero elsewhere. [B, N, K]."""
-        return self.spread(self.weight * values)
-
-    def spread(self, values: Tensor) -> Tensor:
-        """Values [B, R, K] at their points, zero elsewhere. [B, N, K]."""
-        everywhere = values.new_zeros(values.shape[0], self.points, values.shape[2])
-        return everywhere.index_copy(1, self.rows, values)
-
-
 class FaceStream(Stream):
     """Everything but the eyes; driven by expression near the landmarks and by head pose elsewhere."""
 
@@ -308,8 +281,8 @@ class FaceStream(Stream):
         """Splats of B heads."""
         weight = falloff(nearest_squared(self.means.detach(), self.landmarks), SHAPE_NEAR, SHAPE_FAR)[:, None]
         features, points = torch.tanh(self.features), positional_encoding(self.means)
-        shape = _Reach(weight, parameters.shape_code)
-        pose = _Reach(1 - weight, positional_encoding(parameters.pose))
+        shape = Reach(weight, parameters.shape_code)
+        pose = Reach(1 - weight, positional_encoding(parameters.pose))
         shape_color = shape.of(self.shape_color, features)
         pose_color = pose.of(self.pose_color, features)
         deltas = shape.weighted(shape.of(self.shape_attributes, features))
