@@ -1,0 +1,108 @@
+"""Does expression arrive? How dark the mouth of a render is, against how dark it is in the image to be matched.
+
+    python -m benchmarks.quality.expression CHECKPOINT --data DIR [--split val]
+
+An open mouth is dark between the lips. Every image of the held-out people is rendered with its own expression, gaze, pose and
+camera and with the identity code of another image of the same person. The slope of the render's darkness on the true one, both
+less the person's mean, is 1 where expression arrives in full and 0 where it does not; its 95% interval comes from a jackknife
+over people (Student's t).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy.stats import t as student
+from torch import Tensor
+
+from gazegaussian.build import load_redirector
+from gazegaussian.data import HeadDataset, redirection_pairs
+from gazegaussian.training.gaze_gaussian_stage import redirection_batch
+
+LIPS = slice(48, 60)  # outer contour
+CHUNK = 8
+
+
+def mouth_mask(landmarks: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
+    """Pixels inside the lips' outer contour. [12, 2] -> [H, W]."""
+    picture = Image.new("1", (size, size))
+    ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in landmarks], fill=1)
+    return np.asarray(picture, dtype=bool)
+
+
+def darkness(images: Tensor, landmarks: Tensor) -> NDArray[np.floating]:
+    """1 - mean brightness inside the lips. [B, 3, H, W], [B, 68, 2] -> [B]."""
+    brightness = images.mean(1).cpu().numpy()
+    masks = [mouth_mask(points[LIPS].cpu().numpy(), images.shape[-1]) for points in landmarks]
+    return np.array(
+        [1 - (image[mask].mean() if mask.any() else np.nan) for image, mask in zip(brightness, masks, strict=True)]
+    )
+
+
+def within_people(values: NDArray[np.floating], people: NDArray[np.integer]) -> NDArray[np.floating]:
+    """Values less the mean of their person. [N]."""
+    means = np.bincount(people, values) / np.bincount(people)
+    return values - means[people]
+
+
+def slope_with_interval(
+    true: NDArray[np.floating], rendered: NDArray[np.floating], people: NDArray[np.integer]
+) -> tuple[float, float, float]:
+    """Slope of rendered on true darkness within people and its 95% interval.
+
+    Args:
+        true: Of the images. [N]
+        rendered: Of the renders. [N]
+        people: Person of each, 0 to P - 1. [N]
+    """
+    x, y = within_people(true, people), within_people(rendered, people)
+    products, squares = np.bincount(people, x * y), np.bincount(people, x * x)
+    slope = products.sum() / squares.sum()
+    left_out = (products.sum() - products) / (squares.sum() - squares)
+    count = len(left_out)
+    error = math.sqrt((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum())
+    reach = float(student.ppf(0.975, count - 1)) * error
+    return float(slope), float(slope - reach), float(slope + reach)
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--per-person", type=int, default=8, help="images of a person that are rendered, at most")
+    arguments = parser.parse_args()
+
+    redirector = load_redirector(arguments.checkpoint)
+    dataset = HeadDataset(arguments.data, arguments.split, redirector.image_size)
+    pairs = redirection_pairs(dataset, arguments.per_person, seed=0)
+    true, rendered = [], []
+    for start in range(0, len(pairs), CHUNK):
+        batch = redirection_batch(dataset, pairs[start : start + CHUNK])
+        true.append(darkness(batch.image, batch.landmarks_2d))
+        with torch.no_grad():
+            rendered.append(darkness(redirector.image(batch), batch.landmarks_2d))
+    seen = np.concatenate(true), np.concatenate(rendered)
+    usable = np.isfinite(seen[0]) & np.isfinite(seen[1])
+    subjects = np.array([dataset.subjects[target] for _, target in pairs])[usable]
+    people = np.unique(subjects, return_inverse=True)[1]
+    slope, low, high = slope_with_interval(seen[0][usable], seen[1][usable], people)
+    result = {
+        "people": int(people.max()) + 1,
+        "images": int(usable.sum()),
+        "mouth_slope": slope,
+        "interval": [low, high],
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
