@@ -178,8 +178,14 @@ EXPRESSION = (
 
 def draw(traits: tuple[Trait, ...], rng: np.random.Generator) -> FloatArray:
     """Draw one value per trait. [len(traits)]"""
-    noise = rng.standard_normal(len(traits))
-    return np.array([np.clip(t.mean + t.spread * x, t.low, t.high) for t, x in zip(traits, noise, strict=True)])
+    mean, spread, low, high = _distribution(traits)
+    return np.clip(mean + spread * rng.standard_normal(len(traits)), low, high)
+
+
+@functools.cache
+def _distribution(traits: tuple[Trait, ...]) -> FloatArray:
+    """Mean, spread, lowest and highest value of each trait. [4, len(traits)]"""
+    return np.array([(t.mean, t.spread, t.low, t.high) for t in traits]).T
 
 
 def named(traits: tuple[Trait, ...], values: FloatArray) -> dict[str, float]:
