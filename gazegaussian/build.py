@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gazegaussian.config import GazeGaussianRun, RunConfig
-from gazegaussian.data import HeadDataset, ensure_synthetic
+from gazegaussian.data import HeadDataset, ensure_synthetic, people_of
 from gazegaussian.data.synthetic import GAZE_PITCH, GAZE_YAW
 from gazegaussian.data.synthetic_folder import SETTINGS_FILE
 from gazegaussian.errors import ConfigError
@@ -95,6 +95,7 @@ def preflight(config: RunConfig) -> None:
     root = resolve_data(config)
     for split in ("train", "val"):
         HeadDataset(root, split, config.data.image_size)
+    logger.info("%s: %s", root, people_of(root).summary)
 
 
 def _require_device(config: RunConfig) -> None:

@@ -25,7 +25,7 @@ def evaluate(
     gaze_network: Path | None = None,
     out: Path | None = None,
     device: str = "auto",
-    split: str = "val",
+    split: str = "test",
 ) -> Evaluation:
     """Measure a GazeGaussian on held-out people by the paper's protocol, and write the table and a picture.
 

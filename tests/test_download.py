@@ -144,7 +144,7 @@ def test_parts_become_one_archive_and_splits_can_be_chosen(server, tmp_path):
     assert sorted(name for name, _ in server.requests)[:3] == [f"ETH-XGaze.zip.part{s}" for s in ("aa", "ab", "ac")]
     assert len(server.requests) == 4
     report = check_dataset(tmp_path)
-    assert report.splits == {"train": 2, "val": 1}
+    assert report.splits == {"train": 2, "val": 1, "test": 0}
     assert (tmp_path / "xgaze_subject0003.h5").read_bytes() == SUBJECT
 
 

@@ -47,7 +47,9 @@ def test_every_layout_is_found_checked_and_read_for_evaluation(tmp_path, name):
     report = check_dataset(tmp_path)
     assert report.data_set.startswith(SETS[name].title)
     assert report.data_set.endswith("(evaluation only)") == (name in EVALUATION)
-    assert (report.subjects, report.images, report.splits["val"]) == (2, 6, 2)
+    assert (report.subjects, report.images) == (2, 6)
+    divided = name not in EVALUATION  # of the others nobody chooses by the people
+    assert (report.splits["val"], report.splits["test"]) == ((1, 1) if divided else (2, 2))
     assert report.ok == (name in EVALUATION)  # of ETH-XGaze training subjects are missing here
     dataset = HeadDataset(tmp_path, "val", SIZE, for_training=False)
     assert dataset.posed == (name not in EVALUATION)
@@ -94,7 +96,12 @@ def test_evaluation_only_sets_are_no_training_data(tmp_path):
 def test_published_lists_hold_where_no_file_says_otherwise(tmp_path):
     make(tmp_path, "eth_xgaze", 3)
     shutil.copy(tmp_path / "xgaze_subject0012.h5", tmp_path / "xgaze_subject0000.h5")
-    assert load_split(tmp_path) == {"train": ["subject0000.h5"], "val": [f"subject{n:04d}.h5" for n in (12, 22, 25)]}
+    found = load_split(tmp_path)
+    assert found == {
+        "train": ["subject0000.h5"],
+        "val": ["subject0022.h5"],
+        "test": ["subject0012.h5", "subject0025.h5"],
+    }
     (tmp_path / "train_test_split.json").write_text(
         json.dumps({"train": ["subject0012.h5"], "val": ["subject0000.h5"]})
     )
@@ -104,7 +111,8 @@ def test_published_lists_hold_where_no_file_says_otherwise(tmp_path):
 def test_an_evaluation_set_of_other_subjects_is_used_whole(tmp_path):
     make(tmp_path, "mpii_face_gaze", 1)
     shutil.copy(tmp_path / "mpii_subject0000.h5", tmp_path / "mpii_subject0099.h5")
-    assert load_split(tmp_path) == {"train": [], "val": ["subject0000.h5", "subject0099.h5"]}
+    whole = ["subject0000.h5", "subject0099.h5"]
+    assert load_split(tmp_path) == {"train": [], "val": whole, "test": whole}
 
 
 def test_two_data_sets_in_one_folder_are_refused(tmp_path):

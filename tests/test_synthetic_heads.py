@@ -13,16 +13,8 @@ from gazegaussian.data.landmarks import landmark_vertices, tracked_vertices
 from gazegaussian.data.rig import CAMERAS, chosen_cameras, rig_camera
 from gazegaussian.data.schema import KEYS
 from gazegaussian.data.shading import make_frame, paint_person
-from gazegaussian.data.synthetic import (
-    FrameLabels,
-    Subject,
-    SyntheticSettings,
-    ensure_synthetic,
-    render_person,
-    render_view,
-    split_of,
-    synthesize,
-)
+from gazegaussian.data.synthetic import FrameLabels, Subject, SyntheticSettings, render_person, render_view
+from gazegaussian.data.synthetic_set import ensure_synthetic, split_of, synthesize
 from gazegaussian.data.traits import EXPRESSION, IDENTITY, _code_map, draw, latent_code, named
 from gazegaussian.errors import DataError
 

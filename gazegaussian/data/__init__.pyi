@@ -7,6 +7,9 @@ from .hdf5 import redirection_pairs as redirection_pairs
 from .loader import HeadLoader as HeadLoader
 from .loader import make_loader as make_loader
 from .samples import collate as collate
+from .splits import People as People
 from .splits import load_split as load_split
-from .synthetic import ensure_synthetic as ensure_synthetic
-from .synthetic import synthesize as synthesize
+from .splits import people_of as people_of
+from .synthetic_set import ensure_synthetic as ensure_synthetic
+from .synthetic_set import ensure_test_people as ensure_test_people
+from .synthetic_set import synthesize as synthesize

@@ -60,8 +60,9 @@ def check_dataset(root: Path | str) -> DatasetReport:
     known = find_set(root)
     prefix = known.prefix
     splits = load_split(root, prefix)
-    listed = {key for keys in splits.values() for key in keys}
     present = {path.name.removeprefix(prefix) for path in root.glob(f"{prefix}*.h5")}
+    made_later = set(splits["test"]) - present if (root / SETTINGS_FILE).is_file() else set()
+    listed = {key for keys in splits.values() for key in keys} - made_later
     subjects = images = skipped = 0
     sizes: set[int] = set()
     problems: dict[str, str] = {}

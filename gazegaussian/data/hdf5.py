@@ -21,8 +21,9 @@ from gazegaussian.data.pixels import MASKS, erode, resize, usable_rows
 from gazegaussian.data.published_sets import find_set, set_of_prefix
 from gazegaussian.data.samples import Sample, collate
 from gazegaussian.data.schema import MIN_LATENT_COLUMNS, TRAINING_ONLY, write_subject
-from gazegaussian.data.splits import keys_of
+from gazegaussian.data.splits import HELD_OUT, keys_of
 from gazegaussian.data.subject_file import SubjectFile
+from gazegaussian.data.synthetic_folder import SETTINGS_FILE
 from gazegaussian.dimensions import IDENTITY_DIM
 from gazegaussian.errors import DataError
 from gazegaussian.types import Batch
@@ -60,7 +61,8 @@ class HeadDataset(Dataset):
 
         Args:
             root: Folder with subject files.
-            split: Name of a split, or file names with or without prefix.
+            split: Name of a split (`train`, `val`, `test`, `held_out` for the last two, others that the folder lists), or
+                file names with or without prefix. Test people of synthetic heads are made when they are first read.
             size: Width and height of the images in pixels.
             prefix: The data set's file prefix; None finds it by the files.
             max_images: Keep this many images, spread evenly over the split.
@@ -152,6 +154,10 @@ class HeadDataset(Dataset):
 
     def _resolve(self, split: str | Sequence[str]) -> list[str]:
         if isinstance(split, str):
+            if split in ("test", HELD_OUT) and (self.root / SETTINGS_FILE).is_file():
+                from gazegaussian.data.synthetic_set import ensure_test_people  # the generator, for nobody else
+
+                ensure_test_people(self.root)
             keys = keys_of(self.root, split, self.prefix)
         else:
             keys = [key.removeprefix(self.prefix) for key in split]

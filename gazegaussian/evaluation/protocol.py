@@ -56,7 +56,7 @@ def evaluate_checkpoint(
     pairs: int = DEFAULT_PAIRS,
     gaze_network: Path | None = None,
     device: str = "auto",
-    split: str = "val",
+    split: str = "test",
 ) -> Evaluation:
     """Measure a GazeGaussian on held-out people.
 

@@ -20,6 +20,9 @@ def synth(
     cameras: Annotated[
         int, typer.Option(min=1, max=18, help="Cameras that see a frame; fewer than 18: others for every frame.")
     ] = 18,
+    test_people: Annotated[
+        int, typer.Option(min=0, help="Further subjects for testing, made when they are first read.")
+    ] = 40,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes; 0 works in this one [the available cores].")
     ] = None,
@@ -28,7 +31,7 @@ def synth(
     """Write synthetic heads with exact labels in the published HDF5 layout, or complete an unfinished folder of them."""
     from gazegaussian.data import synthesize
 
-    synthesize(folder, people, size, seed, frames, cameras, workers=workers)
+    synthesize(folder, people, size, seed, frames, cameras, workers=workers, test_people=test_people)
     print_data_report(folder, as_json)
 
 
