@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gazegaussian.losses.image import eyes_in_head, features_region, on_white, ssim
 from gazegaussian.losses.mesh import silhouette_iou
-from gazegaussian.metrics import Judge
+from gazegaussian.metrics import Judge, image_loss
 from gazegaussian.rendering.mesh import edge_table
 from gazegaussian.types import Batch, MeshImage
 
@@ -66,13 +66,13 @@ def mesh_head_parts(image: MeshImage, batch: Batch, judge: Judge) -> dict[str, T
 
     Returns:
         silhouette_iou, boundary_f, l1 and ssim (whole image on white), perceptual, features_l1 (around eyes, brows, nose
-        and mouth). Each [B]
+        and mouth), image_loss (the validation loss of stage two without its gaze term). Each [B]
     """
     render = image.attributes[:, :3].clamp(0, 1)
     target = on_white(batch.image, batch.head_mask)
     error = (render - target).abs()
     where = torch.maximum(features_region(batch), eyes_in_head(batch))
-    return {
+    parts = {
         "silhouette_iou": silhouette_iou(image.mask, batch.head_mask),
         "boundary_f": boundary_f_score(image.mask, batch.head_mask),
         "l1": error.mean((1, 2, 3)),
@@ -80,3 +80,4 @@ def mesh_head_parts(image: MeshImage, batch: Batch, judge: Judge) -> dict[str, T
         "perceptual": judge.perceptual(render, target),
         "features_l1": (error * where).sum((1, 2, 3)) / (3 * where.sum((1, 2, 3))).clamp_min(1e-3),
     }
+    return {**parts, "image_loss": image_loss(parts)}

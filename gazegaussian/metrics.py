@@ -71,11 +71,15 @@ def ruler_parts(render: Tensor, batch: Batch, judge: Judge) -> dict[str, Tensor]
 
 def ruler_loss(parts: dict[str, Tensor]) -> Tensor:
     """L1(head) + 0.1 (1 - SSIM) + 0.1 perceptual + 0.1 gaze angular error in radians. [B]."""
+    return image_loss(parts) + RULER_WEIGHTS["gaze"] * parts["gaze_error_deg"].deg2rad()
+
+
+def image_loss(parts: dict[str, Tensor]) -> Tensor:
+    """L1 + 0.1 (1 - SSIM) + 0.1 perceptual: what of `ruler_loss` a mesh without moving eyes can be measured by. [B]."""
     return (
         RULER_WEIGHTS["l1"] * parts["l1"]
         + RULER_WEIGHTS["ssim"] * (1 - parts["ssim"])
         + RULER_WEIGHTS["perceptual"] * parts["perceptual"]
-        + RULER_WEIGHTS["gaze"] * parts["gaze_error_deg"].deg2rad()
     )
 
 

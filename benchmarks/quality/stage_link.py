@@ -107,6 +107,8 @@ def candidates(rows: Sequence[Row]) -> dict[str, NDArray[np.floating]]:
     """Every measured quantity of stage one, signed so that smaller is better. name -> [N]."""
     names = [name for name in rows[0]["mesh"] if not name.startswith(("loss_", "train_"))]
     columns = {name: np.array([row["mesh"][name] for row in rows]) for name in names}
+    if {"l1", "ssim", "perceptual"} <= columns.keys():  # mean of the parts = part of the means
+        columns["image_loss"] = columns["l1"] + 0.1 * (1 - columns["ssim"]) + 0.1 * columns["perceptual"]
     return {name: -values if name in LARGER_IS_BETTER else values for name, values in columns.items()}
 
 
