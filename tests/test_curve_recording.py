@@ -1,6 +1,7 @@
 """Recorded curves are those of a study, and nothing recorded is lost or done twice."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from synthetic_support import _folder, mesh_run
+from synthetic_support import _folder, gaze_run, mesh_run, mesh_stage, train
 
 from benchmarks.search_efficiency import record as recording_module
 from benchmarks.search_efficiency.curves import HALF_DECADES, SEEDS, Curve, append, create, read
@@ -27,13 +28,14 @@ from gazegaussian.training.mesh_head_stage import MeshHeadStage
 from helpers.search_space import Component, StudyFile
 
 ROOT = Path(__file__).resolve().parent.parent
+LR = {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}
 STUDY = StudyFile.model_validate(
     {
         "study_name": "tiny",
         "trials": 3,
         "epochs": 2,
         "search_space": {
-            "optimisation": {"lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}},
+            "optimisation": {"lr": LR},
             "widths": {"eye_mlp_width": {"type": "categorical", "choices": [8, 16]}},
         },
     }
@@ -185,10 +187,21 @@ def test_other_sizes_purposes_and_spaces_are_rejected_and_a_study_s_own_search_i
     longer = STUDY.parameters["lr"].model_copy(update={"max": 2e-2})
     wider = STUDY.model_copy(update={"search_space": {"optimisation": {"lr": longer}}})
     other_sizes = with_parameters(run, {"geometry_width": 24})
-    for changed in ({"run": other_sizes}, {"study": wider}, {"purpose": "report"}):
-        with pytest.raises(ConfigError, match="Give another --out"):
+    for changed, message in (
+        ({"run": other_sizes}, "other sizes.*geometry_width"),
+        ({"study": wider}, r"other sizes.*study\.space"),
+        ({"purpose": "report"}, "purpose: choose -> report; seed: 1 -> 2.*another --out"),
+    ):
+        with pytest.raises(ConfigError, match=message):
             recorder(path, **{"run": run, **changed})
-    header = read(path).header
+    text = path.read_text()
+    begun = json.loads(text.splitlines()[0])
+    del begun["config"]["init_from"]  # started before the field was there
+    begun["data"]["generator"] = "1"
+    path.write_text(text.replace(text.splitlines()[0], json.dumps(begun)))
+    with pytest.raises(ConfigError, match=r"generator: 1 -> \d"):
+        recorder(path, run)
+    header = read(path).header  # heads of another generator are no other sizes
     require_sizes(header, as_trained(run, searched), searched, path)
     with pytest.raises(ConfigError, match=r"geometry_width: 16 -> 24"):
         require_sizes(header, as_trained(other_sizes, STUDY), STUDY, path)
@@ -204,6 +217,29 @@ def test_the_header_names_what_curves_depend_on(run):
     assert header.digest == make_header(trained, STUDY, "choose").digest
     assert header.digest == make_header(with_parameters(trained, {"threads": 7, "seed": 5}), STUDY, "choose").digest
     assert header.digest != make_header(with_parameters(trained, {"max_val_images": 1}), STUDY, "choose").digest
+
+
+def test_stage_two_is_recorded_from_the_mesh_head_that_is_named(tmp_path):
+    stage = mesh_stage()
+    first = train(stage, mesh_run(), tmp_path / "mesh").best_checkpoint
+    root = Path(_folder().name)
+    small = gaze_run(max_train_images=2)
+    config = small.model_copy(
+        update={"meshhead_checkpoint": first, "data": small.data.model_copy(update={"root": root})}
+    )
+    study = {"study_name": "two", "trials": 3, "epochs": 1, "search_space": {"all": {"lr": LR}}}
+    path = tmp_path / "c.jsonl"
+    searched = StudyFile.model_validate(study)
+    (kept, *_) = recorder(path, config, study=searched, plan=Plan(1, 0, 0, 0))
+    assert (kept.status, kept.epochs) == ("complete", 1)
+    history = train_run(with_parameters(config, {"epochs": 1}), tmp_path / "own").history
+    assert kept.metrics["val_loss"] == [history[0]["val_loss"]]
+    header = read(path).header
+    assert header.data["meshhead_checkpoint"] == hashlib.sha256(first.read_bytes()).hexdigest()[:12]
+    assert header.config["meshhead_checkpoint"] == "best.pt"
+    other = train(mesh_stage(seed=1), mesh_run(), tmp_path / "other").best_checkpoint
+    with pytest.raises(ConfigError, match=r"meshhead_checkpoint: .* -> "):
+        recorder(path, config.model_copy(update={"meshhead_checkpoint": other}), study=searched)
 
 
 def test_a_configuration_that_diverges_is_kept_with_its_epochs(run, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from gazegaussian.errors import ConfigError, DataError
+from gazegaussian.errors import DataError
 from helpers.search_space import StudyFile
 
 Status = Literal["complete", "diverged", "failed"]
@@ -128,7 +128,7 @@ class Recording:
 
 
 def create(path: Path, header: Header) -> Header:
-    """Create a file, or check that the file that is there can be continued.
+    """Create a file, unless it is there.
 
     Args:
         path: JSON lines.
@@ -138,8 +138,7 @@ def create(path: Path, header: Header) -> Header:
         The header that the file has.
 
     Raises:
-        ConfigError: The file holds curves of something else.
-        DataError: It is no file of curves.
+        DataError: The file that is there is no file of curves.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -151,14 +150,7 @@ def create(path: Path, header: Header) -> Header:
         os.link(name, path)  # of several processes that start together, one creates the file
         path.chmod(0o644)
     except FileExistsError:
-        stored = read(path).header
-        if (stored.digest, stored.purpose, stored.seed) != (header.digest, header.purpose, header.seed):
-            raise ConfigError(
-                f"{path} holds curves of {stored.stage} to {stored.purpose} with digest {stored.digest}; these files and this "
-                f"program make {header.digest} of {header.stage} to {header.purpose}. Give another --out, or the files "
-                "that the recording was started with."
-            ) from None
-        return stored
+        return read(path).header
     finally:
         Path(name).unlink()
     return header

@@ -72,21 +72,41 @@ def require_sizes(header: Header, config: RunConfig, study: StudyFile, path: Pat
     Raises:
         ConfigError: They were not; the fields that differ are named.
     """
-    try:
+    if header.stage != config.stage:
+        raise ConfigError(f"{path} holds curves of {header.stage}, not of {config.stage}.")
+    try:  # fields that are newer than the file have their defaults
         before = {**_fields(parse_run(header.config, header.stage)), **_searched(header.study_file)}
     except (UserError, ValueError) as error:
         raise ConfigError(f"{path} was recorded by another version of the program; record it again: {error}") from error
     now = {**_fields(config), **_searched(study)}
-    differing = [
-        f"{name}: {before.get(name)} -> {now.get(name)}"
-        for name in {**before, **now}
-        if before.get(name) != now.get(name)
-    ]
-    if differing:
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if names:
+        differing = "; ".join(f"{name}: {before.get(name)} -> {now.get(name)}" for name in names)
         raise ConfigError(
-            f"{path} was recorded with other sizes ({'; '.join(differing)}). Record the curves again, or give the --config "
-            "and --study that they were recorded with."
+            f"{path} was recorded with other sizes ({differing}). Record the curves again, or give the --config and --study "
+            "that they were recorded with."
         )
+
+
+def require_same(stored: Header, config: RunConfig, study: StudyFile, header: Header, path: Path) -> None:
+    """Check that a recording can be continued: same sizes, same data, same purpose.
+
+    Args:
+        stored: Header of the file.
+        config: As it is trained now.
+        study: The present study file.
+        header: Of what would be recorded now.
+        path: Named in the error.
+
+    Raises:
+        ConfigError: With what differs.
+    """
+    require_sizes(stored, config, study, path)
+    pairs = {"purpose": (stored.purpose, header.purpose), "seed": (stored.seed, header.seed)}
+    pairs |= {name: (stored.data.get(name), header.data.get(name)) for name in {**stored.data, **header.data}}
+    differing = [f"{name}: {before} -> {now}" for name, (before, now) in pairs.items() if before != now]
+    if differing:
+        raise ConfigError(f"{path} holds other curves ({'; '.join(differing)}). Give another --out.")
 
 
 def _fields(config: RunConfig) -> dict[str, Any]:

@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.search_efficiency.curves import HALF_DECADES, SEEDS, Curve, Purpose, Status, append, create, read
 from benchmarks.search_efficiency.drawing import FIRST, draw, good_half_decades, half_decades, way
-from benchmarks.search_efficiency.identity import make_header
+from benchmarks.search_efficiency.identity import make_header, require_same
 from benchmarks.search_efficiency.schedule import Key, Plan, duration, outstanding
 from gazegaussian.build import load_mesh_head, preflight, resolve_data
 from gazegaussian.config import GazeGaussianRun, RunConfig, load_run, with_parameters
@@ -183,6 +183,7 @@ class Recorder:
         preflight(self.config)
         header = make_header(self.config, study, purpose)
         stored = create(path, header)
+        require_same(stored, self.config, study, header, path)
         if stored.program != header.program:
             logger.warning("%s was started at program %s, this is %s", path, stored.program, header.program)
 
