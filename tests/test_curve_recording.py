@@ -16,11 +16,13 @@ import yaml
 from synthetic_support import _folder, gaze_run, mesh_run, mesh_stage, train
 
 from benchmarks.search_efficiency import record as recording_module
+from benchmarks.search_efficiency import whole_training
 from benchmarks.search_efficiency.curves import HALF_DECADES, SEEDS, Curve, append, create, read
 from benchmarks.search_efficiency.drawing import FIRST, draw, good_half_decades, half_decades, way
 from benchmarks.search_efficiency.identity import make_header, require_sizes
 from benchmarks.search_efficiency.record import Recorder, Stop, as_trained, progress_line
 from benchmarks.search_efficiency.schedule import Plan, outstanding
+from benchmarks.search_efficiency.whole_training import Training
 from gazegaussian.build import train_run
 from gazegaussian.config import with_parameters
 from gazegaussian.errors import ConfigError, DataError, NonFiniteError
@@ -55,7 +57,7 @@ def recorder(path, run, plan=None, part=(0, 1), study=STUDY, purpose="choose", s
 
 def curve(index, seed=0, drawn="whole", **changes):
     metrics = {"val_loss": [0.5, 0.4], "seconds": [1.0, 1.0]}
-    return dataclasses.replace(Curve(index, seed, drawn, {"lr": 1e-3}, "complete", metrics, 0.1), **changes)
+    return dataclasses.replace(Curve(index, seed, drawn, {"lr": 1e-3}, "complete", metrics, 0.1, 0.1), **changes)
 
 
 @pytest.fixture
@@ -66,12 +68,8 @@ def pretend(monkeypatch):
     def train(config, stop):
         trained.append((config.optim.lr, config.training.seed))
         loss = abs(np.log10(config.optim.lr / 3e-4))
-        return (
-            "complete",
-            "",
-            [{"epoch": 0.0, "val_loss": loss + 1, "seconds": 1.0}, {"val_loss": loss, "seconds": 1.0}],
-            0.1,
-        )
+        rows = [{"epoch": float(epoch), "val_loss": loss + 1 - epoch, "seconds": 1.0} for epoch in range(2)]
+        return Training("complete", "", rows, 0.1, 0.1)
 
     monkeypatch.setattr(recording_module, "train", train)
     return trained
@@ -83,13 +81,14 @@ def test_a_recorded_curve_is_that_of_a_training_with_every_metric(run, tmp_path)
     for one in (kept[1], kept[5]):
         own = with_parameters(run, {**one.params, "epochs": 2, "seed": one.seed})
         trained = train_run(own, tmp_path / f"{one.seed}").history
-        assert one.metrics.keys() == trained[0].keys() - {"epoch"}
+        assert one.metrics.keys() == (trained[0].keys() - {"epoch"}) | {"cpu_seconds"}
         assert {"train_loss", "val_loss", "silhouette_iou", "train_seconds"} < one.metrics.keys()
-        for name in one.metrics.keys() - {"seconds", "train_seconds"}:
+        for name in one.metrics.keys() - {"seconds", "train_seconds", "cpu_seconds"}:
             assert one.metrics[name] == [row[name] for row in trained]
         assert one.status == "complete"
         assert one.warm_up_seconds > 0
-        assert all(second > 0 for second in one.metrics["seconds"])
+        assert one.warm_up_cpu_seconds > 0
+        assert all(second > 0 for name in ("seconds", "cpu_seconds") for second in one.metrics[name])
     assert kept[0].params == {"lr": run.optim.lr, "eye_mlp_width": 16}  # the baseline comes first
     assert kept[1].metrics["val_loss"] != kept[5].metrics["val_loss"]
 
@@ -258,14 +257,14 @@ def test_a_configuration_that_diverges_is_kept_with_its_epochs(run, tmp_path, mo
 
 
 def test_a_training_that_fails_is_a_fact_and_the_next_one_follows(run, tmp_path, monkeypatch):
-    build = recording_module.build
+    build = whole_training.build
 
     def breaks(config):
         if config.optim.lr != run.optim.lr:
             raise RuntimeError("the surface is empty")
         return build(config)
 
-    monkeypatch.setattr(recording_module, "build", breaks)
+    monkeypatch.setattr(whole_training, "build", breaks)
     kept = list(recorder(tmp_path / "c.jsonl", run))
     assert [(one.status, one.reason) for one in kept[1:3]] == [("failed", "RuntimeError: the surface is empty")] * 2
     assert [one.status for one in kept if one.index == 0] == ["complete"] * 3

@@ -26,6 +26,7 @@ Purpose = Literal["choose", "report"]
 DIGITS = 6  # significant; a validation loss repeats to fewer between machines
 SEEDS: Mapping[Purpose, int] = {"choose": 1, "report": 2}  # of the drawn configurations
 HALF_DECADES = "half_decades"
+CPU_SECONDS = "cpu_seconds"
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class Curve:
         params: Searched parameters that act.
         status: `complete`, or why training ended early.
         metrics: Everything that an epoch leaves, one number per epoch: training loss and its terms, validation metrics,
-            `seconds` of training and validation, `train_seconds`. None where a number was not finite.
+            `seconds` of training and validation, `train_seconds`, `cpu_seconds`. None where a number was not finite.
         warm_up_seconds: Building the stage and its warm start, before the first epoch.
+        warm_up_cpu_seconds: Processor time of that.
         reason: Of a status other than complete.
     """
 
@@ -51,6 +53,7 @@ class Curve:
     status: Status
     metrics: dict[str, list[float | None]]
     warm_up_seconds: float
+    warm_up_cpu_seconds: float
     reason: str = ""
 
     @property

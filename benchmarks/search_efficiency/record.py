@@ -12,41 +12,29 @@ training that they interrupt is done again. Two processes share a file by `--par
 from __future__ import annotations
 
 import argparse
-import functools
 import logging
 import os
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import optuna
 import torch
 
-from benchmarks.search_efficiency.curves import HALF_DECADES, SEEDS, Curve, Purpose, Status, append, create, read
+from benchmarks.search_efficiency.curves import HALF_DECADES, SEEDS, Curve, Purpose, append, create, read
 from benchmarks.search_efficiency.drawing import FIRST, draw, good_half_decades, half_decades, way
 from benchmarks.search_efficiency.identity import make_header, require_same
 from benchmarks.search_efficiency.schedule import Key, Plan, duration, outstanding
-from gazegaussian.build import load_mesh_head, preflight, resolve_data
+from benchmarks.search_efficiency.whole_training import Stopped, train
+from gazegaussian.build import preflight
 from gazegaussian.config import GazeGaussianRun, RunConfig, load_run, with_parameters
-from gazegaussian.data import HeadDataset
-from gazegaussian.errors import ConfigError, NonFiniteError, UserError, class_and_line
-from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
-from gazegaussian.training.hooks import Hook
-from gazegaussian.training.mesh_head_stage import MeshHeadStage
-from gazegaussian.training.stage import Stage
-from gazegaussian.training.trainer import Trainer
+from gazegaussian.errors import ConfigError, UserError
 from helpers.search_space import StudyFile, check_space, load_study_file
 
 logger = logging.getLogger(__name__)
 
 FOLDER = Path("benchmarks/search_efficiency")
-
-
-class Stopped(Exception):
-    """The recording was asked to stop; the training at work is dropped."""
 
 
 class Stop:
@@ -77,73 +65,6 @@ class Stop:
     def _handle(self, number: int, frame: object) -> None:
         self.signalled = True
         signal.signal(number, signal.SIG_DFL)
-
-
-class _EpochRows(Hook):
-    """Keeps the epochs that were trained, also when training ends with an error."""
-
-    def __init__(self, rows: list[dict[str, float]], stop: Callable[[], bool]) -> None:
-        self.rows = rows
-        self.stop = stop
-
-    def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: dict[str, float]) -> None:
-        """Copy the epoch."""
-        self.rows.append(dict(metrics))
-        if len(self.rows) < trainer.config.epochs and self.stop():
-            raise Stopped
-
-
-@functools.lru_cache(maxsize=1)
-def _datasets(root: Path, size: int) -> tuple[HeadDataset, HeadDataset]:
-    return HeadDataset(root, "train", size, cache=True), HeadDataset(root, "val", size, cache=True)
-
-
-def build(config: RunConfig) -> Stage:
-    """Do what `gazegaussian.build.build_stage` does, with the images of the configuration before."""
-    train, validation = _datasets(resolve_data(config), config.data.image_size)
-    torch.manual_seed(config.training.seed)
-    if not isinstance(config, GazeGaussianRun):
-        return MeshHeadStage(config, train, validation)
-    if config.init_from:
-        return GazeGaussianStage(config, None, train, validation)
-    assert config.meshhead_checkpoint is not None
-    # Loaded anew each time: it draws the random numbers that it draws in a study.
-    return GazeGaussianStage(config, load_mesh_head(config.meshhead_checkpoint), train, validation)
-
-
-def train(config: RunConfig, stop: Callable[[], bool]) -> tuple[Status, str, list[dict[str, float]], float]:
-    """Train one configuration to the end, or until it diverges or fails.
-
-    Args:
-        config: Of this training; its monitored metric decides whether it diverged.
-        stop: Asked after every epoch.
-
-    Returns:
-        Status, reason, the metrics of each epoch, and the seconds before the first epoch.
-
-    Raises:
-        Stopped: The recording stops.
-        UserError: Data or checkpoint cannot be used, which no configuration is to blame for.
-    """
-    rows: list[dict[str, float]] = []
-    status: Status = "complete"
-    reason = ""
-    started = time.monotonic()
-    try:
-        with tempfile.TemporaryDirectory(prefix="curve_") as folder:
-            trainer = Trainer(build(config), config.training, config.optim, Path(folder), [_EpochRows(rows, stop)])
-            trainer.fit()
-    except NonFiniteError as error:
-        status = "diverged"
-        reason = str(error)
-    except (RuntimeError, ArithmeticError, ValueError, MemoryError) as error:  # an empty surface, out of memory
-        logger.exception("a training failed")
-        status = "failed"
-        reason = class_and_line(error)
-    if status == "complete" and not np.isfinite([row[config.training.monitor] for row in rows]).all():
-        status = "diverged"
-        reason = f"{config.training.monitor} was not finite"
-    return status, reason, rows, max(0.0, time.monotonic() - started - sum(row["seconds"] for row in rows))
 
 
 class Recorder:
@@ -214,16 +135,26 @@ class Recorder:
         kind = way(index, self.study)
         good = self._good() if kind == "good" else ()
         params = draw(self.study, self.config, self.seed, index, good)
+        logger.info("training configuration %d (%s) with seed %d: %s", index, kind, seed, params)
         try:
             own = with_parameters(self.config, {**params, "seed": seed}, f"configuration {index}")
-            status, reason, rows, warm_up = train(own, self.stop)
+            trained = train(own, self.stop)
         except ConfigError as error:  # a combination of values that cannot be trained
             if kind == "baseline":
                 raise
-            return Curve(index, seed, kind, params, "failed", {}, 0.0, str(error))
-        names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "epoch"]
-        metrics: dict[str, list[float | None]] = {name: [row.get(name) for row in rows] for name in names}
-        return Curve(index, seed, kind, params, status, metrics, warm_up, reason)
+            return Curve(index, seed, kind, params, "failed", {}, 0.0, 0.0, str(error))
+        names = [name for name in dict.fromkeys(name for row in trained.rows for name in row) if name != "epoch"]
+        return Curve(
+            index=index,
+            seed=seed,
+            drawn=kind,
+            params=params,
+            status=trained.status,
+            metrics={name: [row.get(name) for row in trained.rows] for name in names},
+            warm_up_seconds=trained.warm_up_seconds,
+            warm_up_cpu_seconds=trained.warm_up_cpu_seconds,
+            reason=trained.reason,
+        )
 
     def _good(self) -> tuple[tuple[float, float], ...]:
         """Read the good half-decades, or choose and store them: the first that are stored hold for all processes."""
