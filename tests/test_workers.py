@@ -39,7 +39,6 @@ from helpers.loop import failures_in_a_row
 from helpers.ownership import OWNER, claimed
 from helpers.worker_plan import WorkerPlan
 
-
 EARNEST = local_team.START_METHOD
 
 
