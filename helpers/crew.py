@@ -20,12 +20,14 @@ from helpers.budget import BudgetWatch, spent
 from helpers.local_team import LocalTeam
 from helpers.ownership import reap
 from helpers.ray_team import RayTeam
-from helpers.request import Crew, StudyRequest
+from helpers.request import StudyRequest
 from helpers.resuming import save
 from helpers.stopping import sigterm_interrupts, stop
 from helpers.study_lock import study_lock
 from helpers.team import Ended
 from helpers.trial_states import count_finished
+from helpers.worker_memory import MemoryWatch
+from helpers.worker_plan import GB, WorkerPlan
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +49,14 @@ class Team(Protocol):
         """End all workers now, and wait until they are gone."""
 
 
-def supervise(study: optuna.Study, request: StudyRequest, watch: BudgetWatch) -> str:
+def supervise(study: optuna.Study, request: StudyRequest, watch: BudgetWatch, plan: WorkerPlan | None = None) -> str:
     """Have a study run by several workers.
 
     Args:
         study: Opened.
         request: What is run, with its crew.
         watch: Of the master; its clock counts.
+        plan: How many workers this machine runs; None: Ray decides.
 
     Returns:
         Why no more trials are run.
@@ -64,8 +67,13 @@ def supervise(study: optuna.Study, request: StudyRequest, watch: BudgetWatch) ->
         KeyboardInterrupt: The workers were ended, and their trials are queued again.
     """
     assert request.crew is not None
-    team = make_team(request, request.crew)
-    master = _Master(study, request, watch, team)
+    memory = None
+    if plan is None:
+        team: Team = RayTeam(request, request.crew)
+    else:
+        team = local = LocalTeam(request.config, plan)
+        memory = MemoryWatch(study, local) if plan.automatic else None
+    master = _Master(study, request, watch, team, memory)
     try:
         with sigterm_interrupts():  # again: Ray has put its own handler there
             return master.run()
@@ -79,22 +87,19 @@ def unchecked(config: RunConfig) -> None:
     """Check nothing: the master has done so on the same machine."""
 
 
-def make_team(request: StudyRequest, crew: Crew) -> Team:
-    """Prepare the place where workers run."""
-    return LocalTeam(request.config, crew.workers or 1) if crew.ray is None else RayTeam(request, crew)
-
-
 @dataclass
 class _Master:
     study: optuna.Study
     request: StudyRequest
     watch: BudgetWatch
     team: Team
+    memory: MemoryWatch | None = None  # given: fewer workers go on where memory runs short
 
     def __post_init__(self) -> None:
         self.error: BaseException | None = None
         self.told: str | None = None  # why the workers were asked to stop
         self.reasons: list[str] = []
+        self._dismissed: set[str] = set()
         self._run, self._started = uuid.uuid4().hex[:8], 0
         self._at_work: dict[str, int] = {}  # place by name
         self._names: set[str] = set()
@@ -113,8 +118,7 @@ class _Master:
         """Work until all workers have ended."""
         target, saved = self.request.study.trials, count_finished(self.study)
         logger.info(
-            "starting %d workers; the first epoch takes a while: each imports the program, opens the data and builds its "
-            "model",
+            "starting %d workers; the first epoch takes a while: each opens the data and builds its model",
             self.team.size,
         )
         for place in range(self.team.size):
@@ -123,6 +127,7 @@ class _Master:
             for ended in self.team.wait(LOOK_SECONDS):
                 self._hear(ended)
             self._call_off(self.watch.called_off())
+            self._spare_memory()
             done = count_finished(self.study)
             if done != saved:
                 saved = done
@@ -158,9 +163,29 @@ class _Master:
         else:
             logger.warning("worker %s: %s", ended.worker, ended.death)
             self.reap()
+            if ended.worker in self._dismissed:
+                return
             self._count_death(ended)
-            if self.told is None and count_finished(self.study) < self.request.study.trials:
+            if self.memory is not None and ended.killed and self._at_work:
+                logger.warning("it is not replaced, in case memory was short; workers: %d", len(self._at_work))
+            elif self.told is None and count_finished(self.study) < self.request.study.trials:
                 self._start(place)
+
+    def _spare_memory(self) -> None:
+        """End a worker before the system has no memory left and kills a process of its own choice."""
+        if self.memory is None or not self._dismissed.isdisjoint(self._at_work):  # one is about to end
+            return
+        self.memory.look()
+        name = self.memory.worker_too_many()
+        if name is not None:
+            logger.warning(
+                "memory runs short (%.2f GB are free): worker %s ends, its trial goes on later; workers: %d",
+                self.memory.free / GB,
+                name,
+                len(self._at_work) - 1,
+            )
+            self._dismissed.add(name)
+            self.memory.dismiss(name)
 
     def _count_death(self, ended: Ended) -> None:
         progress = spent(self.study).epochs + count_finished(self.study)

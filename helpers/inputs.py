@@ -138,7 +138,7 @@ def default_request(
         isolate: Every trial in a process of its own; default on CUDA only.
         init_from: Checkpoint whose weights every trial begins with (see `make_config`); default the one of the study's
             trials, if it has some.
-        crew: Several workers; default this process alone.
+        crew: Who runs the trials; default `Crew()`: on a CPU a trial per core side by side, on CUDA this process alone.
         trial_name: How trials are called, instead of the study file's format string (see `helpers.naming`).
 
     Raises:
@@ -166,7 +166,9 @@ def default_request(
     if crew is None or crew.ray is None:  # else known where the workers are
         require_inputs(run)
     namer = None if isinstance(trial_name, str) else trial_name
-    return StudyRequest(run, study_file, Path(out), storage, timeout, isolate=isolate, trial_name=namer, crew=crew)
+    return StudyRequest(
+        run, study_file, Path(out), storage, timeout, isolate=isolate, trial_name=namer, crew=crew or Crew()
+    )
 
 
 def load_study(folder: Path, storage: str | None = None) -> optuna.Study:

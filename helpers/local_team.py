@@ -1,4 +1,8 @@
-"""Workers as processes of this machine: one per GPU, or sharing the threads where there is none."""
+"""Workers as processes of this machine: one per GPU, or one per CPU core where there is none.
+
+On the CPU workers are forked from a process that has imported what a worker needs: five seconds of imports and their memory
+are spent once. CUDA does not survive a fork, so that where it is found every worker begins from nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,28 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import torch
 
 from gazegaussian.config import RunConfig
 from gazegaussian.training.step import resolve_device
 from helpers.request import StudyRequest
 from helpers.team import Ended, work
+from helpers.worker_plan import WorkerPlan, not_portable
 
 logger = logging.getLogger(__name__)
 
-START_METHOD = "spawn"  # CUDA does not survive a fork
+ROOT = Path(__file__).resolve().parent.parent
+START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+PRELOADED = "helpers.worker_imports"
 GRACE = 30.0  # seconds for a worker that was asked to end: its trial is queued again and its checkpoints are whole
 
 
@@ -40,18 +49,19 @@ class LocalTeam:
 
     Args:
         config: Says whether GPUs are used.
-        workers: How many.
+        plan: How many workers, and the CPU threads of each.
 
     Raises:
         DeviceError: The configured device is not there.
     """
 
-    def __init__(self, config: RunConfig, workers: int) -> None:
-        self.size = workers
+    def __init__(self, config: RunConfig, plan: WorkerPlan) -> None:
+        self.size = plan.workers
         self._gpus = visible_gpus(config.training.device)
-        if self._gpus and workers > len(self._gpus):
-            logger.warning("%d workers share %d GPUs and their memory", workers, len(self._gpus))
-        self._threads = max(1, torch.get_num_threads() // workers)
+        if self._gpus and self.size > len(self._gpus):
+            logger.warning("%d workers share %d GPUs and their memory", self.size, len(self._gpus))
+        self._threads = plan.threads or max(1, torch.get_num_threads() // self.size)
+        self._method = "spawn" if START_METHOD == "forkserver" and torch.cuda.is_available() else START_METHOD
         self._workers: dict[str, _Worker] = {}
 
     def start(self, request: StudyRequest, place: int) -> None:
@@ -59,14 +69,18 @@ class LocalTeam:
         assert request.worker is not None
         # Read when torch is imported, which the new process does before it hears of anything else.
         settings = {"OMP_NUM_THREADS": str(self._threads), "TQDM_DISABLE": "1"}
+        if self._method == "forkserver":
+            settings["PYTHONPATH"] = _import_path()
         if self._gpus:
             settings["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
-        context: Any = multiprocessing.get_context(START_METHOD)
+        context: Any = multiprocessing.get_context(self._method)
+        if self._method == "forkserver":
+            context.set_forkserver_preload([PRELOADED])
         here, there = context.Pipe(duplex=False)
         levels = (logging.getLogger().getEffectiveLevel(), optuna.logging.get_verbosity())
         # Not a daemon: those may not start the processes of isolated trials.
-        process = context.Process(target=_main, args=(there, request, levels), name=request.worker)
-        with _environment(settings), _interrupts_ignored():
+        process = context.Process(target=_main, args=(there, request, self._threads, levels), name=request.worker)
+        with _environment(settings), _interrupts_ignored(), _program_not_imported(request):
             process.start()
         there.close()
         self._workers[request.worker] = _Worker(process, here)
@@ -80,6 +94,20 @@ class LocalTeam:
                 del self._workers[name]
                 ended.append(_last_words(name, worker))
         return ended
+
+    def memory(self) -> dict[str, int]:
+        """Resident size of each worker by name, in bytes, the processes of isolated trials included."""
+        found = {}
+        for name, worker in self._workers.items():
+            with suppress(psutil.Error):
+                process = psutil.Process(worker.process.pid)
+                family = [process, *process.children(recursive=True)]
+                found[name] = sum(member.memory_info().rss for member in family)
+        return found
+
+    def dismiss(self, worker: str) -> None:
+        """Ask a worker to end; its trial is queued again and goes on later."""
+        self._workers[worker].process.terminate()
 
     def close(self) -> None:
         """End all workers: first they are asked, then they are killed; a second interrupt kills at once."""
@@ -114,7 +142,9 @@ def _last_words(name: str, worker: _Worker) -> Ended:
     worker.process.kill()  # one that has said its last word and does not end
     worker.process.join()
     code = worker.process.exitcode
-    return Ended(name, death=f"its process ended with exit code {code}") if ended.death == "" else ended
+    if ended.death != "":
+        return ended
+    return Ended(name, death=f"its process ended with exit code {code}", killed=code == -signal.SIGKILL)
 
 
 @contextmanager
@@ -144,9 +174,36 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _main(pipe: Connection, request: StudyRequest, levels: tuple[int, int]) -> None:
+@contextmanager
+def _program_not_imported(request: StudyRequest) -> Iterator[None]:
+    """Start a process that does not import the program of this one, where it needs nothing of it.
+
+    Else a program without the guard `if __name__ == "__main__":` would run its study again in every worker.
+    """
+    program = sys.modules["__main__"]
+    if not_portable(request) is not None:
+        yield
+        return
+    hidden = {name: getattr(program, name) for name in ("__file__", "__spec__") if hasattr(program, name)}
+    for name in hidden:
+        setattr(program, name, None)
+    try:
+        yield
+    finally:
+        for name, value in hidden.items():
+            setattr(program, name, value)
+
+
+def _import_path() -> str:
+    """`PYTHONPATH` by which the process that workers are forked from finds this package."""
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def _main(pipe: Connection, request: StudyRequest, threads: int, levels: tuple[int, int]) -> None:
     """Work and tell how it ended; runs in the new process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for the processes of isolated trials
     threading.Thread(target=_end_with_parent, daemon=True).start()
     assert request.worker is not None
     name = request.worker.partition("-")[0]

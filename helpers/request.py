@@ -35,10 +35,12 @@ def preflight(config: RunConfig) -> None:
 
 @dataclass(frozen=True)
 class Crew:
-    """Several workers for one study.
+    """Workers for one study.
 
     Attributes:
-        workers: How many; None: one per GPU of the Ray cluster (or share of one), per CPU where it has none.
+        workers: How many; 1 without Ray: the calling process trains one trial at a time. None: with Ray one per GPU of the cluster
+            (or share of one), per CPU where it has none; without Ray on a CPU one per core, one thread each, as far as trials,
+            budget and memory allow (`helpers.worker_plan`), on CUDA the calling process alone.
         ray: None: processes on this machine. Else a Ray cluster's address, `auto`, or `local` for one on this machine.
         gpus_per_trial: Share of a GPU that a worker gets from Ray; None: one, or none where the cluster has none.
 
@@ -70,7 +72,7 @@ class StudyRequest:
     check: Callable[[RunConfig], None] = preflight
     isolate: bool | None = False  # every trial in a process of its own; None: where it runs on CUDA
     trial_name: TrialNamer | None = None  # a function instead of the study file's format string
-    crew: Crew | None = None  # None: this process does the trials itself
+    crew: Crew | None = None  # None: this process does the trials itself, one at a time
     worker: str | None = None  # name of this process in a crew, whose master writes the results
 
     @property

@@ -1,7 +1,18 @@
-"""Runs a study: our own ask/tell loop around `gazegaussian.build.train_run`, in this process or by a crew of workers.
+"""Runs a study: our own ask/tell loop around `gazegaussian.build.train_run`, in this process or by several workers.
 
 `trials` counts finished trials (complete and pruned) in total, so the same command resumes a study, and running it again
 when it is finished adds nothing.
+
+What can be repeated, on a CPU:
+
+| | one worker | several workers |
+|---|---|---|
+| a trial: same parameters, seed and threads | the same bits, interrupted or not | the same bits, interrupted or not |
+| proposals of a sampler that does not learn, or has not begun to (the first `n_startup_trials` of TPE) | the same | the same, in the order in which trials begin |
+| later proposals, and what is pruned | the same, interrupted or not | depend on which trials had reported what by then |
+
+The n-th proposal is drawn with a seed made of the study's seed and n (`helpers.sampling.study_sampler`). TPE, Gaussian processes and
+grids are told of the trials at work; `--workers 1` makes a study repeatable as a whole.
 """
 
 from __future__ import annotations
@@ -10,6 +21,7 @@ import logging
 
 import optuna
 
+from gazegaussian.build import cpu_threads
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import UserError, first_line
 from helpers.budget import BudgetWatch
@@ -26,6 +38,7 @@ from helpers.resuming import complete_study, save
 from helpers.search_space import baseline, check_space
 from helpers.stopping import INTERRUPTED, forget_stop, sigterm_interrupts
 from helpers.study_lock import study_lock
+from helpers.worker_plan import plan_workers
 
 __all__ = ["Crew", "StudyRequest", "Train", "open_study", "run_study"]
 
@@ -86,9 +99,15 @@ def _run(study: optuna.Study, request: StudyRequest, config: RunConfig) -> str:
     study.set_user_attr(WANTED, request.study.trials)
     note_environment(study, config)
     watch = BudgetWatch(request.study.budget, request.timeout, request.folder)
-    if request.crew is None:
+    if request.crew is not None and request.crew.ray is not None:
+        return supervise(study, request, watch)
+    plan = plan_workers(request, study)
+    if plan.line is not None:
+        logger.info(plan.line)
+    if plan.workers > 1:
+        return supervise(study, request, watch, plan)
+    with cpu_threads(plan.threads):
         return run_trials(study, request, config, watch)
-    return supervise(study, request, watch)
 
 
 def _note_stop(study: optuna.Study, request: StudyRequest, reason: str) -> None:

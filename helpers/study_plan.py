@@ -34,7 +34,7 @@ class StudyPlan:
         epochs: Per trial; None: as configured.
         data: Folder of HDF5 subjects; None: embedded synthetic heads.
         out: Where studies land.
-        workers: Processes that work on the study, one per GPU.
+        workers: Trials side by side; None: on a CPU one per core, on CUDA one at a time.
         meshhead: Checkpoint that stage two starts from; None: the winner of the MeshHead study of these sizes.
     """
 
@@ -46,7 +46,7 @@ class StudyPlan:
     epochs: int | None
     data: Path | str | None
     out: Path
-    workers: int = 1
+    workers: int | None = None
     meshhead: Path | str | None = None
 
     @property
@@ -98,7 +98,7 @@ class StudyPlan:
     async def run(self) -> None:
         """Run the study, or go on with it, and watch it in the cell."""
         limit = [] if self.gpu_hours is None else ["--timeout", self.gpu_hours * HOUR]
-        crew = [] if self.workers == 1 else ["--workers", self.workers]
+        crew = [] if self.workers is None else ["--workers", self.workers]
         words = ["study", *self._settings, "--n-trials", self.trials, *limit, *crew]
         await run_and_watch(self.folder, [str(word) for word in words])
 
@@ -135,7 +135,7 @@ def plan_study(
     out: Path | str = "optuna_results",
     resume: bool = True,
     study_name: str | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     meshhead: Path | str | None = None,
 ) -> StudyPlan:
     """Turn the parameters of a notebook into a plan (see `StudyPlan`).
@@ -152,7 +152,7 @@ def plan_study(
         resume: Go on with the newest study of this name that was begun with these settings (where there is none, the audit
             says what differs from the newest); False begins another one beside it, with a number.
         study_name: Another name is another study, which other sizes, epochs and data need; None: the stage and the sizes.
-        workers: Processes that work on the study, one per GPU.
+        workers: Trials side by side; None: on a CPU one per core, on CUDA one at a time.
         meshhead: Checkpoint that stage two starts from.
 
     Raises:

@@ -23,6 +23,7 @@ class Ended:
     reason: str | None = None  # why it runs no more trials
     error: BaseException | None = None
     death: str | None = None
+    killed: bool = False  # by SIGKILL, which is what the system does when memory runs out
 
 
 def work(request: StudyRequest) -> Ended:

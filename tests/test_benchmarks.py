@@ -1,12 +1,17 @@
 """The benchmarks at tiny sizes: they run, and what they compare computes the same."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
+import psutil
 import pytest
 import torch
 from synthetic_support import batch, gaze_run, gaze_stage, mesh_stage
 
-from benchmarks import rasterizers, training_steps
+from benchmarks import busy_machine, rasterizers, training_steps
 from benchmarks.naive import gaze_gaussian_terms, mesh_head_terms, whole_grid_mesh
 
 
@@ -59,3 +64,45 @@ def test_the_naive_meshhead_step_has_the_same_losses_and_gradients():
     for ours, naive in zip(*gradients, strict=True):
         assert (ours - naive).abs().max() <= 1e-3 * ours.abs().max()
     assert stage.module.neutral_mesh().faces.equal(whole_grid_mesh(stage.module).faces)
+
+
+COUNT = "import pathlib, sys; f = pathlib.Path(sys.argv[1]) / 'a'; f.write_text('x'); print(sum(range(10**6)))"
+
+
+def test_busy_machine_runs_a_command_alone_and_beside_loops(capsys):
+    busy_machine.main(["--busy", "1", "--json", "--", sys.executable, "-c", COUNT, "{out}"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["ratio"] == pytest.approx(found["beside"]["wall_seconds"] / found["alone"]["wall_seconds"])
+    assert min(found["alone"]["cpu_seconds"], found["beside"]["cpu_seconds"]) > 0
+    with pytest.raises(SystemExit, match="exit code 3 of"):
+        busy_machine.main(["--busy", "1", "--", sys.executable, "-c", "raise SystemExit(3)"])
+    assert not [child for child in psutil.Process().children() if busy_machine.BUSY_LOOP in child.cmdline()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_busy_loops_end_with_the_benchmark(repo_root, number):
+    words = [sys.executable, "-m", "benchmarks.busy_machine", "--", sys.executable, "-c"]
+    wait = "import time; time.sleep(600)"
+    # Alone the command ends at once, beside loops it waits: the file in the folder of both tells which.
+    code = f"import pathlib; p = pathlib.Path('ran'); there = p.exists(); p.touch()\nif there:\n    {wait}"
+    benchmark = psutil.Popen([*words, code], cwd=repo_root, stderr=subprocess.DEVNULL)
+    loops = []
+    while len(loops) < 2:
+        assert benchmark.poll() is None
+        loops = [child for child in benchmark.children() if busy_machine.BUSY_LOOP in child.cmdline()]
+    waiting = [child for child in benchmark.children() if child not in loops]
+    benchmark.send_signal(number)
+    benchmark.wait(60)
+    _, alive = psutil.wait_procs(loops, 60)
+    assert not alive
+    for child in waiting:  # of a killed benchmark
+        child.kill()
+
+
+def test_busy_machine_studies_are_those_of_make_study(tmp_path, repo_root):
+    quick = busy_machine.study_commands(True, tmp_path)
+    made = [
+        line.split()[1:] for line in (repo_root / "Makefile").read_text().splitlines() if line.startswith("\t$(RUN) ")
+    ]
+    assert [words[2:4] for words in quick] == made
+    assert os.listdir(tmp_path) == []

@@ -37,6 +37,9 @@ from helpers.budget import spent
 from helpers.local_team import LocalTeam
 from helpers.loop import failures_in_a_row
 from helpers.ownership import OWNER, claimed
+from helpers.worker_plan import WorkerPlan
+
+EARNEST = local_team.START_METHOD
 
 
 @pytest.fixture(autouse=True)
@@ -50,9 +53,10 @@ def crew(tmp_path, train, workers=2, **changes):
     return replace(request(tmp_path, train, **{**NONE, **changes}), crew=Crew(workers))
 
 
-def test_workers_as_they_are_started_in_earnest(tmp_path, monkeypatch, capfd, caplog):
+@pytest.mark.parametrize("method", ["spawn", EARNEST])
+def test_workers_as_they_are_started_in_earnest(tmp_path, monkeypatch, capfd, caplog, method):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(local_team, "START_METHOD", "spawn")
+    monkeypatch.setattr(local_team, "START_METHOD", method)
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
     study = run_study(crew(tmp_path, partial(noted, seconds=0.1), trials=6))
     check_nothing_lost_or_doubled(study, 6)
@@ -225,7 +229,7 @@ def test_each_worker_gets_its_own_gpu_and_share_of_threads(tmp_path, monkeypatch
     seen = FORK.SimpleQueue()
     names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TQDM_DISABLE")
     monkeypatch.setattr(local_team, "_main", lambda *_: seen.put([os.environ[name] for name in names]))
-    team = LocalTeam(request(tmp_path).config, 3)
+    team = LocalTeam(request(tmp_path).config, WorkerPlan(3))
     for place in range(3):
         team.start(replace(request(tmp_path), worker=f"w{place}"), place)
     ended = []

@@ -67,7 +67,9 @@ def study(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Processes on this machine, one per GPU; with --ray actors [as many as there is room]."
+            min=1,
+            help="Trials side by side on this machine, 1 one at a time [on a CPU one per core with one thread each, on CUDA 1]; "
+            "with --ray actors [as many as there is room].",
         ),
     ] = None,
     ray: Annotated[
@@ -86,7 +88,7 @@ def study(
     request = helpers.default_request(
         stage.value, config, study_file, n_trials, epochs, timeout, storage, study_name,
         pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead, isolate, init_from,
-        helpers.Crew(workers, ray, gpus_per_trial) if ray or gpus_per_trial is not None or (workers or 1) > 1 else None,
+        helpers.Crew(workers, ray, gpus_per_trial),
     )  # fmt: skip
     started = time.monotonic()
     finished = helpers.run(request, audit=audit)

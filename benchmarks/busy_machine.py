@@ -1,0 +1,196 @@
+"""What do other busy programs cost? A command alone, and again beside busy loops that are started for it.
+
+    python -m benchmarks.busy_machine [--busy 2] [--repeats 1] [--quick] [--json] [-- COMMAND WORD ...]
+
+Without a command: a tiny study of both stages (seconds of training; mostly start-up). `--quick`: what `make study` does, in a fresh
+folder. A command of one's own is run as it stands; `{out}` in its words becomes a fresh folder each time. The built-in ones are
+first run once untimed with one trial of one epoch, which makes the heads and compiles the kernels.
+
+Printed for both: wall time, CPU time and the largest memory of all processes together (PSS: what several processes share is
+counted once), and the ratio of the wall times. The loops are sessions of their own, as a browser is: where the kernel groups
+processes by session, each gets the share of a program. They end with the benchmark, even when that is killed. Run it on a
+machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from benchmarks.timing import machine
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "train_gazegaussian_optuna.py"
+OUT = "{out}"
+STAGES = ("meshhead", "gazegaussian")
+GB = 1e9
+LOOK_SECONDS = 1.0
+BUSY_LOOP = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(10**6):
+        pass
+"""
+TINY_DATA = "data: {image_size: 64, people: 5, frames: 1, max_train_images: 4, max_val_images: 2}\n"
+TINY_TRAINING = "training: {epochs: 3, preview_images: 2}\n"
+TINY = {
+    "meshhead": "model: {grid_resolution: 12, geometry_width: 16, shape_mlp_width: 16, pose_mlp_width: 16, eye_mlp_width: 16}\n",
+    "gazegaussian": "model: {face_subdivisions: 0, eye_subdivisions: 1, dit_head_dim: 2, dit_depth: 4}\n",
+}
+TINY_STUDY = """study_name: tiny_{stage}
+trials: 4
+search_space:
+  optimisation:
+    lr: {{type: float, min: 1.0e-4, max: 1.0e-2, log: true}}
+"""
+
+Command = list[str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of the commands took."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    peak_gb: float  # PSS of all processes together; RSS where the system does not tell it
+
+
+def study_commands(quick: bool, work: Path) -> list[Command]:
+    """Studies of both stages, as `make study` runs them or tiny ones, whose files are written to `work`."""
+    commands = []
+    for stage in STAGES:
+        words = [sys.executable, str(SCRIPT), "study", stage, "--out", OUT]
+        if not quick:
+            config, study = work / f"{stage}.yaml", work / f"{stage}_study.yaml"
+            config.write_text(f"stage: {stage}\n{TINY_DATA}{TINY[stage]}{TINY_TRAINING}")
+            study.write_text(TINY_STUDY.format(stage=stage))
+            words += ["--config", str(config), "--study", str(study), "--no-audit"]
+        commands.append(words)
+    return commands
+
+
+@contextmanager
+def busy(count: int) -> Iterator[list[psutil.Process]]:
+    """Keep so many busy loops running while a `with` block lasts."""
+    loops = [subprocess.Popen([sys.executable, "-c", BUSY_LOOP], start_new_session=True) for _ in range(count)]
+    try:
+        yield [psutil.Process(loop.pid) for loop in loops]
+    finally:
+        for loop in loops:
+            loop.kill()
+        for loop in loops:
+            loop.wait()
+
+
+def timed(commands: Sequence[Command], work: Path) -> Run:
+    """Run commands one after the other in `work`, with a fresh folder for their results.
+
+    Raises:
+        SystemExit: One failed; its output has been shown.
+    """
+    with tempfile.TemporaryDirectory(prefix="run_", dir=work) as out:
+        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        peak = max([_run([word.replace(OUT, out) for word in words], work) for words in commands], default=0.0)
+        wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(wall, cpu, peak / GB)
+
+
+def _run(words: Command, work: Path) -> float:
+    """Run one command; returns the largest memory of its processes, in bytes."""
+    process = subprocess.Popen(words, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    peaks, ended = [0.0], threading.Event()
+    watcher = threading.Thread(target=_watch, args=(psutil.Process(process.pid), peaks, ended))
+    watcher.start()
+    try:
+        said, _ = process.communicate()
+    finally:
+        ended.set()
+        watcher.join()
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    if process.returncode:
+        sys.stderr.write(said)
+        raise SystemExit(f"exit code {process.returncode} of: {' '.join(words)}")
+    return peaks[0]
+
+
+def _watch(root: psutil.Process, peaks: list[float], ended: threading.Event) -> None:
+    while not ended.wait(LOOK_SECONDS):
+        with suppress(psutil.Error):
+            peaks[0] = max(peaks[0], sum(_size(process) for process in [root, *root.children(recursive=True)]))
+
+
+def _size(process: psutil.Process) -> float:
+    with suppress(psutil.Error):
+        found = process.memory_full_info()
+        return float(getattr(found, "pss", found.rss))
+    return 0.0
+
+
+def compare(commands: Sequence[Command], loops: int, repeats: int, work: Path) -> dict[str, Run]:
+    """Run commands alone and beside busy loops in turn; returns the fastest of each, by name."""
+    alone, beside = [], []
+    for _ in range(repeats):
+        alone.append(timed(commands, work))
+        with busy(loops):
+            beside.append(timed(commands, work))
+    return {
+        "alone": min(alone, key=lambda run: run.wall_seconds),
+        "beside": min(beside, key=lambda run: run.wall_seconds),
+    }
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--busy", type=int, default=2, help="loops beside the command")
+    parser.add_argument("--repeats", type=int, default=1, help="the fastest of so many counts")
+    parser.add_argument("--quick", action="store_true", help="what `make study` does")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("command", nargs="*", help="instead of a study")
+    given = parser.parse_args(words)
+    signal.signal(signal.SIGTERM, _interrupt)  # so that the loops end
+    with tempfile.TemporaryDirectory(prefix="busy_machine_") as name:
+        work = Path(name)
+        commands = [given.command] if given.command else study_commands(given.quick, work)
+        if not given.command:
+            timed([[*command, "--n-trials", "1", "--epochs", "1"] for command in commands], work)
+        found = compare(commands, given.busy, given.repeats, work)
+    ratio = found["beside"].wall_seconds / found["alone"].wall_seconds
+    if given.json:
+        content = {"machine": machine("cpu"), "busy": given.busy, "ratio": ratio}
+        sys.stdout.write(json.dumps({**content, **{name: asdict(run) for name, run in found.items()}}) + "\n")
+        return
+    sys.stdout.write(f"{machine('cpu')}; {os.cpu_count()} cores, {given.busy} busy loops\n")
+    for name, run in found.items():
+        sys.stdout.write(
+            f"{name:>7}: {run.wall_seconds:.1f} s, {run.cpu_seconds:.1f} s of CPU, {run.peak_gb:.2f} GB at most\n"
+        )
+    sys.stdout.write(f"  ratio: {ratio:.2f}\n")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    main()
