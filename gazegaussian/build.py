@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +46,7 @@ __all__ = [
     "load_judge",
     "load_mesh_head",
     "load_redirector",
+    "open_dataset",
     "preflight",
     "resolve_data",
     "train_run",
@@ -62,16 +63,25 @@ def resolve_data(config: RunConfig) -> Path:
     return ensure_synthetic(data.cache, data.people, data.image_size, data.synthetic_seed, data.frames, data.cameras)
 
 
-def build_stage(config: RunConfig) -> Stage:
+def open_dataset(root: Path, split: str, image_size: int) -> HeadDataset:
+    """Open a split, its images kept in memory where they fit."""
+    return HeadDataset(root, split, image_size, cache=True)
+
+
+def build_stage(config: RunConfig, open_data: Callable[[Path, str, int], HeadDataset] = open_dataset) -> Stage:
     """Build model, data and ruler of a run; the global seed is set first.
+
+    Args:
+        config: What to build.
+        open_data: Opens a split of a folder at an image size; who builds often may keep what was opened.
 
     Raises:
         UserError: Data, checkpoint or configuration cannot be used.
     """
     root = resolve_data(config)
     torch.manual_seed(config.training.seed)
-    train = HeadDataset(root, "train", config.data.image_size, cache=True)
-    validation = HeadDataset(root, "val", config.data.image_size, cache=True)
+    train = open_data(root, "train", config.data.image_size)
+    validation = open_data(root, "val", config.data.image_size)
     if not isinstance(config, GazeGaussianRun):
         return MeshHeadStage(config, train, validation)
     if config.init_from:

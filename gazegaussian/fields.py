@@ -10,13 +10,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from gazegaussian.errors import ConfigError
 from gazegaussian.yaml_files import shorten
 
-# Fields beside those of `data` that no search may use: they say where, how long and by what is measured, or are no values.
-_NOT_SEARCHED = frozenset(
-    {
-        "epochs", "seed", "device", "threads", "monitor", "monitor_mode", "preview_images", "variant", "mlp_widths",
-        "splat_backend",
-    }
-)  # fmt: skip
+_RUNS = "it decides how a trial is run, not what it learns"
+_MEASURES = "trials with different values could not be compared"
+# Fields that no search may use, beside all those of `data`, and why.
+_NOT_SEARCHED = {
+    "epochs": _MEASURES,
+    "seed": "a search over it finds luck",
+    "device": _RUNS,
+    "threads": _RUNS,
+    "monitor": _MEASURES,
+    "monitor_mode": _MEASURES,
+    "preview_images": _RUNS,
+    "variant": "it is another model: give each variant a study of its own",
+    "mlp_widths": "it is no single value",
+    "landmarks": "the data decide it",
+    "splat_backend": _RUNS,
+}
 
 
 class Section(BaseModel):
@@ -35,6 +44,12 @@ def parameter_fields(config: type[BaseModel] | BaseModel) -> dict[str, tuple[str
     return table
 
 
+def searchable(config: type[BaseModel] | BaseModel) -> list[str]:
+    """List the fields that a search may use, sorted."""
+    fields = parameter_fields(config)
+    return sorted(name for name, (section, _) in fields.items() if section != "data" and name not in _NOT_SEARCHED)
+
+
 def check_parameter_names(config: type[BaseModel] | BaseModel, names: list[str], origin: str = "parameters") -> None:
     """Refuse names that are no field of the run configuration, listing the known ones.
 
@@ -44,9 +59,31 @@ def check_parameter_names(config: type[BaseModel] | BaseModel, names: list[str],
     known = parameter_fields(config)
     for name in names:
         if name not in known:
-            useful = sorted(n for n, (section, _) in known.items() if section != "data" and n not in _NOT_SEARCHED)
+            useful = searchable(config)
             near = _did_you_mean(name, useful, 3)
             raise ConfigError(f"{origin}: unknown parameter {name!r}.{near} Known: {', '.join(useful)}.")
+
+
+def check_searched(config: type[BaseModel] | BaseModel, names: Sequence[str], origin: str = "search space") -> None:
+    """Refuse fields that say where, how long or by what a trial is measured: their best value would mean nothing.
+
+    Args:
+        config: Whose fields the names are.
+        names: Searched parameters, all of them known.
+        origin: Named in the error.
+
+    Raises:
+        ConfigError: With the reason and the names that a search may use.
+    """
+    known = parameter_fields(config)
+    for name in names:
+        reason = _NOT_SEARCHED.get(name)
+        if name in known and known[name][0] == "data":
+            reason = "trials on different data could not be compared"
+        if reason is not None:
+            raise ConfigError(
+                f"{origin}: {name!r} cannot be searched ({reason}). A search may use: {', '.join(searchable(config))}."
+            )
 
 
 def explain(error: ValidationError, schema: type[BaseModel]) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
@@ -18,13 +19,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import gazegaussian
-from gazegaussian.build import build_stage
-from gazegaussian.config import RunConfig, with_parameters
+from gazegaussian.build import build_stage, open_dataset
+from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
-from helpers.audit_checks import Auditor, AuditRow, Bends, shown
+from gazegaussian.training.stage import Stage
+from helpers import analysis
+from helpers.analysis.audit_values import shown
+from helpers.audit_checks import Auditor, AuditRow, Bends, as_audited
 from helpers.files import say_if_new, write_json
 from helpers.search_space import StudyFile
-from helpers.short_run import Build, shortened
+from helpers.short_run import Build
 
 if TYPE_CHECKING:
     from helpers.study import StudyRequest
@@ -57,7 +61,8 @@ class AuditReport:
                 "reaches training": answers[row.reaches_training],
                 "bends the ruler": answers[row.bends_ruler],
                 "seconds": round(row.seconds, 1),
-                "verdict": row.verdict,
+                "verdict": row.word,
+                "why": row.verdict if row.verdict != row.word else "",
             }
             for row in self.parameters
         ]
@@ -76,13 +81,24 @@ class AuditReport:
             )
 
 
-def audit_study(request: StudyRequest, build: Build = build_stage, use_cache: bool = True) -> AuditReport:
-    """Audit every searched parameter of a study; about one short training each and two more.
+def keeping_data() -> Build:
+    """Return a `build_stage` that opens each split once."""
+    opened = functools.cache(open_dataset)
+
+    def build(config: RunConfig) -> Stage:
+        return build_stage(config, opened)
+
+    return build
+
+
+def audit_study(request: StudyRequest, build: Build | None = None, use_cache: bool = True) -> AuditReport:
+    """Audit every searched parameter of a study: a few optimisation steps each.
 
     Args:
         request: The study; its folder holds the report (`audit.json`) from the first parameter on, so that what has passed
             is not repeated, also after an interruption, until the space, the configuration or the code changes.
-        build: Makes the stage that is to be tuned; the global seed is set before each call.
+        build: Makes the stage that is to be tuned, by default that of the run configuration; the global seed is set before
+            each call.
         use_cache: Take over what has passed.
 
     Raises:
@@ -90,8 +106,8 @@ def audit_study(request: StudyRequest, build: Build = build_stage, use_cache: bo
         UserError: Data or checkpoint cannot be used.
     """
     study = request.study
-    base = shortened(with_parameters(request.config, {"monitor": getattr(study, "metrics", [study.metric])[0]}))
-    key = _key(study, base, build)
+    base = as_audited(request.monitored())
+    key = _key(study, base, build or build_stage)
     path = request.folder / AUDIT_FILE
     rows, spent = _read(path, key) if use_cache else ({}, 0.0)
     missing = [name for name in study.parameters if name not in rows]
@@ -102,12 +118,13 @@ def audit_study(request: StudyRequest, build: Build = build_stage, use_cache: bo
         logger.info("audit: goes on; passed before: %s", ", ".join(rows))
     say_if_new(request.out)
     started, total = time.monotonic(), len(study.parameters)
-    audit = Auditor(study, base, build)
+    audit = Auditor(study, base, build or keeping_data())
     with torch.random.fork_rng():  # a study after an audit is the study without one
         for number, name in enumerate(missing, len(rows) + 1):
-            logger.info("audit %d/%d %s: training at two values", number, total, name)
+            logger.info("audit %d/%d %s: training at several values", number, total, name)
             row = rows[name] = audit.parameter(name)
-            logger.info("audit %d/%d %s: %s (%.1f s)", number, total, name, row.verdict, row.seconds)
+            word = row.verdict if row.verdict.startswith(row.word) else f"{row.word}: {row.verdict}"
+            logger.info("audit %d/%d %s: %s (%.1f s)", number, total, name, word, row.seconds)
             found = AuditReport(tuple(rows.values()), spent + time.monotonic() - started)
             write_json(path, {"key": key, **asdict(found), "ok": found.ok and len(rows) == total})
     return replace(found, parameters=tuple(rows[name] for name in study.parameters))
@@ -118,6 +135,7 @@ def _key(study: StudyFile, config: RunConfig, build: Build) -> str:
     digest = hashlib.sha256(f"{study.fingerprint()}\n{config.model_dump_json()}\n".encode())
     here = Path(__file__).parent
     checks = [here / name for name in ("audit.py", "audit_checks.py", "short_run.py")]
+    checks += sorted(Path(analysis.__file__).parent.glob("audit_*.py"))
     for path in [*sorted(Path(gazegaussian.__file__).parent.rglob("*.py")), *checks, *_source(build)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

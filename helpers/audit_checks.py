@@ -1,30 +1,31 @@
-"""What the audit asks about one parameter: does it reach training, does it bend the ruler?
+"""What the audit asks about one parameter: does it reach training, does it bend the ruler (change the metric itself)?
 
-The parameter is moved alone, from the run configuration's value to the far end of its range (or to another choice), and
-the stage is trained for a few steps with the same seed. The two trainings must differ. Then both stages measure the same
-weights, and the metric must not differ. A parameter of the model's own shape is spared the second question: its weights
-fit no other value. A repeated training tells how much of a difference is chance (CUDA adds in no fixed order).
+The parameter is moved alone, from the run configuration's value to the far end of its range, to the other end, to values
+between and to every choice, until one of them is seen to train differently (`helpers.analysis.audit_reach`). None of them
+may change the metric of equal weights, or of equal predictions (`helpers.analysis.audit_metric`).
 """
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from gazegaussian.config import RunConfig, with_parameters
-from gazegaussian.errors import ConfigError
 from gazegaussian.fields import parameter_fields
-from helpers.search_space import StudyFile
-from helpers.short_run import Build, ShortRun, ShortTraining
+from helpers.analysis.audit_metric import MetricOfPredictions, MetricOfWeights
+from helpers.analysis.audit_probe import TRAINING_ENDS, Probe
+from helpers.analysis.audit_reach import NOTHING, REACHES, Reach, one_step, otherwise
+from helpers.analysis.audit_reference import Reference
+from helpers.analysis.audit_values import context_of, own_value, shown, values_to_try
+from helpers.parameters import Categorical
+from helpers.short_run import Build, without_delays
+from helpers.study_file import StudyFile
 
-RULER_TOLERANCE = 1e-6  # of the metric, relative above 1
-CHANCE = 3.0  # a difference counts when it is so many times the largest among repeated trainings
-MORE_REPEATS = 2  # where trainings cannot be repeated bit for bit
-RULER_CHANCE = 10.0  # the same for the ruler, whose chance is known from two numbers only
+VALIDATION_IMAGES = 2  # where predictions, not the metric, are what matters
 
 Bends = bool | Literal["shape"] | None
+Word = Literal["ok", "weak", "not asked", "refused"]
 
 
 @dataclass(frozen=True)
@@ -34,25 +35,33 @@ class AuditRow:
     parameter: str
     values: tuple[Any, ...]  # compared, the run configuration's first
     reaches_training: bool | None
-    bends_ruler: Bends  # "shape": part of the model's shape
+    bends_ruler: Bends  # "shape": predictions of one shape do not fit the other
     seconds: float
     verdict: str
+    share: float | None = None  # of what another seed changes in a step; None where it reaches training by other ways
 
     @property
     def ok(self) -> bool:
         """Tell whether the parameter may be searched."""
         return self.reaches_training is not False and self.bends_ruler is not True
 
+    @property
+    def word(self) -> Word:
+        """The verdict in a word."""
+        if not self.ok:
+            return "refused"
+        if self.reaches_training is None:
+            return "not asked"
+        return "weak" if self.share is not None and self.share < REACHES else "ok"
 
-@dataclass(frozen=True)
-class _Reference:
-    """The run configuration as it is, trained and trained again: what a parameter is compared with."""
 
-    run: ShortRun
-    ruler: dict[str, float]
-    chance: float  # distance between trainings of the same configuration
-    curve_chance: float
-    ruler_chance: dict[str, float]
+@dataclass
+class _Context:
+    """What parameters are compared with that act under the same conditions."""
+
+    reference: Reference
+    bent: dict[str, str]  # by parameter: what it changes of the metric of the same weights
+    predictions: MetricOfPredictions | None = None
 
 
 class Auditor:
@@ -60,145 +69,164 @@ class Auditor:
 
     Args:
         study: What is searched.
-        base: A `shortened` run configuration.
+        base: The run configuration that trials start from.
         build: Makes the stage; the global seed is set before each call.
     """
 
     def __init__(self, study: StudyFile, base: RunConfig, build: Build) -> None:
-        self.study, self.base, self.build = study, base, build
-        self.metrics: list[str] = getattr(study, "metrics", [study.metric])
-        self.references: dict[str, _Reference] = {}
+        self.study = study
+        self.base = as_audited(base)
+        self.build = build
+        self.metrics = study.metrics
+        self.contexts: dict[str, _Context] = {}
 
     def parameter(self, name: str) -> AuditRow:
         """Audit one parameter."""
         started = time.monotonic()
-        config = with_parameters(self.base, _context(self.study, self.base, name), f"audit of {name}")
-        here = _value(config, name)
-        there = _far_value(self.study, name, here)
-        if there is None:
+        config = with_parameters(self.base, context_of(self.study, self.base, name), f"audit of {name}")
+        here = own_value(config, name)
+        values = values_to_try(self.study.parameters[name], here)
+        if not values:
             return AuditRow(name, (here,), None, None, 0.0, "has one value only: nothing is searched")
-        if name.endswith("_start_epoch"):  # its effect must lie within the epochs that are trained
-            config = with_parameters(config, {"epochs": max(config.training.epochs, min(here, there) + 1)})
-        reference = self._reference(config)
-        changed = with_parameters(config, {name: there}, f"audit of {name} = {there}")
-        training = ShortTraining(self.build, changed)
-        same_shape = training.run.shapes == reference.run.shapes
-        reaches = _reaches(reference, training.run)
-        bends: Bends = "shape"
-        bent = ""
-        section = parameter_fields(config)[name][0]
-        if same_shape and section != "model":
-            bent = _bent(reference, training.measure(reference.run.weights, self.metrics))
-            bends = bool(bent)
-        elif section == "data":  # other images under other weights: nothing could tell the two apart
-            bent, bends = "changes the images that the metric is measured on", True
-        verdict = _verdict((here, there), reaches, bent, bends, training.run.failure)
-        return AuditRow(name, (here, there), reaches, bends, time.monotonic() - started, verdict)
-
-    def _reference(self, config: RunConfig) -> _Reference:
-        key = config.model_dump_json()
-        if key not in self.references:
-            training = ShortTraining(self.build, config)
-            run = training.run
-            if run.failure:
-                raise ConfigError(
-                    f"The audit cannot train the run configuration itself ({run.failure}). Try a smaller lr or batch_size."
-                )
-            first, second = (training.measure(run.weights, self.metrics) for _ in range(2))
-            del training  # two stages may not fit on a device at once
-            again = [ShortTraining(self.build, config).run]
-            if run.distance(again[0]) > 0:  # one number says little about the size of chance
-                again += [ShortTraining(self.build, config).run for _ in range(MORE_REPEATS)]
-            self.references[key] = _Reference(
-                run,
-                first,
-                max(run.distance(other) for other in again),
-                max(_curve_distance(run, other) for other in again),
-                {name: abs(first[name] - second[name]) for name in first},
-            )
-        return self.references[key]
-
-
-def _reaches(reference: _Reference, run: ShortRun) -> bool:
-    """Tell whether a value trains differently.
-
-    The weights decide, not the loss: a weight of a term without gradient changes the reported loss alone. Where the
-    shapes differ, the parts that differ must also be trained: a wider network that is never called changes nothing.
-    """
-    base = reference.run
-    if run.failure:
-        return True
-    if run.shapes == base.shapes:
-        return run.distance(base) > CHANCE * reference.chance
-    other = {name for name in base.shapes.keys() | run.shapes.keys() if base.shapes.get(name) != run.shapes.get(name)}
-    trained = not other & (base.parameters | run.parameters) or bool(other & (base.moved | run.moved))
-    return trained and _curve_distance(base, run) > CHANCE * reference.curve_chance
-
-
-def _curve_distance(a: ShortRun, b: ShortRun) -> float:
-    if len(a.curve) != len(b.curve):
-        return math.inf
-    return max((abs(x - y) for x, y in zip(a.curve, b.curve, strict=True)), default=0.0)
-
-
-def _bent(reference: _Reference, measured: dict[str, float]) -> str:
-    """Say which metric of the same weights has changed, or nothing."""
-    changes = []
-    for name, before in reference.ruler.items():
-        now = measured.get(name, math.nan)
-        allowed = max(RULER_TOLERANCE * max(1.0, abs(before)), RULER_CHANCE * reference.ruler_chance[name])
-        if not (abs(now - before) <= allowed or (math.isnan(now) and math.isnan(before))):
-            changes.append(f"{name} of the same weights {before:.6g} -> {now:.6g}")
-    return ", ".join(changes)
-
-
-def _verdict(values: tuple[Any, Any], reaches: bool, bent: str, bends: Bends, failure: str | None) -> str:
-    here, there = (shown(value) for value in values)
-    found = []
-    if not reaches:
-        found.append(
-            f"does not reach training ({here} and {there} train alike; if it acts only beside some value of another "
-            "parameter, say so with `when:`)"
+        context = self._context(config)
+        reach, failures = NOTHING, {}
+        silent = _not_asked(self.study, config, name, [here, *values])
+        bent, unasked = context.bent.get(name, ""), ""
+        own_shape = parameter_fields(config)[name][0] == "model"
+        for value in values:
+            if bent and reach.found:
+                break
+            if reach.found and (reach.share is None or reach.share >= REACHES) and not own_shape:
+                break
+            changed = with_parameters(_few_images(config), {name: value}, f"audit of {name} = {shown(value)}")
+            found, text, why = self._value(context, changed, own_shape, asked=not silent)
+            if found.failure:
+                failures[value] = found.failure
+            reach = _stronger(reach, found)
+            bent, unasked = bent or (f"{text} for {shown(here)} -> {shown(value)}" if text else ""), unasked or why
+        if not reach.found and not silent:
+            reach = self._otherwise(context.reference, config, name, values)
+        bends: Bends = True if bent else "shape" if unasked else False
+        return AuditRow(
+            name,
+            (here, *values),
+            None if silent else reach.found,
+            bends,
+            time.monotonic() - started,
+            _verdict((here, *values), silent, reach, bent, unasked, failures),
+            reach.share if not silent and reach.found else None,
         )
-    if bends is True:
-        found.append(f"bends the ruler ({bent} for {here} -> {there})")
+
+    def _value(self, context: _Context, config: RunConfig, own_shape: bool, asked: bool) -> tuple[Reach, str, str]:
+        """Ask one value: how it reaches training, what it changes of the metric, why that could not be asked."""
+        reference = context.reference
+        try:
+            probe = Probe(self.build, config)
+        except TRAINING_ENDS as error:
+            return Reach(failure=str(error).splitlines()[0]), "", ""
+        reach = one_step(reference, probe) if asked else NOTHING
+        if not own_shape and probe.shapes == reference.shapes:
+            return reach, "", ""
+        if context.predictions is None:
+            context.predictions = MetricOfPredictions(
+                reference.probe(), self.metrics, reference.batch, reference.epoch
+            )
+        probe.restore(reference.snapshot, reference.built)
+        text, why = context.predictions.changed_by(probe)
+        return reach, text, why
+
+    def _otherwise(self, reference: Reference, config: RunConfig, name: str, values: list[Any]) -> Reach:
+        """Ask the values that one step does not tell apart about whatever else they may act through."""
+        luck = False
+        for value in values:
+            changed = with_parameters(_few_images(config), {name: value})
+            found = otherwise(reference, changed)
+            if found.found:
+                return found
+            luck |= found.luck
+        return Reach(0.0, luck=luck)
+
+    def _context(self, config: RunConfig) -> _Context:
+        key = config.model_dump_json()
+        if key not in self.contexts:
+            reference = Reference(self.build, _few_images(config))
+            weights = MetricOfWeights(self.build, config, (reference.snapshot, reference.built), self.metrics)
+            self.contexts[key] = _Context(reference, weights.changed_together(self._together(config)))
+        return self.contexts[key]
+
+    def _together(self, config: RunConfig) -> dict[str, list[Any]]:
+        """Values of the parameters of a context that leave the networks' shape alone, by name."""
+        together = {}
+        for name, space in self.study.parameters.items():
+            if parameter_fields(config)[name][0] == "model":
+                continue
+            if with_parameters(self.base, context_of(self.study, self.base, name)) != config:
+                continue
+            here = own_value(config, name)
+            values = values_to_try(space, here)
+            if values:  # a choice may switch others off: now and then it stays as it is
+                together[name] = [*values, here] if isinstance(space, Categorical) else values
+        return together
+
+
+def as_audited(config: RunConfig) -> RunConfig:
+    """Return the configuration with every loss term acting from the first epoch, and without what the audit cannot use."""
+    return with_parameters(without_delays(config), {"preview_images": 0, "workers": 0})
+
+
+def _few_images(config: RunConfig) -> RunConfig:
+    return with_parameters(config, {"max_val_images": VALIDATION_IMAGES})
+
+
+def _stronger(one: Reach, other: Reach) -> Reach:
+    """Of two ways to reach training the one that says more."""
+    if not other.found:
+        return one
+    if not one.found or other.share is None:
+        return other
+    if one.share is None:
+        return one
+    return max(one, other, key=lambda reach: reach.share or 0.0)
+
+
+def _not_asked(study: StudyFile, config: RunConfig, name: str, values: list[Any]) -> str:
+    """Say why a few steps cannot show what a parameter does; empty where they can."""
+    epochs = config.training.epochs
+    if name in ("patience", "min_delta"):
+        alone = name == "min_delta" and config.training.patience is None and "patience" not in study.parameters
+        return "it decides when a training stops" + (", and only where patience is set" if alone else "")
+    if name == "lr_decay" and epochs == 1:
+        return "one epoch has no decay"
+    if name.endswith("_start_epoch"):
+        late = [value for value in values[1:] if value >= epochs]
+        if late and len(late) == len(values) - 1:
+            return f"it acts after the {epochs} epochs of a trial"
+    return ""
+
+
+def _verdict(
+    values: tuple[Any, ...], silent: str, reach: Reach, bent: str, unasked: str, failures: dict[Any, str]
+) -> str:
+    found = []
+    if reach.luck:
+        found.append("acts through random numbers only, as another seed does")
+    elif not silent and not reach.found:
+        found.append(
+            f"does not reach training ({', '.join(map(shown, values))} train alike; if it acts only beside some value of "
+            "another parameter, say so with `when:`)"
+        )
+    if bent:
+        found.append(f"bends the ruler ({bent})")
     if found:
         return " and ".join(found)
-    if failure:
-        return f"ok, but {there} ends training early: {failure}"
-    return "ok (part of the model's shape)" if bends == "shape" else "ok"
-
-
-def _value(config: RunConfig, name: str) -> Any:
-    section, field = parameter_fields(config)[name]
-    return getattr(getattr(config, section), field)
-
-
-def _far_value(study: StudyFile, name: str, here: Any) -> Any:
-    """Pick the end of the range, or the choice, that is farthest from the run configuration's value; None without one.
-
-    Of two that are equally far the larger: the effect of a small loss weight is smaller still.
-    """
-    values = [value for value in study.parameters[name].corners() if value != here]
-    if not values:
-        return None
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in [*values, here])
-    if not numbers:
-        return values[0]
-    log = getattr(study.parameters[name], "log", False) and here > 0
-    return max(values, key=lambda value: (round(abs(math.log(value / here)) if log else abs(value - here), 9), value))
-
-
-def _context(study: StudyFile, config: RunConfig, name: str) -> dict[str, Any]:
-    """Values of the parents under which a conditional parameter acts, the run configuration's own where they do."""
-    context: dict[str, Any] = {}
-    for parent, wanted in (getattr(study.parameters[name], "when", None) or {}).items():
-        allowed = wanted if isinstance(wanted, list) else [wanted]
-        own = _value(config, parent)
-        context |= {**_context(study, config, parent), parent: own if own in allowed else allowed[0]}
-    return context
-
-
-def shown(value: Any) -> str:
-    """Write a value for people."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = "ok"
+    if silent:
+        text = f"not asked whether it reaches training: {silent}"
+    elif reach.share is not None and reach.share < REACHES:
+        text = f"weak: changes a step by {100 * reach.share:.2g}% of what another seed does"
+    if unasked:
+        text += f"; not asked whether it bends the ruler: {unasked}"
+    if failures:
+        value, failure = next(iter(failures.items()))
+        text += f", but {shown(value)} ends training early: {failure}"
+    return text

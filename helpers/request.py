@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError
+from gazegaussian.fields import check_searched
 from helpers.live_store import snapshots_of
 from helpers.naming import TrialNamer, make_namer
 from helpers.search_space import StudyFile
@@ -61,7 +62,11 @@ class Crew:
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """Everything that a study needs."""
+    """Everything that a study needs.
+
+    Raises:
+        ConfigError: The study searches what no search may use.
+    """
 
     config: RunConfig
     study: StudyFile
@@ -74,6 +79,9 @@ class StudyRequest:
     trial_name: TrialNamer | None = None  # a function instead of the study file's format string
     crew: Crew | None = None  # None: this process does the trials itself, one at a time
     worker: str | None = None  # name of this process in a crew, whose master writes the results
+
+    def __post_init__(self) -> None:
+        check_searched(self.config, list(self.study.parameters), f"study {self.study.study_name!r}")
 
     @property
     def folder(self) -> Path:

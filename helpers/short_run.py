@@ -1,13 +1,13 @@
-"""Very short trainings for the audit: the real trainer on two batches, and the ruler on given weights."""
+"""Very short trainings for the audit: two epochs of the real trainer on two batches."""
 
 from __future__ import annotations
 
 import logging
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from gazegaussian.errors import NonFiniteError, class_and_line
 from gazegaussian.fields import parameter_fields
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.stage import Stage
-from gazegaussian.training.step import autocast
 from gazegaussian.training.trainer import Trainer
 
 Build = Callable[[RunConfig], Stage]
@@ -35,8 +34,7 @@ class ShortRun:
 
     weights: dict[str, Tensor]  # the whole state dict after training
     parameters: frozenset[str]  # names of what can be trained
-    moved: frozenset[str]  # names of the parameters that training changed
-    curve: list[float]  # training loss per epoch
+    length: float  # Euclidean distance of the trained parameters from where they started
     failure: str | None  # why training ended early, when it did
 
     @property
@@ -45,10 +43,7 @@ class ShortRun:
         return {name: value.shape for name, value in self.weights.items()}
 
     def distance(self, other: ShortRun) -> float:
-        """Euclidean distance of the trained parameters; infinite when the shapes differ.
-
-        Parameters alone: a counter among the buffers says nothing about training.
-        """
+        """Euclidean distance of the trained parameters; infinite when the shapes differ."""
         if self.shapes != other.shapes:
             return math.inf
         squares = [
@@ -77,7 +72,7 @@ def shortened(config: RunConfig) -> RunConfig:
 
 
 class ShortTraining:
-    """A stage trained for a few steps, kept for measuring its ruler on any weights of the same shape.
+    """A stage trained for a few steps.
 
     Args:
         build: Makes the stage.
@@ -99,26 +94,11 @@ class ShortTraining:
                 trainer.fit()
             except (NonFiniteError, torch.OutOfMemoryError) as error:  # it trained, if not for long
                 failure = class_and_line(error)
-        self._device, self._dtype = trainer.device, trainer.dtype
         weights = _copy(self.stage)
         names = frozenset(name for name, _ in self.stage.module.named_parameters()) & weights.keys()
-        moved = frozenset(name for name in names if not torch.equal(weights[name], start.weights.get(name, Tensor())))
-        curve = [row["train_loss"] for row in trainer.history]
-        self.run = ShortRun(weights, names, moved, curve, failure)
-
-    def measure(self, weights: dict[str, Tensor], metrics: Sequence[str]) -> dict[str, float]:
-        """Measure the ruler as the trainer does.
-
-        Args:
-            weights: Of the same shapes as this stage's.
-            metrics: What to measure; what the ruler does not hold is left out.
-        """
-        self.stage.module.load_state_dict(weights)
-        self.stage.module.eval()
-        torch.manual_seed(self.config.training.seed)
-        with torch.no_grad(), autocast(self._device, self._dtype):
-            measured = self.stage.validate()
-        return {name: float(measured[name]) for name in metrics if name in measured}
+        run = ShortRun(weights, names, 0.0, failure)
+        started = replace(run, weights=start.weights or weights)
+        self.run = replace(run, length=run.distance(started))
 
 
 class _Start(Hook):

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from gazegaussian.config import STAGES
 from gazegaussian.errors import ConfigError
-from gazegaussian.fields import check_parameter_names, explain
+from gazegaussian.fields import check_parameter_names, check_searched, explain
 from gazegaussian.yaml_files import read_yaml
 from helpers.limits import Budget, Constraint
 from helpers.naming import DEFAULT_NAME, make_namer, study_folder
@@ -275,6 +275,7 @@ def load_study_file(path: Path, stage: str) -> StudyFile:
         if other is None:
             raise
         raise ConfigError(f"{path} searches parameters of stage {other!r}, but {stage!r} was asked for.") from error
+    check_searched(STAGES[stage], names, str(path))
     return study
 
 

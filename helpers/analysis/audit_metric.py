@@ -1,0 +1,276 @@
+"""Does a parameter change the metric itself? The metric is measured on equal weights, or on equal predictions.
+
+Parameters that leave the networks alone are moved together, some times with other values, and the metric of the same
+weights is measured on all validation images of the study. Only where it changes is each of them asked by itself. A
+parameter of the networks changes what they predict, so there the predictions of the run configuration are handed to the
+other stage in place of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gazegaussian.config import RunConfig, with_parameters
+from gazegaussian.errors import ConfigError
+from gazegaussian.training.stage import Stage
+from gazegaussian.training.step import autocast
+from helpers.analysis.audit_probe import TRAINING_ENDS, Probe, Snapshot
+from helpers.analysis.audit_values import own_value, shown
+from helpers.short_run import Build, quiet_package
+
+TOLERANCE = 1e-6  # of the metric, relative above 1
+REPEATS = 4  # of a metric that changes, of each of the two values: chance must not explain it
+
+Metrics = dict[str, float]
+
+
+class OtherShapes(Exception):
+    """The weights do not fit: the question must be asked on equal predictions."""
+
+
+class NotTheSameCalls(Exception):
+    """The networks are called differently: predictions of one stage cannot stand in for the other's."""
+
+
+class MetricOfWeights:
+    """Measures the metric of the same weights under other configurations.
+
+    Args:
+        build: Makes the stage.
+        config: The study's run configuration, with all its validation images.
+        start: Weights that are measured, and the state dict as it was built with them.
+        metrics: What the study aims at.
+    """
+
+    def __init__(self, build: Build, config: RunConfig, start: tuple[Snapshot, Mapping[str, Tensor]], metrics: list[str]):
+        self.build = build
+        self.config = config
+        self.snapshot, self.built = start
+        self.metrics = metrics
+        self._probe: tuple[str, Probe] | None = None
+        self.before = self.measure({})
+
+    def measure(self, values: Mapping[str, Any]) -> Metrics:
+        """Measure with some values replaced.
+
+        Raises:
+            OtherShapes: The weights do not fit.
+        """
+        config = with_parameters(self.config, values, "audit")
+        key = config.model_dump_json()
+        if self._probe is None or self._probe[0] != key:
+            self._probe = None  # two stages may not fit on a device at once
+            self._probe = key, Probe(self.build, config)
+        probe = self._probe[1]
+        if probe.shapes != {name: value.shape for name, value in self.built.items()}:
+            raise OtherShapes
+        probe.restore(self.snapshot, self.built)
+        return validated(probe, self.metrics)
+
+    def changed_together(self, values: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+        """Move many parameters at once, each through all its values.
+
+        Args:
+            values: To be tried, by parameter.
+
+        Returns:
+            What a parameter changes, by parameter; those that change nothing, or that cannot be asked so, are missing.
+        """
+        found: dict[str, str] = {}
+        for number in range(max((len(tried) for tried in values.values()), default=0)):
+            # A parameter must not always meet the same value of another, which may switch it off or cancel it.
+            moved = {
+                name: tried[(number + place) % len(tried)] for place, (name, tried) in enumerate(values.items()) if tried
+            }
+            try:
+                if not different(self.before, self.measure(moved)):
+                    continue
+            except (OtherShapes, ConfigError, *TRAINING_ENDS):
+                pass
+            alone = {name: text for name, value in moved.items() if (text := self.changed_by(name, value))}
+            found = {**alone, **found}
+            if not alone:
+                found = {**self._only_together(moved), **found}
+        return found
+
+    def changed_by(self, name: str, value: Any) -> str:
+        """Say which metric a value changes, or nothing."""
+        try:
+            now = self.measure({name: value})
+            if not different(self.before, now):
+                return ""
+            after = [now, *(self.measure({name: value}) for _ in range(REPEATS - 1))]
+        except (OtherShapes, ConfigError, *TRAINING_ENDS):
+            return ""
+        before = [self.measure({}) for _ in range(REPEATS)]
+        return beyond_chance(before, after, f"{shown(own_value(self.config, name))} -> {shown(value)}")
+
+    def _only_together(self, moved: Mapping[str, Any]) -> dict[str, str]:
+        """Name those of a joint change without which the metric stays."""
+        found = {}
+        try:
+            now = self.measure(moved)
+            again = [self.measure({}), self.measure({})]
+            if any(different(again[0], other) for other in (again[1], self.before)):
+                return {}  # the metric differs from one measurement to the next
+            for name in moved:
+                others = {key: value for key, value in moved.items() if key != name}
+                if not different(self.before, self.measure(others)):
+                    beside = ", ".join(f"{key} {shown(value)}" for key, value in others.items())
+                    found[name] = f"{different(self.before, now)} for {shown(moved[name])} beside {beside}"
+        except (OtherShapes, ConfigError, *TRAINING_ENDS):
+            return {}
+        return found
+
+
+class MetricOfPredictions:
+    """Measures the metric, and the losses of a batch, of the run configuration's predictions under other configurations.
+
+    Args:
+        probe: Of the run configuration, set back to the weights.
+        metrics: What the study aims at.
+        batch: A training batch.
+        epoch: Of the losses.
+    """
+
+    def __init__(self, probe: Probe, metrics: list[str], batch: Any, epoch: int) -> None:
+        self.metrics, self.batch, self.epoch = metrics, batch, epoch
+        self.calls: list[tuple[str, Any]] = []
+        self.training_calls: list[tuple[str, Any]] = []
+        with recorded(probe.stage, self.calls):
+            self.before = validated(probe, metrics)
+        with recorded(probe.stage, self.training_calls):
+            self.terms = _terms(probe, batch, epoch)
+
+    def changed_by(self, probe: Probe) -> tuple[str, str]:
+        """Ask another stage.
+
+        Returns:
+            What changes, and why the question could not be asked; at most one of them says something.
+        """
+        if not self.calls:
+            return "", "the metric calls no network of the stage"
+        try:
+            with replayed(probe.stage, self.calls):
+                now = validated(probe, self.metrics)
+            found = different(self.before, now)
+            if not found:
+                return "", ""
+            with replayed(probe.stage, self.training_calls):
+                terms = _terms(probe, self.batch, self.epoch)
+        except NotTheSameCalls:
+            return "", "it changes which networks are called"
+        except TRAINING_ENDS:
+            return "", "its value ends training"
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError):
+            return "", "the predictions of one shape do not fit the other"
+        if different(self.terms, terms):
+            return "", "it acts outside the networks, too"
+        return f"{found} of the same predictions", ""
+
+
+def validated(probe: Probe, metrics: list[str]) -> Metrics:
+    """Measure the metric as the trainer does; what the stage does not measure is left out."""
+    probe.stage.module.eval()
+    torch.manual_seed(probe.config.training.seed)
+    with torch.no_grad(), autocast(probe.trainer.device, probe.trainer.dtype), quiet_package():
+        measured = probe.stage.validate()
+    return {name: float(measured[name]) for name in metrics if name in measured}
+
+
+def _terms(probe: Probe, batch: Any, epoch: int) -> Metrics:
+    probe.stage.module.train()
+    torch.manual_seed(probe.config.training.seed)
+    with torch.no_grad(), autocast(probe.trainer.device, probe.trainer.dtype), quiet_package():
+        return {name: float(value) for name, value in probe.stage.losses(batch.to(probe.trainer.device), epoch).items()}
+
+
+def different(before: Metrics, now: Metrics) -> str:
+    """Say which numbers differ, or nothing."""
+    changes = []
+    for name, old in before.items():
+        new = now.get(name, math.nan)
+        near = abs(new - old) <= TOLERANCE * max(1.0, abs(old))
+        if not near and not (math.isnan(new) and math.isnan(old)) and new != old:
+            changes.append(f"{name} {old:.6g} -> {new:.6g}")
+    return ", ".join(changes)
+
+
+def beyond_chance(before: Sequence[Metrics], after: Sequence[Metrics], values: str) -> str:
+    """Say what lies apart in all repeats, by more than the repeats themselves differ."""
+    changes = []
+    for name in before[0]:
+        old, new = [row[name] for row in before], [row.get(name, math.nan) for row in after]
+        if any(map(math.isnan, [*old, *new])):
+            apart = any(map(math.isnan, old)) != any(map(math.isnan, new))
+        else:
+            gap = max(min(new) - max(old), min(old) - max(new))
+            apart = gap > max(max(old) - min(old), max(new) - min(new), TOLERANCE * max(1.0, abs(old[0])))
+        if apart:
+            changes.append(f"{name} of the same weights {old[0]:.6g} -> {new[0]:.6g}")
+    return f"{', '.join(changes)} for {values}" if changes else ""
+
+
+@contextmanager
+def recorded(stage: Stage, calls: list[tuple[str, Any]]) -> Iterator[None]:
+    """Note what the networks return, calls inside of calls left out."""
+
+    def wrap(name: str, forward: Callable[..., Any], depth: list[int]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            depth[0] += 1
+            try:
+                result = forward(*args, **kwargs)
+            finally:
+                depth[0] -= 1
+            if depth[0] == 0:
+                calls.append((name, result))
+            return result
+
+        return call
+
+    with _wrapped(stage, wrap):
+        yield
+
+
+@contextmanager
+def replayed(stage: Stage, calls: Sequence[tuple[str, Any]]) -> Iterator[None]:
+    """Let the networks return what was noted, in the same order, and compute nothing.
+
+    Raises:
+        NotTheSameCalls: Another network is called, or not as often.
+    """
+    left = list(calls)
+
+    def wrap(name: str, forward: Callable[..., Any], depth: list[int]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if not left or left[0][0] != name:
+                raise NotTheSameCalls
+            return left.pop(0)[1]
+
+        return call
+
+    with _wrapped(stage, wrap):
+        yield
+        if left:
+            raise NotTheSameCalls
+
+
+@contextmanager
+def _wrapped(stage: Stage, wrap: Callable[[str, Callable[..., Any], list[int]], Callable[..., Any]]) -> Iterator[None]:
+    depth = [0]
+    wrapped: list[nn.Module] = []
+    try:
+        for name, module in stage.module.named_modules():
+            if "forward" not in vars(module):
+                module.forward = wrap(name, module.forward, depth)
+                wrapped.append(module)
+        yield
+    finally:
+        for module in wrapped:
+            del module.forward

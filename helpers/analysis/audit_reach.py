@@ -1,0 +1,210 @@
+"""Does a value of a parameter reach training? First one step is asked, then whatever else it may act through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from gazegaussian.config import RunConfig
+from gazegaussian.errors import class_and_line
+from helpers.analysis.audit_chance import is_another_draw, only_reordered
+from helpers.analysis.audit_metric import validated
+from helpers.analysis.audit_probe import TRAINING_ENDS, Probe, difference, norm, state_of
+from helpers.analysis.audit_reference import Reference, repeated
+from helpers.short_run import ShortTraining, shortened
+
+REACHES = 0.01  # of what another seed changes in a step; less is weak
+WEAKEST = 1e-5  # of the same; less is rounding
+IDLE = 1e-8  # of the gradient: parts of a model's shape that get less are not trained
+SHORT_SHARE = 1e-3  # of the way that a short training goes
+MOST_EPOCHS = 40  # that are looked at one by one
+CHANCE_OF_MANY = 20.0  # times the difference of two equal steps: many steps are asked, one by one
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How a value reaches training.
+
+    Attributes:
+        share: Of what another seed changes in a step; None where it reaches training by other ways.
+        luck: It acts as another seed does and not otherwise.
+        failure: Why it ends training.
+    """
+
+    share: float | None = None
+    luck: bool = False
+    failure: str | None = None
+
+    @property
+    def found(self) -> bool:
+        """Tell whether it reaches training."""
+        return not self.luck and (self.share is None or self.share >= WEAKEST)
+
+
+NOTHING = Reach(0.0)
+
+
+def one_step(reference: Reference, probe: Probe) -> Reach:
+    """Ask one step from the saved state; the probe is left in some other state.
+
+    Args:
+        reference: The run configuration.
+        probe: Of the value.
+    """
+    if probe.shapes != reference.shapes:
+        return _other_shapes(reference, probe)
+    probe.restore(reference.snapshot, reference.built)
+    step = probe.step(reference.batch, reference.epoch)
+    if step.failure:
+        return Reach(failure=step.failure)
+    share = reference.effect(step)
+    if share == 0 and reference.chance > 0:
+        again = repeated(probe, reference)
+        failure = next((other.failure for other in again if other.failure), None)
+        return Reach(failure=failure) if failure else Reach(reference.effect(step, again))
+    return Reach(share)
+
+
+def _other_shapes(reference: Reference, probe: Probe) -> Reach:
+    """Ask whether what has another shape is trained: a wider network that is never called changes nothing."""
+    shapes = reference.shapes
+    other = {name for name in shapes.keys() | probe.shapes.keys() if shapes.get(name) != probe.shapes.get(name)}
+    prepared = {name for name in reference.built if not torch.equal(reference.built[name], reference.prepared[name])}
+    try:
+        if other & prepared:
+            probe.prepare()
+        probe.restore(reference.snapshot, reference.built)
+        steps = [probe.step(reference.batch, reference.epoch) for _ in range(2)]
+    except TRAINING_ENDS as error:
+        return Reach(failure=class_and_line(error))
+    failure = next((step.failure for step in steps if step.failure), None)
+    if failure:
+        return Reach(failure=failure)
+    if not other & (reference.parameters | probe.parameters):  # buffers: the loss must tell
+        before, now = (sum(step.terms.values()) for step in (reference.step, steps[0]))
+        return Reach() if abs(now - before) > WEAKEST * abs(before) else NOTHING
+    for step in (reference.step, *steps):
+        mine = norm(value for name, value in step.gradients.items() if name in other)
+        if mine > IDLE * step.gradient_norm:
+            return Reach()
+    return NOTHING
+
+
+def otherwise(reference: Reference, config: RunConfig) -> Reach:
+    """Ask everything that one step at the end of training does not show: what the value may act through instead.
+
+    Earlier epochs, buffers that the metric reads, batches, the start, and, last, two epochs of the real trainer.
+
+    Args:
+        reference: The run configuration.
+        config: With the value. One that changes shapes has answered before.
+    """
+    try:
+        probe = Probe(reference.build, config)
+        if probe.shapes != reference.shapes:
+            return NOTHING
+        luck = False
+        for question in (_epochs, _buffers, _batches, _start):
+            found = question(reference, probe)
+            if found.found:
+                return found
+            luck |= found.luck
+        if luck:
+            return Reach(luck=True)
+        del probe
+        return _short_training(reference, config)
+    except TRAINING_ENDS as error:
+        return Reach(failure=class_and_line(error))
+
+
+def _epochs(reference: Reference, probe: Probe) -> Reach:
+    """Look at every epoch's step, or at many of them."""
+    count = reference.config.training.epochs
+    base = reference.probe()
+    best = 0.0
+    for epoch in sorted({round(index * (count - 1) / (MOST_EPOCHS - 1)) for index in range(MOST_EPOCHS)}):
+        steps = []
+        for one in (base, probe):
+            one.batches(epoch, 1)
+            one.restore(reference.snapshot, reference.built)
+            steps.append(one.step(reference.batch, epoch))
+        if any(step.failure for step in steps):
+            continue
+        share = difference(steps[0], steps[1], reference.scale)
+        if share > max(WEAKEST, CHANCE_OF_MANY * reference.chance):
+            return Reach(share)
+        best = max(best, share) if reference.chance == 0 else best
+    return Reach(best)
+
+
+def _buffers(reference: Reference, probe: Probe) -> Reach:
+    """Compare what a step does to buffers, such as an average of the weights, where the metric reads them."""
+    probe.restore(reference.snapshot, reference.built)
+    step = probe.step(reference.batch, reference.epoch)
+    before = reference.step.buffers
+    changed = {
+        name
+        for name, value in step.buffers.items()
+        if name in before and norm([value - before[name]]) > WEAKEST * norm([before[name]])
+    }
+    if not changed or reference.chance > 0 or step.failure:
+        return NOTHING
+    own = state_of(probe.stage)
+    old = validated(probe, ["val_loss"])
+    start = reference.snapshot.weights
+    probe.stage.module.load_state_dict({**own, **{name: start[name] + before[name].to(start[name]) for name in changed}})
+    return Reach() if validated(probe, ["val_loss"]) != old else NOTHING
+
+
+def _batches(reference: Reference, probe: Probe) -> Reach:
+    """Take the step on the value's own batch, and see whether it merely holds other images."""
+    own = probe.batches(0, len(reference.batches))
+    probe.restore(reference.snapshot, reference.built)
+    step = probe.step(own[0], reference.epoch) if own else None
+    if step is None:
+        return NOTHING
+    if step.failure:
+        return Reach(failure=step.failure)
+    share = difference(reference.step, step, reference.scale)
+    if share <= max(WEAKEST, CHANCE_OF_MANY * reference.chance):
+        return Reach(0.0)
+    if len(own) == len(reference.batches) and only_reordered(reference.batches, reference.pool, own):
+        return Reach(luck=True)
+    return Reach(share)
+
+
+def _start(reference: Reference, probe: Probe) -> Reach:
+    """Compare the weights that training starts from, before and after the stage prepares them."""
+    probe.stage.module.load_state_dict(probe.built)  # no step was taken yet
+    for base, own in ((reference.built, lambda: probe.built), (reference.prepared, probe.prepare)):
+        found = _compared(base, own, reference)
+        if found.found or found.luck:
+            return found
+    return NOTHING
+
+
+def _compared(base: dict[str, torch.Tensor], own: Callable[[], dict[str, torch.Tensor]], reference: Reference) -> Reach:
+    other = own()
+    names = [name for name in base if name in reference.parameters]
+    way = norm(base[name] - other[name] for name in names)
+    if way <= WEAKEST * norm(base[name] for name in names):
+        return NOTHING
+    first = {name: base[name] for name in names}
+    return Reach(luck=True) if is_another_draw(first, {name: other[name] for name in names}) else Reach()
+
+
+def _short_training(reference: Reference, config: RunConfig) -> Reach:
+    """Train two epochs of the real trainer: a stage may count its own steps."""
+    runs = [ShortTraining(reference.build, shortened(one)).run for one in (reference.config, config)]
+    if runs[1].failure:
+        return Reach(failure=runs[1].failure)
+    if runs[0].failure or runs[0].shapes != runs[1].shapes:
+        return NOTHING
+    way = runs[0].distance(runs[1])
+    allowed = SHORT_SHARE * runs[0].length
+    if way <= allowed:
+        return NOTHING
+    chance = max(runs[0].distance(ShortTraining(reference.build, shortened(reference.config)).run) for _ in range(3))
+    return Reach() if way > 3 * chance else NOTHING
