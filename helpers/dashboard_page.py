@@ -33,7 +33,7 @@ WRITING = (
 STYLE = f"""<style>
 {", ".join(WRITING)} {{ display: none !important; }}
 #graph-hyperparameter-importances:empty::after {{
-  content: "Importances need {FEW_TRIALS} complete trials, parameters that varied and values that differ.";
+  content: "Importances need {FEW_TRIALS} trials that can be compared, and trials that tell which parameters matter.";
   color: gray;
 }}
 </style>
@@ -68,19 +68,22 @@ def fitted_to_reading(app: WSGIApplication, storage: BaseStorage) -> WSGIApplica
 
 
 def importances(storage: BaseStorage, study_id: int) -> list[list[dict[str, Any]]]:
-    """Importances per objective as the page draws them; an empty list, for which it draws nothing, when too little is known.
+    """Importances per objective as the page draws them: bars without intervals, and only where the trials tell.
+
+    Returns:
+        Rows per objective; an empty list, for which the page draws nothing, when no objective has any.
 
     Raises:
         KeyError: There is no such study.
     """
     study = optuna.load_study(study_name=storage.get_study_name_from_id(study_id), storage=storage)
-    found = [parameter_importances(study, resamples=0, objective=i) for i in range(len(study.directions))]
+    found = [parameter_importances(study, objective=i) for i in range(len(study.directions))]
     kinds = {name: type(kind).__name__ for trial in study.trials for name, kind in trial.distributions.items()}
 
     def drawn(row: Importance) -> dict[str, Any]:
         return {"name": row.parameter, "importance": row.value, "distribution": kinds[row.parameter]}
 
-    drawable = [[drawn(row) for row in one.parameters] for one in found]
+    drawable = [[drawn(row) for row in one.parameters] if one.telling else [] for one in found]
     return drawable if any(drawable) else []
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import optuna
-from optuna.trial import TrialState
 
+from helpers.analysis.comparable_trials import comparable_trials
 from helpers.importance import FEW_TRIALS
 
 SHOWS = {
@@ -15,9 +15,11 @@ SHOWS = {
     "speak against early pruning.",
     "pareto_front": "The trials that no other beats in every objective: the choice that is left to you.",
     "timeline": "When each trial ran and how it ended: gaps are interruptions.",
-    "importances": "Share of the metric's variance that each parameter explains; where intervals overlap, there is no order.",
+    "importances": "Share of the metric's variance over the searched space that each parameter explains by itself, beside pairs "
+    "and the rest. Where intervals overlap, there is no order; up to the dotted line a parameter without effect reaches as well. "
+    "Hollow marks: the trials do not tell.",
     "edf": "Share of the complete trials whose metric is at most a value: where it is steep, many trials end alike.",
-    "parallel_coordinate": "A line per complete trial through all its values, dark is good: where dark lines meet, good trials "
+    "parallel_coordinate": "A line per trial through all its values, dark is good: where dark lines meet, good trials "
     "agree.",
     "slice": "Each parameter against the metric, dark trials are late ones: look for a trend within a panel.",
     "rank": "Pairs of the most important parameters, coloured by the rank of the trial; blue is good.",
@@ -40,16 +42,18 @@ def missing_figures(study: optuna.Study, drawn: Collection[str]) -> dict[str, st
     Returns:
         In a few words, by name; figures of other kinds of study (one objective, several) are left out.
     """
-    complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-    two, few = (f"{wanted} complete trials, there are {complete}" for wanted in (2, FEW_TRIALS))
+    comparable = comparable_trials(study)
+    usable = len(comparable.trials)
+    kind = "comparable trials" if comparable.pruned else "complete trials"
+    two, few = (f"{wanted} {kind}, there are {usable}" for wanted in (2, FEW_TRIALS))
     single = len(study.directions) == 1
     needs = {
         "history": "a complete trial",
         **({"intermediate_values": "a finished epoch"} if single else {"pareto_front": "a complete trial"}),
         "timeline": "a trial",
-        "importances": few if complete < FEW_TRIALS else "values that differ and a parameter that every trial has",
-        **dict.fromkeys(("edf", "parallel_coordinate", "slice"), two if complete < 2 else "a parameter that varies"),
-        **dict.fromkeys(("rank", "contour"), few if complete < FEW_TRIALS else "two parameters that vary"),
+        "importances": few if usable < FEW_TRIALS else "values that differ and a parameter that every trial has",
+        **dict.fromkeys(("edf", "parallel_coordinate", "slice"), two if usable < 2 else "a parameter that varies"),
+        **dict.fromkeys(("rank", "contour"), few if usable < FEW_TRIALS else "two parameters that vary"),
     }
     if len(study.directions) > 3:
         needs["pareto_front"] = "two or three objectives"

@@ -18,12 +18,14 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
+from helpers.analysis.comparable_trials import ComparableTrials, as_study, comparable_trials
 from helpers.importance import FEW_TRIALS
 from helpers.results import signs
 
 MOST_AXES, MOST_PAIRED = 10, 4  # parameters side by side, and parameters of which every pair is drawn
 # Slices: panels in a row, then pixels: a panel's width, a row's height, of that its labels, above and below the rows.
 COLUMNS, PANEL, ROW, LABELS, BORDERS = 4, 230, 270, 100, 150
+HINT_TRIALS = 10  # below which figures over parameters say that they are a hint
 MARGIN = 0.08  # around the panels of ranks, so that neighbours' ticks stay apart
 # The dark part of Plasma, good to bad: for colour-blind readers, and every colour stands out from white (3 to 1).
 SCALE = sample_colorscale("Plasma", [share / 10 for share in range(7)])
@@ -31,38 +33,47 @@ _LONGEST = 19  # characters in a line of an axis title
 
 
 def parameter_figures(
-    study: optuna.Study, parameters: list[str], metric: str
+    study: optuna.Study, parameters: list[str], metric: str, comparable: ComparableTrials | None = None
 ) -> tuple[dict[str, Callable[[], go.Figure]], str]:
     """Say which figures can be drawn of which parameters.
 
     Args:
-        study: With complete trials.
+        study: A loaded study.
         parameters: Most important first; the more a figure grows with them, the fewer it gets.
         metric: Label of the first objective.
+        comparable: Trials with one value each; as `comparable_trials` gives them when they are not at hand.
 
     Returns:
-        Makers by name (edf, parallel_coordinate, slice, rank, contour), and a sentence on what few trials leave out or
-        make of it, empty with enough of them.
+        Makers by name (edf, parallel_coordinate, slice, rank, contour), and a sentence on which trials they show and how
+        far to trust few of them; empty with enough complete ones.
     """
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    comparable = comparable or comparable_trials(study)
+    trials = list(comparable.trials)
+    shown = as_study(study, comparable)
     ticks = {name: _ticks(trials, name) for name in parameters[:MOST_AXES]}
     # A single objective has no target, which lets Optuna know its direction.
     target = None if len(study.directions) == 1 else first_value
-    shared: dict[str, Any] = {"target": target, "target_name": metric}
-    makers: dict[str, Callable[[], go.Figure]] = {"edf": partial(visualization.plot_edf, study, **shared)}
+    makers: dict[str, Callable[[], go.Figure]] = {}
+    if any(trial.state == TrialState.COMPLETE for trial in trials):
+        makers["edf"] = partial(visualization.plot_edf, study, target=target, target_name=metric)
+    value = comparable.label(metric)
+    shared: dict[str, Any] = {"target": target, "target_name": value}
     if parameters:
-        lines = partial(visualization.plot_parallel_coordinate, study, params=list(ticks), **shared)
-        makers["parallel_coordinate"] = lambda: _coloured(lines(), [metric, *sorted(ticks)], signs(study)[0] == 1)
-        panels = partial(visualization.plot_slice, study, params=list(ticks), **shared)
+        lines = partial(visualization.plot_parallel_coordinate, shown, params=list(ticks), **shared)
+        makers["parallel_coordinate"] = lambda: _coloured(lines(), [value, *sorted(ticks)], signs(study)[0] == 1)
+        panels = partial(visualization.plot_slice, shown, params=list(ticks), **shared)
         makers["slice"] = lambda: _ticked(_in_rows(panels()), ticks)
-    few = len(trials) < FEW_TRIALS
-    if len(parameters) >= 2 and not few:
-        pairs = partial(visualization.plot_rank, study, params=parameters[:MOST_PAIRED], **shared)
+    if len(parameters) >= 2 and len(trials) >= FEW_TRIALS:
+        pairs = partial(visualization.plot_rank, shown, params=parameters[:MOST_PAIRED], **shared)
         makers["rank"] = lambda: _ticked(pairs(), ticks, MARGIN)
         # Over all pairs it would weigh 22 MB at 500 trials.
-        pair = partial(visualization.plot_contour, study, params=parameters[:2], **shared)
+        pair = partial(visualization.plot_contour, shown, params=parameters[:2], **shared)
         makers["contour"] = lambda: _ticked(pair(), ticks)
-    return makers, f"{len(trials)} complete trials: a hint, not a finding (from {FEW_TRIALS} on)." if few else ""
+    hints = [] if comparable.epoch is None else [f"From {comparable.sentence}."]
+    if len(trials) < HINT_TRIALS:
+        few = f"{len(trials)}{'' if comparable.pruned else ' complete'} trials"
+        hints.append(f"{few}: a hint, not a finding (from {HINT_TRIALS} on).")
+    return makers, " ".join(hints)
 
 
 def first_value(trial: FrozenTrial) -> float:

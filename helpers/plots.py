@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
+import textwrap
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -20,12 +21,14 @@ from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import first_line
+from helpers.analysis.comparable_trials import ComparableTrials, comparable_trials
 from helpers.curves import intermediate_values
 from helpers.files import write_bytes, write_text
 from helpers.importance import Importances, parameter_importances
 from helpers.ownership import INHERITED, RESUME_OF
 from helpers.palette import PALETTE, STATE_COLORS
 from helpers.parameter_figures import parameter_figures
+from helpers.reporting.importance_figure import importance_figure
 from helpers.results import metric_names
 from helpers.trial_states import INTERRUPTED, successors
 
@@ -33,7 +36,8 @@ logger = logging.getLogger(__name__)
 
 UNITS = {"_deg": "degrees", "_rad": "radians", "psnr": "dB", "_fps": "frames/s", "_gb": "GB", "seconds": "s"}
 MOST_TICKS = 20  # steps of one; plotly would tick 0.5 epochs on a short axis
-HINTS = ("parallel_coordinate", "slice")  # figures that say when they are of few trials; rank and contour need more
+HINTS = ("parallel_coordinate", "slice", "rank", "contour")  # figures that say of which trials they are
+HINT_LINE = 120  # characters
 SCRIPT = "plotly.min.js"  # the name that pages made with include_plotlyjs="directory" load
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -69,11 +73,12 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
         )
     if trials:
         makers["timeline"] = lambda: _timeline(study)
-    if len(complete) >= 2:
+    comparable = comparable_trials(study)
+    if len(comparable.trials) >= 2:
         found = importances or parameter_importances(study)
         if found.parameters:
             makers["importances"] = lambda: importance_figure(found)
-        drawn, hint = parameter_figures(study, _ordered_parameters(complete, found), with_unit(metrics[0]))
+        drawn, hint = parameter_figures(study, _ordered_parameters(comparable, found), with_unit(metrics[0]), comparable)
         makers |= drawn
     figures = {}
     for name, make in makers.items():
@@ -83,7 +88,9 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
                 figures[name] = _style(name, make(), study.study_name, with_unit(metrics[0]))
             if hint and name in HINTS:
                 title = figures[name].layout.title
-                title.text = f"{title.text}<br><sup>{hint}</sup>"
+                lines = textwrap.wrap(hint, HINT_LINE)
+                title.text = "<br>".join([title.text, *(f"<sup>{line}</sup>" for line in lines)])
+                figures[name].update_layout(margin_t=80 + 16 * len(lines))
         except (ValueError, RuntimeError) as error:
             logger.info("no figure %s: %s", name, first_line(error))
     return figures
@@ -94,27 +101,11 @@ def _target(study: optuna.Study, objective: int) -> Callable[[FrozenTrial], floa
     return None if len(study.directions) == 1 else lambda trial: trial.values[objective]
 
 
-def _ordered_parameters(complete: list[FrozenTrial], found: Importances) -> list[str]:
+def _ordered_parameters(comparable: ComparableTrials, found: Importances) -> list[str]:
     """Varied parameters: by importance where it is known, the others in the order of their appearance."""
-    spaces = {name: space for trial in complete for name, space in trial.distributions.items()}
+    spaces = {name: space for trial in comparable.trials for name, space in trial.distributions.items()}
     varied = [name for name, space in spaces.items() if not space.single()]
     return list(dict.fromkeys([*found.names, *varied]))
-
-
-def importance_figure(found: Importances) -> go.Figure:
-    """Bars with intervals, of importances that are known."""
-    rows = list(reversed(found.parameters))  # plotly draws from the bottom
-    figure = go.Figure()
-    figure.update_layout(title="Hyperparameter importances", xaxis_title=f"share of the variance of {found.metric}")
-    bounds = {
-        "type": "data",
-        "symmetric": False,
-        "array": [row.high - row.value for row in rows],
-        "arrayminus": [row.value - row.low for row in rows],
-    }
-    names = [row.parameter for row in rows]
-    figure.add_bar(x=[row.value for row in rows], y=names, orientation="h", error_x=bounds, marker_color=PALETTE[0])
-    return figure.update_layout(title=f"Hyperparameter importances<br><sup>{found.statement}</sup>")
 
 
 def with_unit(metric: str) -> str:
@@ -165,12 +156,13 @@ def _style(name: str, figure: go.Figure, study_name: str, metric: str) -> go.Fig
     figure.update_layout(
         template="plotly_white",
         colorway=PALETTE,
-        title=f"{title} - {study_name}" if "<br>" not in title else title.replace("<br>", f" - {study_name}<br>", 1),
+        title_text=f"{title} - {study_name}" if "<br>" not in title else title.replace("<br>", f" - {study_name}<br>", 1),
         font_size=14,
         width=figure.layout.width or 900,
         height=figure.layout.height or 520,
-        margin={"l": 70, "r": 40, "t": 80, "b": 60},
     )
+    if figure.layout.margin.t is None:
+        figure.update_layout(margin={"l": 70, "r": 40, "t": 80, "b": 60})
     if name == "intermediate_values":
         figure.update_layout(xaxis_title="Epoch", yaxis_title=metric)
         figure.update_xaxes(_whole_ticks(figure, "x"))

@@ -12,8 +12,9 @@ import optuna
 import pandas as pd
 import plotly.graph_objects as go
 from IPython.display import Image, display
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+from helpers.analysis.comparable_trials import comparable_trials
 from helpers.confirm import load_confirm
 from helpers.durations import duration
 from helpers.figure_display import show_figure
@@ -25,7 +26,7 @@ from helpers.plots import study_figures
 from helpers.records import ENVIRONMENT
 from helpers.report_facts import measure_spending, parameter_rows
 from helpers.report_pictures import picture_key, top_pictures
-from helpers.results import epochs_trained, merit, metric_names, signs, summary_rows, top_table
+from helpers.results import epochs_trained, is_feasible, merit, metric_names, signs, top_table
 from helpers.tables import show_table
 from helpers.trial_states import FINISHED, state_name, successors
 
@@ -132,13 +133,12 @@ def _times(study: optuna.Study, folder: Path) -> Rows:
 
 
 def _ranges(study: optuna.Study) -> Rows:
-    """Per parameter: what was tried, what the best quarter of the complete trials had, what the best one had."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    complete = sorted(complete, key=lambda trial: merit(study, trial))
-    names = dict.fromkeys(name for trial in complete for name in trial.params)
+    """Per parameter: what was tried, what the best quarter of the compared trials had, what the best one had."""
+    compared = [trial for trial, _ in _best_first(study)]
+    names = dict.fromkeys(name for trial in compared for name in trial.params)
     rows = Rows()
     for name in names:
-        values = [trial.params[name] for trial in complete if name in trial.params]
+        values = [trial.params[name] for trial in compared if name in trial.params]
         quarter = values[: max(1, len(values) // 4)]
         rows.append(
             {"parameter": name, "tried": _span(values), "best quarter": _span(quarter), "best trial": _span(values[:1])}
@@ -173,15 +173,24 @@ def _front(study: optuna.Study) -> Rows:
     ]
 
 
+def _best_first(study: optuna.Study) -> list[tuple[FrozenTrial, float]]:
+    """Trials that the figures over parameters show with their values, feasible ones first, then by value."""
+    compared = comparable_trials(study)
+    sign = signs(study)[0]
+    pairs = [(trial, float(value)) for trial, value in zip(compared.trials, compared.values, strict=True)]
+    if compared.epoch is None:
+        return sorted(pairs, key=lambda pair: merit(study, pair[0]))
+    return sorted(pairs, key=lambda pair: (not is_feasible(pair[0]), sign * pair[1]))
+
+
 def _pairs(study: optuna.Study, figure: go.Figure | None) -> Rows:
     axes = () if figure is None else (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text)
-    rows = summary_rows(study, best_first=True)
-    names = [name for name in axes if any(name in row for row in rows)]
-    complete = [row for row in rows if row["state"] == TrialState.COMPLETE.name]
-    metric = metric_names(study)[0]
+    compared = _best_first(study)
+    names = [name for name in axes if any(name in trial.params for trial, _ in compared)]
+    label = comparable_trials(study).label(metric_names(study)[0])
     return [
-        {"trial": row["trial"], **{name: row.get(name) for name in names}, metric: row.get("value", row.get(metric))}
-        for row in complete
+        {"trial": trial.number, **{name: trial.params.get(name) for name in names}, label: value}
+        for trial, value in compared
     ]
 
 

@@ -1,0 +1,1 @@
+"""Simulations of what the program states: how often each statement is right."""
