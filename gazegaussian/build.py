@@ -32,7 +32,6 @@ from gazegaussian.training.hooks import Hook
 from gazegaussian.training.initial_weights import require_initial
 from gazegaussian.training.mesh_head_stage import MeshHeadStage, load_mesh_head
 from gazegaussian.training.run_folder import clear_traces, resume_point
-from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer, TrainResult
 from gazegaussian.types import Batch
@@ -62,7 +61,7 @@ def resolve_data(config: RunConfig) -> Path:
     return ensure_synthetic(data.cache, data.people, data.image_size, data.synthetic_seed, data.frames, data.cameras)
 
 
-def build_stage(config: RunConfig) -> Stage:
+def build_stage(config: RunConfig) -> MeshHeadStage | GazeGaussianStage:
     """Build model, data and ruler of a run; the global seed is set first.
 
     Raises:

@@ -1,0 +1,1 @@
+"""What is concluded from a study: how sure a gain is, and what was measured for it."""
