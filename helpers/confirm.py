@@ -19,16 +19,8 @@ from optuna.trial import TrialState
 from gazegaussian.config import GazeGaussianRun, RunConfig
 from gazegaussian.errors import ConfigError
 from helpers.analysis.confirm_plan import Plan, planned, record_look
-from helpers.analysis.confirm_report import (
-    BASELINE_ROW,
-    CONFIRM_FILE,
-    Confirmed,
-    ConfirmReport,
-    confirmed,
-    judge,
-    load_confirm,
-    stored_report,
-)
+from helpers.analysis.confirm_report import CONFIRM_FILE, ConfirmReport, judge, load_confirm, stored_report
+from helpers.analysis.confirmed import BASELINE_ROW, Confirmed, confirmed
 from helpers.analysis.mesh_head_seeds import mesh_head_of_seed, stage_one
 from helpers.analysis.paired_gain import paired_interval
 from helpers.analysis.test_people import TestPeople, find_test_people, has_values, mean_metrics, measured, person_values

@@ -195,34 +195,9 @@ def warnings_of(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]
     if missed:
         said.append(f"{missed} of {len(complete)} complete trials do not meet the constraints.")
     if confirm is not None:
-        said += _warnings_over_seeds(confirm)
+        said += confirm.warnings()
         if best is not None and best.number not in {row.trial for row in confirm.configurations}:
             said.append(f"The present best trial {best.number} was not among the confirmed ones; confirm again.")
-    return said
-
-
-def _warnings_over_seeds(confirm: ConfirmReport) -> list[str]:
-    """What failed, missed a constraint or is smaller than the noise, when trained with several seeds."""
-    said, seeds = [], len(confirm.seeds)
-    for row in confirm.configurations:
-        name = "The baseline" if row.is_baseline else f"Trial {row.trial}"
-        if row.failed:
-            said.append(f"{name} failed in {row.failed} of {seeds} confirmation seeds; failed ones count as the worst.")
-        if row.infeasible:
-            bounds = dict.fromkeys(bound for names in row.missed for bound in names)
-            said.append(f"{name} misses {' and '.join(bounds)} in {row.infeasible} of {seeds} confirmation seeds.")
-    best = confirm.best
-    if not confirm.people:
-        said.append(
-            f"The gain over seeds was measured on the validation people, which chose epoch and trial ({confirm.no_people})."
-        )
-    if best is None or best.improvement is None or best.gain.error is None:
-        return said
-    if best.gain.error > abs(best.improvement):
-        said.append(
-            f"The noise of the metric is larger than the gain: the mean difference over {best.pairs} seeds is "
-            f"{best.improvement:.3g}, its standard error {best.gain.error:.3g}."
-        )
     return said
 
 

@@ -12,6 +12,7 @@ neither seed nor person explains and that SE_seeds holds already. `docs/statisti
 
 from __future__ import annotations
 
+import bisect
 import math
 import statistics
 from collections.abc import Sequence
@@ -177,12 +178,15 @@ def seeds_needed(gain: PairedGain, level: float) -> int | None:
     """
     if gain.mean is None or gain.std is None or gain.mean <= 0:
         return None
-    for seeds in range(2, MOST_SEEDS + 1):
-        error = gain.std / math.sqrt(seeds)
+    mean, std = gain.mean, gain.std
+
+    def shown(seeds: int) -> bool:
+        error = std / math.sqrt(seeds)
         half = math.hypot(_quantile(level, seeds - 1) * error, gain.people_half)
-        if gain.mean >= half + _POWER_QUANTILE * error:
-            return seeds
-    return None
+        return mean >= half + _POWER_QUANTILE * error
+
+    found = bisect.bisect_left(range(2, MOST_SEEDS + 1), True, key=shown) + 2
+    return found if found <= MOST_SEEDS else None
 
 
 def _by_person(
