@@ -77,16 +77,14 @@ def _reserve(facts: GainFacts) -> str:
             f"Failed in {facts.failed} of {facts.seeds} seeds: {facts.name}. A failed training counts as the worst, so no "
             "gain is claimed."
         )
-    if facts.missed:
-        parts.append(
-            f"No gain is claimed: {facts.name} misses {_bounds(facts)} in {facts.missed} of {facts.seeds} seeds."
-        )
-    if facts.baseline_missed:
+    missing = [
+        f"{name} misses {_bounds(facts)} in {count} of {facts.seeds} seeds"
+        for name, count in ((facts.name, facts.missed), ("the baseline", facts.baseline_missed))
+        if count
+    ]
+    if missing:
         meets = "" if facts.missed else f"; {facts.name} meets it in all"
-        parts.append(
-            f"No gain is claimed: the baseline misses {_bounds(facts)} in {facts.baseline_missed} of {facts.seeds} "
-            f"seeds{meets}."
-        )
+        parts.append(f"No gain is claimed: {', '.join(missing)}{meets}.")
     if facts.baseline_failed:
         parts.append(f"The baseline failed in {facts.baseline_failed} of {facts.seeds} seeds.")
     return " ".join(parts)
