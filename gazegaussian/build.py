@@ -32,7 +32,6 @@ from gazegaussian.training.hooks import Hook
 from gazegaussian.training.initial_weights import require_initial
 from gazegaussian.training.mesh_head_stage import MeshHeadStage, load_mesh_head
 from gazegaussian.training.run_folder import clear_traces, resume_point
-from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer, TrainResult
 from gazegaussian.types import Batch
@@ -68,7 +67,9 @@ def open_dataset(root: Path, split: str, image_size: int) -> HeadDataset:
     return HeadDataset(root, split, image_size, cache=True)
 
 
-def build_stage(config: RunConfig, open_data: Callable[[Path, str, int], HeadDataset] = open_dataset) -> Stage:
+def build_stage(
+    config: RunConfig, open_data: Callable[[Path, str, int], HeadDataset] = open_dataset
+) -> MeshHeadStage | GazeGaussianStage:
     """Build model, data and ruler of a run; the global seed is set first.
 
     Args:

@@ -18,8 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
+from helpers.analysis.shares import largest_count
 from helpers.files import write_json
-from helpers.reruns import Source, open_source, rerun, trial_config
+from helpers.reruns import Source, missed_limits, open_source, rerun, trial_config
 from helpers.results import best_trial, merit, metric_names, signs, trial_dir
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Continued:
     seconds: float  # of all its epochs, those before the pruning too
     beats_winner: bool
     reason: str = ""  # of a failure
+    missed: tuple[str, ...] = ()  # constraints that its best epoch misses; such a trial wins nothing
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,15 @@ class ContinuedReport:
         if not done:
             return f"None of {self.pruned} pruned trials was trained to the end: the price of pruning is not known."
         found = f"{self.lost} of {len(done)} continued trials would have beaten the winner (trial {self.winner})"
+        barred = sum(bool(row.missed) for row in done)
+        found += f", {barred} missed a constraint" if barred else ""
         if len(done) == self.pruned:
             return f"{found}; these are all pruned ones."
-        from scipy.stats import binomtest  # half a second that most reports do not need
-
-        high = binomtest(self.lost, len(done)).proportion_ci(0.95, method="exact").high
-        return f"{found}; of all {self.pruned} pruned ones up to {high:.0%} might (95% interval)."
+        most = largest_count(self.lost, len(done), self.pruned)
+        return (
+            f"{found}; of all {self.pruned} pruned ones up to {most} ({most / self.pruned:.0%}) might (95% interval, "
+            "hypergeometric)."
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per trial, for tables."""
@@ -82,10 +87,14 @@ class ContinuedReport:
                 "pruned after epoch": row.pruned_after,
                 f"best {self.metric} then": row.value_when_pruned,
                 f"best {self.metric} at the end": row.value,
-                "beats the winner": "yes" if row.beats_winner else row.reason or "no",
+                "beats the winner": "yes" if row.beats_winner else row.reason or _no(row),
             }
             for row in self.trials
         ]
+
+
+def _no(row: Continued) -> str:
+    return f"no, misses {' and '.join(row.missed)}" if row.missed else "no"
 
 
 def continue_pruned(
@@ -142,6 +151,8 @@ def _continue(source: Source, trial: FrozenTrial, winner: FrozenTrial) -> Contin
     place = trial_dir(trial, source.folder)
     start = place if place is not None and (place / "last.pt").is_file() else None
     run = rerun(source, trial_config(source.config, trial.params), folder, start)
+    missed = missed_limits(source.limits, run.metrics)
+    better = run.value is not None and sign * run.value < merit(source.study, winner)[0]
     return Continued(
         trial=trial.number,
         pruned_after=len(trial.intermediate_values),
@@ -149,8 +160,9 @@ def _continue(source: Source, trial: FrozenTrial, winner: FrozenTrial) -> Contin
         value=run.value,
         epochs=run.epochs,
         seconds=run.seconds,
-        beats_winner=run.value is not None and sign * run.value < merit(source.study, winner)[0],
+        beats_winner=better and not missed,
         reason=run.reason,
+        missed=missed,
     )
 
 
@@ -160,5 +172,5 @@ def load_continued(folder: Path) -> ContinuedReport | None:
     if not path.is_file():
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
-    rows = tuple(Continued(**row) for row in content["trials"])
+    rows = tuple(Continued(**{**row, "missed": tuple(row.get("missed", ()))}) for row in content["trials"])
     return ContinuedReport(content["metric"], content["winner"], content["winner_value"], content["pruned"], rows)

@@ -14,9 +14,11 @@ from optuna.trial import FrozenTrial
 
 from gazegaussian.config import DataConfig, GazeGaussianRun, RunConfig
 from gazegaussian.data.synthetic import GENERATOR_VERSION
+from helpers.analysis.confirm_report import load_confirm
 from helpers.environment import stored_environment
 from helpers.mesh_heads import digest_of, identify
 from helpers.records import ENVIRONMENT, SAMPLER_SEED, search_of
+from helpers.report_facts import answer
 from helpers.results import baseline_trial, read_curves
 
 # What readers compare models by, where it was measured.
@@ -43,6 +45,7 @@ class Facts:
     data: dict[str, Any]
     seeds: dict[str, int]
     environment: dict[str, str]
+    gain: tuple[str, ...]  # how much better than the baseline, and how sure; empty without a study
     meshhead: dict[str, Any] | None  # end of the path and sha256 of the checkpoint that stage two started from
 
     def measured(self) -> dict[str, float]:
@@ -55,7 +58,12 @@ class Facts:
 
 
 def collect_facts(
-    content: Mapping[str, Any], config: RunConfig, run: Path, study: optuna.Study | None, trial: FrozenTrial | None
+    content: Mapping[str, Any],
+    config: RunConfig,
+    run: Path,
+    study: optuna.Study | None,
+    trial: FrozenTrial | None,
+    folder: Path | None = None,
 ) -> Facts:
     """Gather what is known.
 
@@ -65,6 +73,7 @@ def collect_facts(
         run: Folder of the training.
         study: That found its parameters; None for a training without a study, whose folder says where it ran.
         trial: That the parameters are from.
+        folder: Of the study, where its confirmation lies.
     """
     best, checkpoint = content["best"], run / "best.pt"
     first = None if study is None or len(study.directions) > 1 else baseline_trial(study)
@@ -93,6 +102,7 @@ def collect_facts(
         data=identify_data(config.data),
         seeds=seeds,
         environment=known.get(ENVIRONMENT) or stored_environment(run),
+        gain=() if study is None or folder is None else tuple(answer(study, load_confirm(folder))),
         meshhead=None if start is None else {**identify(start), "path": "/".join(start.parts[-3:])},
     )
 

@@ -37,7 +37,9 @@ def write_folder(origin: Origin, out: Path, archive: bool) -> Path | None:
     content = load_checkpoint(origin.run / CHECKPOINT)
     config = parse_run(content["config"], origin=str(origin.run / CHECKPOINT))
     _clear(out)
-    names = _write(origin, config, collect_facts(content, config, origin.run, origin.study, origin.trial), out)
+    names = _write(
+        origin, config, collect_facts(content, config, origin.run, origin.study, origin.trial, origin.study_folder), out
+    )
     write_text(out / SUMS, "".join(f"{digest_of(out / name)}  {name}\n" for name in names))
     if not archive:
         _zip_path(out).unlink(missing_ok=True)  # of an earlier export

@@ -12,7 +12,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from helpers.confirm import ConfirmReport, few_seeds, share
+from helpers.analysis.confirm_report import ConfirmReport
+from helpers.analysis.gain_text import chance_alone
 from helpers.ownership import REASON, RESUME_OF
 from helpers.records import readable_config
 from helpers.results import (
@@ -86,9 +87,9 @@ def _seconds_per_epoch(trial: FrozenTrial, folder: Path) -> float | None:
 
 
 def gain(study: optuna.Study) -> float | None:
-    """How much better the best trial is than the baseline in the first objective; None when the baseline failed."""
+    """How much better the best trial is than the baseline in the first objective; None without a feasible baseline."""
     best, first = best_trial(study), baseline_trial(study)
-    if best is None or first is None:
+    if best is None or first is None or not is_feasible(first):
         return None
     return signs(study)[0] * (first.values[0] - best.values[0])
 
@@ -100,55 +101,61 @@ def answer(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]:
         study: A loaded study.
         confirm: What retraining with several seeds found, if it was done.
     """
-    best, first, improvement = best_trial(study), baseline_trial(study), gain(study)
+    best = best_trial(study)
     if best is None:
         return ["No complete trial meets the constraints yet: nothing can be said."]
+    searched = _in_search(study, best, confirm)
+    if confirm is None:
+        return searched
+    return [*_over_seeds(confirm, best), f"In the search, with one training each: {searched[0]}", *searched[1:]]
+
+
+def _in_search(study: optuna.Study, best: FrozenTrial, confirm: ConfirmReport | None) -> list[str]:
+    """What one training of each says, and what chance alone would."""
+    first, improvement = baseline_trial(study), gain(study)
     metric, value = metric_names(study)[0], f"{best.values[0]:.4g}"
-    sure = [] if confirm is None else _over_seeds(confirm, best)
-    once = "In the search, with one training each: " if sure else ""
-    if improvement is None or first is None:
-        said = (
-            f"trial {best.number} is best ({metric} {value}). The baseline (the run configuration) has no value, so no "
-        )
-        return [*sure, _sentence(f"{once}{said}improvement over it was measured.")]
+    named = "the baseline (the run configuration"
+    if first is None:
+        return [
+            f"Trial {best.number} is best ({metric} {value}). The baseline (the run configuration) has no value, so no "
+            "improvement over it was measured."
+        ]
+    base = f"{named}, trial {first.number})"
+    if improvement is None:
+        return [
+            f"No gain is claimed: {base} does not meet the constraints ({metric} {first.values[0]:.4g}). Trial {best.number} "
+            f"is the best of those that do ({metric} {value})."
+        ]
     if best.number == first.number:
-        said = f"not better: the best trial is the baseline itself (the run configuration, trial {first.number}), {metric} "
-        return [*sure, _sentence(f"{once}{said}{value}.")]
+        return [
+            f"Not better: the best trial is the baseline itself (the run configuration, trial {first.number}), {metric} {value}."
+        ]
+    if improvement == 0:
+        return [f"No difference: trial {best.number} reached the same {metric} as {base}, {value}."]
     relative = f" ({improvement / abs(first.values[0]):.1%})" if first.values[0] else ""
-    said = _sentence(
-        f"{once}better by {improvement:.4g}{relative} in {metric}: trial {best.number} reached {value}, the baseline (the "
-        f"run configuration, trial {first.number}) {first.values[0]:.4g}."
+    ahead = (
+        f"trial {best.number} is ahead by {improvement:.4g}{relative} in {metric}: it reached {value}, {base} "
+        f"{first.values[0]:.4g}."
     )
-    unsure = (
-        f"How sure that is was not measured, one training each: `python {SCRIPT.name} confirm FOLDER`, with the folder of this "
-        "report, trains both again with several seeds."
+    others = len(study.get_trials(deepcopy=False, states=FINISHED)) - 1
+    chance = chance_alone(others, None if confirm is None else confirm.noise)
+    if confirm is not None:
+        return [f"{ahead} {chance}."]
+    command = (
+        f"`python {SCRIPT.name} confirm FOLDER`, with the folder of the study, measures it: it trains both again with several "
+        "seeds."
     )
-    return [*sure, said] if sure else [said, unsure]
+    return [f"Not confirmed, one training each: {ahead}", f"{chance}. {command}"]
 
 
 def _over_seeds(confirm: ConfirmReport, best: FrozenTrial) -> list[str]:
-    winner = confirm.best
-    if winner is None or winner.improvement is None or winner.improvement_low is None or winner.probability is None:
-        return [confirm.statement]
-    verdict = "Not better: worse"
-    if winner.improvement > 0:
-        verdict = "Better" if winner.improvement_low > 0 else "Better on average, though that may be chance,"
-    mean, named = confirm.baseline.mean, f"trial {winner.trial}"
-    relative = f" ({abs(winner.improvement / mean):.1%})" if mean else ""
-    said = [
-        f"{verdict} by {abs(winner.improvement):.4g}{relative} in {confirm.metric}, 95% interval of the gain {winner.improvement_low:.4g} to "
-        f"{winner.improvement_high:.4g}, probability of being better {share(winner.probability)}: {named} against the "
-        f"baseline (the run configuration), the mean over {winner.pairs} training seeds of each.{few_seeds(winner.pairs)}"
-    ]
-    if winner.trial != best.number:
+    said, winner = list(confirm.sentences), confirm.best
+    if winner is not None and winner.trial != best.number:
         said.append(
-            f"Over seeds {named} is ahead of trial {best.number}, the best of the search, whose values `best.yaml` holds."
+            f"Over seeds trial {winner.trial} is ahead of trial {best.number}, the best of the search, whose values "
+            "`best.yaml` holds."
         )
     return said
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def span(space: BaseDistribution) -> str:
@@ -187,17 +194,10 @@ def warnings_of(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]
     missed = sum(not is_feasible(trial) for trial in complete)
     if missed:
         said.append(f"{missed} of {len(complete)} complete trials do not meet the constraints.")
-    winner = confirm.best if confirm else None
-    if winner is None or confirm is None or winner.improvement is None or winner.improvement_std is None:
-        return said
-    if winner.improvement_std > abs(winner.improvement):
-        said.append(
-            f"The noise of the metric is larger than the gain: differences to the baseline vary by "
-            f"{winner.improvement_std:.3g} (standard deviation over {winner.pairs} seeds), their mean is "
-            f"{winner.improvement:.3g}."
-        )
-    if best is not None and best.number not in {row.trial for row in confirm.configurations}:
-        said.append(f"The present best trial {best.number} was not among the confirmed ones; confirm again.")
+    if confirm is not None:
+        said += confirm.warnings()
+        if best is not None and best.number not in {row.trial for row in confirm.configurations}:
+            said.append(f"The present best trial {best.number} was not among the confirmed ones; confirm again.")
     return said
 
 

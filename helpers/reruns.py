@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from gazegaussian.config import RunConfig, with_parameters
-from gazegaussian.errors import NonFiniteError, class_and_line
+from gazegaussian.errors import ConfigError, NonFiniteError, class_and_line
 from gazegaussian.fields import parameter_fields
 from gazegaussian.training.changed_fields import RUNTIME_FIELDS
 from helpers.files import write_json
-from helpers.records import find_study, stored_config
+from helpers.limits import Constraint
+from helpers.records import FINGERPRINT, find_study, stored_config
 from helpers.request import StudyRequest, preflight, train_run
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Source:
     folder: Path
     config: RunConfig  # what its trials started from
     train: Train
+    limits: tuple[Constraint, ...] = ()  # what an acceptable training keeps
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,30 @@ def open_source(
         runtime = {key: content[known[key][0]][key] for key in sorted(RUNTIME_FIELDS) if key in known}
         config = with_parameters(config, runtime)
     (check or (request.check if request else preflight))(config)
-    return Source(study, folder, config, train or (request.train if request else train_run))
+    return Source(study, folder, config, train or (request.train if request else train_run), study_limits(study))
+
+
+def study_limits(study: optuna.Study) -> tuple[Constraint, ...]:
+    """Constraints that a study was begun with; none where it does not say."""
+    try:
+        stored = json.loads(study.user_attrs.get(FINGERPRINT, "{}")).get("constraints", {})
+        return tuple(Constraint.parse(metric, text) for metric, text in stored.items())
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(f"Study {study.study_name!r} holds damaged constraints ({error}).") from error
+
+
+def missed_limits(limits: Iterable[Constraint], metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """Name the constraints that measured values miss, such as `gaze_error_deg <= 8`; unmeasured ones are not judged.
+
+    Args:
+        limits: Of the study.
+        metrics: Of one training.
+    """
+    return tuple(
+        f"{limit.metric} {limit.sense} {limit.bound:g}"
+        for limit in limits
+        if limit.metric in metrics and limit.violation(metrics[limit.metric]) > 0
+    )
 
 
 def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = None) -> Run:

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 import plotly.offline
 from markupsafe import Markup, escape
 
-from helpers.confirm import ConfirmReport, load_confirm
+from helpers.analysis.confirm_report import ConfirmReport, load_confirm
 from helpers.continued import load_continued
 from helpers.durations import duration
 from helpers.environment import environment

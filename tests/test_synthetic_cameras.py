@@ -141,7 +141,11 @@ def test_an_unguarded_script_may_make_heads(tmp_path):
     )
     root = Path(pool.__file__).resolve().parents[2]
     done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(root)}
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
     )
     assert done.stdout == "once\n"
     assert len(list((tmp_path / "heads").glob("*.h5"))) == 2

@@ -1,1 +1,1 @@
-"""Simulations of what the program states: how often each statement is right."""
+"""Do the statistical statements of the program hold? Simulated studies whose truth is known, read by its own functions."""

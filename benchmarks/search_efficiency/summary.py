@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.search_efficiency.replay import Replay
+from helpers.analysis.shares import clopper_pearson
 
 RESAMPLES = 2000
 COLUMNS = (
@@ -66,19 +67,28 @@ class Row:
 
 
 def bootstrap(
-    samples: Sequence[Sequence[float]], statistic: Callable[..., np.ndarray], seed: int = 0, resamples: int = RESAMPLES
+    samples: Sequence[Sequence[float]],
+    statistic: Callable[..., np.ndarray],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    paired: bool = False,
 ) -> Interval:
     """Measure a statistic of one or more samples and its 95% percentile interval.
 
     Args:
-        samples: One value per seed; each sample is resampled on its own.
+        samples: One value per seed.
         statistic: Maps arrays [..., seeds] to an array [...].
         seed: Of the resampling.
         resamples: How many.
+        paired: The samples have the same seeds, which are resampled together; else each on its own.
     """
     arrays = [np.asarray(sample, dtype=float) for sample in samples]
     generator = np.random.default_rng(seed)
-    drawn = [array[generator.integers(0, len(array), (resamples, len(array)))] for array in arrays]
+    if paired:
+        picks = generator.integers(0, len(arrays[0]), (resamples, len(arrays[0])))
+        drawn = [array[picks] for array in arrays]
+    else:
+        drawn = [array[generator.integers(0, len(array), (resamples, len(array)))] for array in arrays]
     with np.errstate(invalid="ignore"):  # infinite over infinite: neither reaches the target
         found = np.nan_to_num(statistic(*drawn), nan=np.inf, posinf=np.inf)
         value = float(np.nan_to_num(statistic(*arrays), nan=np.inf, posinf=np.inf))
@@ -118,12 +128,22 @@ def summarise(
         seeds=len(replays),
         best=bootstrap([[one.best(trials) for one in replays]], median),
         epochs=bootstrap([[one.epochs(trials) for one in replays]], median),
-        lost=bootstrap([[float(price > 0) for price in prices]], _mean),
+        lost=_share(sum(price > 0 for price in prices), len(prices)),
         price=bootstrap([prices], _mean),
         best_within=bootstrap([[one.best_within(budget) for one in replays]], median),
         until=bootstrap([until], median),
-        share=bootstrap([until, compared], lambda own, other: median(own) / median(other)),
+        share=bootstrap(
+            [until, compared],
+            lambda own, other: median(own) / median(other),
+            paired=len(until) == len(compared),
+        ),
     )
+
+
+def _share(count: int, total: int) -> Interval:
+    """A share with its exact (Clopper-Pearson) interval: 0 of 60 is no certainty."""
+    low, high = clopper_pearson(count, total)
+    return Interval(count / total, low, high)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -108,7 +108,9 @@ class _Process:
         answer = self._process.stdout.readline()
         if not answer:
             code = self._process.wait()
-            reason = f"was killed by signal {-code}, perhaps for lack of memory" if code < 0 else f"ended with code {code}"
+            reason = (
+                f"was killed by signal {-code}, perhaps for lack of memory" if code < 0 else f"ended with code {code}"
+            )
             raise DataError(
                 f"Synthetic heads: a process that made them {reason}; the same command completes the rest, with "
                 "--workers 0 in one process"

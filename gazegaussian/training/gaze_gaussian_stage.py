@@ -66,14 +66,27 @@ class GazeGaussianStage:
             workers=config.data.workers,
             max_images=config.data.max_train_images,
         )
-        pairs = validation_pairs(validation, config.data.max_val_images or DEFAULT_PAIRS)
-        self.validation = [
-            redirection_batch(validation, pairs[i : i + VALIDATION_BATCH])
-            for i in range(0, len(pairs), VALIDATION_BATCH)
-        ]
+        self.validation: list[Batch] = []
+        pairs = self.hold_out(validation, config.data.max_val_images)
         shown = [source for source, _ in pairs[: min(VALIDATION_BATCH, config.training.preview_images)]]
         self.sources = validation.batch(shown).image if shown else None  # of the preview, [B, 3, H, W]
         self.device = torch.device("cpu")
+
+    def hold_out(self, people: HeadDataset, images: int | None) -> list[tuple[int, int]]:
+        """Measure these people from now on.
+
+        Args:
+            people: Held out.
+            images: So many redirection pairs, spread over the people; None takes 200.
+
+        Returns:
+            The pairs, rows of source and target.
+        """
+        pairs = validation_pairs(people, images or DEFAULT_PAIRS)
+        self.validation = [
+            redirection_batch(people, pairs[i : i + VALIDATION_BATCH]) for i in range(0, len(pairs), VALIDATION_BATCH)
+        ]
+        return pairs
 
     def architecture(self) -> dict[str, Any]:
         """Sizes that come from the MeshHead and from the data."""

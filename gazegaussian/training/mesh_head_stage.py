@@ -59,12 +59,20 @@ class MeshHeadStage:
             workers=config.data.workers,
             max_images=config.data.max_train_images,
         )
-        rows = spread(len(validation), config.data.max_val_images)
-        self.validation = [
-            validation.batch(rows[i : i + VALIDATION_BATCH]) for i in range(0, len(rows), VALIDATION_BATCH)
-        ]
+        self.validation: list[Batch] = []
+        self.hold_out(validation, config.data.max_val_images)
         self.judge = load_frozen("judge")
         self.device = torch.device("cpu")
+
+    def hold_out(self, people: HeadDataset, images: int | None) -> None:
+        """Measure these people from now on.
+
+        Args:
+            people: Held out.
+            images: So many of theirs, spread evenly; None takes all.
+        """
+        rows = spread(len(people), images)
+        self.validation = [people.batch(rows[i : i + VALIDATION_BATCH]) for i in range(0, len(rows), VALIDATION_BATCH)]
 
     def architecture(self) -> dict[str, Any]:
         """Sizes found in the data."""

@@ -48,7 +48,9 @@ class MetricOfWeights:
         metrics: What the study aims at.
     """
 
-    def __init__(self, build: Build, config: RunConfig, start: tuple[Snapshot, Mapping[str, Tensor]], metrics: list[str]):
+    def __init__(
+        self, build: Build, config: RunConfig, start: tuple[Snapshot, Mapping[str, Tensor]], metrics: list[str]
+    ):
         self.build = build
         self.config = config
         self.snapshot, self.built = start
@@ -86,7 +88,9 @@ class MetricOfWeights:
         for number in range(max((len(tried) for tried in values.values()), default=0)):
             # A parameter must not always meet the same value of another, which may switch it off or cancel it.
             moved = {
-                name: tried[(number + place) % len(tried)] for place, (name, tried) in enumerate(values.items()) if tried
+                name: tried[(number + place) % len(tried)]
+                for place, (name, tried) in enumerate(values.items())
+                if tried
             }
             try:
                 if not different(self.before, self.measure(moved)):

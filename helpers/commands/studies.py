@@ -190,13 +190,16 @@ def confirm(
     share: Annotated[
         float | None, typer.Option("--continue-pruned", min=0, max=1, help="Also finish this share of pruned trials.")
     ] = None,
+    vary_meshhead: Annotated[
+        bool, typer.Option("--vary-meshhead", help="Stage two: train its MeshHead with every seed, too.")
+    ] = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Is the winner better than the baseline, or lucky? Trains the best and the baseline again with several seeds."""
     import helpers
 
-    found = helpers.confirm_study(folder, top, seeds, storage=storage)
+    found = helpers.confirm_study(folder, top, seeds, storage=storage, vary_meshhead=vary_meshhead)
     continued = None if share is None else helpers.continue_pruned(folder, share, storage=storage)
     study = helpers.load_study(folder, storage)
     helpers.report(study, folder)

@@ -153,7 +153,8 @@ def evaluate(
         typer.Option(help="Published gaze network (ResNet-50 or VGG-16) that reads gaze and head pose [our judge]."),
     ] = None,
     split: Annotated[
-        str, typer.Option(help="Which subjects: test, val (these chose the best epoch and trial), held_out (both), train.")
+        str,
+        typer.Option(help="Which subjects: test, val (these chose the best epoch and trial), held_out (both), train."),
     ] = "test",
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for table (Markdown, JSON, CSV) and picture.")

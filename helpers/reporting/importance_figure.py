@@ -55,7 +55,14 @@ def importance_figure(found: Importances) -> go.Figure:
     # The first parameter stands at the top.
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], automargin=True)
     return figure.update_layout(
-        title={"text": f"{title}{caption}", "x": 0.01, "xanchor": "left", "y": 0.985, "yanchor": "top", "yref": "container"},
+        title={
+            "text": f"{title}{caption}",
+            "x": 0.01,
+            "xanchor": "left",
+            "y": 0.985,
+            "yanchor": "top",
+            "yref": "container",
+        },
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "font": {"size": 12}},
         bargap=0.35,
         barmode="overlay",

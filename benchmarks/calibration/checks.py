@@ -1,0 +1,262 @@
+"""One check per statement: how often it is true in simulated confirmations, before and now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.calibration import worlds
+from benchmarks.calibration.worlds import Floats, Noise, better_before, percentile_bootstrap, report, says_better
+from benchmarks.soak import BLOCKS, growth
+from helpers.analysis.paired_gain import PairedGain, Sample, corrected_level, paired_gain, paired_interval, seeds_needed
+from helpers.analysis.shares import clopper_pearson, expected_best, largest_count
+
+FALSE, COVERED, HEAVY = (0.0, 0.035), (0.93, 0.97), (0.90, 0.98)  # what the shares are to be
+AT_LEAST_95 = (0.93, 1.0)  # of intervals that may only be too wide
+SURE = 0.99  # a share misses its aim when its own interval at this level does
+
+
+@dataclass(frozen=True)
+class Row:
+    """A share that was simulated."""
+
+    statement: str
+    case: str
+    before: float | None  # the same with what the program did earlier
+    count: int
+    total: int
+    aim: tuple[float, float]
+
+    @property
+    def now(self) -> float:
+        """The share."""
+        return self.count / self.total
+
+    @property
+    def holds(self) -> bool:
+        """Whether the share is compatible with its aim."""
+        low, high = clopper_pearson(self.count, self.total, SURE)
+        return low <= self.aim[1] and high >= self.aim[0]
+
+    def cells(self) -> list[str]:
+        """For a table."""
+        before = "" if self.before is None else f"{self.before:.3f}"
+        aim = f"{self.aim[0]:g} to {self.aim[1]:g}"
+        return [self.statement, self.case, before, f"{self.now:.3f}", aim, "yes" if self.holds else "NO"]
+
+
+Check = Callable[[np.random.Generator, int], Iterator[Row]]
+
+
+def interval_of_seeds(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """95% interval of the mean gain, one candidate, people that agree."""
+    for name, draw, aim in (("normal", worlds.normal, COVERED), ("t3", worlds.heavy, HEAVY)):
+        for seeds in (3, 5, 10):
+            noise, now, before = Noise(draw=draw), 0, 0
+            for _ in range(runs):
+                losses = noise.losses(generator, 2, seeds, 1)
+                row = report(losses).configurations
+                gain = next(one.gain for one in row if not one.is_baseline)
+                now += covers(gain)
+                low, high = percentile_bootstrap(generator, (losses[0] - losses[1]).mean(axis=1))
+                before += low <= 0 <= high
+            yield Row("interval of the gain holds it", f"{name}, {seeds} seeds", before / runs, now, runs, aim)
+
+
+def interval_of_people(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """95% interval of the mean gain when people differ, too; it may be a little too wide, not too narrow."""
+    for people in (4, 8, 15):
+        for seeds in (3, 5, 10):
+            for noise in (Noise(1, 1, 1), Noise(0.3, 1, 1)):
+                now, before = 0, 0
+                for _ in range(runs):
+                    losses = noise.losses(generator, 2, seeds, people)
+                    now += covers(next(one.gain for one in report(losses).configurations if not one.is_baseline))
+                    low, high = percentile_bootstrap(generator, (losses[0] - losses[1]).mean(axis=1))
+                    before += low <= 0 <= high
+                case = f"{seeds} seeds, {people} people, sd of seeds {noise.seed:g}, of people {noise.person:g}"
+                yield Row("interval of the gain holds it", case, before / runs, now, runs, AT_LEAST_95)
+
+
+def false_better(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """'Better by' when nothing is better: planned seeds, and some added later."""
+    for top in (1, 3, 5):
+        for seeds in (3, 5, 10):
+            noise, planned, either, before, before_either = Noise(), 0, 0, 0, 0
+            for _ in range(runs):
+                losses = noise.losses(generator, top + 1, 2 * seeds, 1)
+                first = says_better(report(losses[:, :seeds]))
+                planned += first
+                either += first or says_better(report(losses, looks=2))
+                means = losses.mean(axis=2)
+                was = better_before(generator, means[:, :seeds])
+                before += was
+                before_either += was or better_before(generator, means)
+            case = f"top {top}, {seeds} seeds"
+            yield Row("'Better by' though nothing is", case, before / runs, planned, runs, FALSE)
+            later = f"{case}, then {2 * seeds}"
+            yield Row("'Better by' though nothing is", later, before_either / runs, either, runs, FALSE)
+
+
+def luck_of_people(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """The best of 30 configurations on the validation people; on other people none is better."""
+    for people in (6, 12):
+        noise, chosen, now, before = Noise(seed=0.002, person=0.01 * people**0.5, shared=0.0), 30, 0, 0
+        for _ in range(runs):
+            seen = noise.losses(generator, chosen + 1, 6, people).mean(axis=2)  # the first seed searched
+            best = 1 + int(np.argmin(seen[1:, 0]))
+            pair = seen[[0, best], 1:]
+            before += better_before(generator, pair)
+            now += says_better(report(noise.losses(generator, 2, 5, people), seen=pair))
+        yield Row("luck of the validation people is 'Better by'", f"{people} people", before / runs, now, runs, FALSE)
+
+
+def noise_of_epochs(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """The best of E noisy epochs; all configurations are equal at every epoch."""
+    for sd, epochs in (((0.002, 0.006), (8, 8)), ((0.002, 0.006), (30, 30)), ((0.004, 0.004), (8, 30))):
+        now, before = 0, 0
+        for _ in range(runs):
+            seen, test = np.empty((2, 5)), np.empty((2, 5, 8))
+            for index in range(2):
+                truth = 0.25 + 0.1 * np.exp(-np.arange(epochs[index]))
+                curves = truth + sd[index] * generator.normal(size=(5, epochs[index]))
+                best = curves.argmin(axis=1)
+                seen[index] = curves[np.arange(5), best]
+                test[index] = truth[best][:, None] + sd[index] * generator.normal(size=(5, 8))
+            before += better_before(generator, seen)
+            now += says_better(report(test, seen=seen))
+        case = f"sd {sd[0]:g} and {sd[1]:g}, {epochs[0]} and {epochs[1]} epochs"
+        yield Row("luck of the best epoch is 'Better by'", case, before / runs, now, runs, FALSE)
+
+
+def failed_seeds(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """A candidate that is better where it trains and fails in some seeds beside one that is a little better in all."""
+    claimed, ahead, before, cases = 0, 0, 0, 0
+    while cases < runs:
+        losses = Noise(seed=0.002, shared=0.01).losses(generator, 3, 5, 1)
+        losses[1] -= 0.02
+        losses[2] -= 0.005
+        failed = np.zeros((3, 5), bool)
+        failed[1] = generator.random(5) < 0.3
+        if not 0 < failed[1].sum() <= 3:
+            continue
+        cases += 1
+        alone = report(losses[:2], failed=failed[:2])
+        claimed += says_better(alone) or not alone.sentences[0].startswith("Failed in")
+        both = report(losses, failed=failed).best
+        ahead += both is not None and both.trial == 2
+        kept = ~failed[1]
+        before += percentile_bootstrap(generator, (losses[0] - losses[1]).mean(axis=1)[kept])[0] > 0
+    yield Row("a gain of a candidate that fails in some seeds", "claimed", before / runs, claimed, runs, (0, 0))
+    yield Row("a candidate that never fails is ahead of it", "ranking", None, ahead, runs, (1, 1))
+
+
+def constraints(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """A candidate, or the baseline, that misses a constraint in some seeds."""
+    for index, who in ((1, "the candidate"), (0, "the baseline")):
+        claimed, cases = 0, 0
+        while cases < runs:
+            losses = Noise(seed=0.002, shared=0.01).losses(generator, 2, 5, 1)
+            losses[1] -= 0.02
+            missed = np.zeros((2, 5), bool)
+            missed[index] = generator.random(5) < 0.4
+            if not missed.any():
+                continue
+            cases += 1
+            said = report(losses, missed=missed)
+            claimed += says_better(said) or "misses the constraint" not in said.sentences[0]
+        yield Row("a gain though a constraint is missed", f"by {who}", 1.0, claimed, runs, (0, 0))
+
+
+def single_training(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """Clopper-Pearson interval of the probability that a new training beats one of the baseline."""
+    for effect, truth in ((0.0, 0.5), (1.0, 0.8413447), (2.0, 0.9772499)):
+        for seeds in (3, 5, 10):
+            held = 0
+            for _ in range(runs):
+                gain = of_differences(generator.normal(effect, 1.0, seeds))
+                held += (
+                    gain.won_low is not None and gain.won_high is not None and gain.won_low <= truth <= gain.won_high
+                )
+            case = f"true probability {truth:.2f}, {seeds} seeds"
+            yield Row("interval of 'a new training beats' holds it", case, None, held, runs, AT_LEAST_95)
+
+
+def needed_seeds(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """Seeds that 'would show it in 8 of 10 confirmations', where mean and noise are the true ones."""
+    for effect in (0.5, 1.0):
+        level = corrected_level(3, 2)
+        exact = of_differences(np.array([effect - 0.5**0.5, effect + 0.5**0.5]))  # this mean, standard deviation one
+        seeds = seeds_needed(exact, level)
+        assert seeds is not None
+        shown = sum(paired_interval(list(generator.normal(effect, 1.0, seeds)), level)[1] > 0 for _ in range(runs))
+        case = f"gain of {effect:g} standard deviations, {seeds} seeds"
+        yield Row("seeds that show a gain in 8 of 10", case, None, shown, runs, (0.75, 0.85))
+
+
+def price_of_pruning(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """Upper end of the number of pruned trials that would have won."""
+    for total, lost, done in ((17, 1, 16), (17, 4, 5), (60, 12, 6)):
+        held = sum(
+            largest_count(int(found), done, total) >= lost
+            for found in generator.hypergeometric(lost, total - lost, done, runs)
+        )
+        yield Row(
+            "'up to so many pruned trials might' is enough", f"{lost} of {total} lost, {done} looked at", None, held, runs,
+            (0.975, 1.0),
+        )  # fmt: skip
+
+
+def memory(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """The soak's interval of memory growth where memory does not grow."""
+    trials = np.arange(40 * BLOCKS)
+    for name in ("random walk", "autoregressive 0.98", "independent"):
+        held = 0
+        for _ in range(runs):
+            steps = generator.normal(size=len(trials))
+            walk = {"random walk": 1.0, "autoregressive 0.98": 0.98, "independent": 0.0}[name]
+            memory_now, series = 0.0, []
+            for step in steps:
+                memory_now = walk * memory_now + step
+                series.append(memory_now)
+            _, low, high = growth(list(map(int, trials)), series)
+            held += low <= 0 <= high
+        yield Row("the soak's interval holds no growth", name, None, held, runs, AT_LEAST_95)
+
+
+def best_of_equals(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """How much the best of N equal configurations is ahead: at least as far as said in half of the studies or so."""
+    for trials in (10, 30):
+        drawn = generator.normal(size=(runs, trials)).max(axis=1) - generator.normal(size=runs)
+        above = int((drawn > expected_best(trials)).sum())
+        yield Row("the best of equals is ahead by more than said", f"{trials} trials", None, above, runs, (0.44, 0.54))
+
+
+def covers(gain: PairedGain) -> bool:
+    """Whether the interval holds no gain."""
+    assert gain.low is not None
+    assert gain.high is not None
+    return gain.low <= 0 <= gain.high
+
+
+def of_differences(differences: Floats) -> PairedGain:
+    """The gain of paired differences."""
+    return paired_gain(Sample(tuple(float(-value) for value in differences)), Sample((0.0,) * len(differences)), 1)
+
+
+CHECKS: tuple[Check, ...] = (
+    interval_of_seeds,
+    interval_of_people,
+    false_better,
+    luck_of_people,
+    noise_of_epochs,
+    failed_seeds,
+    constraints,
+    single_training,
+    needed_seeds,
+    price_of_pruning,
+    memory,
+    best_of_equals,
+)

@@ -1,0 +1,58 @@
+"""Varies the seed of stage one in a confirmation of stage two: its MeshHead is trained again with every seed."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run, with_parameters
+from gazegaussian.errors import ConfigError
+from gazegaussian.fields import parameter_fields
+from gazegaussian.training.changed_fields import RUNTIME_FIELDS
+from helpers.reruns import Source, rerun
+
+logger = logging.getLogger(__name__)
+
+
+def stage_one(config: RunConfig) -> RunConfig:
+    """Read how the MeshHead that a study of stage two starts from was trained.
+
+    Args:
+        config: Of the study.
+
+    Returns:
+        The MeshHead's own run configuration, on the data and the device of the study.
+
+    Raises:
+        ConfigError: The study starts from no MeshHead, or from one that does not say how it was trained.
+    """
+    from gazegaussian.training.checkpoints import load_checkpoint  # torch comes with it
+
+    if not isinstance(config, GazeGaussianRun) or config.meshhead_checkpoint is None:
+        raise ConfigError("Only a study of stage two that starts from a MeshHead can vary the MeshHead's seed.")
+    origin = f"MeshHead checkpoint {config.meshhead_checkpoint}"
+    content = load_checkpoint(config.meshhead_checkpoint, "meshhead")
+    if not content["config"]:
+        raise ConfigError(f"{origin} does not say how it was trained, so it cannot be trained again with other seeds.")
+    first = parse_run(content["config"], "meshhead", origin)
+    here, known = config.model_dump(mode="json"), parameter_fields(first)
+    shared = {name: here[known[name][0]][name] for name in sorted(RUNTIME_FIELDS) if name in known}
+    return with_parameters(first.model_copy(update={"data": config.data}), shared)
+
+
+def mesh_head_of_seed(source: Source, first: RunConfig, seed: int, folder: Path) -> Path | None:
+    """Train the MeshHead with a seed, or read it when that was done.
+
+    Args:
+        source: The study of stage two; its training function is used.
+        first: As `stage_one` gives it.
+        seed: Of the training.
+        folder: Of the confirmation's trainings.
+
+    Returns:
+        Its best checkpoint; None when the training failed.
+    """
+    place = folder / f"meshhead_seed{seed}"
+    logger.info("confirm: MeshHead of stage one, seed %d", seed)
+    run = rerun(source, with_parameters(first, {"seed": seed}), place)
+    return None if run.value is None else place / "best.pt"

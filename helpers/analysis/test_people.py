@@ -1,0 +1,111 @@
+"""Measures finished trainings on test people: those that no epoch, no trial and no search was chosen by."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gazegaussian.config import RunConfig
+from helpers.files import write_json
+from helpers.mesh_heads import digest_of
+
+if TYPE_CHECKING:
+    from helpers.isolation import Train
+
+logger = logging.getLogger(__name__)
+
+PEOPLE_FILE = "test_people.json"
+
+Metrics = Mapping[str, float]
+# (configuration, checkpoint, people) -> metrics of every person.
+Measure = Callable[[RunConfig, Path, Sequence[str]], Mapping[str, Metrics]]
+
+
+@dataclass(frozen=True)
+class TestPeople:
+    """Who is measured and how; `people` is empty where nobody can be, and `reason` says why."""
+
+    __test__ = False  # for pytest
+
+    people: tuple[str, ...]
+    measure: Measure | None
+    reason: str = ""
+
+
+def find_test_people(config: RunConfig, train: Train) -> TestPeople:
+    """Find the test people of a study's data.
+
+    Args:
+        config: Of the study.
+        train: What its trainings are made by; only this project's own stages can be measured.
+    """
+    from helpers.request import train_run
+
+    if train is not train_run:
+        return TestPeople(
+            (), None, "the study has a training function of its own and no way to measure test people was given"
+        )
+    from gazegaussian import measurement
+
+    people, reason = measurement.find_test_people(config)
+    return TestPeople(tuple(people), measurement.measure_checkpoint, reason)
+
+
+def measured(config: RunConfig, folder: Path, checkpoint: Path, test: TestPeople) -> dict[str, dict[str, float]]:
+    """Measure one finished training; what was measured before is read.
+
+    Args:
+        config: Of the training.
+        folder: Of the training.
+        checkpoint: Its best epoch.
+        test: Who is measured.
+
+    Returns:
+        Metrics of every person; empty where nobody is measured, or the checkpoint is gone and was never measured.
+    """
+    if test.measure is None or not test.people:
+        return {}
+    path = folder / PEOPLE_FILE
+    known = _read(path)
+    mark = digest_of(checkpoint) if checkpoint.is_file() else None
+    if known is not None and list(known.get("people", ())) == list(test.people) and mark in (None, known["checkpoint"]):
+        return known["people"]
+    if mark is None:  # freed by hand; the training itself is not repeated for it
+        return {}
+    logger.info("%s: measured on %d test people", folder.name, len(test.people))
+    found = test.measure(config, checkpoint, test.people)
+    people = {person: {name: float(value) for name, value in found[person].items()} for person in test.people}
+    write_json(path, {"checkpoint": mark, "people": people})
+    return people
+
+
+def has_values(people: Mapping[str, Metrics], metric: str) -> bool:
+    """Tell whether the metric was measured on every person, finite or not."""
+    return bool(people) and all(metric in row for row in people.values())
+
+
+def person_values(people: Mapping[str, Metrics], metric: str) -> tuple[float, ...] | None:
+    """The metric of every person, in their order; None where it is not measured or not finite for one of them."""
+    values = [row.get(metric, math.nan) for row in people.values()]
+    return tuple(values) if values and all(map(math.isfinite, values)) else None
+
+
+def mean_metrics(people: Mapping[str, Metrics]) -> dict[str, float]:
+    """Mean over the people of every metric that all of them have."""
+    rows = list(people.values())
+    names = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
+    return {name: sum(row[name] for row in rows) / len(rows) for name in names}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(content, dict) and isinstance(content.get("people"), dict) and "checkpoint" in content
+    return content if whole else None

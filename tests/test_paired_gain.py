@@ -1,0 +1,54 @@
+"""Intervals, shares and the words about them, without a study."""
+
+import random
+import statistics
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from helpers.analysis.paired_gain import Sample, paired_gain, seeds_needed
+from helpers.analysis.shares import clopper_pearson, expected_best, largest_count
+from helpers.confirm import bootstrap
+
+
+def test_the_interval_is_students_t_and_equal_values_are_no_difference():
+    differences = [random.Random(seed).gauss(0.3, 1) for seed in range(5)]
+    chance, low, high = bootstrap(differences)
+    expected = stats.t.interval(0.95, 4, statistics.fmean(differences), stats.sem(differences))
+    assert (low, high) == pytest.approx(expected)
+    assert chance == pytest.approx(1 - stats.ttest_1samp(differences, 0, alternative="greater").pvalue)
+    assert bootstrap([0.0] * 5) == (0.5, 0.0, 0.0)
+
+
+def test_people_that_differ_widen_the_interval():
+    rows = tuple((1.0 + 0.1 * seed, 3.0 + 0.1 * seed, -1.0 + 0.1 * seed) for seed in range(5))
+    zero = Sample((0.0,) * 5, ((0.0,) * 3,) * 5)
+    values = tuple(statistics.fmean(row) for row in rows)
+    alone, with_people = paired_gain(Sample(values), zero, -1), paired_gain(Sample(values, rows), zero, -1)
+    assert alone.low > 0.9
+    assert with_people.low < 0, "three people from -1 to 3 do not show that others gain"
+    assert with_people.mean == alone.mean
+    same = tuple((value,) * 3 for value in values)
+    assert paired_gain(Sample(values, same), zero, -1).low == pytest.approx(alone.low)
+    assert seeds_needed(with_people, 0.95) is None
+
+
+@pytest.mark.parametrize(("found", "looked_at", "total"), [(0, 2, 17), (0, 16, 17), (1, 5, 9), (3, 3, 8)])
+def test_the_upper_count_is_the_largest_that_the_sample_does_not_exclude(found, looked_at, total):
+    most = largest_count(found, looked_at, total)
+    assert stats.hypergeom.cdf(found, total, most, looked_at) > 0.025
+    above = most + 1
+    assert above > total - looked_at + found or stats.hypergeom.cdf(found, total, above, looked_at) <= 0.025
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 60), (5, 5), (3, 10)])
+def test_shares_have_exact_intervals(count, total):
+    exact = stats.binomtest(count, total).proportion_ci(0.95, method="exact")
+    assert clopper_pearson(count, total) == pytest.approx((exact.low, exact.high))
+
+
+@pytest.mark.parametrize("count", [1, 2, 20])
+def test_the_expected_best_is_the_mean_of_maxima(count):
+    drawn = np.random.default_rng(0).normal(size=(40_000, count)).max(axis=1)
+    assert expected_best(count) == pytest.approx(drawn.mean(), abs=0.02)
