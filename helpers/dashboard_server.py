@@ -33,7 +33,7 @@ from helpers.joined_storage import JoinedStorage, no_study, stores_in
 from helpers.ownership import INHERITED, OWNER
 from helpers.records import CONFIG, FINGERPRINT, INIT_FROM, MESHHEAD
 from helpers.stopping import die_with_parent
-from helpers.storage import open_storage
+from helpers.storage import open_url
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def make_app(folder: Path, storage: str | None = None) -> WSGIApplication:
     if storage is None:
         joined = JoinedStorage(lambda: stores_in(folder), BOOKKEEPING)
     else:
-        opened = open_storage(storage, folder, must_exist=True)
+        opened = open_url(storage, must_exist=True)
         joined = JoinedStorage(lambda: {"storage": lambda: opened}, BOOKKEEPING)
     if not joined.get_all_studies():
         raise no_study(folder if storage is None else "the storage")

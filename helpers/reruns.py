@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from gazegaussian.config import RunConfig, with_parameters
-from gazegaussian.errors import NonFiniteError, class_and_line
+from gazegaussian.errors import ConfigError, NonFiniteError, class_and_line
 from gazegaussian.fields import parameter_fields
 from gazegaussian.training.changed_fields import RUNTIME_FIELDS
+from gazegaussian.training.files import atomic_copy
 from helpers.files import write_json
 from helpers.records import find_study, stored_config
 from helpers.request import StudyRequest, preflight, train_run
@@ -101,6 +103,8 @@ def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = 
     key, path = _key(config), folder / RUN_FILE
     known = _read(path)
     if known is not None and known.get("key") != key:
+        if not _is_key(known.get("key")):
+            raise ConfigError(f"{path} is not of a training of this program: move {folder} away and run again.")
         shutil.rmtree(folder)
         known = None
     if known is not None and "run" in known:
@@ -109,8 +113,7 @@ def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = 
     write_json(path, {"key": key})
     if start is not None and not (folder / "last.pt").exists():
         for name in (name for name in CHECKPOINTS if (start / name).is_file()):
-            shutil.copy2(start / name, folder / f".{name}.tmp")
-            (folder / f".{name}.tmp").replace(folder / name)  # last.pt comes whole or not at all
+            atomic_copy(start / name, folder / name)  # last.pt comes whole or not at all
     run = _train(source.train, config, folder)
     write_json(path, {"key": key, "run": asdict(run)})
     return run
@@ -153,6 +156,11 @@ def _key(config: RunConfig) -> str:
             for name in RUNTIME_FIELDS & section.keys():
                 del section[name]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _is_key(text: object) -> bool:
+    """Tell whether a text is what `_key` makes, the mark of a folder that may be replaced."""
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

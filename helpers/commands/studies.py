@@ -211,13 +211,20 @@ def confirm(
         typer.echo(continued.statement)
 
 
-def report(folder: StudyFolderArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+def report(
+    folder: StudyFolderArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to; the study's folder is then only read [the study's folder].")
+    ] = None,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Draw a study's figures and write its report: one HTML file that opens offline, and Markdown."""
     import helpers
 
     study = helpers.load_study(folder, storage)  # before figures are imported
     logger.info("report of %s: drawing the figures", folder)
-    path = helpers.report(study, folder)
+    path = helpers.report(study, folder, out)
     typer.echo(json.dumps({"report": str(path)}) if as_json else f"wrote {path} and {path.with_suffix('.md').name}")
 
 
