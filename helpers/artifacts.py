@@ -18,7 +18,7 @@ from PIL import Image
 
 from gazegaussian.errors import first_line
 from gazegaussian.training.hooks import IMAGES
-from helpers.pictures import draw_curve
+from helpers.pictures import PNG, draw_curve
 from helpers.plots import with_unit
 from helpers.results import read_curves
 
@@ -105,7 +105,7 @@ def _prepared(run_dir: Path, work: Path, metric: str, minimize: bool) -> list[Pa
     picture = best_image(run_dir, metric, minimize)
     if picture is not None:
         target = work / VALIDATION
-        with Image.open(picture) as image:
+        with Image.open(picture, formats=PNG) as image:
             image.thumbnail((WIDEST, WIDEST))
             image.save(target)
         found.append(target)

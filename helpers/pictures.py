@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gazegaussian.training.images import captioned
 
+PNG = ("PNG",)  # by the name of its file another picture could start another program, such as Ghostscript
 INK, GREY, LIGHT = "#222222", "#666666", "#dddddd"
 CURVE, BEST = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion; the best epoch is ringed and named
 SIZE = (560, 420)  # the dashboard shows it 200 pixels wide, and whole on a click
@@ -74,7 +75,7 @@ def captioned_row(pictures: Sequence[tuple[Path, str]], width: int) -> Image.Ima
     """
     drawn = []
     for path, _ in pictures:
-        with Image.open(path) as file:
+        with Image.open(path, formats=PNG) as file:
             height = round(file.height * width / file.width)
             drawn.append(file.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
     return captioned(drawn, [caption for _, caption in pictures])

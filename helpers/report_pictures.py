@@ -15,6 +15,7 @@ from PIL import Image
 
 from gazegaussian.errors import first_line
 from helpers.artifacts import best_image
+from helpers.pictures import PNG
 from helpers.plots import with_unit
 from helpers.results import baseline_trial, merit, metric_names, ranked_trials, signs, trial_dir
 
@@ -95,7 +96,7 @@ def _pictured(study: optuna.Study, folder: Path, trials: Sequence[FrozenTrial]) 
 
 
 def _embedded(path: Path) -> str:
-    with Image.open(path) as file:
+    with Image.open(path, formats=PNG) as file:
         image = file.convert("RGB")
     image.thumbnail((WIDEST, 2 * WIDEST), Image.Resampling.LANCZOS)
     stream = io.BytesIO()

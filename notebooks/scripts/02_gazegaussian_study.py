@@ -12,10 +12,11 @@ import os, runpy, subprocess
 from pathlib import Path
 
 repository = os.environ.get("GAZEGAUSSIAN_REPOSITORY", "")  # clone URL, for a runtime without the files
-places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "gazegaussian-studies"]
-root = next((p for p in places if (p / "train_gazegaussian_optuna.py").exists()), places[-1])
-if not root.exists():
-    assert repository, "Set repository (or GAZEGAUSSIAN_REPOSITORY) to the clone URL of this repository."
+here, owners = Path.cwd(), {0, Path.cwd().stat().st_uid, getattr(os, "getuid", int)()}  # others' code is not run
+fits = lambda p: all(q.exists() and q.stat().st_uid in owners for q in (p, p / "helpers", p / "helpers/colab.py"))
+root = next(filter(fits, [here, here.parent]), here / "gazegaussian-studies")
+if not fits(root):
+    assert repository, "No repository of yours here: set GAZEGAUSSIAN_REPOSITORY to its clone URL."
     subprocess.run(["git", "clone", "-q", "--depth", "1", repository, str(root)], check=True)
 home = runpy.run_path(str(root / "helpers" / "colab.py"))["set_up"](drive=False)
 
