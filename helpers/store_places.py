@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gazegaussian.utils.plain_files import find_special
+from gazegaussian.yaml_files import shorten
 from helpers.storage_errors import StorageError, os_problem
 
 
@@ -56,4 +57,6 @@ def require_place(path: Path, must_exist: bool) -> None:
             raise StorageError(f"{path} is no regular file, where a study's store must be one; name another storage.")
     except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, a name too long, links in a circle
         why = getattr(error, "strerror", None) or error
-        raise StorageError(f"The storage {path} cannot be looked for ({why}); correct the path.") from error
+        raise StorageError(
+            f"The storage {shorten(str(path), 200)} cannot be looked for ({why}); correct the path."
+        ) from error
