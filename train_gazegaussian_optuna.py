@@ -6,9 +6,20 @@ A thin command line over `helpers`. Exit codes: 0 done, 2 bad input or configura
 
 from __future__ import annotations
 
+import sys
+
+from gazegaussian.hidden_options import refuse_password
+
+STORAGE_VARIABLE = "GAZEGAUSSIAN_STORAGE"
+if __name__ == "__main__":  # before seconds of imports, while the command line stands for all to read
+    try:
+        refuse_password(sys.argv[1:], "--storage", STORAGE_VARIABLE)
+    except SystemExit as refused:
+        sys.stderr.write(f"{refused}\n")
+        sys.exit(2)
+
 import logging
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +30,8 @@ except ModuleNotFoundError:
         "error: packages are missing here: run `make setup` and use .venv/bin/python, or pip install -r requirements.txt"
     )
 
-from gazegaussian.hidden_options import hide_option
 from helpers.commands import data, studies, trainings
-from helpers.script import STORAGE_VARIABLE
+from helpers.utils.plain_text import PrintableFormatter
 
 # click's, or that of the copy of click which newer versions of typer bring along.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -58,11 +68,14 @@ def main() -> None:
     """Run the command line with its exit codes."""
     from gazegaussian.errors import NonFiniteError, UserError
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("kaleido").setLevel(logging.WARNING)
     logging.getLogger("choreographer").setLevel(logging.WARNING)
     try:
-        code = app(standalone_mode=False)  # else typer itself prints errors, on several lines
+        # Not standalone, else typer itself prints errors, on several lines.
+        code = app(standalone_mode=False, default_map=_storage_of_all())
     except UsageError as error:
         _say_usage(error)
         sys.exit(2)
@@ -97,14 +110,11 @@ def _say_interrupted() -> None:
     print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
 
 
-def _hide_password() -> None:
-    """Begin again without the storage's URL where it may hold a password: everybody may read command lines."""
-    words, hidden = hide_option(sys.argv[1:], "--storage", STORAGE_VARIABLE)
-    if os.name == "posix" and any("://" in url and not url.startswith("sqlite") for url in hidden.values()):
-        python = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]  # with its own options
-        os.execve(sys.executable, [*python, *words], {**os.environ, **hidden})
+def _storage_of_all() -> dict[str, dict[str, str]]:
+    """Take the storage's URL out of the environment, which every process started here would inherit, for the commands."""
+    url = os.environ.pop(STORAGE_VARIABLE, None)
+    return {} if url is None else {name: {"storage": url} for name in COMMANDS}
 
 
 if __name__ == "__main__":
-    _hide_password()
     main()

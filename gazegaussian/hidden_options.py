@@ -2,7 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+# What a password stands behind: `user:` after `://` or, where the scheme was forgotten, at the beginning (a drive's `C:\` is
+# none). Greedy up to the last `@`: a password with an unescaped `@` or `/` must not show its second half.
+_USER = re.compile(r"(://[^:/@]*:|^(?![A-Za-z]:[\\/])[^:/@\s]+:(?!//)).*@", re.DOTALL)
+_QUERY = re.compile(r"(?i)((?:^|[?&\s])[^=&\s]*(?:pass|pwd|secret|token)[^=&]*=\s*)[^&\s]+")
+
+
+def redacted(url: str) -> str:
+    """Hide the passwords of a URL, also of one that a URL parser would refuse.
+
+    Args:
+        url: Any text; usually a storage URL.
+
+    Returns:
+        The text with `***` for what stands between `user:` and the last `@`, and for secrets in the query.
+    """
+    return _QUERY.sub(r"\1***", _USER.sub(r"\1***@", url))
+
+
+def refuse_password(words: Sequence[str], option: str, variable: str) -> None:
+    """End the program where an option's value on the command line holds a password: everybody on the machine may read it.
+
+    Args:
+        words: Of the command line.
+        option: Such as `--storage`.
+        variable: Name of the environment variable that the command reads the option from.
+
+    Raises:
+        SystemExit: With code 2, after one line that names the variable.
+    """
+    given = hide_option(words, option, variable)[1].get(variable, "")
+    if redacted(given) != given:
+        raise SystemExit(
+            f"error: a password on the command line can be read by everybody on this machine. Set the environment variable "
+            f"{variable} to {redacted(given)} (with the password) and leave {option} out."
+        )
 
 
 def hide_option(words: Sequence[str], option: str, variable: str) -> tuple[list[str], dict[str, str]]:

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from gazegaussian.errors import ConfigError
+from gazegaussian.utils.plain_files import open_plain
 
 _LARGEST_FILE = 2_000_000  # bytes
 _MOST_VALUES, _DEEPEST, _LONGEST_VALUE = 50_000, 50, 2_000
@@ -86,7 +87,7 @@ def read_text(path: Path) -> str:
         ConfigError: Missing, not UTF-8 or too large.
     """
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             content = stream.read(_LARGEST_FILE + 1)
         if len(content) <= _LARGEST_FILE:
             return content.decode("utf-8")

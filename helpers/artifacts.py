@@ -14,11 +14,10 @@ from pathlib import Path
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
-from PIL import Image
 
 from gazegaussian.errors import first_line
 from gazegaussian.training.hooks import IMAGES
-from helpers.pictures import draw_curve
+from helpers.pictures import draw_curve, read_png
 from helpers.plots import with_unit
 from helpers.results import read_curves
 
@@ -105,9 +104,9 @@ def _prepared(run_dir: Path, work: Path, metric: str, minimize: bool) -> list[Pa
     picture = best_image(run_dir, metric, minimize)
     if picture is not None:
         target = work / VALIDATION
-        with Image.open(picture) as image:
-            image.thumbnail((WIDEST, WIDEST))
-            image.save(target)
+        image = read_png(picture)
+        image.thumbnail((WIDEST, WIDEST))
+        image.save(target)
         found.append(target)
     values = curve_of(run_dir, metric)
     best = best_epoch(values, minimize)

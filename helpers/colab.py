@@ -198,11 +198,19 @@ def _gpu_text(torch_version: str) -> str:
     return f"{shown}; torch {torch_version} cannot use it"
 
 
+def is_colab_runtime() -> bool:
+    """Tell whether this is Colab itself: its package and its environment, which no folder of that name brings."""
+    return _has_colab() and any(name.startswith("COLAB_") for name in os.environ)
+
+
 def _has_colab() -> bool:
     try:
-        return find_spec("google.colab") is not None
+        found = find_spec("google.colab")
     except (ImportError, ValueError):  # no package `google` at all
         return False
+    # A folder `google/colab` beside a notebook is found, too, and is no runtime.
+    places = () if found is None else found.submodule_search_locations or ()
+    return any({"site-packages", "dist-packages"} & set(Path(place).parts) for place in places)
 
 
 def _shell() -> Any:

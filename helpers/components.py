@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,12 +19,21 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 
 from gazegaussian.errors import ConfigError, class_and_line, first_line
+from helpers.search import stored_optimizers
 from helpers.study_file import Component
 
 Family = Literal["samplers", "pruners"]
 OURS = {"helpers.predicted_final_loss.PredictedFinalLossPruner": "pruners"}
 NEEDS = {"CmaEsSampler": "cmaes"}  # packages that Optuna imports at the first suggestion, too late to complain
+ALLOW_HUB = "GAZEGAUSSIAN_ALLOW_HUB"
+"""Environment variable: 1 allows names that make OptunaHub download code; it reaches the workers, too."""
 _HUB = re.compile(r"optunahub\.(samplers|pruners)\.([a-z0-9_]+)\.([A-Za-z0-9]+)")
+
+
+def allow_hub(allowed: bool) -> None:
+    """Let names of OptunaHub download code, in this process and those that it starts."""
+    if allowed:
+        os.environ[ALLOW_HUB] = "1"
 
 
 def find_class(family: Family, name: str, presets: Mapping[str, Any]) -> type:
@@ -35,7 +45,7 @@ def find_class(family: Family, name: str, presets: Mapping[str, Any]) -> type:
         presets: Short names, for the message.
 
     Raises:
-        ConfigError: No such class, or its package is not installed.
+        ConfigError: No such class, its package is not installed, or it is to be downloaded and that is not allowed.
     """
     if OURS.get(name) == family:
         module, _, bare = name.rpartition(".")
@@ -52,12 +62,19 @@ def find_class(family: Family, name: str, presets: Mapping[str, Any]) -> type:
             f"Unknown optuna.{family} {name!r}; use {', '.join(presets)}, optuna.{family}.NAME{ours} or "
             f"optunahub.{family}.PACKAGE.NAME."
         )
+    if family == "samplers":
+        stored_optimizers.guard()
     if bare in NEEDS and importlib.util.find_spec(NEEDS[bare]) is None:
         raise ConfigError(f"optuna.{family}.{bare} needs the package {NEEDS[bare]}: pip install {NEEDS[bare]}.")
     return found
 
 
 def _from_hub(name: str, package: str, bare: str) -> type:
+    if os.environ.get(ALLOW_HUB) != "1":
+        raise ConfigError(
+            f"{name} is code that OptunaHub downloads and that runs here. Give --allow-hub (or set {ALLOW_HUB}=1) if you trust "
+            "it, or name a sampler or pruner of Optuna."
+        )
     family = name.split(".")[1]
     try:
         hub = importlib.import_module("optunahub")

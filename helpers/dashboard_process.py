@@ -6,6 +6,7 @@ import importlib
 import logging
 import multiprocessing
 import os
+import secrets
 import socket
 from dataclasses import dataclass, field
 from multiprocessing.context import SpawnProcess
@@ -34,11 +35,17 @@ class Dashboard:
 
     port: int
     _process: SpawnProcess = field(repr=False, compare=False)
+    _token: str = field(default="", repr=False, compare=False)
+
+    @property
+    def path(self) -> str:
+        """Of the page, with the token that tells its owner from other users of the machine."""
+        return f"/dashboard?token={self._token}" if self._token else "/dashboard"
 
     @property
     def url(self) -> str:
-        """Its address on this machine."""
-        return f"http://{LOOPBACK}:{self.port}/dashboard"
+        """Its address on this machine; who has it reads the studies."""
+        return f"http://{LOOPBACK}:{self.port}{self.path}"
 
     @property
     def ssh(self) -> str:
@@ -70,7 +77,7 @@ class Dashboard:
         return (
             f"Dashboard: {self.url}\n"
             f"From another machine, run there: {self.ssh}\n"
-            "It only reads, listens on this machine alone and ends with this process."
+            "It only reads, listens on this machine alone and ends with this process. The token in the address is a password."
         )
 
     def _ipython_display_(self) -> None:
@@ -80,7 +87,7 @@ class Dashboard:
         if place().startswith("Colab"):
             try:
                 output = importlib.import_module("google.colab.output")
-                output.serve_kernel_port_as_iframe(self.port, path="/dashboard", height=HEIGHT)
+                output.serve_kernel_port_as_iframe(self.port, path=self.path, height=HEIGHT)
                 return
             except Exception as error:  # browsers and front ends that refuse the frame fail in their own ways
                 logger.warning("the dashboard cannot be shown here (%s); the figures above need no port", error)
@@ -128,7 +135,8 @@ def dashboard(folder: Path | str = "optuna_results", port: int = 0, storage: str
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     # A daemon: Python ends it at its own end, and it looks itself whether its parent was killed.
-    process = context.Process(target=serve, args=(there, *key), name="dashboard", daemon=True)
+    token = secrets.token_urlsafe(32)
+    process = context.Process(target=serve, args=(there, *key, token), name="dashboard", daemon=True)
     process.start()
     there.close()
     try:
@@ -144,5 +152,5 @@ def dashboard(folder: Path | str = "optuna_results", port: int = 0, storage: str
         process.kill()
         process.join()
         raise answer
-    _RUNNING[key] = Dashboard(answer, process)
+    _RUNNING[key] = Dashboard(answer, process, token)
     return _RUNNING[key]

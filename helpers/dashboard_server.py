@@ -1,45 +1,43 @@
 """The process behind `helpers.dashboard`: optuna-dashboard over all studies of a folder, on the loopback interface, only reading.
 
-optuna-dashboard asks nobody for a password, so this server listens on 127.0.0.1 alone and passes on requests that read; a
-study that runs is read in transactions of milliseconds and never locked, written or copied.
+optuna-dashboard asks nobody for a password, so this server listens on 127.0.0.1 alone and passes on requests that read and
+that bring its token (`helpers.dashboard_guard`); a study that runs is read in transactions of milliseconds and never locked,
+written or copied.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any, BinaryIO
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.types import WSGIApplication
 
 import optuna_dashboard
 from bottle import HTTPResponse
-from optuna.artifacts import FileSystemArtifactStore
-from optuna.artifacts.exceptions import ArtifactNotFound
 
 from gazegaussian.errors import ConfigError, UserError
+from gazegaussian.utils.plain_files import open_plain
 from helpers.artifacts import ARTIFACTS
-from helpers.colab import place
+from helpers.dashboard_guard import guarded
 from helpers.dashboard_page import fitted_to_reading
 from helpers.dashboard_process import LOOPBACK
 from helpers.joined_storage import JoinedStorage, no_study, stores_in
 from helpers.ownership import INHERITED, OWNER
 from helpers.records import CONFIG, FINGERPRINT, INIT_FROM, MESHHEAD
 from helpers.stopping import die_with_parent
-from helpers.storage import open_storage
+from helpers.storage import open_url
 
 logger = logging.getLogger(__name__)
 
 # User attributes that say nothing to a reader; older studies have the best epoch, counted from 0, which the curve names.
 BOOKKEEPING = (OWNER, INHERITED, FINGERPRINT, CONFIG, MESHHEAD, INIT_FROM, "best_epoch", "last_checkpoint")
-_READS = ("GET", "HEAD")
 
 
 class JoinedArtifacts:
@@ -59,9 +57,11 @@ class JoinedArtifacts:
             HTTPResponse: Not found.
         """
         for store in (self._folder / ARTIFACTS, *self._folder.glob(f"*/{ARTIFACTS}")):
+            if store.is_symlink() or (store.parent.is_symlink() and store.parent != self._folder):
+                continue
             try:
-                return FileSystemArtifactStore(store).open_reader(artifact_id)
-            except (ArtifactNotFound, ValueError):
+                return open_plain(store / Path(artifact_id).name, follow=False)
+            except (OSError, ValueError):
                 continue
         raise HTTPResponse("Not Found", 404)
 
@@ -83,12 +83,13 @@ class _Handler(WSGIRequestHandler):
         logger.debug(format, *args)
 
 
-def make_app(folder: Path, storage: str | None = None) -> WSGIApplication:
+def make_app(folder: Path, storage: str | None = None, token: str | None = None) -> WSGIApplication:
     """Put optuna-dashboard and the guard together.
 
     Args:
         folder: A study's, or one with studies in it.
         storage: URL of the studies, when they are not in their folders' own stores.
+        token: That requests must bring; None asks for none.
 
     Raises:
         UserError: There is no study, or the storage cannot be opened.
@@ -96,40 +97,17 @@ def make_app(folder: Path, storage: str | None = None) -> WSGIApplication:
     if storage is None:
         joined = JoinedStorage(lambda: stores_in(folder), BOOKKEEPING)
     else:
-        opened = open_storage(storage, folder, must_exist=True)
+        opened = open_url(storage, must_exist=True)
         joined = JoinedStorage(lambda: {"storage": lambda: opened}, BOOKKEEPING)
     if not joined.get_all_studies():
         raise no_study(folder if storage is None else "the storage")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental parts of the dashboard
         board = optuna_dashboard.wsgi(joined, JoinedArtifacts(folder))
-    return only_reading(fitted_to_reading(board, joined))
+    return guarded(fitted_to_reading(board, joined), token)
 
 
-def only_reading(app: WSGIApplication) -> WSGIApplication:
-    """Refuse every request that could change something, or that a foreign page sends here under its own name.
-
-    Such a page (DNS rebinding) names its own host; browsers on this machine, and those behind `ssh -L`, name this one. Colab's
-    proxy names itself.
-    """
-
-    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        host = environ.get("HTTP_HOST", LOOPBACK).rsplit(":", 1)[0]
-        here = host in (LOOPBACK, "localhost") or place().startswith("Colab")
-        if here and environ["REQUEST_METHOD"] in _READS:
-            return app(environ, start_response)
-        reason = "This dashboard only reads: change studies with the command line."
-        if not here:
-            reason = f"Ask {LOOPBACK} or localhost, not another name."
-        content = json.dumps({"reason": reason}).encode()
-        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
-        start_response("403 Forbidden", headers)
-        return [content]
-
-    return guarded
-
-
-def serve(pipe: Connection, folder: Path, storage: str | None, port: int) -> None:
+def serve(pipe: Connection, folder: Path, storage: str | None, port: int, token: str | None) -> None:
     """Answer requests until the process that started this one ends; runs in a process of its own.
 
     Args:
@@ -137,11 +115,12 @@ def serve(pipe: Connection, folder: Path, storage: str | None, port: int) -> Non
         folder: A study's, or one with studies in it.
         storage: URL; it comes through a pipe and stands in no command line.
         port: 0 takes any free one.
+        token: That requests must bring; it comes through the pipe, too.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes: the parent decides
     threading.Thread(target=die_with_parent, daemon=True).start()
     try:
-        app = make_app(folder, storage)
+        app = make_app(folder, storage, token)
         server = bind(app, port)
     except UserError as error:
         pipe.send(error)

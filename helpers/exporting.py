@@ -11,14 +11,14 @@ from optuna.trial import FrozenTrial
 
 from gazegaussian.config import with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError
+from helpers.inference.export_marks import CHECKPOINT, own_files
 from helpers.live_store import has_store, study_folders
 from helpers.records import find_study
 from helpers.reruns import open_source, rerun, trial_config
 from helpers.results import best_trial, trial_dir
+from helpers.store_places import require_plain
 
 logger = logging.getLogger(__name__)
-
-SUMS, CHECKPOINT = "SHA256SUMS", "best.pt"
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Exported:
     folder: Path
     checkpoint: Path
     archive: Path | None  # the same as one file
+    outside: tuple[Path, ...] = ()  # files of elsewhere than `source` that are in it
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def export(
 ) -> Exported:
     """Put the winner of a study, or a training, into one folder ready to be cited.
 
-    The checkpoint is copied byte for byte and loads on its own. Running it again gives the same files.
+    The checkpoint is copied byte for byte and loads on its own. Running it again gives the same files. Nothing is
+    overwritten or deleted but what an earlier export wrote and what is still as that wrote it.
 
     Args:
         source: Folder of a study, or of a training (one that holds `best.pt`).
@@ -62,6 +64,8 @@ def export(
     source = Path(source)
     out = source / "export" if out is None else Path(out)
     _require_own(out)
+    if source.is_dir():
+        require_plain(source)
     if (source / CHECKPOINT).is_file() and not has_store(source):
         if epochs is not None:
             raise ConfigError(
@@ -78,8 +82,8 @@ def export(
     logger.info("export of %s: loading torch and plotly", source)
     from helpers.export_folder import write_folder  # torch, plotly
 
-    packed = write_folder(origin, out, archive)
-    return Exported(out, out / CHECKPOINT, packed)
+    packed, outside = write_folder(origin, out, archive)
+    return Exported(out, out / CHECKPOINT, packed, outside)
 
 
 def train_winner(folder: Path, epochs: int, storage: str | None = None) -> Path:
@@ -135,7 +139,7 @@ def _best(study: optuna.Study) -> FrozenTrial:
 
 
 def _require_own(out: Path) -> None:
-    if out.exists() and not (out / SUMS).is_file() and (not out.is_dir() or any(out.iterdir())):
+    if (out.exists() or out.is_symlink()) and not own_files(out) and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(
             f"Expected a new, empty or exported folder as --out, {out} holds something else. Name another."
         )

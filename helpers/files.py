@@ -13,6 +13,7 @@ from typing import Any
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.files import atomic_path, commit_file
 from gazegaussian.yaml_files import dump_yaml, read_json, read_yaml
+from helpers.utils.plain_text import csv_text
 
 logger = logging.getLogger(__name__)
 
@@ -25,17 +26,17 @@ def say_if_new(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> Path:
     """Write a text file atomically."""
-    temporary = atomic_path(path)
-    temporary.write_text(text, encoding="utf-8")
-    commit_file(temporary, path)
-    return path
+    return write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
     """Write a binary file atomically."""
     temporary = atomic_path(path)
-    temporary.write_bytes(content)
-    commit_file(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        commit_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -50,11 +51,12 @@ def write_yaml(path: Path, content: Mapping[str, Any]) -> Path:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write rows atomically; columns in order of first appearance."""
+    """Write rows atomically; columns in order of first appearance, text that a spreadsheet would take for a formula quoted."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)), restval="")
-    writer.writeheader()
-    writer.writerows(rows)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.writer(stream)
+    for cells in [names, *([row.get(name, "") for name in names] for row in rows)]:
+        writer.writerow([csv_text(cell) if isinstance(cell, str) else cell for cell in cells])
     return write_text(path, stream.getvalue())
 
 

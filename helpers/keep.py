@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,6 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import CheckpointError, UserError
+from gazegaussian.training.files import atomic_copy, is_temporary
 from helpers.ownership import ancestors
 from helpers.results import best_trial, is_feasible, merit, trial_dir
 
@@ -60,9 +62,8 @@ def require_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # another process may probe at the same time
+        with tempfile.TemporaryFile(prefix=".writable_", dir=folder):
+            pass
     except OSError as error:
         why = disk_problem(error) or f"{folder} cannot be used as a folder ({error.strerror}); name another one."
         raise DiskError(why) from error
@@ -135,8 +136,7 @@ def take_over(trials: list[FrozenTrial], trial: optuna.Trial, study_folder: Path
         # last.pt in the end: it says that all is there. A damaged one stays where it is.
         for name in ("metrics.csv", "best.pt", *(["last.pt"] if start.name == "last.pt" else [])):
             if (old / name).exists():
-                shutil.copy2(old / name, folder / f".{name}.tmp")
-                (folder / f".{name}.tmp").replace(folder / name)
+                atomic_copy(old / name, folder / name)
         return True
     return False
 
@@ -152,13 +152,13 @@ def _own_dir(trial: FrozenTrial, folder: Path) -> Path | None:
 
 def remove_unfinished(folder: Path) -> None:
     """Remove the temporary files that a killed process left in a trial's folder."""
-    for path in folder.rglob(".*.tmp"):
+    for path in filter(is_temporary, folder.rglob(".*.tmp")):
         path.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
     """Remove the temporary files that killed processes left in a study's folder; other workers may be writing new ones."""
-    for path in folder.glob(".*.tmp"):
+    for path in filter(is_temporary, folder.glob(".*.tmp")):
         with suppress(FileNotFoundError):  # its writer was alive, and has finished it now
             if time.time() - path.stat().st_mtime > _WRITING_SECONDS:
                 path.unlink()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from gazegaussian.errors import first_line
 from gazegaussian.training.images import captioned
 
+LARGEST_PICTURE = 100_000_000  # pixels; 5,000 images of a trial have a tenth
 INK, GREY, LIGHT = "#222222", "#666666", "#dddddd"
 CURVE, BEST = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion; the best epoch is ringed and named
 SIZE = (560, 420)  # the dashboard shows it 200 pixels wide, and whole on a click
@@ -65,6 +69,24 @@ def png_bytes(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
+def read_png(path: Path) -> Image.Image:
+    """Read a PNG file; one of another kind under that name could start another program, such as Ghostscript.
+
+    Raises:
+        OSError: No PNG, damaged, or too large.
+    """
+    try:
+        with Image.open(path, formats=("PNG",)) as file:
+            if file.width * file.height > LARGEST_PICTURE:
+                raise OSError(f"{path} has {file.width} x {file.height} pixels, more than any picture of a training")
+            return file.convert("RGB")
+    except OSError:
+        raise
+    # What bytes that mean nothing raise in its parser.
+    except (SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
+        raise OSError(f"{path} is no readable PNG ({first_line(error)})") from error
+
+
 def captioned_row(pictures: Sequence[tuple[Path, str]], width: int) -> Image.Image:
     """Put pictures side by side, each with a caption above.
 
@@ -74,7 +96,7 @@ def captioned_row(pictures: Sequence[tuple[Path, str]], width: int) -> Image.Ima
     """
     drawn = []
     for path, _ in pictures:
-        with Image.open(path) as file:
-            height = round(file.height * width / file.width)
-            drawn.append(file.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
+        picture = read_png(path)
+        height = round(picture.height * width / picture.width)
+        drawn.append(picture.resize((width, height), Image.Resampling.LANCZOS))
     return captioned(drawn, [caption for _, caption in pictures])

@@ -15,6 +15,7 @@ from PIL import Image
 
 from gazegaussian.errors import first_line
 from helpers.artifacts import best_image
+from helpers.pictures import read_png
 from helpers.plots import with_unit
 from helpers.results import baseline_trial, merit, metric_names, ranked_trials, signs, trial_dir
 
@@ -63,7 +64,7 @@ def report_pictures(study: optuna.Study, folder: Path) -> list[ReportPicture]:
         try:
             data = _embedded(path)
         # A damaged file costs the report one picture.
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError) as error:
             logger.warning("the report goes without %s: %s", path, first_line(error))
             continue
         epoch = int(path.stem.removeprefix("epoch_"))
@@ -95,8 +96,7 @@ def _pictured(study: optuna.Study, folder: Path, trials: Sequence[FrozenTrial]) 
 
 
 def _embedded(path: Path) -> str:
-    with Image.open(path) as file:
-        image = file.convert("RGB")
+    image = read_png(path)
     image.thumbnail((WIDEST, 2 * WIDEST), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     image.save(stream, format="JPEG", quality=QUALITY)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, class_and_line
 from gazegaussian.fields import parameter_fields
 from gazegaussian.training.changed_fields import RUNTIME_FIELDS
+from gazegaussian.training.files import atomic_copy
 from helpers.files import write_json
 from helpers.limits import Constraint
 from helpers.records import FINGERPRINT, find_study, stored_config
@@ -126,6 +128,8 @@ def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = 
     key, path = _key(config), folder / RUN_FILE
     known = _read(path)
     if known is not None and known.get("key") != key:
+        if not _is_key(known.get("key")):
+            raise ConfigError(f"{path} is not of a training of this program: move {folder} away and run again.")
         shutil.rmtree(folder)
         known = None
     if known is not None and "run" in known:
@@ -134,8 +138,7 @@ def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = 
     write_json(path, {"key": key})
     if start is not None and not (folder / "last.pt").exists():
         for name in (name for name in CHECKPOINTS if (start / name).is_file()):
-            shutil.copy2(start / name, folder / f".{name}.tmp")
-            (folder / f".{name}.tmp").replace(folder / name)  # last.pt comes whole or not at all
+            atomic_copy(start / name, folder / name)  # last.pt comes whole or not at all
     run = _train(source.train, config, folder)
     write_json(path, {"key": key, "run": asdict(run)})
     return run
@@ -178,6 +181,11 @@ def _key(config: RunConfig) -> str:
             for name in RUNTIME_FIELDS & section.keys():
                 del section[name]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _is_key(text: object) -> bool:
+    """Tell whether a text is what `_key` makes, the mark of a folder that may be replaced."""
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from helpers.mesh_heads import MESH_HEAD, identify
 from helpers.ownership import BASELINE, REASON
 from helpers.records import readable_config
 from helpers.trial_states import FINISHED, state_name, successors
+from helpers.utils.plain_text import markdown
 
 TOP = 10  # trials in top.json, top.csv and top.md
 HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
@@ -275,8 +276,7 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def cell(value: Any) -> str:
-    """Show a value in a table: four digits, nothing for None, on one line and with `|` and `<` made harmless."""
+    """Show a value in a table of Markdown: four digits, nothing for None, text on one line and made harmless."""
     if value is None:
         return ""
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return markdown(f"{value:.4g}" if isinstance(value, float) else str(value))

@@ -15,6 +15,7 @@ from helpers.keep import DiskError, disk_problem, sweep, thin
 from helpers.records import begun_study, require_same
 from helpers.request import StudyRequest
 from helpers.results import HTML_FILE, save_results
+from helpers.store_places import require_plain
 from helpers.trial_states import count_finished
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,9 @@ def comparable_study(request: StudyRequest) -> optuna.Study | None:
 
     Raises:
         ConfigError: With what differs.
+        StorageError: The study's folder holds links.
     """
+    require_plain(request.folder)
     study = begun_study(request.study.study_name, request.folder, request.storage)
     if study is not None:
         require_same(study, request.study, request.monitored())

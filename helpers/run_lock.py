@@ -10,6 +10,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gazegaussian.errors import ConfigError
+from helpers.journal import require_lock
+from helpers.store_places import require_plain
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,10 @@ def sole_training(folder: Path) -> Iterator[None]:
 
     Raises:
         ConfigError: Another process trains there now.
+        StorageError: The folder holds links, or something else has the name of the lock.
     """
+    require_plain(folder)
+    require_lock(folder / ".lock")
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)

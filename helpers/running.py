@@ -6,19 +6,17 @@ Times are seconds; epochs are counted, so that a trial with 3 epochs is in its f
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from helpers.budget import spent
-from helpers.live_store import has_store, live_database, snapshots_of
+from helpers.live_store import has_store, snapshots_of
 from helpers.ownership import RESUME_OF, epochs_of, is_held
 from helpers.records import CONFIG, STOP_REASON, WANTED, only_study
 from helpers.results import best_trial, metric_names, signs
@@ -28,7 +26,6 @@ from helpers.storage_errors import StorageError, scrubbed
 RUNNING, FINISHED, INTERRUPTED = "running", ("complete", "pruned"), "interrupted"
 STATES = (RUNNING, *FINISHED, "failed", INTERRUPTED, "waiting")
 FAULTS = (SQLAlchemyError, StorageInternalError)  # what an opened store raises when it cannot be read
-_BUSY_SECONDS = 5.0  # a writer holds its lock for milliseconds
 
 
 @dataclass(frozen=True)
@@ -170,21 +167,11 @@ def read_only_store(folder: Path) -> BaseStorage:
         folder: Of a study.
 
     Raises:
-        StorageError: There is none yet.
+        StorageError: There is none yet, or it cannot be read.
     """
     if not has_store(folder):
         raise StorageError(f"There is no study in {folder} yet; run `study` first or name another folder.")
-
-    def connect() -> sqlite3.Connection:
-        path, mode = live_database(folder), "mode=ro"
-        copies = snapshots_of(folder)
-        if copies is not None and not path.is_file() and (saved := copies.saved()):
-            path, mode = saved[0], "mode=ro&immutable=1"  # another machine's; the folder may know no locks
-        return sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=_BUSY_SECONDS)
-
-    # A connection per look: restored databases and newer snapshots are other files.
-    options = {"creator": connect, "poolclass": NullPool}
-    return RDBStorage("sqlite://", engine_kwargs=options, skip_table_creation=True)
+    return open_storage(None, folder, must_exist=True)
 
 
 def _unreadable(folder: Path, error: Exception, url: str | None) -> StorageError:

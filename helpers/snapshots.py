@@ -18,6 +18,7 @@ from pathlib import Path
 
 from gazegaussian.training.files import atomic_path, commit_file
 from helpers.journal import file_lock, lock_of
+from helpers.sqlite_files import problem_of, reading_connection, require_own_sidecars
 from helpers.storage_errors import StorageError, os_problem, sqlite_problem
 
 logger = logging.getLogger(__name__)
@@ -28,12 +29,13 @@ _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _FINISHED = "SELECT count(*) FROM trials WHERE state NOT IN ('RUNNING', 'WAITING')"
 
 
-def damage(path: Path, resting: bool = False) -> str | None:
+def damage(path: Path, resting: bool = False, reading: bool = False) -> str | None:
     """Check every page of an SQLite file.
 
     Args:
         path: An existing file; an empty one is a database without tables, as SQLite sees it.
         resting: Nobody writes it (a snapshot): it is read without the locks that its folder may not know.
+        reading: What a killed writer left unfinished is not undone in the file itself.
 
     Returns:
         What is wrong on one line, or None.
@@ -42,12 +44,15 @@ def damage(path: Path, resting: bool = False) -> str | None:
         StorageError: The file cannot be read now (locked, disconnected), which says nothing about its content.
     """
     try:
-        with closing(_connect(path, resting)) as connection:
+        opened = reading_connection(path, resting, BUSY_SECONDS) if resting or reading else _connect(path)
+        with closing(opened) as connection:
             found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF in _BROKEN:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN:
             return str(error)
-        raise StorageError(f"The database {path} {sqlite_problem(error) or error}.") from error
+        raise StorageError(f"The database {path} {problem_of(error)}.") from error
+    except OSError as error:
+        raise StorageError(f"The database {path} {os_problem(error)}.") from error
     return None if found == "ok" else " ".join(str(found).split())
 
 
@@ -74,6 +79,23 @@ class Snapshots:
         pattern = re.compile(rf"{re.escape(self.live.stem)}\.\d{{6,}}{re.escape(self.live.suffix)}")
         found = [path for path in self.folder.glob("*") if pattern.fullmatch(path.name)]
         return sorted(found, key=self._number, reverse=True)
+
+    def readable(self) -> tuple[Path, bool] | None:
+        """Find what a reader opens, without a write: the live file, or the newest snapshot where that went further.
+
+        Returns:
+            The file, and whether it is a snapshot; None where there is neither.
+        """
+        newest = next(iter(self.saved()), None)
+        if newest is None:
+            return (self.live, False) if self.live.is_file() else None
+        if not self.live.is_file() or not self.live.stat().st_size:
+            return newest, True
+        try:
+            behind = _finished_trials(newest, resting=True) > _finished_trials(self.live)
+        except sqlite3.Error:  # whichever it is, opening it says so
+            behind = False
+        return (newest, True) if behind else (self.live, False)
 
     def save(self) -> Path | None:
         """Copy the live file into the folder and remove all but the newest `keep` snapshots.
@@ -175,10 +197,11 @@ class Snapshots:
         return int(path.stem.rsplit(".", 1)[1])
 
 
-def _connect(path: Path, resting: bool = False) -> sqlite3.Connection:
-    # Neither mode makes a file; `rw` falls back to reading where writing is not allowed.
-    mode = "mode=ro&immutable=1" if resting else "mode=rw"
-    return sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS)
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open a live database as its writer does: what a killed one left unfinished is undone."""
+    require_own_sidecars(path)
+    # This makes no file, and falls back to reading where writing is not allowed.
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)
 
 
 def _back_up(source: Path, target: Path) -> None:
@@ -215,7 +238,7 @@ def _put(source: Path, target: Path) -> None:
 
 
 def _finished_trials(path: Path, resting: bool = False) -> int:
-    with closing(_connect(path, resting)) as connection:
+    with closing(reading_connection(path, resting, BUSY_SECONDS)) as connection:
         try:
             return connection.execute(_FINISHED).fetchone()[0]
         except sqlite3.OperationalError:  # no tables yet

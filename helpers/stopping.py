@@ -16,8 +16,10 @@ from pathlib import Path
 from types import FrameType
 
 from gazegaussian.errors import ConfigError
+from gazegaussian.utils.plain_files import open_plain
 
 STOP_FILE = "stop"
+LONGEST_REASON = 1000  # bytes
 STOPPED, INTERRUPTED = "stopped on request", "interrupted"  # how reasons begin that people or signals give
 
 
@@ -35,7 +37,9 @@ def stop(folder: Path, reason: str = STOPPED) -> None:
         ConfigError: There is no such folder, or it cannot be written.
     """
     try:
-        (Path(folder) / STOP_FILE).write_text(reason, encoding="utf-8")
+        # Where there is one, somebody has asked already; a file of that name in another folder is not ours to write.
+        with suppress(FileExistsError), (Path(folder) / STOP_FILE).open("x", encoding="utf-8") as stream:
+            stream.write(reason)
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"No study at {folder} that could be stopped; name the folder of a study.") from None
     except OSError as error:
@@ -45,7 +49,8 @@ def stop(folder: Path, reason: str = STOPPED) -> None:
 def stop_asked(folder: Path) -> str | None:
     """Say why the study of a folder was asked to stop since it was started; None when it was not."""
     try:
-        return (folder / STOP_FILE).read_text(encoding="utf-8") or STOPPED
+        with open_plain(folder / STOP_FILE, follow=False) as stream:
+            return stream.read(LONGEST_REASON).decode("utf-8", "replace") or STOPPED
     except (
         OSError
     ):  # mostly: there is none. Else such as an old handle of a network folder: look again after the next epoch

@@ -8,6 +8,9 @@ import sqlite3
 from urllib.parse import unquote
 
 from gazegaussian.errors import UserError, first_line
+from gazegaussian.hidden_options import redacted
+
+__all__ = ["LEFT", "StorageError", "os_problem", "redacted", "scrubbed", "sqlite_problem"]
 
 
 class StorageError(UserError):
@@ -57,20 +60,6 @@ def os_problem(error: OSError) -> str:
     return f"cannot be used ({error.strerror or error})"
 
 
-def redacted(url: str) -> str:
-    """Hide the passwords of a URL, also of one that a URL parser would refuse.
-
-    Args:
-        url: Any text; usually a storage URL.
-
-    Returns:
-        The text with `***` for what stands between `user:` and the last `@`, and for secrets in the query.
-    """
-    # Greedy up to the last `@`: a password with an unescaped `@` or `/` must not show its second half.
-    url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url, flags=re.DOTALL)
-    return re.sub(r"(?i)((?:^|[?&\s])[^=&\s]*(?:pass|pwd|secret|token)[^=&]*=\s*)[^&\s]*", r"\1***", url)
-
-
 def scrubbed(text: BaseException | str, url: str) -> str:
     """First line of a driver's message, without the password of `url`.
 
@@ -79,7 +68,9 @@ def scrubbed(text: BaseException | str, url: str) -> str:
         url: Storage URL whose secrets must not show.
     """
     line = (first_line(text) or "no reason given").replace(url, redacted(url))
-    secrets = re.findall(r"://[^:/@]*:(.*)@", url) + re.findall(r"(?i)(?:pass|pwd|secret|token)[^=&]*=([^&]*)", url)
+    secrets = re.findall(r"(?:://|^)[^:/@]*:(?!//)(.*)@", url) + re.findall(
+        r"(?i)(?:pass|pwd|secret|token)[^=&]*=([^&]*)", url
+    )
     for secret in filter(None, secrets):
         line = line.replace(secret, "***").replace(unquote(secret), "***")
     return line

@@ -21,7 +21,7 @@ from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from helpers.journal import file_lock, lock_of
+from helpers.journal import file_lock, lock_of, require_lock
 from helpers.live_store import is_mounted, live_database
 from helpers.storage_errors import StorageError
 from helpers.storage_patience import patiently
@@ -65,6 +65,7 @@ def _lock(study: optuna.Study, folder: Path) -> AbstractContextManager[object]:
             folder = Path(file).parent if file else live_database(folder).parent
     if is_mounted(folder):
         return file_lock(lock_of(folder / NAME))
+    require_lock(folder / NAME)
     return FileLock(folder / NAME, poll_interval=0.01)
 
 

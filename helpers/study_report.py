@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import plotly.graph_objects as go
 import plotly.offline
 from markupsafe import Markup, escape
 
+from gazegaussian.errors import ConfigError
 from helpers.analysis.confirm_report import ConfirmReport, load_confirm
 from helpers.continued import load_continued
 from helpers.durations import duration
@@ -37,6 +39,9 @@ from helpers.results import (
     top_table,
 )
 from helpers.trial_states import state_name, successors
+from helpers.utils.own_folder import OwnFolder
+from helpers.utils.plain_text import printable
+from helpers.utils.shown_paths import shown_environment, shown_path
 
 CODE = re.compile("`([^`]+)`")
 
@@ -57,33 +62,52 @@ class Section:
         return list(dict.fromkeys(name for row in self.rows for name in row))
 
 
-def report(study: optuna.Study, folder: Path) -> Path:
+def report(study: optuna.Study, folder: Path, out: Path | None = None) -> Path:
     """Draw a study's figures and write its report, `report.html` and `report.md`.
 
     Args:
         study: A loaded study.
         folder: Its folder.
+        out: Where to, instead of the study's folder: new, empty, or of an earlier report. The study's folder is then only
+            read.
 
     Returns:
         The HTML file; it needs no network.
+
+    Raises:
+        ConfigError: The place cannot be written, or `out` holds something else.
     """
+    folder = Path(folder)
+    place = OwnFolder(out or folder, "report")
+    if out is not None:
+        place.require_own()
+    elif not os.access(folder, os.W_OK):
+        raise ConfigError(
+            f"No permission to write in {folder}. Give --out DIR for the report of a study that you may only read."
+        )
     figures = study_figures(study)
-    save_figures(study, Path(folder) / "figures", figures=figures)
-    return write_report(study, Path(folder), figures)
+    save_figures(study, place.path / "figures", figures=figures)
+    page = write_report(study, folder, figures, out)
+    if out is not None:
+        place.mark()
+    return page
 
 
-def write_report(study: optuna.Study, folder: Path, figures: dict[str, go.Figure] | None = None) -> Path:
+def write_report(
+    study: optuna.Study, folder: Path, figures: dict[str, go.Figure] | None = None, out: Path | None = None
+) -> Path:
     """Write `report.html` and `report.md` of a study.
 
     Args:
         study: A loaded study.
         folder: Its folder, where confirmation and continued trials are looked for too.
         figures: As `study_figures` gives them; drawn here when they are not at hand.
+        out: Where to, instead of the study's folder.
 
     Returns:
         The HTML file: all of it inside, no network needed.
     """
-    folder = Path(folder)
+    folder, place = Path(folder), Path(out or folder)
     importances = parameter_importances(study)
     drawn = study_figures(study, importances) if figures is None else figures
     sections = report_sections(study, folder, importances, drawn)
@@ -95,8 +119,8 @@ def write_report(study: optuna.Study, folder: Path, figures: dict[str, go.Figure
     page = engine.get_template("report.html.j2").render(
         title=title, sections=sections, plotly=plotly.offline.get_plotlyjs()
     )
-    write_text(folder / MARKDOWN_FILE, _markdown(title, sections))
-    return write_text(folder / HTML_FILE, page)
+    write_text(place / MARKDOWN_FILE, _markdown(title, sections))
+    return write_text(place / HTML_FILE, page)
 
 
 def _markdown(title: str, sections: list[Section]) -> str:
@@ -120,7 +144,7 @@ def _drawn(figure: go.Figure) -> Markup:
 
 def _shown(value: Any) -> Markup:
     """A value of the report as HTML: four digits, nothing for None, what stands between backticks as code."""
-    text = str(escape(f"{value:.4g}" if isinstance(value, float) else "" if value is None else value))
+    text = str(escape(f"{value:.4g}" if isinstance(value, float) else "" if value is None else printable(str(value))))
     return Markup(CODE.sub(r"<code>\1</code>", text))
 
 
@@ -146,7 +170,7 @@ def report_sections(
     ]
     sections = [
         Section("How much better than the defaults, and how sure", answer(study, confirm)),
-        _configuration(study, confirm),
+        _configuration(study, folder, confirm),
         Section("Warnings", warnings_of(study, confirm) or ["None."]),
         Section("Best trials", rows=top_table(study)),
     ]
@@ -164,7 +188,7 @@ def report_sections(
     return [*sections, Section("Figures", said, figures=drawn), _environment(study, confirm)]
 
 
-def _configuration(study: optuna.Study, confirm: ConfirmReport | None) -> Section:
+def _configuration(study: optuna.Study, folder: Path, confirm: ConfirmReport | None) -> Section:
     """What the parameters are, beside those that won over seeds and the defaults, with the ranges searched."""
     best = best_trial(study)
     if best is None:
@@ -173,7 +197,7 @@ def _configuration(study: optuna.Study, confirm: ConfirmReport | None) -> Sectio
     values = ", ".join(f"{with_unit(name)} {value:.5g}" for name, value in zip(names, best.values, strict=True))
     lines = [f"Trial {best.number}: {values}."]
     if best.user_attrs.get("best_checkpoint"):
-        lines.append(f"Checkpoint: {best.user_attrs['best_checkpoint']}")
+        lines.append(f"Checkpoint: {shown_path(best.user_attrs['best_checkpoint'], folder.resolve())}")
     return Section("Best configuration", lines, parameter_rows(study, confirm))
 
 
@@ -223,7 +247,7 @@ def _spending(study: optuna.Study, spent: Spending) -> Section:
 def _environment(study: optuna.Study, confirm: ConfirmReport | None) -> Section:
     stored = study.user_attrs.get("environment")
     lines = [] if stored else ["As found when this report was written."]
-    found = dict(stored or environment(readable_config(study)))
+    found = shown_environment(stored or environment(readable_config(study)))
     if confirm is not None:
         found["confirmation seeds"] = ", ".join(str(seed) for seed in confirm.seeds)
     found["report written"] = datetime.now().astimezone().isoformat(timespec="seconds")

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from helpers.utils.plain_text import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -60,7 +62,11 @@ def _texts(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     known = dict.fromkeys(name for row in rows for name in row)
     names = [name for name in known if any(row.get(name) not in (None, "") for row in rows)]
     cells = [[row.get(name) for name in names] for row in rows]
-    return names, [[f"{c:.4g}" if isinstance(c, float) else "" if c is None else str(c) for c in row] for row in cells]
+    return [printable(name) for name in names], [[_text(cell) for cell in row] for row in cells]
+
+
+def _text(cell: Any) -> str:
+    return f"{cell:.4g}" if isinstance(cell, float) else "" if cell is None else printable(str(cell))
 
 
 def _display(title: str, names: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
@@ -82,11 +88,13 @@ def _display(title: str, names: Sequence[str], texts: Sequence[Sequence[str]]) -
 
 def _drawn(title: str, names: Sequence[str], texts: Sequence[Sequence[str]]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title)
+    table = Table(title=Text(printable(title), style="table.title"))  # `Text`: brackets are no markup
     for name in names:
         # Long names are broken after an underscore, not in the middle of a word.
-        table.add_column(name.replace("_", "_\n") if len(name) > LONGEST_HEADER else name, overflow="fold")
+        header = name.replace("_", "_\n") if len(name) > LONGEST_HEADER else name
+        table.add_column(Text(header, style="table.header"), overflow="fold")
     for row in texts:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table

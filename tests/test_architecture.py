@@ -9,13 +9,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("gazegaussian", "helpers")
-BASE = {"types", "dimensions", "fields", "config", "errors", "yaml_files"}
+BASE = {"types", "dimensions", "fields", "config", "errors", "yaml_files", "utils"}
 # Parts of gazegaussian and the parts each may see, itself included.
 ALLOWED = {
     "errors": set(),
     "types": set(),
     "dimensions": set(),
-    "yaml_files": {"errors"},
+    "utils": set(),
+    "yaml_files": {"errors", "utils"},
     "fields": {"errors", "yaml_files"},
     "config": {"errors", "yaml_files", "fields"},
     "warp_setup": set(),

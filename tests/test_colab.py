@@ -14,7 +14,7 @@ from helpers import colab
 @pytest.fixture
 def in_colab(tmp_path, monkeypatch):
     """A runtime with `google.colab`; its Drive mounts, or fails with the text in `refuse`."""
-    package = tmp_path / "site" / "google" / "colab"
+    package = tmp_path / "dist-packages" / "google" / "colab"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "drive.py").write_text(
@@ -26,7 +26,7 @@ def in_colab(tmp_path, monkeypatch):
     )
     for name in [name for name in sys.modules if name == "google" or name.startswith("google.")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.syspath_prepend(tmp_path / "dist-packages")
     monkeypatch.setenv("COLAB_NOTEBOOK_ID", "x")
     monkeypatch.setattr(colab, "DRIVE", tmp_path / "drive")
     drive = colab.importlib.import_module("google.colab.drive")

@@ -7,11 +7,13 @@ import sys
 import urllib.error
 import urllib.request
 from types import ModuleType, SimpleNamespace
+from wsgiref.util import setup_testing_defaults
 
 import numpy as np
 import optuna
 import psutil
 import pytest
+from bottle import HTTPResponse
 from browser_support import chromium
 from optuna.trial import TrialState
 from test_importance import planted
@@ -20,8 +22,9 @@ from test_study import line_train, request
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.hooks import Hook, save_image
 from helpers import Dashboard, dashboard, load_study, run_study
+from helpers.dashboard_guard import guarded
 from helpers.dashboard_page import importances
-from helpers.dashboard_server import bind, make_app
+from helpers.dashboard_server import JoinedArtifacts, bind, make_app
 from helpers.importance import FEW_TRIALS, parameter_importances
 from helpers.joined_storage import JoinedStorage, ReadOnlyError, stores_in
 
@@ -55,8 +58,15 @@ def board(out):
     found.close()
 
 
+def asked(board, path, content=None, method=None, **headers):
+    """A request of somebody who has the token."""
+    cookie = {"Cookie": f"gazegaussian-{board.port}={board._token}"}
+    address = f"http://127.0.0.1:{board.port}{path}"
+    return urllib.request.Request(address, content, headers=cookie | headers, method=method)
+
+
 def get(board, path):
-    with urllib.request.urlopen(f"http://127.0.0.1:{board.port}{path}", timeout=30) as answer:
+    with urllib.request.urlopen(asked(board, path), timeout=30) as answer:
         return answer.read(), answer.headers["Content-Type"]
 
 
@@ -91,21 +101,71 @@ def test_it_answers_here_alone_and_its_title_tells_nothing(board, out):
     [("DELETE", "/api/studies/1"), ("POST", "/api/studies/1/rename"), ("PUT", "/api/studies/1/note")],
 )
 def test_nothing_can_be_changed(board, out, method, path):
-    asked = urllib.request.Request(f"http://127.0.0.1:{board.port}{path}", b'{"study_name": "x"}', method=method)
     with pytest.raises(urllib.error.HTTPError, match="403") as refused:
-        urllib.request.urlopen(asked, timeout=30)
+        urllib.request.urlopen(asked(board, path, b'{"study_name": "x"}', method), timeout=30)
     assert "only reads" in json.loads(refused.value.read())["reason"]
     assert len(load_study(out / "first").trials) == 2
 
 
 def test_only_this_machines_names_are_answered(board):
     """A foreign page whose name was made to lead here (DNS rebinding) reads nothing."""
-    address = f"http://127.0.0.1:{board.port}/api/studies"
     for host in ("evil.example", f"evil.example:{board.port}"):
         with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(urllib.request.Request(address, headers={"Host": host}), timeout=30)
-    asked = urllib.request.Request(address, headers={"Host": f"localhost:{board.port}"})
-    assert urllib.request.urlopen(asked, timeout=30).status == 200
+            urllib.request.urlopen(asked(board, "/api/studies", Host=host), timeout=30)
+    own = asked(board, "/api/studies", Host=f"localhost:{board.port}")
+    assert urllib.request.urlopen(own, timeout=30).status == 200
+
+
+def test_other_users_of_the_machine_read_nothing(board):
+    """Everybody here reaches 127.0.0.1: the printed address holds a token, which becomes a cookie."""
+    address = f"http://127.0.0.1:{board.port}"
+    wrong = {"Cookie": f"gazegaussian-{board.port}=guessed"}
+    for path in ("/api/studies", "/dashboard", "/dashboard?token=guessed", "/artifacts/1/1/00"):
+        for headers in ({}, wrong):
+            with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+                urllib.request.urlopen(urllib.request.Request(address + path, headers=headers), timeout=30)
+            assert "token" in json.loads(refused.value.read())["reason"]
+    jar = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with jar.open(board.url, timeout=30) as page:
+        assert page.url == f"{address}/dashboard", "the token would stay in the history"
+    assert json.loads(jar.open(f"{address}/api/studies", timeout=30).read())["study_summaries"]
+    assert board._token not in repr(board)
+    assert board._token not in " ".join(psutil.Process(board._process.pid).cmdline())
+
+
+def test_artifacts_run_nothing_in_the_browser(out):
+    """They and their types come from whoever made the study."""
+    trial = json.loads(_answer(make_app(out), "/api/studies/2")[2])["trials"][0]
+    for meta in trial["artifacts"]:
+        status, headers, _ = _answer(make_app(out), f"/artifacts/2/{trial['trial_id']}/{meta['artifact_id']}")
+        assert status == "200 OK"
+        assert headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "Access-Control-Allow-Origin" not in headers
+        assert "Content-Disposition" not in headers, "PNG and CSV are shown"
+    page = guarded(lambda environ, start: start("200 OK", [("Content-Type", "text/html")]) or [b"<script>"], None)
+    assert _answer(page, "/artifacts/1/1/aa")[1]["Content-Disposition"] == "attachment"
+    assert _answer(page, "/static/%00/\0")[0] == "400 Bad Request"
+
+
+def _answer(app, path):
+    found = {}
+    environ = {"PATH_INFO": path}
+    setup_testing_defaults(environ)
+    body = b"".join(app(environ, lambda status, headers, *more: found.update(status=status, headers=dict(headers))))
+    return found["status"], found["headers"], body
+
+
+def test_links_among_the_artifacts_are_not_served(out, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2")
+    (tmp_path / "study" / "artifacts").mkdir(parents=True)
+    (tmp_path / "study" / "artifacts" / "aa").symlink_to(secret)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "artifacts").symlink_to(tmp_path)
+    for name in ("aa", "secret", "../secret"):
+        with pytest.raises(HTTPResponse):
+            JoinedArtifacts(tmp_path).open_reader(name)
 
 
 def test_a_browser_shows_trials_and_pictures(board):
@@ -118,7 +178,7 @@ def test_a_browser_shows_trials_and_pictures(board):
             assert button.count() == 2, "optuna-dashboard names it otherwise: helpers/dashboard_page.py hides nothing"
             assert not any(one.is_visible() for one in button.all())
         assert not page.get_by_text("Create", exact=True).is_visible()
-        page.goto(f"{board.url}/studies/1/trials?numbers=1")
+        page.goto(f"http://127.0.0.1:{board.port}/dashboard/studies/1/trials?numbers=1")
         page.get_by_text("Trial 1 (trial_id=2)").wait_for()
         loaded = "() => [...document.images].some(i => i.src.includes('/artifacts/') && i.naturalWidth == 60)"
         page.wait_for_function(loaded)
@@ -138,9 +198,8 @@ def test_importances_are_those_of_the_figures_and_few_trials_give_none(board):
 
 
 def test_a_page_that_the_browser_knows_is_whole_all_the_same(board):
-    address = f"http://127.0.0.1:{board.port}/dashboard/studies/1"
     headers = {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT", "Range": "bytes=0-9"}
-    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=30) as answer:
+    with urllib.request.urlopen(asked(board, "/dashboard/studies/1", **headers), timeout=30) as answer:
         page = answer.read().decode()
         assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
     assert page.index("display: none") < page.index("</head>")

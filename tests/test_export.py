@@ -12,17 +12,19 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
+from foreign_support import snapshot
 from synthetic_support import SIZE, gaze_run, gaze_stage, heads, mesh_run, train
 
 from gazegaussian.build import load_redirector, train_run
 from gazegaussian.config import load_run
 from gazegaussian.errors import ConfigError
-from gazegaussian.training.checkpoints import load_checkpoint
+from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
 from helpers import export, train_winner
 from helpers import train as train_verb
 from helpers.keep import DiskError
 from helpers.ownership import BASELINE
 from helpers.records import CONFIG, ENVIRONMENT, SAMPLER_SEED, STAGE
+from helpers.storage_errors import StorageError
 
 
 @pytest.fixture(scope="module")
@@ -135,14 +137,15 @@ def test_a_training_says_which_code_made_it_and_brings_its_mesh_head(training, t
     readme = (export(folder, tmp_path / "out").folder / "README.md").read_text()
     assert "code unknown" in readme, "the exporting code is not the one that trained"
     content = torch.load(folder / "best.pt", weights_only=True)
-    start.write_bytes(b"a MeshHead")
+    start_weights = {"stage": "meshhead", "variant": "default", "config": {}, "architecture": {}, "model": {}}
+    save_checkpoint(start, start_weights)
     content["config"]["meshhead_checkpoint"] = str(start)
     torch.save(content, folder / "best.pt")
     (folder / "environment.json").write_text('{"code": "0123456789ab"}')
     out = export(folder, tmp_path / "out").folder
     assert "code 0123456789ab" in (out / "README.md").read_text()
     assert "--meshhead meshhead.pt" in (out / "README.md").read_text()
-    assert (out / "meshhead.pt").read_bytes() == b"a MeshHead"
+    assert (out / "meshhead.pt").read_bytes() == start.read_bytes()
     assert load_run(out / "config.yaml").meshhead_checkpoint == Path("meshhead.pt")
 
 
@@ -156,7 +159,10 @@ def test_the_final_training_goes_on_from_the_trial_and_equals_one_from_the_start
     written = (final / "last.pt").stat().st_mtime_ns
     assert train_winner(study, 2) == final
     assert (final / "last.pt").stat().st_mtime_ns == written, "a finished training is taken as it is"
-    train_run(load_run(out / "config.yaml"), tmp_path / "at_once")
+    run = load_run(out / "config.yaml")
+    assert not run.data.root.is_absolute(), "those who read it need not learn whose machine it was"
+    data = run.data.model_copy(update={"root": heads()[0].root})
+    train_run(run.model_copy(update={"data": data}), tmp_path / "at_once")
     once, went_on = (load_checkpoint(folder / "last.pt")["model"] for folder in (tmp_path / "at_once", final))
     assert all(torch.equal(once[name], went_on[name]) for name in once)
 
@@ -186,6 +192,60 @@ def test_a_final_training_is_no_shorter_than_a_trial(finished_study, tmp_path):
     stored.set_user_attr(CONFIG, json.dumps(longer))
     with pytest.raises(ConfigError, match="at least the 5 epochs of a trial for the final training, got 2"):
         train_winner(study, 2)
+
+
+def with_start(training, folder, start):
+    """A copy of a training whose checkpoint names a file as the MeshHead that it began with."""
+    shutil.copytree(training, folder)
+    content = torch.load(folder / "best.pt", weights_only=True)
+    content["config"]["meshhead_checkpoint"] = str(start)
+    torch.save(content, folder / "best.pt")
+    return folder
+
+
+def test_a_file_that_a_checkpoint_names_is_packed_as_a_mesh_head_only_and_named(training, tmp_path, caplog):
+    secret = tmp_path / "id_ed25519"
+    secret.write_text("-----BEGIN a stand-in-----")
+    found = export(with_start(training, tmp_path / "theirs", secret), tmp_path / "out", archive=True)
+    assert "meshhead.pt" not in contents(found.folder)
+    assert not [name for name, content in contents(found.folder).items() if b"stand-in" in content]
+    assert json.loads((found.folder / "origin.json").read_text())["meshhead"] is None, "not even its digest"
+    assert "is left out" in caplog.text
+    assert found.outside == ()
+    mesh = tmp_path / "mesh.pt"
+    save_checkpoint(mesh, {"stage": "meshhead", "variant": "v", "config": {}, "architecture": {}, "model": {}})
+    found = export(with_start(training, tmp_path / "ours", mesh), tmp_path / "other")
+    assert found.outside == (mesh,)
+
+
+def test_what_others_have_in_the_folder_or_beside_it_stays(study, training, tmp_path):
+    down = make(tmp_path / "Downloads")
+    (down / "thesis.pdf").write_bytes(b"my thesis")
+    (down / "SHA256SUMS").write_text(f"{hashlib.sha256(b'my thesis').hexdigest()}  thesis.pdf\n")
+    with pytest.raises(ConfigError, match="holds something else"):
+        export(study, down)
+    (tmp_path / "new.zip").write_bytes(b"my own backup")
+    with pytest.raises(ConfigError, match=r"new\.zip is not of an earlier export"):
+        export(study, tmp_path / "new", archive=True)
+    export(study, tmp_path / "new")
+    assert (tmp_path / "new.zip").read_bytes() == b"my own backup"
+    assert (down / "thesis.pdf").read_bytes() == b"my thesis"
+    (tmp_path / "new" / "config.yaml").write_text("changed by hand")
+    with pytest.raises(ConfigError, match=r"config\.yaml is not what an earlier export wrote, or was changed since"):
+        export(training, tmp_path / "new")
+    assert (tmp_path / "new" / "report.html").exists(), "refused before anything was removed"
+
+
+def test_a_source_with_links_is_refused_and_a_read_only_study_stays_as_it_is(study, tmp_path):
+    (study / "report.html").unlink()
+    before = snapshot(study)
+    export(study, tmp_path / "out")
+    assert snapshot(study) == before, "the report that was missing goes into the export alone"
+    (tmp_path / "pgpass").write_text("HUNTER2")
+    (study / "report.md").unlink()
+    (study / "report.md").symlink_to(tmp_path / "pgpass")
+    with pytest.raises(StorageError, match=r"report\.md is a link"):
+        export(study, tmp_path / "out")
 
 
 def test_a_copy_that_lost_bytes_is_found(training, tmp_path, monkeypatch):

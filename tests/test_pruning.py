@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from gazegaussian.config import GazeGaussianRun
 from gazegaussian.errors import ConfigError
+from helpers.components import ALLOW_HUB
 from helpers.predicted_final_loss import PredictedFinalLossPruner
 from helpers.pruning import PRUNERS, MinEpochsPruner, describe_pruner, make_pruner, study_pruner
 from helpers.sampling import SAMPLERS, SpaceGrid, describe_sampler, grid_size, make_sampler, study_sampler
@@ -158,6 +159,10 @@ def test_a_sampler_is_no_pruner():
 def test_optunahub_says_what_is_missing_and_is_asked_for_the_named_package_only(monkeypatch):
     name = "optunahub.samplers.auto_sampler.AutoSampler"
     monkeypatch.setitem(sys.modules, "optunahub", None)
+    monkeypatch.delenv(ALLOW_HUB, raising=False)
+    with pytest.raises(ConfigError, match=r"is code that OptunaHub downloads .*--allow-hub"):
+        make_sampler(Component(name=name), 0)
+    monkeypatch.setenv(ALLOW_HUB, "1")
     with pytest.raises(ConfigError, match="pip install optunahub"):
         make_sampler(Component(name=name), 0)
     asked = []

@@ -180,7 +180,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
     with pytest.raises(StorageError, match=r"There is no study in .*run `study` first"):
         progress(tmp_path)
     (tmp_path / "study.db").touch()  # the moment before its tables are made
-    with pytest.raises(StorageError, match="cannot be read now"):
+    with pytest.raises(StorageError, match="holds no study yet"):
         progress(tmp_path)
 
 

@@ -2,11 +2,9 @@
 
 import ast
 import re
-import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
 from dataclasses import replace
 
 import optuna
@@ -19,9 +17,10 @@ from test_architecture import ROOT, parse, sources
 from test_study import SPACE, fake_train, request
 
 import helpers
+import train_gazegaussian_optuna
 from benchmarks import overhead
 from gazegaussian.errors import ConfigError
-from gazegaussian.hidden_options import hide_option
+from gazegaussian.hidden_options import hide_option, refuse_password
 from helpers import notebook, script, storage
 from helpers.keep import take_over, thin
 from helpers.ownership import RESUME_OF
@@ -205,26 +204,62 @@ def test_a_failed_script_names_its_command_without_the_password(tmp_path):
     assert SECRET not in str(error.value)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="process titles are read from /proc")
-def test_the_script_shows_no_password_to_others(tmp_path):
-    pytest.importorskip("psycopg")
-    with closing(socket.socket()) as server:  # takes the connection and never answers
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        server.settimeout(300)
-        words = ["report", str(tmp_path), "--storage", URL.format(port=server.getsockname()[1])]
-        command = [sys.executable, "-u", str(script.SCRIPT), *words]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        connection, _ = server.accept()
-        title = " ".join(psutil.Process(process.pid).cmdline())
-        connection.close()
-        server.close()  # libpq tries again
-    said = process.communicate(timeout=300)[0]
-    assert "report" in title
-    assert SECRET not in title
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "x", "--storage", URL.format(port=1)],
+        ["study", "meshhead", f"--storage=me:{SECRET}@host/db"],
+        ["report", "x", f"--storage=mysql://host/db?password={SECRET}"],
+    ],
+)
+def test_a_password_on_the_command_line_is_refused_before_anything_is_imported(words):
+    command = [sys.executable, "-X", "importtime", str(script.SCRIPT), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "typer" not in done.stderr, "seconds in which everybody may read it"
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith("error: a password on the command line")
+    assert script.STORAGE_VARIABLE in said
     assert SECRET not in said
-    assert process.returncode == 2, said
-    assert said.startswith("error: The database postgresql+psycopg://me:***@127.0.0.1")
+
+
+def test_what_holds_no_password_is_not_refused():
+    for url in (
+        "sqlite:////home/a:b@c/study.db",
+        "postgresql://me@host/db",
+        "C:\\me@home\\s.journal",
+        "grpc://host:13000",
+    ):
+        refuse_password(["report", "--storage", url], "--storage", "X")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
+def test_a_password_is_in_no_title_and_in_no_childs_environment(tmp_path, monkeypatch, capfd):
+    pytest.importorskip("psycopg")
+    seen = []
+
+    def look(*args, **more):
+        seen.append(subprocess.run(["env"], capture_output=True, text=True, check=True).stdout)
+        raise ConfigError("seen")
+
+    monkeypatch.setattr("helpers.load_study", look)
+    monkeypatch.setenv(script.STORAGE_VARIABLE, URL.format(port=1))
+    monkeypatch.setattr(sys, "argv", ["script", "report", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        train_gazegaussian_optuna.main()
+    assert len(seen) == 1
+    assert SECRET not in seen[0]
+    assert SECRET not in "".join(capfd.readouterr())
+
+
+def test_the_storage_is_read_from_the_environment(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv(script.STORAGE_VARIABLE, f"me:{SECRET}@host/db")
+    monkeypatch.setattr(sys, "argv", ["script", "report", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        train_gazegaussian_optuna.main()
+    said = capfd.readouterr().err
+    assert "Unknown storage 'me:***@host/db'" in said
+    assert SECRET not in said
 
 
 def test_a_password_gets_into_no_file_line_or_attribute(tmp_path, monkeypatch, caplog, capfd):

@@ -1,9 +1,12 @@
 """Tables of commands, in a terminal and in a cell."""
 
+import logging
 import re
 
+from helpers import files, results, tables
 from helpers.search_space import load_study_file
 from helpers.tables import CELL_VARIABLE, is_table, print_table, show_line, show_table
+from helpers.utils import plain_text
 
 ROWS = [{"what": "memory", "value": 0.19436, "none": None}, {"what": "<b> & disk", "value": 3, "none": ""}]
 
@@ -49,3 +52,28 @@ def test_other_lines_pass_unchanged(capsys):
     show_line("epoch 1/8 - ┃ a line\n")
     assert capsys.readouterr().out == "epoch 1/8 - ┃ a line\n"
     assert not is_table("epoch 1/8")
+
+
+HOSTILE = "OSError: cannot read [/data/subject0004.h5] [bold]x[/] :smile: \x1b[2J\x07"
+
+
+def test_brackets_and_control_characters_are_shown_as_they_are(capsys, monkeypatch):
+    """A reason is no markup of rich, and no command of a terminal."""
+    monkeypatch.delenv(tables.CELL_VARIABLE, raising=False)
+    tables.print_table(f"Study {HOSTILE}", [{"note": HOSTILE, "[/x]": 1.5}])
+    said = capsys.readouterr().out
+    assert "[/data/subject0004.h5]" in said
+    assert "[bold]x[/] :smile:" in said
+    assert "[/x]" in said
+    assert "\x1b" not in said
+    assert "\x07" not in said
+
+
+def test_text_from_elsewhere_is_inert_in_markdown_csv_and_logs(tmp_path):
+    assert results.cell("![x](http://a.example/x.png)|<b>\x1b\n# y") == "!\\[x\\](http://a.example/x.png)\\|&lt;b> # y"
+    rows = [{"note": "=cmd|' /C calc'!A0", "x": -1.5, "=a": "@b", "n": "-3e-4", "p": "+49 30", "t": "\t=1"}]
+    (header, line) = files.write_csv(tmp_path / "a.csv", rows).read_text().splitlines()
+    assert header == "note,x,'=a,n,p,t"
+    assert line == "'=cmd|' /C calc'!A0,-1.5,'@b,-3e-4,'+49 30,'=1"
+    record = logging.LogRecord("x", logging.INFO, "", 1, "a\x1b[2Jb\nc\r\x07", None, None)
+    assert plain_text.PrintableFormatter("%(message)s").format(record) == "a [2Jb\nc  "

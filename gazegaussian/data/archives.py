@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from gazegaussian.errors import DataError
 from gazegaussian.progress import progress
+from gazegaussian.utils.atomic_files import atomic_path, commit_file
 
 logger = logging.getLogger(__name__)
 
@@ -142,10 +143,10 @@ def _size(path: Path) -> int:
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.tmp")
+    temporary = atomic_path(target)
     try:
         with archive.open(member) as source, temporary.open("wb") as stream:
             shutil.copyfileobj(source, stream, 1 << 20)  # checks the member's checksum at its end
-        temporary.replace(target)
+        commit_file(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

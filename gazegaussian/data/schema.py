@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from gazegaussian.dimensions import SHAPE_CODE_DIM
 from gazegaussian.errors import DataError
+from gazegaussian.utils.atomic_files import atomic_path, commit_file
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ def write_subject(path: Path, arrays: Mapping[str, NDArray], attributes: Mapping
     counts = {name: len(array) for name, array in arrays.items()}
     if len(set(counts.values())) != 1:
         raise DataError(f"Writing {path}: expected one leading dimension N for all keys, got {counts}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = atomic_path(path)
     try:
         with h5py.File(temporary, "w") as file:
             for name, array in arrays.items():
@@ -74,6 +73,6 @@ def write_subject(path: Path, arrays: Mapping[str, NDArray], attributes: Mapping
                 file.create_dataset(name, data=values, chunks=(1, *values.shape[1:]), compression="lzf")
             for name, value in (attributes or {}).items():
                 file.attrs[name] = value
-        os.replace(temporary, path)
+        commit_file(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from gazegaussian.data.synthetic_folder import SETTINGS_FILE, TAG, missing_peopl
 from gazegaussian.data.synthetic_pool import make_people, processes_for
 from gazegaussian.errors import DataError
 from gazegaussian.progress import progress as show_progress
+from gazegaussian.utils.atomic_files import atomic_path, commit_file
 
 logger = logging.getLogger(__name__)
 
@@ -201,6 +201,9 @@ def _write_people(
 
 
 def _write_json(path: Path, content: object) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(temporary, path)
+    temporary = atomic_path(path)
+    try:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        commit_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ rebuilds whatever stage one found.
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from gazegaussian.training.files import atomic_path, commit_file, require_checkp
 from gazegaussian.yaml_files import shorten
 
 SCHEMA_VERSION = 1
+SAFE_TORCH = (2, 10)
 REQUIRED_KEYS = ("schema_version", "stage", "variant", "config", "architecture", "model")
 _TYPES = {"schema_version": int, "config": dict, "architecture": dict, "model": dict}  # the others: str
 _MOST_VALUES = 1_000_000  # histories and names of weights are some thousands
@@ -81,8 +83,9 @@ def read_weights(path: Path) -> Any:
     """Read what torch.save wrote, to the CPU: weights and plain values, never code, never more than the file's own size.
 
     Raises:
-        CheckpointError: Damaged, or it holds something else.
+        CheckpointError: Damaged, or it holds something else; or this torch does not read safely.
     """
+    require_safe_torch(path)
     try:
         _require_stored(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -96,6 +99,25 @@ def read_weights(path: Path) -> Any:
             f"{path} is no readable checkpoint ({reason}). Copy it again, or train the stage again."
         ) from error
     return content
+
+
+def require_safe_torch(path: Path, version: str = torch.__version__) -> None:
+    """Refuse to read with a torch whose `weights_only` can be evaded (below 2.6) or corrupts memory (below 2.10).
+
+    Args:
+        path: That was to be read.
+        version: Of torch.
+
+    Raises:
+        CheckpointError: It is too old.
+    """
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None or (int(found[1]), int(found[2])) < SAFE_TORCH:
+        wanted = ".".join(map(str, SAFE_TORCH))
+        raise CheckpointError(
+            f"{path} is not read by torch {version}: a checkpoint could run code or corrupt memory there. Install torch "
+            f"{wanted} or newer."
+        )
 
 
 def _require_stored(path: Path) -> None:

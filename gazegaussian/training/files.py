@@ -1,30 +1,13 @@
-"""Files of trainings, as they are handled without torch: written whole or not at all, and looked for before it is loaded."""
+"""Files of trainings, as they are handled without torch: looked for before it is loaded."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from gazegaussian.errors import CheckpointError
+from gazegaussian.utils.atomic_files import atomic_copy, atomic_path, commit_file, is_temporary
 
-
-def atomic_path(path: Path) -> Path:
-    """Make a temporary file beside `path`, to be written and then handed to `commit_file`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    return Path(name)
-
-
-def commit_file(temporary: Path, path: Path) -> None:
-    """Flush a finished temporary file to disk and give it its name: readers see the old or the new file, never half."""
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    mask = os.umask(0)
-    os.umask(mask)
-    temporary.chmod(0o666 & ~mask)  # temporary files are private, finished ones follow the user's umask
-    os.replace(temporary, path)
+__all__ = ["atomic_copy", "atomic_path", "commit_file", "is_temporary", "require_checkpoint"]
 
 
 def require_checkpoint(

@@ -76,6 +76,12 @@ StorageOption = Annotated[
     str | None,
     typer.Option(help="Optuna storage URL [SQLite in the study's folder].", envvar=STORAGE_VARIABLE, show_envvar=True),
 ]
+AllowHubOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-hub", help="Let optunahub.samplers.PACKAGE.NAME in the study file download code, which then runs here."
+    ),
+]
 TrialsOption = Annotated[int | None, typer.Option(min=1, help="Finished trials in total; more continues.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Where studies land.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helpers.commands.options import (
+    AllowHubOption,
     ConfigOption,
     DataOption,
     Device,
@@ -79,11 +80,14 @@ def study(
         float | None,
         typer.Option(min=0, help="With --ray: 0.5 puts two trials on a GPU [1, or 0 where there is none]."),
     ] = None,
+    allow_hub: AllowHubOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study, or resume it: the same command goes on where it stopped."""
     import helpers
+    from helpers.components import allow_hub as allow
 
+    allow(allow_hub)
     quiet_optuna()
     request = helpers.default_request(
         stage.value, config, study_file, n_trials, epochs, timeout, storage, study_name,
@@ -118,11 +122,14 @@ def audit(
     meshhead: MeshHeadOption = None,
     init_from: InitOption = None,
     study_name: NameOption = None,
+    allow_hub: AllowHubOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Does every searched parameter reach training, and does none bend the metric? Exit code 2 when not."""
     import helpers
+    from helpers.components import allow_hub as allow
 
+    allow(allow_hub)
     request = _request(stage, config, study_file, None, epochs, data, device, out, meshhead, init_from, study_name)
     logger.info("audit of %s: loading torch and the renderers", request.study.study_name)
     request.check(request.config)
@@ -169,11 +176,14 @@ def estimate(
     meshhead: MeshHeadOption = None,
     init_from: InitOption = None,
     study_name: NameOption = None,
+    allow_hub: AllowHubOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure one epoch of the baseline and say what the study will need: time, memory, disk."""
     import helpers
+    from helpers.components import allow_hub as allow
 
+    allow(allow_hub)
     request = _request(stage, config, study_file, n_trials, epochs, data, device, out, meshhead, init_from, study_name)
     logger.info("estimate of %s: loading torch and the renderers", request.study.study_name)
     found = helpers.estimate_study(request)
@@ -216,13 +226,20 @@ def confirm(
         typer.echo(continued.statement)
 
 
-def report(folder: StudyFolderArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+def report(
+    folder: StudyFolderArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to; the study's folder is then only read [the study's folder].")
+    ] = None,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Draw a study's figures and write its report: one HTML file that opens offline, and Markdown."""
     import helpers
 
     study = helpers.load_study(folder, storage)  # before figures are imported
     logger.info("report of %s: drawing the figures", folder)
-    path = helpers.report(study, folder)
+    path = helpers.report(study, folder, out)
     typer.echo(json.dumps({"report": str(path)}) if as_json else f"wrote {path} and {path.with_suffix('.md').name}")
 
 

@@ -22,6 +22,7 @@ from helpers.commands.options import (
     TrainingSeedOption,
 )
 from helpers.tables import print_table
+from helpers.utils.plain_text import printable
 
 
 def train(
@@ -84,9 +85,12 @@ def export(
     found = helpers.export(source, out, epochs, storage, archive)
     if as_json:
         values = {"folder": found.folder, "checkpoint": found.checkpoint, "archive": found.archive}
-        typer.echo(json.dumps({name: None if path is None else str(path) for name, path in values.items()}))
+        shown = {name: None if path is None else str(path) for name, path in values.items()}
+        typer.echo(json.dumps({**shown, "outside": [str(path) for path in found.outside]}))
     else:
         typer.echo(f"wrote {found.folder}" + (f" and {found.archive}" if found.archive else ""))
+        for path in found.outside:
+            typer.echo(f"from outside {source}: {printable(str(path))}")
 
 
 def import_checkpoint(

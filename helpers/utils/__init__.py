@@ -1,1 +1,1 @@
-"""Small tools that know nothing of studies."""
+"""Small tools that every room of `helpers` uses and that know nothing of studies."""

@@ -12,12 +12,13 @@ import os, runpy, subprocess
 from pathlib import Path
 
 repository = os.environ.get("GAZEGAUSSIAN_REPOSITORY", "")  # clone URL, for a runtime without the files
-places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "gazegaussian-studies"]
-root = next((p for p in places if (p / "train_gazegaussian_optuna.py").exists()), places[-1])
-if not root.exists():
-    assert repository, "Set repository (or GAZEGAUSSIAN_REPOSITORY) to the clone URL of this repository."
-    subprocess.run(["git", "clone", "-q", "--depth", "1", repository, str(root)], check=True)
-home = runpy.run_path(str(root / "helpers" / "colab.py"))["set_up"](drive=False)
+here, me = Path.cwd(), {0, Path.cwd().stat().st_uid, getattr(os, "getuid", int)()}  # code of others is not run
+places = [here, here.parent, here / "gazegaussian-studies"]
+mine = [p for p in places if all(q.exists() and q.stat().st_uid in me for q in (p, p / "helpers/colab.py"))]
+if not mine:
+    assert repository, "No repository of yours here: set GAZEGAUSSIAN_REPOSITORY to its clone URL."
+    subprocess.run(["git", "clone", "-q", "--depth", "1", repository, str(places[-1])], check=True)
+home = runpy.run_path(str((mine or places[-1:])[0] / "helpers" / "colab.py"))["set_up"](drive=False)
 
 # %% [markdown]
 # **Parameters.** `quick` runs in minutes on a CPU; `published` holds the published sizes and ranges for a GPU. `smoke` rehearses

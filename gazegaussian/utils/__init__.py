@@ -1,0 +1,1 @@
+"""Files and paths, as every part of the package handles them."""

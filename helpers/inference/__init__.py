@@ -1,0 +1,1 @@
+"""Use of trained models: rendering, evaluation, and folders to hand on."""
