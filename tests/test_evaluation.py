@@ -162,14 +162,14 @@ def test_intervals_cover_the_mean_of_other_people():
     rng = np.random.default_rng(0)
     subjects = np.repeat(np.arange(15), 6)
     hits, naive = 0, 0
-    for seed in range(150):
+    for _ in range(150):
         values = rng.normal(0, 1, 15)[subjects] + rng.normal(0, 0.3, 90)  # people differ more than images of one
-        found = over_subjects(values, subjects, "x", seed)
-        alone = over_subjects(values, np.arange(90), "x", seed)
+        found = over_subjects(values, subjects, "x")
+        alone = over_subjects(values, np.arange(90), "x")
         hits += found.low <= 0 <= found.high
         naive += alone.low <= 0 <= alone.high
         assert found.low <= found.value <= found.high
-    assert 0.85 <= hits / 150 <= 0.99
+    assert 0.91 <= hits / 150 <= 0.985
     assert naive / 150 < 0.7  # images as if of so many people
     assert over_subjects([1.0, 2.0], ["a", "a"], "x").low is None
 
@@ -215,21 +215,37 @@ def test_data_without_poses_is_evaluated_with_fitted_ones_and_says_so(checkpoint
     assert found.subjects == 2
     assert any("fitted to the landmarks" in note for note in found.notes)
     assert any("--gaze-network" in note for note in found.notes)  # no synthetic.json: may be photographs
-    assert whole.notes == (few_subjects(1),)
+    assert whole.notes[0] == few_subjects(1)
+    assert whole.notes[1].startswith("People of split val: subject0001 (these people chose the best epoch")
     assert found.metrics["psnr"].value == pytest.approx(whole.metrics["psnr"].value, abs=3)
     assert found.metrics["psnr"].low is not None
 
 
 def test_few_subjects_are_said_and_enough_are_not():
     assert few_subjects(FEW_SUBJECTS) is None
-    assert "There are 9 subjects: their intervals are narrower than they should be" in few_subjects(FEW_SUBJECTS - 1)
+    assert "There are 19 subjects: intervals are wide" in few_subjects(FEW_SUBJECTS - 1)
     assert "no interval" in few_subjects(1)
-    rng, held = np.random.default_rng(0), {3: 0, 15: 0}
-    for count in held:  # the reason: an interval of three subjects seldom holds what it should
-        for _ in range(100):
-            found = over_subjects(rng.normal(size=count), np.arange(count), "x")
-            held[count] += found.low <= 0 <= found.high
-    assert held[3] < 85 < held[15]
+
+
+@pytest.mark.parametrize("people", [2, 3, 5, 10])
+def test_intervals_of_few_people_hold_what_they_promise(people):
+    """Where a percentile bootstrap held the mean in 51, 74, 85 and 89% instead of 95%."""
+    rng, held, samples = np.random.default_rng(people), 0, 2000
+    subjects = np.repeat(np.arange(people), 4)
+    for _ in range(samples):
+        values = rng.normal(size=people)[subjects] + rng.normal(0, 0.5, len(subjects))
+        found = over_subjects(values, subjects, "x")
+        held += found.low <= 0 <= found.high
+    assert 0.935 <= held / samples <= 0.965
+
+
+def test_the_interval_of_equally_many_images_is_that_of_the_peoples_means():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(6, 4))
+    found = over_subjects(values.ravel(), np.repeat(np.arange(6), 4), "x")
+    means = values.mean(1)
+    half = 2.5705818 * means.std(ddof=1) / np.sqrt(6)  # Student t, 5 degrees of freedom
+    assert (found.low, found.high) == pytest.approx((means.mean() - half, means.mean() + half))
 
 
 def test_what_cannot_be_evaluated_is_one_line(checkpoint, tmp_path):

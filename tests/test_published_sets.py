@@ -51,10 +51,11 @@ def test_every_layout_is_found_checked_and_read_for_evaluation(tmp_path, name):
     divided = name not in EVALUATION  # of the others nobody chooses by the people
     assert (report.splits["val"], report.splits["test"]) == ((1, 1) if divided else (2, 2))
     assert report.ok == (name in EVALUATION)  # of ETH-XGaze training subjects are missing here
-    dataset = HeadDataset(tmp_path, "val", SIZE, for_training=False)
+    dataset = HeadDataset(tmp_path, "held_out", SIZE, for_training=False)
+    assert len(dataset.keys) == 2
     assert dataset.posed == (name not in EVALUATION)
     batch = dataset.batch(list(redirection_pairs(dataset, 1)[0]))
-    whole = HeadDataset(make(tmp_path / "whole", "eth_xgaze"), "val", SIZE).batch(batch.index.tolist())
+    whole = HeadDataset(make(tmp_path / "whole", "eth_xgaze"), "held_out", SIZE).batch(batch.index.tolist())
     for field in ("image", "head_mask", "landmarks_2d"):
         assert torch.equal(getattr(batch, field), getattr(whole, field))
     for field in ("shape_code", "gaze"):

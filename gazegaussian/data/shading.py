@@ -23,15 +23,19 @@ from gazegaussian.data.head_model import (
     vertex_normals,
 )
 from gazegaussian.data.landmarks import lid_margin, lip_mask, occlusion
-from gazegaussian.data.paint import AXIS_Z, lip_colour, sample, skin_texture
+from gazegaussian.data.paint import AXIS_Z, hair_colour, lip_colour, sample, skin_texture
 from gazegaussian.data.raster import Visible, visible
 from gazegaussian.data.rig import Light
 from gazegaussian.data.surface import dot, hair_colours, illuminate, shade_eye, unit
+from gazegaussian.data.touch_up import hair_gaps, islands, loose_bits, mend_eyes
 
 FloatArray = NDArray[np.floating]
 
 SUPERSAMPLING = 2
 HAIR = 100  # label of hair pixels, beside the parts of the base mesh
+_COVERS_EARS = 0.45  # hair length from which the ears are under the hair
+_EAR = 0.25  # model units that an ear may stick out of it
+_SHADOW = 0.4  # brightness between hair and skin, of the hair's colour
 _BALD = 0.10  # hair length below which there is no shell, only cropped hair painted on the skin
 
 
@@ -149,7 +153,8 @@ def shade(
         _add_hair(
             person, frame, canvas, label, seen, rotation, translation, focal, side, toward_light, toward_view, light
         )
-    return _finish(canvas, label, size)
+    mend_eyes(canvas.reshape(side, side, 3), label.reshape(side, side), (LEFT_EYE, RIGHT_EYE))
+    return _finish(canvas, label, size, _SHADOW * hair_colour(person.look))
 
 
 def _project(
@@ -224,18 +229,32 @@ def _add_hair(
     behind[under.pixels] = under.depth
     for triangles in (inner, edge):  # the outer layer last, over what shows through its cuts
         seen = visible(xy, depth, triangles, paint, side, side)
-        front = seen.depth < behind[seen.pixels] + 0.004
+        over = seen.depth - behind[seen.pixels]  # positive: behind the skin
         colour, keep = hair_colours(look, seen.values, toward_light, toward_view, light)
+        front = over < 0.004
+        if look["hair_length"] > _COVERS_EARS:
+            stick_out = np.zeros(side * side, bool)
+            stick_out[seen.pixels[keep & ~front & (over < _EAR)]] = True
+            front |= islands(stick_out.reshape(side, side)).ravel()[seen.pixels]
         keep &= front
         canvas[seen.pixels[keep]] = colour[keep]
         label[seen.pixels[keep]] = HAIR
 
 
-def _finish(canvas: NDArray[np.float32], label: NDArray[np.int8], size: int) -> Pixels:
-    """Average the supersamples."""
+def _finish(
+    canvas: NDArray[np.float32], label: NDArray[np.int8], size: int, shadow: NDArray[np.float32]
+) -> Pixels:
+    """Mend the silhouette (see `touch_up`) and average the supersamples; `shadow` [3] is seen between hair and skin."""
     s = SUPERSAMPLING
-    image = canvas.reshape(size, s, size, s, 3).mean((1, 3))
+    samples = canvas.reshape(size, s, size, s, 3)
     blocks = label.reshape(size, s, size, s)
     head = (blocks >= 0).sum((1, 3)) * 2 >= s * s
+    gaps = hair_gaps(head, (blocks == HAIR).any((1, 3)))
+    samples[np.repeat(np.repeat(gaps, s, 0), s, 1).reshape(blocks.shape) & (blocks < 0)] = shadow
+    image = samples.mean((1, 3))
+    head |= gaps
+    loose = loose_bits(head)
+    image[loose] = 1.0
+    head &= ~loose
     eyes = np.stack([(blocks == kind).any((1, 3)) for kind in (LEFT_EYE, RIGHT_EYE)])
     return Pixels(np.round(image * 255).astype(np.uint8), head, eyes)

@@ -96,7 +96,7 @@ def keys_of(root: Path, split: str, prefix: str | None = None) -> list[str]:
     """
     splits = load_split(root, prefix)
     if split == HELD_OUT:
-        return [*splits["val"], *splits["test"]]
+        return list(dict.fromkeys([*splits["val"], *splits["test"]]))
     if split not in splits:
         raise DataError(f"{root}: expected one of the splits {', '.join(splits)}, {HELD_OUT}, found {split!r}")
     if split == "test" and not splits[split]:

@@ -22,6 +22,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from gazegaussian.data import HeadDataset
 from gazegaussian.data.check import describe
+from gazegaussian.data.splits import HELD_OUT, SPLIT_FILE, people_of
 from gazegaussian.data.synthetic_folder import SETTINGS_FILE
 from gazegaussian.errors import DataError
 from gazegaussian.evaluation.extras import NotAvailable, load_inception, load_lpips, load_recogniser
@@ -94,10 +95,22 @@ def evaluate_checkpoint(
         image_size=model.image_size,
         device=device_name(where),
         metrics=session.metrics(),
-        notes=(*session.notes(), *([remark] if remark else [])),
+        notes=(*session.notes(), *([remark] if remark else []), _who(dataset, split)),
         rows=session.rows,
         pictures=session.pictures,
     )
+
+
+def _who(dataset: HeadDataset, split: str) -> str:
+    """Name the people who were read, and say where the test people come from."""
+    names = ", ".join(key.removesuffix(".h5") for key in dataset.keys)
+    people = people_of(dataset.root, dataset.prefix)
+    why = {
+        "test": people.rule,
+        "val": "these people chose the best epoch and the best trial",
+        HELD_OUT: "validation and test people; the former chose the best epoch and the best trial",
+    }
+    return f"People of split {split}: {names} ({why.get(split, f'listed in {SPLIT_FILE}')})."
 
 
 def published_ssim(a: Tensor, b: Tensor) -> Tensor:

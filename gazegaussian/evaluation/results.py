@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 DEFAULT_PAIRS = 200
-RESAMPLES, CONFIDENCE = 2000, 0.95
-# Of 2000 sets of normal values, the "95%" interval holds the true mean in 51% with 2 subjects, 74% with 3, 85% with 5 and
-# 89% with 10: a percentile bootstrap of fewer promises far more than it keeps.
-FEW_SUBJECTS = 10
+CONFIDENCE = 0.95
+# From here on an interval of skewed values, too, holds the true mean in nearly 95% (see `over_subjects`).
+FEW_SUBJECTS = 20
 
 
 @dataclass(frozen=True)
@@ -58,29 +58,35 @@ def few_subjects(count: int) -> str | None:
             f"There is 1 subject: no interval for other people can be had; {FEW_SUBJECTS} subjects or more are needed."
         )
     return (
-        f"There are {count} subjects: their intervals are narrower than they should be and say little about other people; "
-        f"{FEW_SUBJECTS} subjects or more are needed."
+        f"There are {count} subjects: intervals are wide, and of skewed values they hold the mean of other people less often "
+        f"than in 95%; {FEW_SUBJECTS} subjects or more are needed."
     )
 
 
-def over_subjects(values: Sequence[float], subjects: Sequence[Any], by: str, seed: int = 0) -> Measured:
-    """Average over images, with an interval for other people: subjects are drawn again with all their images.
+def over_subjects(values: Sequence[float], subjects: Sequence[Any], by: str) -> Measured:
+    """Average over images, with an interval for other people: Student t of the jackknife over subjects.
+
+    Each subject is left out once with all the images; n subjects give n - 1 degrees of freedom. In 20 000 simulated samples the
+    95% interval held the true mean in 95% for normal values with 2 to 40 subjects of equally many images (93 to 95% where one
+    has 1 and another 8), and for skewed ones (log-normal, sigma 0.75) in 93, 91, 89, 89, 91, 92% with 2, 3, 5, 10, 20, 40
+    subjects. A percentile bootstrap held it in 51, 74, 85, 89% with 2, 3, 5, 10 subjects of normal values.
 
     Args:
         values: One per image.
         subjects: Whose image it is.
         by: What measured them.
-        seed: Of the resampling.
 
     Returns:
-        Mean and the middle 95% of the resampled means (Efron 1979); no interval with fewer than two subjects.
+        Mean over the images and its interval; no interval with fewer than two subjects.
     """
     numbers = np.asarray(values, np.float64)
     _, owner = np.unique(np.asarray(subjects), return_inverse=True)
     sums, counts = np.bincount(owner, numbers), np.bincount(owner)
-    if len(sums) < 2:
-        return Measured(float(numbers.mean()), by=by)
-    drawn: NDArray[np.int64] = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Measured(float(numbers.mean()), float(low), float(high), by)
+    people = len(sums)
+    mean = float(numbers.mean())
+    if people < 2:
+        return Measured(mean, by=by)
+    without = (sums.sum() - sums) / (counts.sum() - counts)
+    error = math.sqrt((people - 1) / people * float(((without - without.mean()) ** 2).sum()))
+    half = error * float(stdtrit(people - 1, (1 + CONFIDENCE) / 2))
+    return Measured(mean, mean - half, mean + half, by)

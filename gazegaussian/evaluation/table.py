@@ -35,7 +35,7 @@ PUBLISHED = {
     },
 }  # fmt: skip
 READING = (
-    "Intervals are bootstrapped over subjects. 'source as it is' measures the source images as if they were the renders: what "
+    "Intervals are for the mean of other people (Student t, jackknife over subjects). 'source as it is' measures the source images as if they were the renders: what "
     "not redirecting gives, and how alike two images of one person are to the recogniser."
 )
 COMPARISON = (
