@@ -26,9 +26,9 @@ _TRAINING = {"batch_size": 2, "epochs": 1, "device": "cpu", "warm_start_steps": 
 
 @functools.cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Two people, one frame of four cameras each; written once per session, removed at its end."""
+    """Two people, one frame of four cameras each, and a test person; written once per session, removed at its end."""
     folder = tempfile.TemporaryDirectory(prefix="synthetic_heads_")
-    synthesize(Path(folder.name), people=2, size=SIZE, frames=1, cameras=CAMERAS, progress=False)
+    synthesize(Path(folder.name), people=2, size=SIZE, frames=1, cameras=CAMERAS, progress=False, test_people=1)
     return folder
 
 

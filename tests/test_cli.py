@@ -30,7 +30,7 @@ training: {epochs: 2, preview_images: 2}
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
-    synthesize(folder / "data", people=2, size=64, frames=1, cameras=4, progress=False)
+    synthesize(folder / "data", people=2, size=64, frames=1, cameras=4, progress=False, test_people=1)
     (folder / "meshhead.yaml").write_text(TINY_MESHHEAD)
     (folder / "gazegaussian.yaml").write_text(TINY_GAZE)
     return folder

@@ -73,6 +73,7 @@ def test_evaluate_writes_the_table_and_says_what_measured_it(checkpoint, tmp_pat
     assert 0 < stored["metrics"]["ssim"]["value"] < 1
     assert stored["metrics"]["fps"]["value"] > 0
     assert any("no comparison" in note for note in stored["notes"])
+    assert any(note.startswith("People of split test: subject10000 (") for note in stored["notes"])
     assert any("1 subject: no interval" in note for note in stored["notes"])
     assert "There is 1 subject" in caplog.text
     rows = {row["metric"]: row["95% interval"] for row in helpers.evaluation.table_rows(found)}
@@ -205,7 +206,7 @@ def test_fitted_poses_put_the_landmarks_where_they_were(stage):
 
 def test_data_without_poses_is_evaluated_with_fitted_ones_and_says_so(checkpoint, tmp_path, nothing_optional):
     root = heads()[1].root
-    for number, path in enumerate(sorted(root.glob("*.h5"))):
+    for number, path in enumerate(sorted(root.glob("*.h5"))[:2]):
         with h5py.File(path) as stored, h5py.File(tmp_path / f"mpii_subject{number:04d}.h5", "w") as file:
             for key in stored.keys() - set(TRAINING_ONLY):
                 file[key] = stored[key][()]
