@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from gazegaussian.data.base_mesh import LEFT_EYE, MOUTH, RIGHT_EYE, TEETH, TONGUE
 from gazegaussian.data.head_model import (
@@ -250,9 +251,11 @@ def _finish(
     blocks = label.reshape(size, s, size, s)
     head = (blocks >= 0).sum((1, 3)) * 2 >= s * s
     gaps = hair_gaps(head, (blocks == HAIR).any((1, 3)))
-    samples[np.repeat(np.repeat(gaps, s, 0), s, 1).reshape(blocks.shape) & (blocks < 0)] = shadow
-    image = samples.mean((1, 3))
     head |= gaps
+    if gaps.any():
+        dark = ndimage.binary_dilation(gaps, np.ones((3, 3))) & head  # also what shows through the rims of the gaps
+        samples[dark[:, None, :, None] & (blocks < 0)] = shadow
+    image = samples.mean((1, 3))
     loose = loose_bits(head)
     image[loose] = 1.0
     head &= ~loose
