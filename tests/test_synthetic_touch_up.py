@@ -107,16 +107,7 @@ def test_drawn_heads_are_one_piece_without_holes_as_readers_see_them(drawn):
 def test_no_gap_at_the_hair_is_left(drawn):
     for image, head, label in drawn:
         hair = (label == shading.HAIR).reshape(SIZE, 2, SIZE, 2).any((1, 3))
-        left = hair_gaps(head > 0, hair & (head > 0))
-        thick = ndimage.binary_erosion(left, np.ones((2, 2)))  # closing twice moves single pixels at the rim
-        assert thick.sum() == 0
+        assert not hair_gaps(head > 0, hair & (head > 0)).any()
         inside = ndimage.binary_erosion(head > 0, np.ones((5, 5)))
         assert not (image[inside] == 255).all(-1).any()
     assert GAP * SIZE < 4
-
-
-def test_drawn_eyes_are_one_opening(drawn):
-    for _, _, label in drawn:
-        for eye in (LEFT_EYE, RIGHT_EYE):
-            assert ndimage.label(label == eye, EVERY_NEIGHBOUR)[1] <= 1
-            assert not enclosed(label == eye)

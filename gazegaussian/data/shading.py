@@ -242,9 +242,7 @@ def _add_hair(
         label[seen.pixels[keep]] = HAIR
 
 
-def _finish(
-    canvas: NDArray[np.float32], label: NDArray[np.int8], size: int, shadow: NDArray[np.float32]
-) -> Pixels:
+def _finish(canvas: NDArray[np.float32], label: NDArray[np.int8], size: int, shadow: NDArray[np.float32]) -> Pixels:
     """Mend the silhouette (see `touch_up`) and average the supersamples; `shadow` [3] is seen between hair and skin."""
     s = SUPERSAMPLING
     samples = canvas.reshape(size, s, size, s, 3)
