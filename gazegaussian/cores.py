@@ -18,10 +18,8 @@ def available_cores(cgroup: Path = _CGROUP) -> int:
     Returns:
         The cores of the affinity mask, fewer where a container's quota (cgroup v2 or v1) allows fewer; at least 1.
     """
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:  # macOS, Windows
-        cores = os.cpu_count() or 1
+    # macOS and Windows have no affinity to ask for.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroup)
     return max(1, cores if quota is None else min(cores, int(quota)))
 

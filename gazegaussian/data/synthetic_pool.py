@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +124,8 @@ class _Process:
         """Let the process finish what it does, and end it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        try:
+        with suppress(OSError):  # it is gone
             self._process.stdin.close()
-        except OSError:  # it is gone
-            pass
         try:
             self._process.wait(_SECONDS_TO_END)
         except subprocess.TimeoutExpired:
@@ -136,11 +135,9 @@ class _Process:
 
     def _send(self, content: object) -> None:
         assert self._process.stdin is not None
-        try:
+        with suppress(OSError):  # it is gone; reading its answer says so
             self._process.stdin.write(json.dumps(content) + "\n")
             self._process.stdin.flush()
-        except OSError:  # it is gone; reading its answer says so
-            pass
 
 
 def _serve(write: Callable[[Path, dict[str, Any], int], None]) -> None:

@@ -99,9 +99,9 @@ def ensure_synthetic(
     settings = SyntheticSettings(people, size, seed, frames, cameras)
     folder = Path(root) / settings.folder
     done = folder / SETTINGS_FILE
-    if done.is_file() and json.loads(done.read_text()) == asdict(settings):
-        if all((folder / file_name(person)).is_file() for person in range(people)):
-            return folder
+    finished = done.is_file() and json.loads(done.read_text()) == asdict(settings)
+    if finished and all((folder / file_name(person)).is_file() for person in range(people)):
+        return folder
     logger.info("Generating %d synthetic people at %d px in %s", people, size, folder.resolve())
     return synthesize(folder, people, size, seed, frames, cameras, progress, workers)
 
