@@ -13,21 +13,12 @@ import pytest
 from benchmarks.search_efficiency import __main__ as program
 from benchmarks.search_efficiency.curves import Curve, Header, Recording
 from benchmarks.search_efficiency.figures import budget_of, compare, markdown
-from benchmarks.search_efficiency.methods import (
-    ORACLE,
-    REFERENCE,
-    UNPRUNED,
-    BatchedHalving,
-    OraclePruner,
-    StartNearBaseline,
-    WaitingPruner,
-    methods,
-    of_components,
-    warm_started,
-)
+from benchmarks.search_efficiency.halving import BatchedHalving
+from benchmarks.search_efficiency.methods import ORACLE, REFERENCE, UNPRUNED, methods, of_components, warm_started
 from benchmarks.search_efficiency.replay import Ended, RecordedSampler, Replay
 from benchmarks.search_efficiency.replay import replay as replay_study
 from benchmarks.search_efficiency.table import Table, from_unit, to_unit
+from benchmarks.search_efficiency.unoffered import OraclePruner, StartNearBaseline, WaitingPruner
 from gazegaussian.errors import ConfigError
 from helpers.parameters import Categorical, Float, Int
 from helpers.study_file import Component
