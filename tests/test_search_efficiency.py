@@ -237,7 +237,8 @@ def test_the_reference_is_one_and_twice_as_fast_is_a_half():
     assert half.value == pytest.approx(0.5, abs=0.01)
     assert half.high - half.low < 0.02, "paired: the luck of a seed is in both"
     assert by_name["slow"].share.value == math.inf
-    assert by_name["slow"].never > by_name["ref"].never
+    assert by_name["slow"].never.value > by_name["ref"].never.value
+    assert by_name["slow"].never.low < by_name["slow"].never.value <= by_name["slow"].never.high
     assert by_name["fast"].regret.value <= by_name["ref"].regret.value
     assert by_name["fast"].trials > by_name["ref"].trials == 12
     text = markdown(rows, budget)

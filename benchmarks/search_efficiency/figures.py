@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.search_efficiency.replay import Replay
+from helpers.analysis.shares import clopper_pearson
 
 RESAMPLES = 2000
 GRID = 0.25  # epochs between two looks at the incumbents
@@ -56,7 +57,7 @@ class Figures:
     method: str
     seeds: int
     share: Interval  # figure A; infinite where the mean incumbent does not arrive within the horizon
-    never: float  # share of the seeds whose own incumbent does not arrive
+    never: Interval  # share of the seeds whose own incumbent does not arrive; interval by Clopper and Pearson
     regret: Interval  # figure E
     difference: Interval  # of E to the reference's
     tail: float  # 90% quantile of the regret over the seeds
@@ -68,7 +69,7 @@ class Figures:
             self.method,
             str(self.seeds),
             self.share.show(),
-            f"{self.never:.0%}",
+            f"{self.never.value:.0%} [{self.never.low:.0%}, {self.never.high:.0%}]",
             self.regret.show(3),
             self.difference.show(3),
             f"{self.tail:.3f}",
@@ -117,7 +118,7 @@ def compare(
                 method=name,
                 seeds=count,
                 share=_interval(shares),
-                never=float(np.mean(~(own <= level[0] + 1e-12).any(axis=1))),
+                never=_share(int(np.sum(~(own <= level[0] + 1e-12).any(axis=1))), count),
                 regret=_interval(means[:, at]),
                 difference=_interval(means[:, at] - level),
                 tail=float(np.quantile(own[:, at], 0.9)),
@@ -137,6 +138,10 @@ def markdown(rows: Sequence[Figures], budget: float) -> str:
 def _first(curves: np.ndarray, level: np.ndarray) -> np.ndarray:
     """Index of the first time at which each curve is as good as its level. [R]"""
     return (curves <= level[:, None] + 1e-12).argmax(axis=1)
+
+
+def _share(hits: int, of: int) -> Interval:
+    return Interval(hits / of, *clopper_pearson(hits, of))
 
 
 def _interval(found: np.ndarray) -> Interval:
