@@ -13,7 +13,7 @@ favours SMAC3. It is told the values for the configurations that it asked for.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import math
 import time
 from pathlib import Path
@@ -159,14 +159,22 @@ def _smac_parameter(name: str, space: Parameter) -> Any:
     return kind(name, lower=space.min, upper=space.max, log=space.log)
 
 
+def _installed(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
 def peers() -> dict[str, Play]:
     """The methods whose packages are installed."""
     found: dict[str, Play] = {}
-    if importlib.util.find_spec("ray"):
+    if _installed("ray.tune"):
         found["tpe, ray asha (1, 2)"] = ray_asha("tpe", 1, 2)
         found["tpe, ray asha (2, 2)"] = ray_asha("tpe", 2, 2)
         found["random, ray asha (1, 4)"] = ray_asha("random", 1, 4)
-    if importlib.util.find_spec("smac"):
+    if _installed("smac"):
         found["smac hyperband (3)"] = smac_hyperband()
     return found
 
@@ -184,7 +192,7 @@ def main() -> None:
     first = FIRST_SEED[given.purpose]
     seeds = range(first, first + given.seeds)
     chosen = {name: methods()[name] for name in (REFERENCE, ORACLE)} | peers()
-    absent = [name for name in ("ray", "smac") if importlib.util.find_spec(name) is None]
+    absent = [name for name in ("ray.tune", "smac") if not _installed(name)]
     if absent:
         print(f"not installed, left out: {', '.join(absent)} (requirements-peers.txt)")
     try:
