@@ -23,7 +23,10 @@ from helpers.search import stored_optimizers
 from helpers.study_file import Component
 
 Family = Literal["samplers", "pruners"]
-OURS = {"helpers.predicted_final_loss.PredictedFinalLossPruner": "pruners"}
+OURS = {
+    "helpers.predicted_final_loss.PredictedFinalLossPruner": "pruners",
+    "helpers.search.curve_pruner.CurvePruner": "pruners",
+}
 NEEDS = {"CmaEsSampler": "cmaes"}  # packages that Optuna imports at the first suggestion, too late to complain
 ALLOW_HUB = "GAZEGAUSSIAN_ALLOW_HUB"
 """Environment variable: 1 allows names that make OptunaHub download code; it reaches the workers, too."""

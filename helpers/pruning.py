@@ -15,7 +15,7 @@ SHA_MIN_EPOCHS = 3
 MEDIAN = {"n_startup_trials": 3, "n_warmup_steps": 5, "interval_steps": 1}
 PERCENTILE = {"percentile": 25.0, "n_startup_trials": 5, "n_warmup_steps": 3}
 PATIENT = {"patience": 3, "wrapped": {"name": "median"}}
-PRUNERS = ("median", "hyperband", "sha", "percentile", "pfl", "patient", "none")
+PRUNERS = ("median", "hyperband", "sha", "percentile", "pfl", "curve", "patient", "none")
 
 
 class MinEpochsPruner(optuna.pruners.BasePruner):
@@ -51,6 +51,7 @@ def _presets(epochs: int) -> dict[str, tuple[str, dict[str, Any]]]:
         ),
         "percentile": ("PercentilePruner", PERCENTILE),
         "pfl": ("helpers.predicted_final_loss.PredictedFinalLossPruner", {}),
+        "curve": ("helpers.search.curve_pruner.CurvePruner", {}),
         "patient": ("PatientPruner", PATIENT),
         "none": ("NopPruner", {}),
     }

@@ -305,13 +305,10 @@ def test_a_process_that_gets_a_signal_ends_cleanly_and_its_file_continues(run, t
     words = ["-m", "benchmarks.search_efficiency.record", "meshhead", "choose", "--out", str(out), "--nice", "0"]
     words += ["--config", str(tmp_path / "run.yaml"), "--study", str(tmp_path / "study.yaml")]
     process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    for _ in range(1200):
-        if out.exists() or process.poll() is not None:
-            break
+    while not out.exists() and process.poll() is None:  # a busy machine takes minutes to import torch
         time.sleep(0.1)
-    time.sleep(2)
     os.kill(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 0, said
     assert "stopped; the same command continues" in said
     assert read(out).curves == []

@@ -1,13 +1,12 @@
 """Which sampler and pruner need the fewest epochs? Replays studies on recorded curves and prints a table.
 
-    python -m benchmarks.search_efficiency benchmarks/search_efficiency/meshhead.jsonl
-    python -m benchmarks.search_efficiency FILE --samplers random tpe --pruners median '{name: pfl, kwargs: {top_k: 1}}'
+    python -m benchmarks.search_efficiency choose meshhead_choose.jsonl
+    python -m benchmarks.search_efficiency report meshhead_report.jsonl --methods 'tpe, median (3, 2)' 'tpe, curve (0.25)'
+    python -m benchmarks.search_efficiency report FILE --add 'tpe + {name: median, kwargs: {n_warmup_steps: 1}}'
 
-Every study is replayed with many seeds, for twice as many epochs as `--trials` need without pruning (or until all
-configurations are used). The target is what tpe finds in `--trials` trials without pruning, median over the seeds: inf means
-that half of the studies do not reach it. The reference is tpe with the median pruner's defaults (startup 3, warm-up 5).
-"Winner lost": how often a pruned trial would have been the best. "Best 3 after one epoch" draws at random and trains
-only three to the end. Twenty seeds take about ten minutes on one core.
+`choose` compares all methods on the curves that are there to choose by. `report` measures the chosen ones on curves of other
+configurations; it rejects a file that was recorded to choose by, and `choose` one to report on. The reference (TPE +
+median (3, 5)), TPE without pruning and the oracle are always there. `figures.py` defines what the columns mean.
 """
 
 from __future__ import annotations
@@ -15,134 +14,151 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import optuna
 import yaml
 from pydantic import ValidationError
 
-from benchmarks.search_efficiency.replay import Replay, best_after_one_epoch, replay
-from benchmarks.search_efficiency.summary import Row, markdown, median, summarise
+from benchmarks.search_efficiency.curves import SEEDS, Purpose
+from benchmarks.search_efficiency.figures import Figures, budget_of, compare, markdown
+from benchmarks.search_efficiency.methods import ORACLE, REFERENCE, UNPRUNED, Play, methods, of_components, warm_started
+from benchmarks.search_efficiency.replay import Replay
 from benchmarks.search_efficiency.table import Table
-from gazegaussian.errors import UserError
+from gazegaussian.errors import ConfigError, UserError
 from helpers.study_file import Component
 
-SAMPLERS = ("random", "tpe", "tpe_univariate", "{name: qmc, kwargs: {scramble: true}}")
-PRUNERS = (
-    "none",
-    "median",
-    "{name: median, kwargs: {n_startup_trials: 3, n_warmup_steps: 2}}",
-    "{name: median, kwargs: {n_startup_trials: 3, n_warmup_steps: 1}}",
-    "percentile",
-    "{name: percentile, kwargs: {percentile: 25.0, n_startup_trials: 3, n_warmup_steps: 1}}",
-    "sha",
-    "{name: sha, kwargs: {min_resource: 1, reduction_factor: 2}}",
-    "hyperband",
-    "pfl",
-    "{name: pfl, kwargs: {warmup_epochs: 4}}",
-)
-ONE_EPOCH_KEPT = 3
-REFERENCE = ("tpe", "median")
-UNPRUNED = ("tpe", "none")
-PATIENCE = 2  # budgets that a study is given to reach the target
-
-Play = Callable[[int], Replay]  # by seed
+ALWAYS = (REFERENCE, UNPRUNED, ORACLE)
+FIRST_SEED: Mapping[Purpose, int] = {"choose": 0, "report": 1000}
 
 
-def component(text: str) -> Component:
-    """Read a sampler or pruner: a name, or YAML `{name, kwargs}`."""
+def parse_method(text: str) -> tuple[str, Play]:
+    """Read `SAMPLER + PRUNER`, each a name or YAML `{name, kwargs}`."""
+    sampler, plus, pruner = text.partition("+")
     try:
-        return Component.model_validate(yaml.safe_load(text))
+        parts = [Component.model_validate(yaml.safe_load(part)) for part in (sampler, pruner)]
     except (yaml.YAMLError, ValidationError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a name nor {{name: ..., kwargs: ...}}") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is no SAMPLER + PRUNER, each a name or {{name, kwargs}}") from error
+    if not plus:
+        raise argparse.ArgumentTypeError(f"{text!r} lacks the + between sampler and pruner")
+    return text, of_components(*parts)
 
 
-def label(part: Component) -> str:
-    """Show a component with its arguments."""
-    arguments = ", ".join(f"{key} {value}" for key, value in part.kwargs.items())
-    return f"{part.name} ({arguments})" if arguments else part.name
+def load(path: Path, purpose: Purpose) -> Table:
+    """Read a file that was recorded for a purpose.
+
+    Raises:
+        ConfigError: It was recorded for the other one.
+        DataError: It is no file of curves.
+    """
+    table = Table.load(path)
+    if table.header.purpose != purpose:
+        raise ConfigError(
+            f"{path} was recorded to {table.header.purpose}, not to {purpose}: what was chosen by curves cannot be reported on "
+            f"them. Give {table.header.stage}_{purpose}.jsonl."
+        )
+    return table
 
 
-def compare(
-    table: Table, samplers: Sequence[Component], pruners: Sequence[Component], seeds: Iterable[int], trials: int
-) -> tuple[list[Row], float]:
-    """Replay every sampler with every pruner, and "best k after one epoch".
+def run(
+    table: Table, chosen: Mapping[str, Play], seeds: Sequence[int], trials: int, patience: float, workers: int
+) -> tuple[list[Figures], float]:
+    """Replay methods and put them into figures.
 
     Args:
         table: Recorded curves.
-        samplers: By the product's names.
-        pruners: By the product's names.
-        seeds: Of the studies of each.
-        trials: Of an unpruned study; its epochs are the budget of all, within which their best values are compared.
+        chosen: Methods by name; the reference must be one.
+        seeds: Of the replays.
+        trials: What the reference spends on so many trials is the budget of all.
+        patience: Horizon of the replays, in budgets.
+        workers: Trials side by side.
 
     Returns:
-        One row each, and the target.
+        One row per method, and the budget in epochs.
+    """
+    longest = patience * trials * (table.epochs + table.warm_up)
+    replays: dict[str, list[Replay]] = {}
+    replays[REFERENCE] = [chosen[REFERENCE](table, seed, longest, workers) for seed in seeds]
+    budget = budget_of(replays[REFERENCE], trials)
+    horizon = patience * budget
+    for name, play in chosen.items():
+        if name != REFERENCE:
+            replays[name] = [play(table, seed, horizon, workers) for seed in seeds]
+    return compare(replays, REFERENCE, budget, horizon), budget
+
+
+def describe(table: Table, seeds: Sequence[int], workers: int) -> str:
+    """Say what was recorded and how it is replayed."""
+    header = table.header
+    drawn = Counter(curves[0].drawn for curves in table.curves)
+    repeated = sum(len(curves) > 1 for curves in table.curves)
+    noise = (
+        f"{repeated} of them with several training seeds"
+        if repeated
+        else "one training seed each, replayed without noise"
+    )
+    parts = ", ".join(f"{count} {kind}" for kind, count in drawn.items())
+    return (
+        f"{header.stage}, to {header.purpose}: {len(table)} configurations ({parts}), {noise}; {table.epochs} epochs of "
+        f"{table.study.metrics[0]}, warm-up {table.warm_up:.2f} epochs, digest {header.digest}. {len(seeds)} seeds from "
+        f"{seeds[0]} on, {workers} at a time. Good: 0.5 times the reference's epochs."
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("purpose", choices=list(SEEDS))
+    parser.add_argument("curves", type=Path, help="file written by benchmarks.search_efficiency.record")
+    parser.add_argument("--methods", nargs="+", default=[], metavar="NAME", help=f"of {'; '.join(methods())}")
+    parser.add_argument("--add", nargs="+", type=parse_method, default=[], metavar="SAMPLER + PRUNER")
+    parser.add_argument(
+        "--prior", type=Path, help="also replay TPE that is told the best configurations of this other file"
+    )
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--trials", type=int, default=30, help="of the reference; their epochs are the budget")
+    parser.add_argument("--patience", type=float, default=2.0, help="budgets within which a method may arrive")
+    parser.add_argument("--workers", type=int, default=1, help="trials side by side")
+    parser.add_argument("--json", type=Path, help="write the numbers here, too")
+    return parser
+
+
+def chosen_methods(names: Sequence[str], purpose: Purpose) -> dict[str, Play]:
+    """Pick methods by name: all to choose, those that are named to report.
 
     Raises:
-        ConfigError: An unknown sampler or pruner.
+        ConfigError: An unknown name.
     """
-    budget = trials * table.epochs
-
-    def play(sampler: Component, pruner: Component) -> Play:
-        return lambda seed: replay(table, sampler, pruner, seed, trials, PATIENCE * budget)
-
-    cells: dict[tuple[str, str], Play] = {
-        name: play(Component(name=name[0]), Component(name=name[1])) for name in (UNPRUNED, REFERENCE)
-    }
-    for sampler in samplers:
-        cells |= {(label(sampler), label(pruner)): play(sampler, pruner) for pruner in pruners}
-    one_epoch = ("random", f"best {ONE_EPOCH_KEPT} after one epoch")
-    cells[one_epoch] = lambda seed: best_after_one_epoch(table, ONE_EPOCH_KEPT, seed, trials, PATIENCE * budget)
-    replays = {name: [cell(seed) for seed in seeds] for name, cell in cells.items()}
-    target = float(median(table.sign * np.array([one.best(trials) for one in replays[UNPRUNED]])) * table.sign)
-    rows = [summarise(name, found, replays[REFERENCE], target, trials, budget) for name, found in replays.items()]
-    return rows, target
+    known = methods()
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(f"Unknown method {unknown[0]!r}; there are {'; '.join(known)}.")
+    wanted = names or (known if purpose == "choose" else ())
+    return {name: known[name] for name in dict.fromkeys((*ALWAYS, *wanted))}
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("curves", type=Path, help="file written by benchmarks.search_efficiency.record")
-    parser.add_argument("--samplers", nargs="+", type=component, default=[component(text) for text in SAMPLERS])
-    parser.add_argument("--pruners", nargs="+", type=component, default=[component(text) for text in PRUNERS])
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first-seed", type=int, default=0, help="what was chosen on some seeds is measured on others")
-    parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--json", type=Path, help="write the numbers here, too")
+    parser = _parser()
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    started, seeds = time.monotonic(), range(given.first_seed, given.first_seed + given.seeds)
+    started = time.process_time()
+    seeds = range(FIRST_SEED[given.purpose], FIRST_SEED[given.purpose] + given.seeds)
     try:
-        table = Table.load(given.curves)
-        rows, target = compare(table, given.samplers, given.pruners, seeds, given.trials)
+        table = load(given.curves, given.purpose)
+        chosen = chosen_methods(given.methods, given.purpose) | dict(given.add)
+        if given.prior is not None:
+            chosen["warm-started tpe, median (3, 2)"] = warm_started(Table.load(given.prior))
+        print(describe(table, seeds, given.workers), end="\n\n")
+        rows, budget = run(table, chosen, seeds, given.trials, given.patience, given.workers)
     except UserError as error:
         parser.exit(2, f"{error}\n")
-    budget = given.trials * table.epochs
-    rows.sort(key=lambda row: (row.until.value, row.epochs.value))
-    print(
-        f"{table.stage}: {len(table)} recorded configurations of {table.epochs} epochs, {given.seeds} seeds; best ",
-        end="",
-    )
-    complete = [value for value in map(table.result, range(len(table))) if value is not None]
-    print(
-        f"recorded {table.sign * min(table.sign * value for value in complete):.5g}, baseline {table.result(0):.5g}\n"
-    )
-    print(markdown(rows, trials=given.trials, budget=budget, target=target))
+    print(markdown(rows, budget))
     weights = dict(zip(table.study.parameters, table.weights.round(3).tolist(), strict=True))
-    print(f"\nWeights of the parameters in distances: {weights}. {time.monotonic() - started:.0f} s.")
+    print(f"\nWeights of the parameters in distances: {weights}. {time.process_time() - started:.0f} s of one core.")
     if given.json is not None:
-        content = {
-            "stage": table.stage,
-            "configurations": len(table),
-            "epochs": table.epochs,
-            "seeds": list(seeds),
-            "trials": given.trials,
-            "budget": budget,
-            "target": target,
-            "rows": [row.plain() for row in rows],
-        }
+        content = {"digest": table.header.digest, "budget": budget, "rows": [row.plain() for row in rows]}
         given.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 

@@ -1,38 +1,38 @@
-"""Studies that search among recorded curves: the product's samplers and pruners, no training.
+"""Studies that search among recorded curves: the program's samplers and pruners, no training.
 
-A sampler may propose anything; what is tried is the nearest recorded configuration that was not tried before, and the
-sampler is told the parameters of that one. So every trial has parameters and a curve that belong together, as measured:
-looked up for the proposal itself, a curve would be credited to parameters that never made it, and a model fitted to the
-table instead would smooth away the noise that pruners have to live with. The price: proposals are rounded to the
-table's density, which blunts samplers that learn more than random search; differences between samplers come out too
-small rather than too large. Near is measured with parameters weighted by what they explain (`Table.weights`).
+A sampler may propose anything. What is tried is the nearest recorded configuration that was not tried before, and the
+sampler is told the parameters of that one. So every trial has parameters and a curve that belong together, as measured.
+The price: proposals are rounded to the table's density, which blunts samplers that learn more than random search.
+Differences between samplers come out too small rather than too large.
+
+Time is counted in epochs that were paid for, the warm-up of every trial included, over all workers.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from benchmarks.search_efficiency.table import Table
-from helpers.pruning import make_pruner
-from helpers.sampling import make_sampler
-from helpers.study_file import Component
+from benchmarks.search_efficiency.table import Drawn, Table
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One configuration as a study saw it."""
+class Ended:
+    """A trial as a study saw it."""
 
     row: int
     epochs: int  # trained
     value: float | None  # of a complete trial
+    spent: float  # epochs paid for by all workers when it ended
     pruned: bool = False
 
 
@@ -41,38 +41,27 @@ class Replay:
     """A study in the order in which its trials ended."""
 
     table: Table
-    trials: tuple[Trial, ...]
+    trials: tuple[Ended, ...]
 
-    def epochs(self, count: int) -> int:
-        """Epochs of the first `count` trials."""
-        return sum(trial.epochs for trial in self.trials[:count])
+    def spent(self, count: int) -> float:
+        """Epochs paid for when `count` trials had ended."""
+        return self.trials[min(count, len(self.trials)) - 1].spent
 
-    def best(self, count: int) -> float:
-        """Best value of the complete ones among the first `count` trials; infinitely bad when there is none."""
-        return self._best([trial.value for trial in self.trials[:count]])
+    def incumbents(self, times: np.ndarray) -> np.ndarray:
+        """Regret of the configuration that the study would name as its best, at each time.
 
-    def best_within(self, epochs: int) -> float:
-        """Best value found by the time that so many epochs were trained."""
-        spent = np.cumsum([trial.epochs for trial in self.trials])
-        return self.best(int(np.searchsorted(spent, epochs, side="right")))
-
-    def epochs_until(self, target: float) -> float:
-        """Epochs until a complete trial is as good as `target`; infinite when none is."""
-        spent = 0
+        The study chooses by the values that it saw, the regret is that of the mean over training seeds. Before the first
+        complete trial it is the regret of the worst row that ended well. [T]
+        """
+        truths = self.table.truths
+        worst = int(np.argmax(np.where(np.isfinite(truths), truths, -np.inf)))
+        found = np.full(len(times), self.table.regret(worst))
+        best = np.inf
         for trial in self.trials:
-            spent += trial.epochs
-            if trial.value is not None and self.table.sign * (trial.value - target) <= 0:
-                return float(spent)
-        return math.inf
-
-    def price(self, count: int) -> float:
-        """How much better the best of the first `count` trials would have been without pruning, never negative."""
-        unpruned = self._best([self.table.result(trial.row) for trial in self.trials[:count]])
-        return self.table.sign * (self.best(count) - unpruned) if math.isfinite(unpruned) else 0.0
-
-    def _best(self, values: list[float | None]) -> float:
-        sign = self.table.sign
-        return sign * min([sign * value for value in values if value is not None], default=math.inf)
+            if trial.value is not None and self.table.sign * trial.value < best:
+                best = self.table.sign * trial.value
+                found[times >= trial.spent] = self.table.regret(trial.row)
+        return found
 
 
 class RecordedSampler(BaseSampler):
@@ -83,7 +72,9 @@ class RecordedSampler(BaseSampler):
     """
 
     def __init__(self, table: Table, proposer: BaseSampler) -> None:
-        self.table, self.proposer, self.rows = table, proposer, list[int]()
+        self.table = table
+        self.proposer = proposer
+        self.rows: dict[int, int] = {}
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Everything is decided at once."""
@@ -93,15 +84,15 @@ class RecordedSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Propose, and take what is nearest."""
-        row = self.table.nearest(self._propose(study, trial), self.rows) if self.rows else 0
-        self.rows.append(row)
-        return self.table.curves[row].params
+        used = self.rows.values()
+        self.rows[trial.number] = self.table.nearest(self._propose(study, trial), used) if self.rows else 0
+        return self.table.params[self.rows[trial.number]]
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Never needed: a recorded configuration holds all parameters that act in it."""
-        raise RuntimeError(f"recorded configuration {self.rows[-1]} lacks {param_name}")
+        raise RuntimeError(f"recorded configuration {self.rows[trial.number]} lacks {param_name}")
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Pass it on."""
@@ -112,7 +103,8 @@ class RecordedSampler(BaseSampler):
         self.proposer.after_trial(study, trial, state, values)
 
     def _propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        space, values = self.table.study, dict[str, Any]()
+        space = self.table.study
+        values: dict[str, Any] = {}
         together = self.proposer.infer_relative_search_space(study, trial)
         relative = self.proposer.sample_relative(study, trial, together)
         for name in space.order():
@@ -126,72 +118,93 @@ class RecordedSampler(BaseSampler):
         return values
 
 
-def replay(table: Table, sampler: Component, pruner: Component, seed: int, trials: int, budget: int) -> Replay:
+@dataclass(order=True)
+class _Running:
+    """A trial at work; the next one to end an epoch comes first."""
+
+    time: float  # of the end of its epoch, epochs since the study began
+    worker: int
+    trial: optuna.Trial = field(compare=False)
+    row: int = field(compare=False)
+    drawn: Drawn = field(compare=False)
+    epoch: int = field(compare=False, default=0)
+
+
+MakeSampler = Callable[[Table, int], BaseSampler]
+MakePruner = Callable[[Table, list[Drawn], RecordedSampler], BasePruner]
+
+
+def replay(
+    table: Table,
+    sampler: MakeSampler,
+    pruner: MakePruner,
+    seed: int,
+    horizon: float,
+    workers: int = 1,
+    prior: list[FrozenTrial] | None = None,
+) -> Replay:
     """Run one study on the table.
 
     Args:
         table: Recorded curves.
-        sampler: By the product's names.
-        pruner: By the product's names.
-        seed: Of the sampler; in the study's name, so that Hyperband's brackets are drawn anew.
-        trials: Finished trials at least.
-        budget: Epochs at least, as long as the table has rows left.
-
-    Raises:
-        ConfigError: No such sampler or pruner.
+        sampler: Makes the sampler that proposes.
+        pruner: Makes the pruner.
+        seed: Of the sampler and of the noise; in the study's name, so that Hyperband's brackets are drawn anew.
+        horizon: Epochs to pay for; no trial begins later. It ends earlier when every row is used.
+        workers: Trials side by side. The sampler sees those that run.
+        prior: Finished trials that the study is given.
     """
-    chosen = RecordedSampler(table, make_sampler(sampler, seed, table.study))
+    drawn = table.draw(seed)
+    chosen = RecordedSampler(table, sampler(table, seed))
     study = optuna.create_study(
         study_name=f"{table.study.study_name}_{seed}",
         direction=table.study.directions[0],
         sampler=chosen,
-        pruner=make_pruner(pruner, table.epochs),
+        pruner=pruner(table, drawn, chosen),
     )
-    done: list[Trial] = []
-    while len(done) < len(table) and (len(done) < trials or sum(trial.epochs for trial in done) < budget):
-        done.append(_play(study, table, chosen))
+    study.add_trials(prior or [])
+    done: list[Ended] = []
+    running: list[_Running] = []
+
+    def start(time: float, worker: int) -> None:
+        if time * workers >= horizon or len(chosen.rows) >= len(table):
+            return
+        trial = study.ask()
+        table.study.suggest(trial)  # Optuna asks the sampler no earlier
+        row = chosen.rows[trial.number]
+        heapq.heappush(running, _Running(time + table.warm_up + 1, worker, trial, row, drawn[row]))
+
+    for worker in range(workers):
+        start(0.0, worker)
+    while running:
+        one = heapq.heappop(running)
+        ended = _epoch(study, one, workers)
+        if ended is None:
+            heapq.heappush(running, one)
+        else:
+            done.append(ended)
+            start(one.time, one.worker)
     return Replay(table, tuple(done))
 
 
-def _play(study: optuna.Study, table: Table, sampler: RecordedSampler) -> Trial:
-    trial = study.ask()
-    table.study.suggest(trial)  # Optuna asks the sampler no earlier
-    row = sampler.rows[trial.number]
-    curve = table.curves[row]
-    for epoch, value in enumerate(curve.values):
-        if value is None:  # a study fails a trial before the sampler sees such a value
-            study.tell(trial, state=TrialState.FAIL)
-            return Trial(row, epoch + 1, None)
-        trial.report(value, epoch)
-        if trial.should_prune() and epoch + 1 < len(curve.values):  # asked as studies ask
-            study.tell(trial, state=TrialState.PRUNED)
-            return Trial(row, epoch + 1, None, pruned=True)
-    result = table.result(row)
-    if result is None:
-        study.tell(trial, state=TrialState.FAIL)
+def _epoch(study: optuna.Study, one: _Running, workers: int) -> Ended | None:
+    """End an epoch of a trial: report it and decide. None when the trial goes on, one epoch later."""
+    values = one.drawn.values
+    value = values[one.epoch] if one.epoch < len(values) else None
+    one.epoch += 1
+    spent = one.time * workers
+    if value is None:  # a study fails a trial before the sampler sees such a value
+        study.tell(one.trial, state=TrialState.FAIL)
+        return Ended(one.row, one.epoch, None, spent)
+    one.trial.report(value, one.epoch - 1)
+    if one.trial.should_prune() and one.epoch < len(values):  # asked as studies ask
+        study.tell(one.trial, state=TrialState.PRUNED)
+        return Ended(one.row, one.epoch, None, spent, pruned=True)
+    if one.epoch < len(values):
+        one.time += 1.0
+        return None
+    if one.drawn.result is None:
+        study.tell(one.trial, state=TrialState.FAIL)
     else:
-        study.tell(trial, result)
-    return Trial(row, len(curve.values), result)
-
-
-def best_after_one_epoch(table: Table, keep: int, seed: int, trials: int, budget: int) -> Replay:
-    """Draw at random, train all for one epoch and only the best of them to the end; again while there is budget.
-
-    Args:
-        table: Recorded curves.
-        keep: How many are trained to the end.
-        seed: Of the order; the baseline comes first.
-        trials: Of one round.
-        budget: Epochs at least, as long as the table has rows left.
-    """
-    order = [0, *(1 + np.random.default_rng(seed).permutation(len(table) - 1))]
-    done: list[Trial] = []
-    while order and sum(trial.epochs for trial in done) < budget:
-        drawn, order = [int(row) for row in order[:trials]], order[trials:]
-        alive = [row for row in drawn if table.curves[row].values[0] is not None]
-        first = {row: table.sign * float(table.curves[row].values[0] or 0.0) for row in alive}
-        kept = sorted(alive, key=lambda row: first[row])[:keep]
-        # In the order of the epochs: the first ones of all, then those of the kept.
-        done += [Trial(row, 1, None, pruned=row in alive) for row in drawn if row not in kept]
-        done += [Trial(row, len(table.curves[row].values), table.result(row)) for row in kept]
-    return Replay(table, tuple(done))
+        study.tell(one.trial, one.drawn.result)
+    return Ended(one.row, one.epoch, one.drawn.result, spent)

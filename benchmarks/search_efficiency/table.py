@@ -1,20 +1,37 @@
-"""Recorded curves as something that a study can search: which row is nearest to what a sampler proposes."""
+"""Recorded curves as something that a study can search.
+
+A training seed is drawn per configuration and replay. A configuration with several seeds gives the curve of one of them. One
+with a single seed gives its curve plus a residual of a repeated configuration of similar quality: the whole curve of
+differences between a seed and the mean of the seeds, so that noise keeps its correlation over the epochs. What a
+configuration is worth, its `truth`, is the mean result over the curves that it can give.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.search_efficiency.curves import Curve, Header, read
+from benchmarks.search_efficiency.curves import CPU_SECONDS, Curve, Recording, read
 from gazegaussian.errors import ConfigError
 from helpers.parameters import Categorical, Parameter, same
 from helpers.search_space import StudyFile
 
 BINS = 8  # of a numeric parameter, when its share in the variance is measured
+NEAREST = 10  # repeated configurations whose residuals a single-seed configuration may get
 _ABSENT = np.nan  # a parameter that does not act
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The curve that a configuration gives in one replay; in the metric's own unit."""
+
+    values: tuple[float | None, ...]  # None where it was not finite, which ends the trial
+    result: float | None  # best value; None when the training did not end well
 
 
 class Table:
@@ -22,40 +39,61 @@ class Table:
 
     Attributes:
         study: Search space, metric and direction.
-        epochs: Of one configuration.
-        curves: One per row; the first is the baseline.
+        epochs: Of one training.
+        sign: -1 where the metric is maximised.
+        params: Of each row; the first is the baseline.
+        warm_up: What starting a training costs, in epochs.
+        residuals: Curves of differences between a seed and its configuration's mean. [R, epochs]
         weights: Share of each parameter in the variance of the results. [D]
+        truths: Mean result of each row, to be minimised; infinite where no training ended well. [N]
     """
 
-    def __init__(self, header: Header, curves: list[Curve]) -> None:
+    def __init__(self, recording: Recording) -> None:
+        header = recording.header
+        self.header = header
         self.study: StudyFile = header.study_file
-        self.stage, self.epochs = header.stage, header.epochs
+        self.epochs = header.epochs
         self.sign = -1.0 if self.study.directions[0] == "maximize" else 1.0
-        self.curves = [curve for curve in curves if curve.values]
-        if not self.curves or self.curves[0].index != 0:
+        grouped: dict[int, list[Curve]] = {}
+        for curve in recording.curves:
+            grouped.setdefault(curve.index, []).append(curve)
+        if 0 not in grouped:
             raise ConfigError("The recorded curves lack configuration 0, the baseline; record it first.")
-        self.points = np.array([self.encode(curve.params) for curve in self.curves])  # [N, D]
+        self.curves = [grouped[index] for index in sorted(grouped)]
+        self.params = [curves[0].params for curves in self.curves]
+        self.points = np.array([self.encode(params) for params in self.params])  # [N, D]
+        self.warm_up = self._warm_up()
+        self.residuals, self._levels = self._noise()
+        self._candidates = [self._possible(row) for row in range(len(self))]
+        self.truths = np.array([self._truth(row) for row in range(len(self))])
+        if not math.isfinite(self.truths[0]):
+            raise ConfigError(
+                "The baseline did not end well in any recorded training; nothing can be compared with it."
+            )
         self.weights = self._weights()
 
     @classmethod
     def load(cls, path: Path) -> Table:
         """Read a file of recorded curves (see `curves.read` for what it raises)."""
-        return cls(*read(path))
+        return cls(read(path))
 
     def __len__(self) -> int:
         return len(self.curves)
 
-    def result(self, row: int) -> float | None:
-        """Best value of a curve, in the metric's unit; None when the configuration diverged or failed."""
-        curve = self.curves[row]
-        if curve.status != "complete":
-            return None
-        return self.sign * min(self.sign * value for value in curve.values if value is not None)
+    def draw(self, seed: int) -> list[Drawn]:
+        """Draw a training seed, or noise, for every row: the same for every method that is replayed with this seed."""
+        generator = np.random.default_rng([seed, len(self)])
+        return [candidates[int(generator.integers(len(candidates)))] for candidates in self._candidates]
+
+    def regret(self, row: int) -> float:
+        """Distance of a row from the best one, as a share of the baseline's distance."""
+        best = float(self.truths.min())
+        return float(self.truths[row] - best) / max(float(self.truths[0]) - best, 1e-12)
 
     def encode(self, params: Mapping[str, Any]) -> np.ndarray:
         """Place a configuration in the unit cube. [D]"""
         spaces = self.study.parameters.items()
-        return np.array([_unit(space, params[name]) if name in params else _ABSENT for name, space in spaces])
+        return np.array([to_unit(space, params[name]) if name in params else _ABSENT for name, space in spaces])
 
     def nearest(self, params: Mapping[str, Any], used: Collection[int]) -> int:
         """Find the unused row nearest to a configuration, where parameters count as much as they matter.
@@ -77,25 +115,85 @@ class Table:
             raise IndexError("every recorded configuration is used")
         return row
 
+    def values(self, curve: Curve) -> list[float | None]:
+        """Metric after each epoch of a training."""
+        return curve.metrics.get(self.study.metrics[0], [])
+
+    def _warm_up(self) -> float:
+        """Median processor time before the first epoch over the median one of an epoch."""
+        complete = [curve for curves in self.curves for curve in curves if curve.status == "complete"]
+        epochs = [float(second) for curve in complete for second in curve.metrics[CPU_SECONDS] if second is not None]
+        return float(np.median([curve.warm_up_cpu_seconds for curve in complete]) / np.median(epochs))
+
+    def _complete(self, row: int) -> np.ndarray:
+        """Curves of a row that ended well, to be minimised. [S, epochs]"""
+        found = [self.values(curve) for curve in self.curves[row] if curve.status == "complete"]
+        return self.sign * np.array(found, dtype=float).reshape(len(found), self.epochs)
+
+    def _noise(self) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals of all repeated rows, and the mean result of the row of each."""
+        residuals = [np.zeros((0, self.epochs))]
+        levels: list[float] = []
+        for row in range(len(self)):
+            curves = self._complete(row)
+            if len(curves) < 2:
+                continue
+            unbiased = math.sqrt(len(curves) / (len(curves) - 1))
+            residuals.append((curves - curves.mean(axis=0)) * unbiased)
+            levels += [float(curves.min(axis=1).mean())] * len(curves)
+        return np.concatenate(residuals), np.array(levels)
+
+    def _possible(self, row: int) -> list[Drawn]:
+        """Curves that a row can give."""
+        curves = self.curves[row]
+        complete = self._complete(row)
+        if len(curves) > 1 or not len(complete) or not len(self.residuals):
+            return [self._as_drawn(self.values(curve), curve.status == "complete") for curve in curves]
+        gaps = np.abs(self._levels - complete.min())
+        seeds = max(len(curves) for curves in self.curves)
+        chosen = np.argsort(gaps, kind="stable")[: NEAREST * seeds]
+        return [self._as_drawn((self.sign * (complete[0] + self.residuals[index])).tolist(), True) for index in chosen]
+
+    def _as_drawn(self, values: Sequence[float | None], complete: bool) -> Drawn:
+        best = self.sign * min(self.sign * value for value in values if value is not None) if complete else None
+        return Drawn(tuple(values), best)
+
+    def _truth(self, row: int) -> float:
+        results = [self.sign * drawn.result for drawn in self._candidates[row] if drawn.result is not None]
+        return float(np.mean(results)) if results else math.inf
+
     def _weights(self) -> np.ndarray:
         """Correlation ratio of each parameter with the rank of the result: what it explains alone."""
-        results = [self.result(row) for row in range(len(self))]
-        known = np.array([value is not None for value in results])
-        ranks = np.argsort(np.argsort([value for value in results if value is not None])).astype(float)
+        known = np.isfinite(self.truths)
+        ranks = np.argsort(np.argsort(self.truths[known])).astype(float)
         shares = []
         for column in self.points[known].T:
             bins = np.minimum(np.nan_to_num(column, nan=-1.0) * BINS, BINS - 1).astype(int)
             means = {index: ranks[bins == index].mean() for index in np.unique(bins)}
-            shares.append(np.var([means[index] for index in bins]) if len(ranks) else 0.0)
+            shares.append(np.var([means[index] for index in bins]))
         total = sum(shares)
         count = len(shares)
         return np.array(shares) / total if total > 0 else np.full(count, 1 / count)
 
 
-def _unit(space: Parameter, value: Any) -> float:
+def to_unit(space: Parameter, value: Any) -> float:
     """Map a value to [0, 1]; choices keep their order."""
     if isinstance(space, Categorical):
         index = next(i for i, choice in enumerate(space.choices) if same(choice, value))
         return index / max(len(space.choices) - 1, 1)
     low, high, at = np.log([space.min, space.max, value]) if space.log else (space.min, space.max, value)
     return float((at - low) / (high - low)) if high > low else 0.0
+
+
+def from_unit(space: Parameter, unit: float) -> Any:
+    """Map back: the nearest value that the parameter can have."""
+    unit = min(max(unit, 0.0), 1.0)
+    if isinstance(space, Categorical):
+        return space.choices[round(unit * (len(space.choices) - 1))]
+    ends = np.log([space.min, space.max]) if space.log else np.array([space.min, space.max], dtype=float)
+    at = float(ends[0] + unit * (ends[1] - ends[0]))
+    value = min(max(math.exp(at) if space.log else at, space.min), space.max)
+    if space.step is None:
+        return value
+    stepped = space.min + round((value - space.min) / space.step) * space.step
+    return type(space.min)(min(stepped, space.distribution.high))

@@ -42,6 +42,7 @@ class Pruner(StrEnum):
     sha = "sha"
     percentile = "percentile"
     pfl = "pfl"
+    curve = "curve"
     patient = "patient"
     none = "none"
 
