@@ -74,16 +74,19 @@ def pack(
 
 
 def _without_paths(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Replace the folder of the data by what is in it, and leave out the checkpoints that training began with.
+    """Replace a folder of synthetic heads by their settings, other paths by names, and leave out earlier checkpoints.
 
     Returns:
         The configuration, and a description of the data.
     """
     data = dict(config["data"])
-    settings = {} if data["root"] is None else _settings(Path(data["root"]))
-    described = settings or {"folder": None if data["root"] is None else Path(data["root"]).name}
-    data |= {field: settings[name] for name, field in _SYNTHETIC.items() if name in settings}
-    data = DataConfig.model_validate(data | {"root": None}).model_dump(mode="json")
+    described = {name: data[field] for name, field in _SYNTHETIC.items()}
+    if data["root"] is not None:
+        described = _settings(Path(data["root"]))
+        data["root"] = None if described else Path(data["root"]).name
+        data |= {field: described[name] for name, field in _SYNTHETIC.items() if name in described}
+        described = described or {"folder": data["root"]}
+    data = DataConfig.model_validate(data).model_dump(mode="json")
     return {**config, "data": data, "init_from": None, "meshhead_checkpoint": None}, described
 
 
