@@ -11,6 +11,7 @@ from gazegaussian.data.synthetic_folder import SETTINGS_FILE
 from gazegaussian.data.synthetic_set import ensure_test_people, synthesize
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
+from gazegaussian.training.files import DEMO
 
 STAGE = "gazegaussian"
 SHOWN = 6  # people: some seconds of one core, once
@@ -55,8 +56,9 @@ def describe(checkpoint: Path) -> str:
     with contents_of(checkpoint):
         origin, size = content["origin"], content["architecture"]["image_size"]
         data = origin["data"]
+        comes = " that comes with this program" if str(checkpoint) == DEMO else ""
         people = f"{data['people']} synthetic people" if "people" in data else f"the data set {data['folder']}"
         return (
-            f"{checkpoint}: a GazeGaussian of {size} px that comes with this program, trained {origin['hours']:g} hours on "
-            f"{people} (seed {origin['seed']}, commit {origin['commit']}): {origin['command']}"
+            f"{checkpoint}: a GazeGaussian of {size} px{comes}, trained {origin['hours']:g} hours on {people} "
+            f"(seed {origin['seed']}, commit {origin['commit']}): {origin['command']}"
         )

@@ -141,7 +141,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{describe(given.checkpoint)}\n")
     print(f"{found.pairs} redirections of {found.subjects} people ({found.data_set}), {found.image_size} px\n")
     print(as_markdown(rows))
-    print("\n" + "\n".join(f"- {note}" for note in found.notes) if found.notes else "")
+    for note in found.notes:
+        print(f"- {note}")
 
 
 if __name__ == "__main__":
