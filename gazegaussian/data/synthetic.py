@@ -134,7 +134,9 @@ def render_frames(
 def draw_frame(rng: np.random.Generator) -> FrameLabels:
     """Draw expression, gaze and head pose of a frame."""
     gaze = rng.uniform([-GAZE_PITCH, -GAZE_YAW], [GAZE_PITCH, GAZE_YAW])
-    pitch, yaw, roll = np.radians(rng.uniform([-HEAD_PITCH_DEG, -HEAD_YAW_DEG, -5.0], [HEAD_PITCH_DEG, HEAD_YAW_DEG, 5.0]))
+    pitch, yaw, roll = np.radians(
+        rng.uniform([-HEAD_PITCH_DEG, -HEAD_YAW_DEG, -5.0], [HEAD_PITCH_DEG, HEAD_YAW_DEG, 5.0])
+    )
     rotation = rotation_xyz(pitch, yaw, roll)
     return FrameLabels(
         expression=draw(EXPRESSION, rng),
