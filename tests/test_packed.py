@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from synthetic_support import gaze_run, gaze_stage, heads, jiggle
 
 from gazegaussian.build import load_redirector
+from gazegaussian.data.synthetic_folder import SETTINGS_FILE
 from gazegaussian.errors import CheckpointError
 from gazegaussian.training import files, shipped
 from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
@@ -66,7 +67,7 @@ def test_it_says_how_it_was_trained_and_holds_no_path(original, small):
     assert content["origin"] | {"checkpoint_sha256": ""} == {
         "command": "train gazegaussian", "seed": 0, "epochs": 2, "hours": 1.0, "commit": "abc", "checkpoint_sha256": "",
         "best": {"metric": 0.2, "epoch": 1, "monitor": "val_loss"},
-        "data": {"people": 2, "size": 64, "seed": 0, "frames": 1, "cameras": 4, "generator": content["origin"]["data"]["generator"]},
+        "data": json.loads((heads()[0].root / SETTINGS_FILE).read_text()),
     }  # fmt: skip
     config = content["config"]
     assert (config["data"]["root"], config["data"]["people"], config["data"]["cameras"]) == (None, 2, 4)

@@ -24,7 +24,7 @@ home = runpy.run_path(str((mine or places[-1:])[0] / "helpers" / "colab.py"))["s
 
 # %% tags=["parameters"]
 out = home
-checkpoint = None  # a best.pt or "demo"; None: best trial of the newest study under `out`, else newest training, else "demo"
+checkpoint = None  # a best.pt or "demo"; None: the newest study's best trial, else the newest training, else "demo"
 compare = None  # two or more checkpoints (also "demo"); None: the winner and the baseline of that study
 data = None  # folder of HDF5 subjects; None: what the checkpoint was trained on, for "demo" people whom it never saw
 sweep = "gaze-circle"  # or gaze-left-right, head-left-right
