@@ -34,14 +34,6 @@ def gaze_grid(limit_deg: float, steps: int) -> torch.Tensor:
     return torch.cartesian_prod(axis, axis)
 
 
-def one_frame_each(dataset: HeadDataset) -> list[int]:
-    """First usable image of every subject: the frontal camera of the first frame."""
-    rows: dict[str, int] = {}
-    for row, subject in enumerate(dataset.subjects):
-        rows.setdefault(subject, row)
-    return list(rows.values())
-
-
 def measure(redirector: Redirector, judge: FrozenNetwork, people: list[Batch], grid: torch.Tensor) -> dict[str, float]:
     """Compare commands with the judge's readings over all people."""
     commanded, read = [], []
@@ -55,30 +47,47 @@ def measure(redirector: Redirector, judge: FrozenNetwork, people: list[Batch], g
     return gaze_agreement(torch.cat(commanded), torch.cat(read))
 
 
+def agreement(redirector: Redirector, dataset: HeadDataset, limit_deg: float, steps: int) -> dict[str, float]:
+    """Compare commands with the judge's readings over the most frontal image of everyone in a data set.
+
+    Args:
+        redirector: Renders.
+        dataset: Held-out people.
+        limit_deg: Of the grid of gazes, degrees.
+        steps: Grid points per axis.
+
+    Returns:
+        What `gaze_agreement` gives, people, and the judge's own error on the real images.
+    """
+    judge = load_frozen("judge")
+    people = [dataset.batch([row]) for row in dataset.most_frontal()]
+    result = {"people": float(len(people)), **measure(redirector, judge, people, gaze_grid(limit_deg, steps))}
+    real = dataset.batch(list(range(0, len(dataset), max(1, len(dataset) // 200))))
+    with torch.no_grad():
+        reading = judge.gaze(real.image, real.landmarks_2d)
+    result["judge_error_on_real_images_deg"] = math.degrees(angular_error(reading, real.parameters.gaze).mean().item())
+    return result
+
+
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--split", default="val")
     parser.add_argument("--limit", type=float, default=20.0, help="degrees")
     parser.add_argument("--steps", type=int, default=5, help="grid points per axis")
     parser.add_argument("--strip", type=Path, help="write a picture: people x (source image, gazes)")
     arguments = parser.parse_args()
 
     redirector = load_redirector(arguments.checkpoint)
-    judge = load_frozen("judge")
-    dataset = HeadDataset(arguments.data, "val", redirector.image_size)
-    people = [dataset.batch([row]) for row in one_frame_each(dataset)]
-    result = measure(redirector, judge, people, gaze_grid(arguments.limit, arguments.steps))
-    rows = list(range(0, len(dataset), max(1, len(dataset) // 200)))
-    real = dataset.batch(rows)
-    with torch.no_grad():
-        reading = judge.gaze(real.image, real.landmarks_2d)
-    result["judge_error_on_real_images_deg"] = math.degrees(angular_error(reading, real.parameters.gaze).mean().item())
-    print(json.dumps({"people": len(people), "grid_deg": arguments.limit, **result}, indent=2))
+    dataset = HeadDataset(arguments.data, arguments.split, redirector.image_size)
+    result = agreement(redirector, dataset, arguments.limit, arguments.steps)
+    print(json.dumps({**result, "people": int(result["people"]), "grid_deg": arguments.limit}, indent=2))
 
     if arguments.strip:
-        save_image(arguments.strip, redirection_strip(redirector, people[:4], COMMANDS).numpy())
+        people = [dataset.batch([row]) for row in dataset.most_frontal()[:4]]
+        save_image(arguments.strip, redirection_strip(redirector, people, COMMANDS).numpy())
 
 
 if __name__ == "__main__":

@@ -70,7 +70,14 @@ def sweep_angles(sweep: str, start: Angles, limits: Limits, frames: int = FRAMES
 
 
 def draw_sweep(
-    checkpoint: Path, data: Path, key: str, frame: int, sweep: str, out: Path, device: str = "auto"
+    checkpoint: Path,
+    data: Path,
+    key: str,
+    frame: int,
+    sweep: str,
+    out: Path,
+    device: str = "auto",
+    unseen: bool = False,
 ) -> list[Path]:
     """Draw a person with a sweep of gaze or head (see `helpers.save_sweep`, which looks at what it is given first).
 
@@ -82,11 +89,12 @@ def draw_sweep(
         sweep: One of `SWEEPS`.
         out: GIF file.
         device: `auto`, `cpu` or `cuda`.
+        unseen: The data are test people alone (see `People`).
 
     Raises:
         UserError: Checkpoint, device or sweep cannot be used.
     """
-    people = People(data)
+    people = People(data, unseen)
     painter = Painter(checkpoint, "", people, device=device)
     start = Angles.of(people.batch(key, frame, painter.size).parameters)
     angles = sweep_angles(sweep, start, people.limits())

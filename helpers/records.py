@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
 from gazegaussian.errors import ConfigError, first_line
 from gazegaussian.training.changed_fields import PATHS, changed_fields
+from gazegaussian.training.files import checkpoint_file
 from helpers.environment import environment
 from helpers.live_store import has_store, study_folders
 from helpers.mesh_heads import identify
@@ -243,7 +244,7 @@ def readable_config(study: optuna.Study) -> RunConfig | None:
 
 
 def _still_there(study: optuna.Study, path: Path | None, what: str, option: str) -> Path | None:
-    if path is not None and not path.is_file():
+    if path is not None and not checkpoint_file(path).is_file():
         raise ConfigError(
             f"Study {study.study_name!r} {what} {path}, which is not there any more. Give {option} with the same file "
             "where it lies now, or another --study-name."
@@ -257,4 +258,4 @@ def _meshhead(config: RunConfig) -> Path | None:
 
 def _digest(path: Path | None) -> str | None:
     """SHA-256 of a checkpoint that trials start from; None where there is none."""
-    return None if path is None else identify(path)["sha256"]
+    return None if path is None else identify(checkpoint_file(path))["sha256"]

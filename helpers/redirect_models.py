@@ -10,7 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from gazegaussian.config import load_run
-from gazegaussian.errors import CheckpointError, ConfigError
+from gazegaussian.errors import ConfigError
+from gazegaussian.training.files import DEMO, checkpoint_file, require_checkpoint
 from helpers.files import winners
 from helpers.naming import is_rehearsal
 from helpers.ownership import BASELINE
@@ -31,8 +32,10 @@ class TrainedModel:
 def winner(out: Path) -> TrainedModel:
     """Best trial of the newest GazeGaussian study under a folder; without one, its newest training, then a rehearsal.
 
+    Where there is none of these it is the model that comes with the program.
+
     Raises:
-        ConfigError: There is neither.
+        ConfigError: That is missing, too.
     """
     study = next(reversed(_studies(Path(out))), None)
     if study is None:
@@ -41,12 +44,19 @@ def winner(out: Path) -> TrainedModel:
         found = _newest_training(Path(out)) or _best_of(study)
     else:
         found = _best_of(study) or _newest_training(Path(out))
+    if found is None and checkpoint_file(Path(DEMO)).is_file():
+        found = shipped_model()
     if found is None:
         raise ConfigError(
             f"Expected a finished GazeGaussian study or training under {out}, found none. Run notebook 02, or name a "
             "checkpoint."
         )
     return found
+
+
+def shipped_model() -> TrainedModel:
+    """The model that comes with the program."""
+    return TrainedModel(Path(DEMO), "demo, the shipped model")
 
 
 def rivals(out: Path) -> list[TrainedModel]:
@@ -74,9 +84,8 @@ def named(checkpoints: Sequence[Path | str]) -> list[TrainedModel]:
     """
     paths = [Path(path) for path in checkpoints]
     for path in paths:
-        if not path.is_file():
-            raise CheckpointError(f"No checkpoint at {path}. Name the best.pt of a GazeGaussian training.")
-    return [TrainedModel(path, "/".join(path.parts[-2:])) for path in paths]
+        require_checkpoint(path, hint="Name the best.pt of a GazeGaussian training, or demo.")
+    return [shipped_model() if str(path) == DEMO else TrainedModel(path, "/".join(path.parts[-2:])) for path in paths]
 
 
 def _studies(out: Path) -> list[Path]:

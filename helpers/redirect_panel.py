@@ -102,8 +102,7 @@ class RedirectPanel:
         for count, angles in enumerate(sweep_angles(sweep, self.angles, self.limits, frames), 1):
             strips.append(self._strip(self._paint(angles)))
             self.told.value = f"Drawing {count} of {frames} ..."
-        # A trial's folder alone would be taken for that of another study.
-        models = "_".join("_".join(painter.checkpoint.resolve().parts[-3:-1]) for painter in self.painters)
+        models = "_".join(painter.name for painter in self.painters)
         name = f"{Path(self.person.value).stem}_image{self.frame.value}_{sweep}_{models}.gif"
         written = write_animation(strips, self.folder / name)
         self.movie.value, self.movie.layout.display = written[0].read_bytes(), ""
@@ -163,11 +162,11 @@ class RedirectPanel:
         )
 
     def _choose_person(self) -> None:
-        """Offer the person's images and begin with the first."""
+        """Offer the person's images and begin with the most frontal one."""
         with self._hold():
             frames = self.people.frames(self.person.value, self.painters[0].size)
             self.frame.options = [(text, row) for row, text in enumerate(frames)]
-            self.frame.value = 0
+            self.frame.value = self.people.most_frontal(self.person.value, self.painters[0].size)
         self._choose_frame()
 
     def _choose_frame(self) -> None:

@@ -10,6 +10,7 @@ import functools
 import io
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
+from math import degrees
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,10 @@ from gazegaussian.build import Judge, cpu_threads, load_redirector
 from gazegaussian.data import HeadDataset, load_split
 from gazegaussian.data.published_sets import find_set
 from gazegaussian.data.subject_file import SubjectFile
+from gazegaussian.data.synthetic import GAZE_PITCH, GAZE_YAW, HEAD_PITCH_DEG, HEAD_YAW_DEG
 from gazegaussian.geometry.cameras import project_points
 from gazegaussian.geometry.heads import facing, head_to_world, turned_to, world_to_head
+from gazegaussian.training.files import checkpoint_file
 from gazegaussian.training.images import captioned, to_pixels
 from gazegaussian.types import Batch, HeadParameters
 
@@ -71,15 +74,17 @@ class People:
 
     Args:
         root: Folder of HDF5 subjects.
+        unseen: Its test people alone, for a model that was trained with other files of the same generator.
 
     Attributes:
         names: File name of everyone by the name to show; held-out people first.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root, splits = Path(root), load_split(root)
-        self.names = {f"{Path(key).stem} (held out)": key for key in splits["val"]}
-        self.names |= {f"{Path(key).stem} (seen in training)": key for key in splits["train"]}
+    def __init__(self, root: Path, unseen: bool = False) -> None:
+        self.root, self.unseen, splits = Path(root), unseen, load_split(root)
+        held_out, seen = (splits["test"], []) if unseen else (splits["val"], splits["train"])
+        self.names = {f"{Path(key).stem} (held out)": key for key in held_out}
+        self.names |= {f"{Path(key).stem} (seen in training)": key for key in seen}
         self._images = functools.lru_cache(maxsize=16)(self._open)
         self._batch = functools.lru_cache(maxsize=KEPT_IMAGES)(self._decode)
 
@@ -92,12 +97,19 @@ class People:
             for row, (pitch, yaw) in enumerate(gaze)
         ]
 
+    def most_frontal(self, key: str, size: int) -> int:
+        """Row of the image in which a person looks into the camera."""
+        return self._images(key, size).most_frontal()[0]
+
     def batch(self, key: str, frame: int, size: int) -> Batch:
         """Labels and pixels of one image, decoded once."""
         return self._batch(key, frame, size)
 
     def limits(self) -> Limits:
         """Smallest and largest angles among the training people, whole degrees, at least `LEAST_WIDTH` apart."""
+        if self.unseen:
+            ends = (degrees(GAZE_PITCH), degrees(GAZE_YAW), HEAD_PITCH_DEG, HEAD_YAW_DEG)
+            return {field.name: (-round(end), round(end)) for field, end in zip(fields(Angles), ends, strict=True)}
         found, prefix = [], find_set(self.root).prefix
         for key in load_split(self.root, prefix)["train"]:
             file = SubjectFile(self.root / f"{prefix}{key}")
@@ -135,6 +147,12 @@ class Painter:
         self.checkpoint, self.title, self.people, self.judge = Path(checkpoint), title, people, judge
         self._redirector = load_redirector(self.checkpoint, device)
         self._drawn = functools.lru_cache(maxsize=KEPT_IMAGES)(self._draw)
+
+    @property
+    def name(self) -> str:
+        """What files call it: a packed model by its own name, a checkpoint by its training's and its study's."""
+        path = checkpoint_file(self.checkpoint).resolve()
+        return path.stem if path.suffix != ".pt" else "_".join(path.parts[-3:-1])
 
     @property
     def size(self) -> int:

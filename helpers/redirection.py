@@ -21,7 +21,7 @@ MOST_NAMED = 5  # subjects in a message
 
 def redirect(
     checkpoint: Path,
-    data: Path,
+    data: Path | None,
     subject: str,
     frame: int,
     pitch: Sequence[float],
@@ -32,8 +32,8 @@ def redirect(
     """Render a person with commanded gaze.
 
     Args:
-        checkpoint: GazeGaussian checkpoint.
-        data: Folder of HDF5 subjects.
+        checkpoint: GazeGaussian checkpoint, or `demo`, the one that comes with the program.
+        data: Folder of HDF5 subjects; None: for a packed model, as `demo` is one, synthetic people whom it never saw.
         subject: Key, such as `subject0004`.
         frame: Row among the subject's usable images.
         pitch: Degrees, -90 to 90, up positive; repeated for a strip.
@@ -50,22 +50,23 @@ def redirect(
     commands = _commands(pitch, yaw)
     _require_target(Path(out), ".png")
     require_checkpoint(Path(checkpoint))
-    key = _person(Path(data), subject, frame)
+    folder = _folder(Path(checkpoint), data)
+    key = _person(folder, subject, frame)
     logger.info("%s: loading torch and the renderers", out)
     from helpers.redirect_strip import render_file
 
-    render_file(Path(checkpoint), Path(data), key, frame, commands, Path(out), device)
+    render_file(Path(checkpoint), folder, key, frame, commands, Path(out), device)
     return Path(out)
 
 
 def save_sweep(
-    checkpoint: Path, data: Path, subject: str, frame: int, sweep: str, out: Path, device: str = "auto"
+    checkpoint: Path, data: Path | None, subject: str, frame: int, sweep: str, out: Path, device: str = "auto"
 ) -> list[Path]:
     """Draw a person with a sweep of gaze or head; write a GIF, and an MP4 beside it where ffmpeg is found.
 
     Args:
-        checkpoint: GazeGaussian checkpoint.
-        data: Folder of HDF5 subjects.
+        checkpoint: GazeGaussian checkpoint, or `demo`, the one that comes with the program.
+        data: Folder of HDF5 subjects; None: for a packed model, as `demo` is one, synthetic people whom it never saw.
         subject: Key, such as `subject0004`.
         frame: Row among the subject's usable images.
         sweep: One of `helpers.animation.SWEEPS`.
@@ -80,11 +81,21 @@ def save_sweep(
     """
     _require_target(Path(out), ".gif")
     require_checkpoint(Path(checkpoint))
-    key = _person(Path(data), subject, frame)
+    folder = _folder(Path(checkpoint), data)
+    key = _person(folder, subject, frame)
     logger.info("%s: loading torch and the renderers", out)
     from helpers.animation import draw_sweep
 
-    return draw_sweep(Path(checkpoint), Path(data), key, frame, sweep, Path(out), device)
+    return draw_sweep(Path(checkpoint), folder, key, frame, sweep, Path(out), device, unseen=data is None)
+
+
+def _folder(checkpoint: Path, data: Path | None) -> Path:
+    """Folder of subjects; without one, of people whom a packed model never saw."""
+    if data is not None:
+        return Path(data)
+    from helpers.shipped import unseen_people  # torch
+
+    return unseen_people(checkpoint)
 
 
 def _commands(pitch: Sequence[float], yaw: Sequence[float]) -> list[tuple[float, float]]:

@@ -78,7 +78,7 @@ def assert_bad_input(done, *parts):
         (["train", "meshhead", "--epochs", "0"], ["--epochs"]),
         (["trian"], ["Did you mean 'train'? See"]),
         (["study", "meshhead", "--epoch", "3"], ["--epoch", "--epochs"]),
-        (["redirect", "x"], ["--data"]),
+        (["redirect", "x"], ["--subject"]),
     ],
 )
 def test_a_wrong_call_is_one_line(words, parts, monkeypatch, capsys):

@@ -8,6 +8,7 @@ import pytest
 from synthetic_support import heads
 
 from gazegaussian.errors import CheckpointError, ConfigError
+from gazegaussian.training import files
 from helpers import redirect_models
 from helpers.ownership import BASELINE
 from helpers.redirect_widget import open_comparison, open_panel
@@ -56,7 +57,8 @@ def test_a_thinned_baseline_is_replaced_by_the_next_best(tmp_path):
     ]
 
 
-def test_without_a_study_the_newest_training_is_shown(tmp_path, checkpoints):
+def test_without_a_study_the_newest_training_is_shown(tmp_path, checkpoints, monkeypatch):
+    monkeypatch.setattr(files, "DEMO_FILE", tmp_path / "nowhere")  # else it is the shipped model
     with pytest.raises(ConfigError, match="Expected a finished GazeGaussian study or training under"):
         redirect_models.winner(tmp_path)
     (tmp_path / "mine").mkdir()

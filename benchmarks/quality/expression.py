@@ -16,13 +16,12 @@ import math
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.stats import t as student
 from torch import Tensor
 
-from gazegaussian.build import load_redirector
+from gazegaussian.build import Redirector, load_redirector
 from gazegaussian.data import HeadDataset, redirection_pairs
 from gazegaussian.training.gaze_gaussian_stage import redirection_batch
 
@@ -72,6 +71,37 @@ def slope_with_interval(
     return float(slope), float(slope - reach), float(slope + reach)
 
 
+def mouth_slope(redirector: Redirector, dataset: HeadDataset, per_person: int = 8) -> dict[str, float]:
+    """Measure the slope on people of a data set.
+
+    Args:
+        redirector: Renders.
+        dataset: Held-out people.
+        per_person: Images of a person that are rendered, at most.
+
+    Returns:
+        people, images, mouth_slope, and low and high of its 95% interval.
+    """
+    pairs = redirection_pairs(dataset, per_person, seed=0)
+    true, rendered = [], []
+    for start in range(0, len(pairs), CHUNK):
+        batch = redirection_batch(dataset, pairs[start : start + CHUNK])
+        true.append(darkness(batch.image, batch.landmarks_2d))
+        rendered.append(darkness(redirector.image(batch), batch.landmarks_2d))
+    seen = np.concatenate(true), np.concatenate(rendered)
+    usable = np.isfinite(seen[0]) & np.isfinite(seen[1])
+    subjects = np.array([dataset.subjects[target] for _, target in pairs])[usable]
+    people = np.unique(subjects, return_inverse=True)[1]
+    slope, low, high = slope_with_interval(seen[0][usable], seen[1][usable], people)
+    return {
+        "people": int(people.max()) + 1,
+        "images": int(usable.sum()),
+        "mouth_slope": slope,
+        "low": low,
+        "high": high,
+    }
+
+
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -83,25 +113,9 @@ def main() -> None:
 
     redirector = load_redirector(arguments.checkpoint)
     dataset = HeadDataset(arguments.data, arguments.split, redirector.image_size)
-    pairs = redirection_pairs(dataset, arguments.per_person, seed=0)
-    true, rendered = [], []
-    for start in range(0, len(pairs), CHUNK):
-        batch = redirection_batch(dataset, pairs[start : start + CHUNK])
-        true.append(darkness(batch.image, batch.landmarks_2d))
-        with torch.no_grad():
-            rendered.append(darkness(redirector.image(batch), batch.landmarks_2d))
-    seen = np.concatenate(true), np.concatenate(rendered)
-    usable = np.isfinite(seen[0]) & np.isfinite(seen[1])
-    subjects = np.array([dataset.subjects[target] for _, target in pairs])[usable]
-    people = np.unique(subjects, return_inverse=True)[1]
-    slope, low, high = slope_with_interval(seen[0][usable], seen[1][usable], people)
-    result = {
-        "people": int(people.max()) + 1,
-        "images": int(usable.sum()),
-        "mouth_slope": slope,
-        "interval": [low, high],
-    }
-    print(json.dumps(result, indent=2))
+    result = mouth_slope(redirector, dataset, arguments.per_person)
+    interval = [result.pop("low"), result.pop("high")]
+    print(json.dumps({**result, "interval": interval}, indent=2))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from gazegaussian.data.subject_file import SubjectFile
 from gazegaussian.data.synthetic_folder import SETTINGS_FILE
 from gazegaussian.dimensions import IDENTITY_DIM
 from gazegaussian.errors import DataError
+from gazegaussian.geometry.rotations import axis_angle_to_matrix
 from gazegaussian.types import Batch
 
 __all__ = ["HeadDataset", "Sample", "SubjectFile", "collate", "redirection_pairs", "write_subject"]
@@ -143,6 +144,16 @@ class HeadDataset(Dataset):
         """File name without prefix and row in the file of an image."""
         subject, row = self._rows[index]
         return self.keys[subject], row
+
+    def most_frontal(self) -> list[int]:
+        """Rows of the images, one of every subject, in which the face looks into the camera; without head poses the first."""
+        turned = np.zeros(len(self))
+        if self.posed:
+            pose = torch.from_numpy(self._labels("pose", np.float32))
+            forward = axis_angle_to_matrix(pose[:, :3])[:, :, 2].numpy()  # [N, 3] world
+            turned = (self._labels("w2c_Rmat", np.float32)[:, 2] * forward).sum(-1)  # depth of it: -1 is at the camera
+        order = np.lexsort((turned, self.subjects))
+        return [int(order[first]) for first in np.unique(self.subjects[order], return_index=True)[1]]
 
     def stored_size(self, index: int) -> int:
         """Width of an image in its file, pixels."""

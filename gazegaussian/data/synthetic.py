@@ -25,6 +25,7 @@ FloatArray = NDArray[np.floating]
 
 GENERATOR_VERSION = 3
 GAZE_PITCH, GAZE_YAW = np.radians(25.0), np.radians(30.0)
+HEAD_PITCH_DEG, HEAD_YAW_DEG = 12.0, 20.0
 # Of the test people few views each: an interval for other people needs many people.
 TEST_PEOPLE, TEST_FRAMES, TEST_CAMERAS = 40, 2, 2
 _RANGES = {
@@ -133,7 +134,9 @@ def render_frames(
 def draw_frame(rng: np.random.Generator) -> FrameLabels:
     """Draw expression, gaze and head pose of a frame."""
     gaze = rng.uniform([-GAZE_PITCH, -GAZE_YAW], [GAZE_PITCH, GAZE_YAW])
-    pitch, yaw, roll = np.radians(rng.uniform([-12.0, -20.0, -5.0], [12.0, 20.0, 5.0]))
+    pitch, yaw, roll = np.radians(
+        rng.uniform([-HEAD_PITCH_DEG, -HEAD_YAW_DEG, -5.0], [HEAD_PITCH_DEG, HEAD_YAW_DEG, 5.0])
+    )
     rotation = rotation_xyz(pitch, yaw, roll)
     return FrameLabels(
         expression=draw(EXPRESSION, rng),

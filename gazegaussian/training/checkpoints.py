@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from gazegaussian.errors import CheckpointError, UserError
-from gazegaussian.training.files import atomic_path, commit_file, require_checkpoint
+from gazegaussian.training.files import atomic_path, checkpoint_file, commit_file, require_checkpoint
+from gazegaussian.training.packed import SUFFIX, read_packed
 from gazegaussian.yaml_files import shorten
 
 SCHEMA_VERSION = 1
@@ -54,14 +55,15 @@ def load_checkpoint(path: Path, stage: str | None = None) -> dict[str, Any]:
     """Read a checkpoint to the CPU and check that it is what is wanted.
 
     Args:
-        path: A file written by `save_checkpoint`.
+        path: A file written by `save_checkpoint`, a packed one (`.safetensors`), or `demo`, the shipped model.
         stage: The stage it must belong to, or None for any.
 
     Raises:
         CheckpointError: Missing or damaged file, another schema version, another stage.
     """
     require_checkpoint(path)
-    content = read_weights(path)
+    path = checkpoint_file(path)
+    content = read_packed(path) if path.suffix == SUFFIX else read_weights(path)
     if not isinstance(content, dict) or "schema_version" not in content:
         raise CheckpointError(
             f"{path} is no checkpoint of this program: it has no schema_version. `import` takes in a published one."

@@ -7,7 +7,24 @@ from pathlib import Path
 from gazegaussian.errors import CheckpointError
 from gazegaussian.utils.atomic_files import atomic_copy, atomic_path, commit_file, is_temporary
 
-__all__ = ["atomic_copy", "atomic_path", "commit_file", "is_temporary", "require_checkpoint"]
+__all__ = [
+    "DEMO",
+    "DEMO_FILE",
+    "atomic_copy",
+    "atomic_path",
+    "checkpoint_file",
+    "commit_file",
+    "is_temporary",
+    "require_checkpoint",
+]
+
+DEMO = "demo"  # name of the model that comes with the program, wherever a checkpoint is asked for
+DEMO_FILE = Path(__file__).resolve().parents[1] / "models" / "weights" / "demo.safetensors"
+
+
+def checkpoint_file(path: Path) -> Path:
+    """Turn the name `demo` into the file of the shipped model; any other path, or a file of that name, stays what it is."""
+    return DEMO_FILE if str(path) == DEMO and not path.is_file() else path
 
 
 def require_checkpoint(
@@ -23,6 +40,9 @@ def require_checkpoint(
     Raises:
         CheckpointError: There is no such file.
     """
+    if str(path) == DEMO and not checkpoint_file(path).is_file():
+        raise CheckpointError(f"This copy of the program has no shipped model ({DEMO_FILE}). Restore it from git.")
+    path = checkpoint_file(path)
     if path.is_dir():
         raise CheckpointError(
             f"{path} is a folder, expected a checkpoint: name a best.pt, of a study that of one of its trials."

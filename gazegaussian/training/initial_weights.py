@@ -25,6 +25,9 @@ from gazegaussian.training.checkpoints import contents_of, load_checkpoint
 
 logger = logging.getLogger(__name__)
 
+# Of `model`: what a training of stage two may choose anew. The others decide the points and what the weights mean.
+RENDERER_FIELDS = frozenset({"renderer", "dit_depth", "dit_num_heads", "dit_patch_size", "dit_head_dim"})
+
 
 def adopt_sizes(config: RunT, path: Path) -> RunT:
     """Return the configuration with variant and sizes of the checkpoint that its training shall begin with.
@@ -33,7 +36,7 @@ def adopt_sizes(config: RunT, path: Path) -> RunT:
 
     Args:
         config: Of the training.
-        path: Checkpoint of the same stage.
+        path: Checkpoint of the same stage, or `demo`.
 
     Raises:
         CheckpointError: It cannot be used.
@@ -45,7 +48,7 @@ def adopt_sizes(config: RunT, path: Path) -> RunT:
     else:
         with contents_of(path):
             model = GazeGaussianModel.model_validate(content["config"]["model"])
-        sizes = {"variant": model.variant, "feature_downscale": model.feature_downscale}
+        sizes = {name: value for name, value in model.model_dump(mode="json").items() if name not in RENDERER_FIELDS}
         if model.renderer != config.model.renderer:
             logger.warning(
                 "%s has the renderer %s, this training the renderer %s, which starts anew; model.renderer: %s would keep it",

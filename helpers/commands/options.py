@@ -65,7 +65,8 @@ InitOption = Annotated[
     Path | None,
     typer.Option(
         "--init-from",
-        help="Checkpoint of this stage, an imported one for example, whose weights and sizes every training begins with. "
+        help="Checkpoint of this stage (an imported one, or demo, the GazeGaussian that comes with the program) whose "
+        "weights and sizes every training begins with. "
         "Networks that configuration or search give another shape (and a renderer of another kind) start anew and are "
         "listed. Stage two then needs no MeshHead.",
     ),

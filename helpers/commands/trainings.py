@@ -24,6 +24,16 @@ from helpers.commands.options import (
 from helpers.tables import print_table
 from helpers.utils.plain_text import printable
 
+CheckpointArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="GazeGaussian checkpoint, ours or an imported one; demo is the one that comes with the program."
+    ),
+]
+ShownDataOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder of HDF5 subjects [with demo: synthetic people it never saw].")
+]
+
 
 def train(
     stage: StageArgument,
@@ -113,12 +123,12 @@ def import_checkpoint(
 
 
 def redirect(
-    checkpoint: Annotated[Path, typer.Argument(help="GazeGaussian checkpoint.")],
-    data: Annotated[Path, typer.Option(help="Folder of HDF5 subjects.")],
-    subject: Annotated[str, typer.Option(help="Key, such as subject0004.")],
+    checkpoint: CheckpointArgument,
+    subject: Annotated[str, typer.Option(help="Key, such as subject0004; of those whom demo never saw subject10000.")],
     pitch: Annotated[list[float], typer.Option(help="Degrees, -90 to 90, up is positive; repeat for a strip.")],
     yaw: Annotated[list[float], typer.Option(help="Degrees, -90 to 90, to the right of the image is positive.")],
     out: Annotated[Path, typer.Option(help="PNG file.")],
+    data: ShownDataOption = None,
     frame: Annotated[int, typer.Option(min=0, help="Row among the subject's images.")] = 0,
     device: DeviceOption = None,
     as_json: JsonOption = False,
@@ -131,11 +141,11 @@ def redirect(
 
 
 def sweep(
-    checkpoint: Annotated[Path, typer.Argument(help="GazeGaussian checkpoint.")],
-    data: Annotated[Path, typer.Option(help="Folder of HDF5 subjects.")],
-    subject: Annotated[str, typer.Option(help="Key, such as subject0004.")],
+    checkpoint: CheckpointArgument,
+    subject: Annotated[str, typer.Option(help="Key, such as subject0004; of those whom demo never saw subject10000.")],
     out: Annotated[Path, typer.Option(help="GIF file; an MP4 lands beside it where ffmpeg is found.")],
     kind: Annotated[Sweep, typer.Option(help="What moves, within what training saw.")] = Sweep.gaze_circle,
+    data: ShownDataOption = None,
     frame: Annotated[int, typer.Option(min=0, help="Row among the subject's images.")] = 0,
     device: DeviceOption = None,
     as_json: JsonOption = False,
@@ -149,7 +159,7 @@ def sweep(
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="GazeGaussian checkpoint, ours or an imported one.")],
+    checkpoint: CheckpointArgument,
     data: Annotated[Path, typer.Option(help="Folder of HDF5 subjects of any published layout.")],
     pairs: Annotated[int, typer.Option(min=1, help="Redirections, spread evenly over the subjects.")] = 200,
     gaze_network: Annotated[

@@ -1,6 +1,6 @@
 # %% [markdown]
 # # 04 Redirect gaze
-# Sliders turn the gaze and the head of a person that the model never saw: the winner of the newest study, then two trials on the same sliders.
+# Sliders turn the gaze and the head of a person that the model never saw: the winner of the newest study, then two trials on the same sliders. Where nothing was trained yet, `demo` is shown, the model that comes with the program.
 
 # %% [markdown]
 # **Set-up.** Finds the repository, or fetches it; installs what is missing around the torch that is there; shows the machine.
@@ -24,9 +24,9 @@ home = runpy.run_path(str((mine or places[-1:])[0] / "helpers" / "colab.py"))["s
 
 # %% tags=["parameters"]
 out = home
-checkpoint = None  # a best.pt; None: the best trial of the newest study under `out`, else the newest training
-compare = None  # two or more checkpoints; None: the winner and the baseline of that study
-data = None  # folder of HDF5 subjects; None: what the checkpoint was trained on
+checkpoint = None  # a best.pt or "demo"; None: the newest study's best trial, else the newest training, else "demo"
+compare = None  # two or more checkpoints (also "demo"); None: the winner and the baseline of that study
+data = None  # folder of HDF5 subjects; None: what the checkpoint was trained on, for "demo" people whom it never saw
 sweep = "gaze-circle"  # or gaze-left-right, head-left-right
 
 # %% [markdown]
