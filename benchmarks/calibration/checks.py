@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,10 +80,15 @@ def interval_of_people(generator: np.random.Generator, runs: int) -> Iterator[Ro
                 yield Row("interval of the gain holds it", case, before / runs, now, runs, AT_LEAST_95)
 
 
-def false_better(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+def false_better(
+    generator: np.random.Generator,
+    runs: int,
+    tops: Sequence[int] = (1, 3, 5),
+    planned_seeds: Sequence[int] = (3, 5, 10),
+) -> Iterator[Row]:
     """'Better by' when nothing is better: planned seeds, and some added later."""
-    for top in (1, 3, 5):
-        for seeds in (3, 5, 10):
+    for top in tops:
+        for seeds in planned_seeds:
             noise, planned, either, before, before_either = Noise(), 0, 0, 0, 0
             for _ in range(runs):
                 losses = noise.losses(generator, top + 1, 2 * seeds, 1)
