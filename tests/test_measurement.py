@@ -1,7 +1,6 @@
 """Checkpoints are measured on people that chose nothing, by what validation measures; stage one's seed varies on request."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from gazegaussian.data import people_of, synthesize
 from gazegaussian.errors import ConfigError
 from gazegaussian.measurement import find_test_people, measure_checkpoint
 from helpers import StudyRequest, run_study
+from helpers.analysis.mesh_head_seeds import stage_one
 from helpers.confirm import confirm_study
 from helpers.search_space import StudyFile
 
@@ -123,6 +123,4 @@ def test_the_seed_of_stage_one_varies_on_request(mesh_head, tmp_path):
     confirm_study(asked, top=1, seeds=2)
     assert len(trained) == 2 + 2 * 2 + 2 * 2, "both ways must keep their trainings"
     with pytest.raises(ConfigError, match="Only a study of stage two"):
-        confirm_study(
-            replace(asked, config=mesh_run(), study=file.model_copy(update={"study_name": "one"})), vary_meshhead=True
-        )
+        stage_one(mesh_run())
