@@ -17,6 +17,7 @@ from test_study import request
 
 from gazegaussian.config import MeshHeadRun
 from helpers import run_study
+from helpers.analysis.shares import expected_best
 from helpers.confirm import ConfirmReport, _judge
 from helpers.importance import parameter_importances
 from helpers.report_facts import all_pruned, answer, borders, gain, measure_spending, troubles_of, warnings_of
@@ -125,7 +126,10 @@ def test_too_few_trials_are_said_once_and_unmeasured_noise_is_part_of_the_answer
     text = (tmp_path / "report.md").read_text()
     assert text.count("10 complete trials") == 1
     assert "importances, rank, contour (10 complete trials, there are 2)" in text
-    assert "How sure that is was not measured" in answer(study, None)[1]
+    first, second = answer(study, None)
+    assert first.startswith("Not confirmed, one training each: trial 1 is ahead by 0.5 (50.0%) in val_loss")
+    assert "how much is unknown, since the noise of a training was not measured" in second
+    assert "confirm FOLDER" in second
     assert "border" not in warned(study)
 
 
@@ -138,6 +142,7 @@ def confirmed(*differences):
 
 def test_noise_larger_than_the_gain_is_warned_of():
     study = study_of(BASE, BEST)
+    assert "noise" not in warned(study, confirmed(*[0.25 + offset for offset in (-0.4, -0.2, 0.0, 0.2, 0.4)] * 4))
     assert "noise of the metric is larger than the gain" in warned(study, confirmed(0.5, -0.4, 0.2, -0.1))
     assert "noise" not in warned(study, confirmed(0.5, 0.4, 0.45, 0.5))
 
@@ -220,10 +225,14 @@ def test_the_confirmation_is_part_of_the_report(tmp_path):
     study = study_of(BASE, BEST)
     (tmp_path / "confirm.json").write_text(json.dumps(asdict(confirmed(0.5, 0.4, 0.45, 0.5))))
     sections = {s.title: s for s in report_sections(study, tmp_path, parameter_importances(study))}
-    first, last = sections[ANSWER].lines
-    assert first.startswith("Better by 0.4625 (46.2%) in val_loss, 95% interval of the gain 0.4")
-    assert "In the search, with one training each: better by 0.5 (50.0%) in val_loss" in last
-    assert "paired bootstrap over 4 seeds" in sections["Confirmation"].lines[0]
+    lines = sections[ANSWER].lines
+    said = (
+        "Better on the validation people alone by 0.4625 (46.2%) in val_loss, 95% interval of the gain 0.3863 to 0.5387"
+    )
+    assert lines[0].startswith(said)
+    assert "In the search, with one training each: trial 1 is ahead by 0.5 (50.0%) in val_loss" in lines[-1]
+    assert "as many equal configurations would be ahead by about 0 (expected best at" in lines[-1], "one to choose from"
+    assert sections["Confirmation"].lines[0] == " ".join(lines[:-1]), "headline and section say different things"
     assert len(sections["Confirmation"].rows) == 2
 
 
@@ -236,7 +245,16 @@ def test_an_answer_that_may_be_chance_says_so():
     assert answer(study, confirmed(0.5, -0.4, 0.2, -0.1))[0].startswith("Better on average, though that may be chance")
     assert answer(study, confirmed(-0.5, -0.4))[0].startswith("Not better: worse by 0.")
     other = study_of(BASE, BEST, (TrialState.COMPLETE, 0.4, EPOCHS, {}, 3e-3))
-    assert "trial 1 is ahead of trial 2, the best of the search" in answer(other, confirmed(0.5, 0.4))[1]
+    assert any("trial 1 is ahead of trial 2, the best of the search" in s for s in answer(other, confirmed(0.5, 0.4)))
+    assert answer(study, confirmed(0.0, 0.0, 0.0))[0].startswith("No difference in val_loss")
+
+
+def test_chance_alone_is_the_expected_best_of_as_many_equal_ones():
+    many = [(TrialState.COMPLETE, 0.6, EPOCHS, {}, 3e-3)] * 18
+    said = answer(study_of(BASE, BEST, *many), confirmed(0.5, 0.4, 0.45, 0.5))[-1]
+    noise = 0.0479 / 2**0.5  # pooled with a baseline that does not vary
+    assert float(re.search(r"ahead by about ([0-9.]+)", said)[1]) == pytest.approx(expected_best(19) * noise, rel=0.02)
+    assert "best of 19 finished trials" in said
 
 
 def test_pictures_of_the_best_trials_and_the_baseline_are_within_the_page(tmp_path):

@@ -1,0 +1,29 @@
+"""The short form of `benchmarks.calibration`: the statements hold in simulated studies, and one that does not is found."""
+
+import numpy as np
+
+from benchmarks.calibration import __main__ as calibration
+from benchmarks.calibration.checks import Row, false_better
+
+RUNS = 60
+
+
+def test_every_statement_holds(capsys):
+    assert calibration.main(["--runs", str(RUNS)]) == 0, capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert text.count("| yes |") > 60
+    assert "| NO |" not in text
+
+
+def test_candidates_that_are_not_corrected_for_are_found(monkeypatch):
+    monkeypatch.setattr("helpers.analysis.confirm_report.corrected_level", lambda candidates, looks: 0.95)
+    planned, later = false_better(np.random.default_rng(0), 250, tops=[5], planned_seeds=[5])
+    assert not planned.holds
+    assert not later.holds
+    assert later.now > planned.now
+
+
+def test_the_interval_of_earlier_versions_is_found():
+    assert not Row("coverage", "5 seeds", None, 850, 1000, (0.93, 0.97)).holds
+    assert not Row("coverage", "5 seeds", None, 995, 1000, (0.93, 0.97)).holds
+    assert Row("coverage", "5 seeds", None, 945, 1000, (0.93, 0.97)).holds
