@@ -33,11 +33,13 @@ notebooks: setup
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
-# Known vulnerabilities of what is installed: asks PyPI, which CI cannot. pip-audit gets a folder of its own.
+# Known vulnerabilities of what is installed: asks PyPI, which CI cannot. pip-audit gets a folder of its own. --strict: a
+# package that could not be looked up is an error.
 audit-deps: setup
 	$(PYTHON) -m venv $(VENV)-audit
 	$(VENV)-audit/bin/python -m pip install -q pip-audit
-	$(VENV)-audit/bin/pip-audit --path "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	$(PY) -m pip list --format=freeze | sed -E 's/[+][a-z0-9.]+$$//' >$(VENV)-audit/installed.txt  # builds share a version
+	$(VENV)-audit/bin/pip-audit --strict --disable-pip --no-deps -r $(VENV)-audit/installed.txt
 
 clean-results:
 	find optuna_results -mindepth 1 ! -name README.md -delete
