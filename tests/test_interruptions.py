@@ -14,6 +14,7 @@ from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
 from helpers import load_study
 from helpers.ownership import claimed, reap, requeue
+from helpers.storage import open_storage
 from helpers.study import run_study
 
 COMPLETE, FAIL, PRUNED, WAITING = TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED, TrialState.WAITING
@@ -110,7 +111,7 @@ def test_a_retry_killed_before_it_took_over_loses_no_epoch(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run_study(request(tmp_path, interrupted, trials=1))
-    study = load_study(tmp_path / "toy")
+    study = optuna.load_study(study_name="toy", storage=open_storage(None, tmp_path / "toy"))
     trial = study.ask()  # the queued one; its process dies at once
     assert trial.user_attrs["resume_of"] == 0
     requeue(study, study.trials[1], "killed")
