@@ -163,7 +163,21 @@ def test_checkpoints_of_others_are_only_read(tmp_path, monkeypatch):
         == 0
     )
     assert (
-        command("evaluate", checkpoint, "--data", data, "--split", "val", "--pairs", "2", "--out", out / "table", "--device", "cpu") == 0
+        command(
+            "evaluate",
+            checkpoint,
+            "--data",
+            data,
+            "--split",
+            "val",
+            "--pairs",
+            "2",
+            "--out",
+            out / "table",
+            "--device",
+            "cpu",
+        )
+        == 0
     )
     assert command("export", checkpoint.parent, "--out", out / "export") == 0
     assert command("data", "check", data) == 0
