@@ -138,13 +138,13 @@ def test_what_killed_writers_left_is_removed(tmp_path):
         run_study(request(tmp_path, train, trials=1))
     folder = tmp_path / "toy"
     left = [
-        folder / "trial_0000" / "images" / ".epoch_0004.png.x1.tmp",
-        folder / ".best.json.x2.tmp",
-        folder / ".new.x3.tmp",
+        folder / "trial_0000" / "images" / ".epoch_0004.png.abcdef_1.tmp",
+        folder / ".best.json.abcdef_2.tmp",
+        folder / ".new.abcdef_3.tmp",
     ]
     for path in left:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"half")
     os.utime(left[1], (0, 0))
     run_study(request(tmp_path, line_train, trials=1))
-    assert [path.name for path in folder.rglob("*.tmp")] == [".new.x3.tmp"]  # another worker may be writing it
+    assert [path.name for path in folder.rglob("*.tmp")] == [".new.abcdef_3.tmp"]  # another worker may be writing it
