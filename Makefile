@@ -6,15 +6,17 @@ TORCH ?= torch==2.13.0
 STAMP := $(VENV)/.installed
 RUN := $(PY) train_gazegaussian_optuna.py
 
-.PHONY: setup study test test-fast lint notebooks audit-deps clean-results
+.PHONY: setup study test test-fast lint notebooks lock audit-deps clean-results
 
 setup: $(STAMP)
 
-# torch first and alone: on a machine without a GPU a plain `torch` would pull gigabytes of CUDA packages.
-$(STAMP): requirements.txt requirements-cluster.txt requirements-dev.txt
+# torch first and alone: on a machine without a GPU a plain `torch` would pull gigabytes of CUDA packages. The others in the
+# versions that were tested, with hashes; LOCK= takes the newest that the requirements admit.
+LOCK ?= requirements.lock
+$(STAMP): requirements.txt requirements-cluster.txt requirements-dev.txt requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -c "import torch" 2>/dev/null || $(PY) -m pip install -q "$(TORCH)"
-	$(PY) -m pip install -q -r requirements-dev.txt
+	$(PY) -m pip install -q $(if $(LOCK),--require-hashes --no-deps -r $(LOCK),-r requirements-dev.txt)
 	touch $(STAMP)
 
 study: setup
@@ -33,11 +35,17 @@ notebooks: setup
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
-# Known vulnerabilities of what is installed: asks PyPI, which CI cannot. pip-audit gets a folder of its own.
+# What is installed here, once it has been tested, becomes requirements.lock.
+lock: setup
+	.ci/lock $(VENV)
+
+# Known vulnerabilities of what is installed: asks PyPI, which CI cannot. pip-audit gets a folder of its own. --strict: a
+# package that could not be looked up is an error.
 audit-deps: setup
 	$(PYTHON) -m venv $(VENV)-audit
 	$(VENV)-audit/bin/python -m pip install -q pip-audit
-	$(VENV)-audit/bin/pip-audit --path "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	$(PY) -m pip list --format=freeze | sed -E 's/[+][a-z0-9.]+$$//' >$(VENV)-audit/installed.txt  # builds share a version
+	$(VENV)-audit/bin/pip-audit --strict --disable-pip --no-deps -r $(VENV)-audit/installed.txt
 
 clean-results:
 	find optuna_results -mindepth 1 ! -name README.md -delete

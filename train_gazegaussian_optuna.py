@@ -82,6 +82,14 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        from helpers.keep import disk_problem
+
+        why = disk_problem(error)
+        if why is None:
+            raise
+        print(f"error: {why}", file=sys.stderr)
+        sys.exit(2)
     except NonFiniteError as error:
         print(f"error: the training diverged: {error}. A lower lr usually helps.", file=sys.stderr)
         sys.exit(1)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.files import atomic_path, commit_file
+from gazegaussian.utils.own_output import MARK
 from helpers.redirect_scene import Angles, Limits, Painter, People
 
 FRAMES, FRAMES_PER_SECOND = 24, 12
@@ -128,7 +129,8 @@ def write_gif(frames: Sequence[Image.Image], path: Path) -> Path:
     indexed = [frame.quantize(palette=colors, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames]
     temporary = atomic_path(path)
     duration = round(1000 / FRAMES_PER_SECOND)  # milliseconds
-    indexed[0].save(temporary, "GIF", save_all=True, append_images=indexed[1:], duration=duration, loop=0)
+    more = {"append_images": indexed[1:], "duration": duration, "loop": 0, "comment": MARK}
+    indexed[0].save(temporary, "GIF", save_all=True, **more)
     commit_file(temporary, path)
     return path
 
@@ -150,7 +152,8 @@ def write_mp4(frames: Sequence[Image.Image], path: Path, encoder: str) -> Path:
     width, height = frames[0].size
     temporary = atomic_path(path)
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FRAMES_PER_SECOND), "-i", "-"]
-    target = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4"]
+    target = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
+    target += ["-metadata", f"comment={MARK}", "-f", "mp4"]
     words = [encoder, "-y", "-loglevel", "error", *source, *target, str(temporary)]
     try:
         content = b"".join(frame.convert("RGB").tobytes() for frame in frames)

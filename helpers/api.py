@@ -6,12 +6,13 @@ Torch and plotly are imported where they are used: a study that is complete need
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
 
-from gazegaussian.config import RunConfig
+from gazegaussian.config import RunConfig, load_run
 from gazegaussian.errors import ConfigError, NonFiniteError
 from helpers.environment import store_environment
 from helpers.files import say_if_new
@@ -97,7 +98,7 @@ def train(config: RunConfig, out: Path) -> TrainResult:
         raise ConfigError(f"{out} is the folder of a study, which a training would spoil: give another --out.")
     logger.info("training of the %s in %s: loading torch and the renderers", config.stage, out)
     from gazegaussian.build import train_run
-    from gazegaussian.training.run_folder import find_run
+    from gazegaussian.training.run_folder import TRACES, find_run
 
     before = find_run(config, Path(out))
     if before is not None and before.finished:
@@ -107,6 +108,8 @@ def train(config: RunConfig, out: Path) -> TrainResult:
             len(before.result.history),
         )
         return before.result
+    if before is None:
+        _require_no_others(Path(out), TRACES)
     say_if_new(Path(out))
     with sole_training(Path(out)):
         store_environment(Path(out), config)
@@ -114,3 +117,18 @@ def train(config: RunConfig, out: Path) -> TrainResult:
     if result.best_epoch < 0:
         raise NonFiniteError(f"{config.training.monitor} was not finite in any of {len(result.history)} epochs")
     return result
+
+
+def _require_no_others(out: Path, names: Collection[str]) -> None:
+    """Refuse a folder whose files a new training would delete, unless an earlier one left them before its first epoch.
+
+    Raises:
+        ConfigError: It holds files of these names without the configuration of a training.
+    """
+    there = [name for name in names if (out / name).exists()]
+    try:
+        ours = not there or bool(load_run(out / "config.yaml"))
+    except ConfigError:
+        ours = False
+    if not ours:
+        raise ConfigError(f"{out} holds {there[0]}, which is not of a training of this program. Give another --out.")

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from helpers.analysis.shares import largest_count
-from helpers.files import write_json
+from helpers.files import content_of, write_json
 from helpers.reruns import Source, missed_limits, open_source, rerun, trial_config
 from helpers.results import best_trial, merit, metric_names, signs, trial_dir
 
@@ -171,6 +171,7 @@ def load_continued(folder: Path) -> ContinuedReport | None:
     path = Path(folder) / CONTINUED_FILE
     if not path.is_file():
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    rows = tuple(Continued(**{**row, "missed": tuple(row.get("missed", ()))}) for row in content["trials"])
-    return ContinuedReport(content["metric"], content["winner"], content["winner_value"], content["pruned"], rows)
+    with content_of(path):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = tuple(Continued(**{**row, "missed": tuple(row.get("missed", ()))}) for row in content["trials"])
+        return ContinuedReport(content["metric"], content["winner"], content["winner_value"], content["pruned"], rows)

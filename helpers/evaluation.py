@@ -12,10 +12,13 @@ from gazegaussian.evaluation.results import DEFAULT_PAIRS, Evaluation
 from gazegaussian.evaluation.table import all_notes, as_csv, as_markdown, as_values, heading, table_rows
 from gazegaussian.training.files import atomic_path, commit_file, require_checkpoint
 from gazegaussian.training.hooks import save_image
+from gazegaussian.utils.own_output import require_own_output
 
 __all__ = ["all_notes", "as_values", "evaluate", "heading", "table_rows"]
 
 logger = logging.getLogger(__name__)
+
+_NAMES = ("evaluation.md", "evaluation.json", "evaluation.csv", "pairs.csv")
 
 
 def evaluate(
@@ -51,6 +54,10 @@ def evaluate(
     keys_of(Path(data), split)
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise ConfigError(f"--out must name a folder; {out} is a file.")
+    if out is not None and any((Path(out) / name).exists() for name in _NAMES):  # its picture marks an earlier one
+        require_own_output(Path(out) / "evaluation.png")
+        if not (Path(out) / "evaluation.png").exists():
+            raise ConfigError(f"--out {out} holds files of these names that are no evaluation; name another folder.")
     logger.info("evaluation of %s: loading torch and the renderers", checkpoint)
     from gazegaussian.evaluation.protocol import evaluate_checkpoint  # torch
 

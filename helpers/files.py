@@ -7,12 +7,13 @@ import io
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.files import atomic_path, commit_file
-from gazegaussian.yaml_files import dump_yaml, read_json, read_yaml
+from gazegaussian.yaml_files import dump_yaml, read_json, read_yaml, shorten
 from helpers.utils.plain_text import csv_text
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,22 @@ def say_if_new(folder: Path) -> None:
     """Log where results will land when the folder is still to be made: the script may run in any folder."""
     if not folder.exists():
         logger.info("results: %s (made now; --out names another place)", folder.resolve())
+
+
+@contextmanager
+def content_of(path: Path) -> Iterator[None]:
+    """Say of a result file that it cannot be used, whatever reading it in a `with` block raises.
+
+    Raises:
+        ConfigError: Names the file and what is wrong.
+    """
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        what = shorten(f"{type(error).__name__}: {error}", 200)
+        raise ConfigError(
+            f"{path} holds what this program does not write ({what}); move it away and try again."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> Path:

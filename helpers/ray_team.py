@@ -6,10 +6,14 @@ again once and not by two mechanisms.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import shutil
 import socket
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -55,15 +59,31 @@ def connect(address: str) -> ModuleType:
     _require_answer(address)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     options: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": path}}}
-    if address == LOCAL:  # listens on this machine alone
-        options |= {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+    if address == LOCAL:  # listens on this machine alone, and its folder of sockets and logs is its owner's
+        options |= {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "_temp_dir": _private_folder()}
     try:
         ray.init(**options, logging_level=logging.WARNING)
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"No Ray cluster at {address!r} ({first_line(error)}); start one, or give --ray local."
         ) from error
+    if address == LOCAL:
+        _close_token()
     return ray
+
+
+def _private_folder() -> str:
+    """Make the folder of a session; Ray's own, /tmp/ray, can be read by every user. It goes with this process."""
+    short = "/tmp" if os.path.isdir("/tmp") else None  # names of sockets have room for a hundred characters
+    folder = tempfile.mkdtemp(prefix="ray_", dir=short)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _close_token() -> None:
+    """Let the owner alone read the token that Ray keeps for its clusters."""
+    with suppress(OSError):
+        (Path.home() / ".ray" / "auth_token").chmod(0o600)
 
 
 def _require_answer(address: str) -> None:

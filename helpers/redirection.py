@@ -12,6 +12,7 @@ from gazegaussian.data.published_sets import find_set
 from gazegaussian.data.subject_file import SubjectFile
 from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.training.files import require_checkpoint
+from gazegaussian.utils.own_output import require_own_output
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,9 @@ def _require_target(out: Path, suffix: str) -> None:
         raise ConfigError(f"--out must name a {kind} file, such as {out.stem or 'gaze'}{suffix}, not {out}.")
     if out.is_dir():
         raise ConfigError(f"--out must name a {kind} file, {out} is a folder: name a file in it.")
+    require_own_output(out)
+    if suffix == ".gif":
+        require_own_output(out.with_suffix(".mp4"))  # lands beside it
     above = next(folder for folder in out.absolute().parents if folder.exists())  # what lacks is made later
     if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
         why = "cannot be written to" if above.is_dir() else "is a file"

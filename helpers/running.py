@@ -109,7 +109,7 @@ class StudyReader:
         everything = study.get_trials(deepcopy=False)
         continued = {trial.user_attrs.get(RESUME_OF) for trial in everything}
         trials = tuple(self._trial(t, continued) for t in everything if t.state != TrialState.WAITING)
-        length = json.loads(known[CONFIG])["training"]["epochs"] if CONFIG in known else None
+        length = _epochs_per_trial(known.get(CONFIG))
         paid, wanted = spent(study), known.get(WANTED)
         pace = paid.seconds / paid.epochs if paid.epochs and paid.seconds else None
         ahead = None if length is None or wanted is None else epochs_ahead(trials, wanted, length)
@@ -172,6 +172,15 @@ def read_only_store(folder: Path) -> BaseStorage:
     if not has_store(folder):
         raise StorageError(f"There is no study in {folder} yet; run `study` first or name another folder.")
     return open_storage(None, folder, must_exist=True)
+
+
+def _epochs_per_trial(config: object) -> int | None:
+    """Read the epochs of a stored run configuration; None where it holds none, as those of other versions may."""
+    try:
+        epochs = json.loads(str(config))["training"]["epochs"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return epochs if isinstance(epochs, int) else None
 
 
 def _unreadable(folder: Path, error: Exception, url: str | None) -> StorageError:

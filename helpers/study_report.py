@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from helpers.environment import environment
 from helpers.figure_notes import missing_figures, shows
 from helpers.files import write_text
 from helpers.importance import Importances, parameter_importances
+from helpers.keep import DiskError, require_writable
 from helpers.plots import save_figures, study_figures, with_unit
 from helpers.records import EARLIER_SEARCHES, PRUNER, SAMPLER, SAMPLER_SEED, readable_config
 from helpers.report_facts import Spending, answer, measure_spending, parameter_rows, troubles_of, warnings_of
@@ -81,10 +81,11 @@ def report(study: optuna.Study, folder: Path, out: Path | None = None) -> Path:
     place = OwnFolder(out or folder, "report")
     if out is not None:
         place.require_own()
-    elif not os.access(folder, os.W_OK):
-        raise ConfigError(
-            f"No permission to write in {folder}. Give --out DIR for the report of a study that you may only read."
-        )
+    else:
+        try:
+            require_writable(folder)
+        except DiskError as error:
+            raise ConfigError(f"{error} The report of a study that you may only read goes to --out DIR.") from error
     figures = study_figures(study)
     save_figures(study, place.path / "figures", figures=figures)
     page = write_report(study, folder, figures, out)

@@ -15,7 +15,7 @@ ALLOWED = {
     "errors": set(),
     "types": set(),
     "dimensions": set(),
-    "utils": set(),
+    "utils": {"errors"},
     "yaml_files": {"errors", "utils"},
     "fields": {"errors", "yaml_files"},
     "config": {"errors", "yaml_files", "fields"},

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from types import ModuleType, SimpleNamespace
@@ -184,6 +185,26 @@ def test_a_browser_shows_trials_and_pictures(board):
         page.wait_for_function(loaded)
         assert page.get_by_text("learning_curve.png").count() == 1
         assert not page.get_by_test_id("EditIcon").is_visible()
+
+
+def test_it_is_shown_in_a_frame_of_another_page(board):
+    """JupyterLab, at another host or port, shows it so: its cookies are a third party's there."""
+    page_of_others = f'<iframe src="{board.url}" width="900" height="700"></iframe>'.encode()
+
+    def answer(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/html")])
+        return [page_of_others]
+
+    server = bind(answer, 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with chromium() as browser:
+            page = browser.new_page()
+            page.set_default_timeout(120_000)
+            page.goto(f"http://localhost:{server.server_port}/lab")
+            page.frame_locator("iframe").get_by_text("2. second").wait_for()
+    finally:
+        server.shutdown()
 
 
 def test_importances_are_those_of_the_figures_and_few_trials_give_none(board):

@@ -6,6 +6,7 @@ import json
 import stat
 import threading
 import zipfile
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -14,7 +15,7 @@ from fixtures_support import COMPACT
 
 from gazegaussian.data import archives, check_dataset, hub
 from gazegaussian.data.archives import JoinedFiles, unpack
-from gazegaussian.data.download import download_set
+from gazegaussian.data.download import download_set, require_checksum
 from gazegaussian.errors import ConfigError, DataError
 
 SUBJECT = (COMPACT / "xgaze_subject0000.h5").read_bytes()
@@ -277,3 +278,20 @@ def test_joined_files_read_as_one(tmp_path):
             assert whole.read(count) == content[begin : begin + count]
         whole.seek(-3, io.SEEK_END)
         assert whole.read() == content[-3:]
+
+
+@pytest.mark.parametrize("endpoint", ["http://hub.example", "ftp://127.0.0.2", "file:///etc"])
+def test_a_hub_that_anybody_could_answer_for_is_refused(monkeypatch, endpoint):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(DataError, match="expected an address that begins with https://"):
+        hub.list_files("owner/heads")
+
+
+def test_an_archive_without_or_with_another_checksum_is_refused():
+    file = hub.RemoteFile("a.zip", 1, "ab" * 32, "")
+    require_checksum(file, None, "owner/heads")
+    require_checksum(file, "ab" * 32, "owner/heads")
+    with pytest.raises(DataError, match="configs/datasets pins cdcdcd"):
+        require_checksum(file, "cd" * 32, "owner/heads")
+    with pytest.raises(DataError, match=r"expected a SHA-256 for a\.zip"):
+        require_checksum(replace(file, sha256=None), None, "owner/heads")

@@ -7,15 +7,22 @@ import time
 import zipfile
 from contextlib import closing
 
+import numpy as np
 import optuna
 import pytest
 from foreign_support import TEXT, killed_while_writing, run_sql, snapshot, super_journal
+from PIL import Image
 from storage_support import add_trial, one_line, open_study
 from test_study import fake_train, request
 
 from gazegaussian.errors import ConfigError, UserError
+from gazegaussian.training.hooks import save_image
+from gazegaussian.training.run_folder import TRACES
+from gazegaussian.utils.own_output import require_own_output
 from gazegaussian.utils.plain_files import find_special, open_plain
 from helpers import load_study, run_study, stop
+from helpers.animation import write_animation
+from helpers.api import _require_no_others
 from helpers.inference.export_marks import is_own_archive, own_files, require_free
 from helpers.journal import Journal, lock_of
 from helpers.live_store import LOCAL_STORE
@@ -446,3 +453,35 @@ def test_a_folder_of_results_is_taken_again_only_as_it_was_left(tmp_path):
     (tmp_path / "out" / "figures" / "a.html").write_text("b")
     with pytest.raises(ConfigError, match="changed since"):
         own.require_own()
+
+
+def test_pictures_and_animations_replace_their_like_only(tmp_path):
+    for name in ("a.png", "a.gif", "a.mp4"):
+        (tmp_path / name).write_bytes(b"somebody's picture")
+        with pytest.raises(ConfigError, match="was not written by this program"):
+            require_own_output(tmp_path / name)
+    (tmp_path / "a.png").unlink()
+    for _ in range(2):
+        require_own_output(tmp_path / "a.png")
+        save_image(tmp_path / "a.png", np.zeros((3, 8, 8)))
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
+    (tmp_path / "a.gif").unlink()
+    (tmp_path / "a.mp4").unlink()
+    for _ in range(2):
+        for path in (tmp_path / "a.gif", tmp_path / "a.mp4"):
+            require_own_output(path)
+        write_animation(frames, tmp_path / "a.gif")
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    with pytest.raises(ConfigError):
+        require_own_output(tmp_path / "link.png")
+
+
+def test_a_training_deletes_nothing_of_others(tmp_path):
+    (tmp_path / "metrics.csv").write_text("my measurements")
+    with pytest.raises(ConfigError, match=r"holds metrics\.csv, which is not of a training"):
+        _require_no_others(tmp_path, TRACES)
+    (tmp_path / "config.yaml").write_text("mine: true")
+    with pytest.raises(ConfigError, match="which is not of a training"):
+        _require_no_others(tmp_path, TRACES)
+    (tmp_path / "config.yaml").write_text("stage: meshhead")
+    _require_no_others(tmp_path, TRACES)

@@ -14,6 +14,7 @@ from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
 from helpers import load_study
 from helpers.ownership import claimed, reap, requeue
+from helpers.storage import open_storage
 from helpers.study import run_study
 
 COMPLETE, FAIL, PRUNED, WAITING = TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED, TrialState.WAITING
@@ -110,7 +111,7 @@ def test_a_retry_killed_before_it_took_over_loses_no_epoch(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run_study(request(tmp_path, interrupted, trials=1))
-    study = load_study(tmp_path / "toy")
+    study = optuna.load_study(study_name="toy", storage=open_storage(None, tmp_path / "toy"))
     trial = study.ask()  # the queued one; its process dies at once
     assert trial.user_attrs["resume_of"] == 0
     requeue(study, study.trials[1], "killed")
@@ -137,13 +138,13 @@ def test_what_killed_writers_left_is_removed(tmp_path):
         run_study(request(tmp_path, train, trials=1))
     folder = tmp_path / "toy"
     left = [
-        folder / "trial_0000" / "images" / ".epoch_0004.png.x1.tmp",
-        folder / ".best.json.x2.tmp",
-        folder / ".new.x3.tmp",
+        folder / "trial_0000" / "images" / ".epoch_0004.png.abcdef_1.tmp",
+        folder / ".best.json.abcdef_2.tmp",
+        folder / ".new.abcdef_3.tmp",
     ]
     for path in left:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"half")
     os.utime(left[1], (0, 0))
     run_study(request(tmp_path, line_train, trials=1))
-    assert [path.name for path in folder.rglob("*.tmp")] == [".new.x3.tmp"]  # another worker may be writing it
+    assert [path.name for path in folder.rglob("*.tmp")] == [".new.abcdef_3.tmp"]  # another worker may be writing it

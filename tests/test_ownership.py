@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 
+import optuna
 import psutil
 from test_study import fake_train, request
 from worker_support import COMPLETE, FAIL, NONE, RUNNING, WAITING, check_nothing_lost_or_doubled, die, together
 
-from helpers import load_study, ownership, run_study
+from helpers import ownership, run_study
 from helpers.ownership import BEAT, OWNER, claimed, current_owner, is_alive, reap
+from helpers.storage import open_storage
 from helpers.study_lock import study_lock
 
 
@@ -73,7 +75,7 @@ def test_a_process_that_was_held_for_dead_drops_its_trial_and_works_on(tmp_path)
 
     def train(config, run_dir, hooks, resume):
         if run_dir.name == "trial_0001":
-            study = load_study(tmp_path / "toy")
+            study = optuna.load_study(study_name="toy", storage=open_storage(None, tmp_path / "toy"))
             ownership.requeue(study, study.trials[1], ownership.LOST)
         return fake_train(config, run_dir, hooks, resume)
 

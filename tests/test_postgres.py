@@ -9,6 +9,7 @@ from functools import partial
 
 import optuna
 import pytest
+import sqlalchemy
 from test_study import request
 from worker_support import NONE, RUNNING, check_nothing_lost_or_doubled, die, epochs, finished, noted
 
@@ -143,3 +144,14 @@ def test_an_answer_that_is_lost_after_the_commit_counts_once(tmp_path, server, u
     with pytest.raises(RuntimeError):
         study._storage.set_trial_state_values(trial._trial_id, optuna.trial.TrialState.FAIL)
     assert RUNNING not in {t.state for t in study.trials}
+
+
+def test_a_reader_makes_no_tables(tmp_path, url):
+    engine = sqlalchemy.create_engine(url)
+    with pytest.raises(StorageError, match="holds no study yet"):
+        open_storage(url, tmp_path / "toy", must_exist=True)
+    assert sqlalchemy.inspect(engine).get_table_names() == []
+    run_study(on(url, tmp_path, trials=1))
+    (tmp_path / "toy").mkdir(exist_ok=True)
+    assert len(load_study(tmp_path / "toy", url).trials) == 1
+    engine.dispose()

@@ -135,3 +135,19 @@ def test_without_a_cluster_no_study_is_begun(tmp_path):
 def test_a_share_of_a_gpu_needs_ray():
     with pytest.raises(ConfigError, match=r"--gpus-per-trial 0\.5 needs --ray"):
         Crew(2, gpus_per_trial=0.5)
+
+
+def test_a_local_cluster_keeps_its_folder_to_its_owner(monkeypatch, tmp_path):
+    """Sockets and logs of a session lie in it; /tmp/ray, Ray's own, can be read by every user."""
+    asked = []
+    stand_in = SimpleNamespace(is_initialized=lambda: False, init=lambda **options: asked.append(options))
+    monkeypatch.setattr("helpers.ray_team.import_ray", lambda: stand_in)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("secret")
+    connect("local")
+    folder = Path(asked[0]["_temp_dir"])
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+    assert asked[0]["_node_ip_address"] == "127.0.0.1"
+    folder.rmdir()

@@ -15,7 +15,7 @@ from test_storage_faults import permissions_count
 import helpers
 import train_gazegaussian_optuna
 from gazegaussian.yaml_files import dump_yaml
-from helpers import notebook
+from helpers import notebook, results_views
 from helpers.dashboard_server import make_app
 from helpers.joined_storage import stores_in
 from helpers.running import progress
@@ -57,8 +57,8 @@ def open_in_notebooks(folder, out):
     (study,) = notebook.open_studies(folder.parent, folder.name).values()
     helpers.top_trials(study, 2, all_metrics=True, all_hyper_parameters=True, folder=folder)
     helpers.summary_rows(study)
-    notebook.show_best_parameters(study, folder)
-    notebook.show_spending(study, folder)
+    results_views.show_best_parameters(study, folder)
+    results_views.show_spending(study, folder)
     assert plan_study("meshhead", out=folder.parent, study_name=folder.name).is_comparable is False
 
 
@@ -84,7 +84,6 @@ def look_in_vain(folder, out):
     assert command("report", folder) == 2
     assert command("export", folder) == 2
     assert command("confirm", folder, "--top", "1", "--seeds", "1") == 2
-    assert command("study", "meshhead", "--study-name", folder.name, "--out", folder.parent, "--no-audit") == 2
 
 
 VERBS = [show_dashboard, open_in_notebooks, follow, report, export, look_in_vain]
@@ -164,7 +163,21 @@ def test_checkpoints_of_others_are_only_read(tmp_path, monkeypatch):
         == 0
     )
     assert (
-        command("evaluate", checkpoint, "--data", data, "--pairs", "2", "--out", out / "table", "--device", "cpu") == 0
+        command(
+            "evaluate",
+            checkpoint,
+            "--data",
+            data,
+            "--split",
+            "val",
+            "--pairs",
+            "2",
+            "--out",
+            out / "table",
+            "--device",
+            "cpu",
+        )
+        == 0
     )
     assert command("export", checkpoint.parent, "--out", out / "export") == 0
     assert command("data", "check", data) == 0

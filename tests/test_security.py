@@ -324,3 +324,23 @@ def test_the_scan_sees_what_it_should():
     assert secrets_in("ghp_" + "a1" * 18) == ["a token of GitHub"]
     assert secrets_in("postgresql://me:" + "hunter2@host/db") == ["a password in a URL"]
     assert secrets_in("postgresql+psycopg://user:password@host/db, postgresql://me@host") == []
+
+
+# --- what SECURITY.md promises ----------------------------------------------------------------------------------------
+
+PROMISES = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("file", "name"), PROMISES)
+def test_every_row_of_the_table_of_trust_names_its_test(file, name):
+    names = {node.name for node in ast.walk(parse(ROOT / "tests" / file)) if isinstance(node, ast.FunctionDef)}
+    assert name in names
+
+
+def test_every_row_of_the_table_of_trust_has_a_verdict_and_a_test():
+    table = (ROOT / "SECURITY.md").read_text(encoding="utf-8").split("\n| from a stranger |")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    assert len(rows) >= 15
+    for thing, verdict, _, test in rows:
+        assert verdict in ("safe", "read-only", "never"), thing
+        assert re.fullmatch(r"`test_\w+\.py::test_\w+`", test), thing

@@ -28,7 +28,7 @@ def download_set(
     folder: Path,
     splits: Sequence[str] = (),
     repository: str | None = None,
-    revision: str = "main",
+    revision: str | None = None,
 ) -> Path:
     """Download a data set of the published format, or go on with a download.
 
@@ -37,7 +37,7 @@ def download_set(
         folder: For the subject files; the archives lie in `.download` inside it until they are unpacked.
         splits: Only these; default all that are offered.
         repository: owner/name on the hub instead of the configured one.
-        revision: Of the repository.
+        revision: Of the repository instead of the configured one.
 
     Returns:
         `folder`.
@@ -57,12 +57,14 @@ def download_set(
             f"{described.title} is offered as {', '.join(described.archives)}, not as {', '.join(strange)}."
         )
     source = repository or described.repository
-    offered = list_files(source, revision)
+    offered = list_files(source, revision or described.revision)
     wanted = {
         split: _archive(pattern, offered, source)
         for split, pattern in described.archives.items()
         if not splits or split in splits
     }
+    for file in (file for files in wanted.values() for file in files):
+        require_checksum(file, described.sha256.get(file.name), source)
     done = _done(folder)
     todo = {split: files for split, files in wanted.items() if not all(_is_here(file, done, folder) for file in files)}
     if not todo:
@@ -105,6 +107,21 @@ def _archive(pattern: str, offered: Sequence[RemoteFile], source: str) -> list[R
     if any("/" in file.name for file in found):
         raise DataError(f"{source}: expected {pattern} at the top of the repository, found {found[0].name}")
     return found
+
+
+def require_checksum(file: RemoteFile, pinned: str | None, source: str) -> None:
+    """Refuse an archive that could not be told from another one.
+
+    Raises:
+        DataError: The hub gives no SHA-256, or another one than is pinned.
+    """
+    if file.sha256 is None:
+        raise DataError(f"{source}: expected a SHA-256 for {file.name}, the hub gives none; give another --repository")
+    if pinned is not None and file.sha256 != pinned:
+        raise DataError(
+            f"{source}: {file.name} has the SHA-256 {file.sha256[:12]}, configs/datasets pins {pinned[:12]}: it is not the file "
+            "that was described there; give --revision or --repository"
+        )
 
 
 def _is_here(file: RemoteFile, done: dict[str, Any], folder: Path) -> bool:

@@ -55,10 +55,12 @@ def list_files(repository: str, revision: str = "main") -> list[RemoteFile]:
         DataError: The hub cannot be reached, or has no such repository.
     """
     endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
+    require_encrypted(endpoint)
     where = f"{urllib.parse.quote(repository)}/resolve/{urllib.parse.quote(revision, safe='')}"
     url = f"{endpoint}/api/models/{urllib.parse.quote(repository)}/tree/{urllib.parse.quote(revision, safe='')}"
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            require_encrypted(answer.url)
             entries: list[dict[str, Any]] = json.load(answer)
         return [
             RemoteFile(
@@ -80,6 +82,21 @@ def list_files(repository: str, revision: str = "main") -> list[RemoteFile]:
             f"{endpoint} cannot be reached or does not answer as a model hub ({_reason(error)}); go online, set HF_ENDPOINT to a "
             "mirror, or copy the subject files into the folder by hand"
         ) from error
+
+
+def require_encrypted(url: str) -> None:
+    """Refuse an address that anybody on the way could answer: checksums come from the same place as the files.
+
+    Args:
+        url: Of the hub, or where it led to.
+
+    Raises:
+        DataError: It is not https, and not on this machine.
+    """
+    parsed = urllib.parse.urlsplit(url)
+    here = parsed.scheme == "http" and parsed.hostname in ("127.0.0.1", "localhost", "::1")
+    if parsed.scheme != "https" and not here:
+        raise DataError(f"{url[:200]}: expected an address that begins with https://; set HF_ENDPOINT to one")
 
 
 def fetch(file: RemoteFile, path: Path) -> None:
@@ -127,6 +144,7 @@ def _receive(file: RemoteFile, partial: Path, have: int) -> None:
     """Append what one connection brings."""
     request = urllib.request.Request(file.url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        require_encrypted(answer.url)
         # 200 to a request for a range: the server sends everything, so that everything is written anew.
         goes_on = answer.status == http.client.PARTIAL_CONTENT
         if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):

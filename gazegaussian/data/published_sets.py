@@ -28,6 +28,10 @@ class PublishedSet(Section):
     val: tuple[int, ...] = Field(description="numbers of the subjects")
     repository: str = Field(description="on the model hub, owner/name")
     archives: dict[str, str] = Field(description="archive (or pattern of its parts) by split")
+    revision: str = Field("main", description="branch, tag or commit of the repository")
+    sha256: dict[str, str] = Field(
+        default={}, description="of archives by name; others are checked by what the hub says"
+    )
 
     def file_name(self, subject: int) -> str:
         """File name without prefix."""

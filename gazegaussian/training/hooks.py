@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from gazegaussian.config import TrainingConfig
 from gazegaussian.training.files import atomic_path, commit_file
+from gazegaussian.utils.own_output import MARK
 
 if TYPE_CHECKING:
     from gazegaussian.training.trainer import Trainer, TrainResult
@@ -122,6 +124,11 @@ def stop_reason(history: Sequence[Mapping[str, float]], training: TrainingConfig
 def save_image(path: Path, image: np.ndarray) -> None:
     """Write an image [3, H, W] in [0, 1] as PNG, atomically."""
     pixels = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+    mark = PngInfo()
+    mark.add_text("Software", MARK)
     temporary = atomic_path(path)
-    Image.fromarray(pixels).save(temporary, format="PNG")
-    commit_file(temporary, path)
+    try:
+        Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=mark)
+        commit_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

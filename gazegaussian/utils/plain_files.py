@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 _KINDS = {
     stat.S_IFLNK: "a link",
@@ -18,7 +18,7 @@ _KINDS = {
 _MOST_ENTRIES = 1_000_000  # of a folder that is looked through
 
 
-def open_plain(path: Path, follow: bool = True) -> BinaryIO:
+def open_plain(path: Path, follow: bool = True) -> BufferedReader:
     """Open a regular file for reading; what else has its name is refused at once (a named pipe would wait for a writer).
 
     Args:

@@ -13,6 +13,7 @@ from typing import Any
 from helpers.analysis.confirmed import Confirmed, confirmed
 from helpers.analysis.gain_text import GainFacts, sentences, share
 from helpers.analysis.paired_gain import Sample, corrected_level, paired_gain, seeds_needed
+from helpers.files import content_of
 
 CONFIRM_FILE = "confirm.json"
 _EARLIER = "measured by an earlier version; `confirm` again measures them and keeps the trainings"
@@ -204,6 +205,11 @@ def load_confirm(folder: Path) -> ConfirmReport | None:
     Only what was measured is read; means and intervals are computed anew, so that files of earlier versions get the
     present ones.
     """
+    with content_of(Path(folder) / CONFIRM_FILE):
+        return _loaded(folder)
+
+
+def _loaded(folder: Path) -> ConfirmReport | None:
     content = stored_report(folder)
     if content is None:
         return None

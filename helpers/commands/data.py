@@ -52,7 +52,9 @@ def download(
         list[str] | None, typer.Option(help="Only this one (train, val); repeat for several [all].")
     ] = None,
     repository: Annotated[str | None, typer.Option(help="owner/name on the hub [the one in configs/datasets].")] = None,
-    revision: Annotated[str, typer.Option(help="Branch, tag or commit of the repository.")] = "main",
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of the repository [the one in configs/datasets].")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch a published data set from the model hub; the same command goes on after an interruption.
