@@ -25,6 +25,7 @@ from worker_support import (
     noted,
 )  # fmt: skip
 
+from gazegaussian import cores
 from helpers import Crew, load_study, local_team, run_study, stop
 from helpers.budget import spent
 from helpers.sampling import study_sampler
@@ -38,7 +39,7 @@ PLENTY = int(64e9)
 def two_cores(monkeypatch):
     """Two cores with plenty of memory; workers start in no time."""
     monkeypatch.setattr(local_team, "START_METHOD", "fork")
-    monkeypatch.setattr(resources, "usable_cores", lambda: 2)
+    monkeypatch.setattr(cores, "available_cores", lambda: 2)
     monkeypatch.setattr(resources, "available_memory", lambda: PLENTY)
     for name in THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -129,8 +130,8 @@ from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from worker_support import NONE, noted, request
 from helpers import Crew, run_study
-from helpers.utils import resources
-resources.usable_cores = lambda: 2
+from gazegaussian import cores
+cores.available_cores = lambda: 2
 print("begun", flush=True)
 asked = request(Path({out!r}), partial(noted, seconds={seconds}), trials=4, **NONE)
 run_study(replace(asked, crew=Crew()))
