@@ -117,6 +117,7 @@ def test_a_worker_ends_before_memory_runs_out_and_its_trial_goes_on(tmp_path, mo
     study = run_study(automatic(tmp_path, partial(noted, seconds=0.4), trials=3))
     check_nothing_lost_or_doubled(study, 3)
     assert caplog.text.count("memory runs short (0.10 GB are free)") == 1, "the last worker stays"
+    assert caplog.text.count("it is not replaced, to spare memory; workers: 1") == 1
     assert [trial.user_attrs.get("fail_reason") for trial in study.trials if trial.state == FAIL] == ["interrupted"]
     assert len(processes(tmp_path)) == 2
     assert len(epochs(tmp_path)) - 3 * 8 in (0, 1), "at most the epoch at which it was asked to end is trained twice"
