@@ -112,20 +112,19 @@ def timed(commands: Sequence[Command], work: Path) -> Run:
             _run([word.replace(OUT, out) for word in words], work, seen)
         wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     waited = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Run(wall, max(waited, sum(seen.cpu.values())), seen.peak / GB)
+    return Run(wall, max(waited, sum(list(seen.cpu.values()))), seen.peak / GB)
 
 
 def _run(words: Command, work: Path, seen: _Seen) -> None:
-    process = subprocess.Popen(words, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    ended = threading.Event()
-    watcher = threading.Thread(target=seen.watch, args=(psutil.Process(process.pid), ended))
-    watcher.start()
+    process, ended = None, threading.Event()
     try:
+        process = subprocess.Popen(words, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # A daemon: a signal may come at any line, and nothing shall keep the benchmark from ending.
+        threading.Thread(target=seen.watch, args=(psutil.Process(process.pid), ended), daemon=True).start()
         said, _ = process.communicate()
     finally:
         ended.set()
-        watcher.join()
-        if process.poll() is None:
+        if process is not None and process.poll() is None:
             process.terminate()
             process.wait()
     if process.returncode:
