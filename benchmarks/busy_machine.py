@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 
 import psutil
 
@@ -177,7 +175,6 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("command", nargs="*", help="instead of a study")
     given = parser.parse_args(words)
-    signal.signal(signal.SIGTERM, _interrupt)  # so that the loops end
     with tempfile.TemporaryDirectory(prefix="busy_machine_") as name:
         work = Path(name)
         commands = [given.command] if given.command else study_commands(given.quick, work)
@@ -195,10 +192,6 @@ def main(words: Sequence[str] | None = None) -> None:
             f"{name:>7}: {run.wall_seconds:.1f} s, {run.cpu_seconds:.1f} s of CPU, {run.peak_gb:.2f} GB at most\n"
         )
     sys.stdout.write(f"  ratio: {ratio:.2f}\n")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":
