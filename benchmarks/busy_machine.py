@@ -6,7 +6,7 @@ Without a command: a tiny study of both stages (seconds of training; mostly star
 folder. A command of one's own is run as it stands; `{out}` in its words becomes a fresh folder each time. The built-in ones are
 first run once untimed with one trial of one epoch, which makes the heads and compiles the kernels.
 
-Printed for both: wall time, CPU time and the largest memory of all processes together (PSS: what several processes share is
+Printed for both: wall time, CPU time (as seen once a second, of processes that nobody waits for, too) and the largest memory of all processes together (PSS: what several processes share is
 counted once), and the ratio of the wall times. The loops are sessions of their own, as a browser is: where the kernel groups
 processes by session, each gets the share of a program. They end with the benchmark, even when that is killed. Run it on a
 machine that does nothing else.
@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 
 import psutil
 
@@ -105,45 +103,54 @@ def timed(commands: Sequence[Command], work: Path) -> Run:
     Raises:
         SystemExit: One failed; its output has been shown.
     """
+    seen = _Seen()
     with tempfile.TemporaryDirectory(prefix="run_", dir=work) as out:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        peak = max([_run([word.replace(OUT, out) for word in words], work) for words in commands], default=0.0)
+        for words in commands:
+            _run([word.replace(OUT, out) for word in words], work, seen)
         wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Run(wall, cpu, peak / GB)
+    waited = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(wall, max(waited, sum(list(seen.cpu.values()))), seen.peak / GB)
 
 
-def _run(words: Command, work: Path) -> float:
-    """Run one command; returns the largest memory of its processes, in bytes."""
-    process = subprocess.Popen(words, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    peaks, ended = [0.0], threading.Event()
-    watcher = threading.Thread(target=_watch, args=(psutil.Process(process.pid), peaks, ended))
-    watcher.start()
+def _run(words: Command, work: Path, seen: _Seen) -> None:
+    process, ended = None, threading.Event()
     try:
+        process = subprocess.Popen(words, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # A daemon: a signal may come at any line, and nothing shall keep the benchmark from ending.
+        threading.Thread(target=seen.watch, args=(psutil.Process(process.pid), ended), daemon=True).start()
         said, _ = process.communicate()
     finally:
         ended.set()
-        watcher.join()
-        if process.poll() is None:
+        if process is not None and process.poll() is None:
             process.terminate()
             process.wait()
     if process.returncode:
         sys.stderr.write(said)
         raise SystemExit(f"exit code {process.returncode} of: {' '.join(words)}")
-    return peaks[0]
 
 
-def _watch(root: psutil.Process, peaks: list[float], ended: threading.Event) -> None:
-    while not ended.wait(LOOK_SECONDS):
+class _Seen:
+    """What processes were seen to use; a forked worker's time reaches no process that waits for it."""
+
+    def __init__(self) -> None:
+        self.peak = 0.0  # bytes of all together
+        self.cpu: dict[tuple[int, float], float] = {}  # seconds, by number and start
+
+    def watch(self, root: psutil.Process, ended: threading.Event) -> None:
+        """Look once a second until the root has ended."""
+        while not ended.wait(LOOK_SECONDS):
+            with suppress(psutil.Error):
+                processes = [root, *root.children(recursive=True)]
+                self.peak = max(self.peak, sum(self._look(process) for process in processes))
+
+    def _look(self, process: psutil.Process) -> float:
         with suppress(psutil.Error):
-            peaks[0] = max(peaks[0], sum(_size(process) for process in [root, *root.children(recursive=True)]))
-
-
-def _size(process: psutil.Process) -> float:
-    with suppress(psutil.Error):
-        found = process.memory_full_info()
-        return float(getattr(found, "pss", found.rss))
-    return 0.0
+            times = process.cpu_times()
+            self.cpu[process.pid, process.create_time()] = times.user + times.system
+            found = process.memory_full_info()
+            return float(getattr(found, "pss", found.rss))
+        return 0.0
 
 
 def compare(commands: Sequence[Command], loops: int, repeats: int, work: Path) -> dict[str, Run]:
@@ -168,7 +175,6 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("command", nargs="*", help="instead of a study")
     given = parser.parse_args(words)
-    signal.signal(signal.SIGTERM, _interrupt)  # so that the loops end
     with tempfile.TemporaryDirectory(prefix="busy_machine_") as name:
         work = Path(name)
         commands = [given.command] if given.command else study_commands(given.quick, work)
@@ -186,10 +192,6 @@ def main(words: Sequence[str] | None = None) -> None:
             f"{name:>7}: {run.wall_seconds:.1f} s, {run.cpu_seconds:.1f} s of CPU, {run.peak_gb:.2f} GB at most\n"
         )
     sys.stdout.write(f"  ratio: {ratio:.2f}\n")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

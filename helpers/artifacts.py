@@ -18,8 +18,8 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upl
 from gazegaussian.errors import first_line
 from gazegaussian.training.hooks import IMAGES
 from helpers.pictures import draw_curve, read_png
-from helpers.plots import with_unit
 from helpers.results import read_curves
+from helpers.utils.formatting import with_unit
 
 logger = logging.getLogger(__name__)
 

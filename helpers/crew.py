@@ -163,13 +163,16 @@ class _Master:
         else:
             logger.warning("worker %s: %s", ended.worker, ended.death)
             self.reap()
-            if ended.worker in self._dismissed:
-                return
-            self._count_death(ended)
-            if self.memory is not None and ended.killed and self._at_work:
-                logger.warning("it is not replaced, in case memory was short; workers: %d", len(self._at_work))
+            if ended.worker not in self._dismissed:
+                self._count_death(ended)
+            if self._at_work and self._is_for_memory(ended):
+                logger.warning("it is not replaced, to spare memory; workers: %d", len(self._at_work))
             elif self.told is None and count_finished(self.study) < self.request.study.trials:
                 self._start(place)
+
+    def _is_for_memory(self, ended: Ended) -> bool:
+        """Tell whether a worker that died has left its memory to the others: we or the system have ended it."""
+        return self.memory is not None and (ended.killed or ended.worker in self._dismissed)
 
     def _spare_memory(self) -> None:
         """End a worker before the system has no memory left and kills a process of its own choice."""

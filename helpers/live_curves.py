@@ -5,8 +5,8 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from helpers.curves import Curve, draw_curves
-from helpers.plots import with_unit
 from helpers.running import FINISHED, INTERRUPTED, RUNNING, StudyProgress
+from helpers.utils.formatting import with_unit
 
 
 def live_curves(found: StudyProgress) -> go.Figure | None:

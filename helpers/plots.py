@@ -31,10 +31,10 @@ from helpers.parameter_figures import parameter_figures
 from helpers.reporting.importance_figure import importance_figure
 from helpers.results import metric_names
 from helpers.trial_states import INTERRUPTED, successors
+from helpers.utils.formatting import with_unit
 
 logger = logging.getLogger(__name__)
 
-UNITS = {"_deg": "degrees", "_rad": "radians", "psnr": "dB", "_fps": "frames/s", "_gb": "GB", "seconds": "s"}
 MOST_TICKS = 20  # steps of one; plotly would tick 0.5 epochs on a short axis
 HINTS = ("parallel_coordinate", "slice", "rank", "contour")  # figures that say of which trials they are
 HINT_LINE = 120  # characters
@@ -108,12 +108,6 @@ def _ordered_parameters(comparable: ComparableTrials, found: Importances) -> lis
     spaces = {name: space for trial in comparable.trials for name, space in trial.distributions.items()}
     varied = [name for name, space in spaces.items() if not space.single()]
     return list(dict.fromkeys([*found.names, *varied]))
-
-
-def with_unit(metric: str) -> str:
-    """Name a metric with its unit, for the axes."""
-    unit = next((unit for ending, unit in UNITS.items() if metric.endswith(ending)), None)
-    return f"{metric} ({unit})" if unit else metric
 
 
 def _timeline(study: optuna.Study) -> go.Figure:

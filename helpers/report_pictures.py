@@ -16,8 +16,8 @@ from PIL import Image
 from gazegaussian.errors import first_line
 from helpers.artifacts import best_image
 from helpers.pictures import read_png
-from helpers.plots import with_unit
 from helpers.results import baseline_trial, merit, metric_names, ranked_trials, signs, trial_dir
+from helpers.utils.formatting import with_unit
 
 logger = logging.getLogger(__name__)
 

@@ -97,17 +97,18 @@ def _run(study: optuna.Study, request: StudyRequest, config: RunConfig) -> str:
     """Run trials until there are enough or a limit is met; returns why no more are run."""
     study.set_user_attr(STOP_REASON, "not stopped: running, or killed")
     study.set_user_attr(WANTED, request.study.trials)
-    note_environment(study, config)
     watch = BudgetWatch(request.study.budget, request.timeout, request.folder)
     if request.crew is not None and request.crew.ray is not None:
+        note_environment(study, config)
         return supervise(study, request, watch)
     plan = plan_workers(request, study)
-    if plan.line is not None:
-        logger.info(plan.line)
-    if plan.workers > 1:
-        return supervise(study, request, watch, plan)
     with cpu_threads(plan.threads):
-        return run_trials(study, request, config, watch)
+        note_environment(study, config)
+        if plan.line is not None:
+            logger.info(plan.line)
+        if plan.workers == 1:
+            return run_trials(study, request, config, watch)
+    return supervise(study, request, watch, plan)
 
 
 def _note_stop(study: optuna.Study, request: StudyRequest, reason: str) -> None:

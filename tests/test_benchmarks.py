@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -76,7 +77,14 @@ def test_busy_machine_runs_a_command_alone_and_beside_loops(capsys):
     assert min(found["alone"]["cpu_seconds"], found["beside"]["cpu_seconds"]) > 0
     with pytest.raises(SystemExit, match="exit code 3 of"):
         busy_machine.main(["--busy", "1", "--", sys.executable, "-c", "raise SystemExit(3)"])
-    assert not [child for child in psutil.Process().children() if busy_machine.BUSY_LOOP in child.cmdline()]
+    assert not [child for child in psutil.Process().children() if is_loop(child)]
+
+
+def is_loop(process):
+    try:
+        return busy_machine.BUSY_LOOP in process.cmdline()
+    except psutil.Error:  # it has just ended
+        return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -89,14 +97,15 @@ def test_busy_loops_end_with_the_benchmark(repo_root, number):
     loops = []
     while len(loops) < 2:
         assert benchmark.poll() is None
-        loops = [child for child in benchmark.children() if busy_machine.BUSY_LOOP in child.cmdline()]
+        loops = [child for child in benchmark.children() if is_loop(child)]
     waiting = [child for child in benchmark.children() if child not in loops]
     benchmark.send_signal(number)
     benchmark.wait(60)
     _, alive = psutil.wait_procs(loops, 60)
     assert not alive
-    for child in waiting:  # of a killed benchmark
-        child.kill()
+    for child in waiting:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def test_busy_machine_studies_are_those_of_make_study(tmp_path, repo_root):

@@ -109,7 +109,8 @@ def test_stage_two_of_ours_starts_from_an_imported_mesh_head(imported, call, wor
 
 
 def test_trials_of_a_study_begin_with_the_import_and_resume_with_it(imported, theirs, call, workplace, caplog):  # noqa: F811
-    words = ("study", "meshhead", "--config", "meshhead.yaml", "--study", "begun.yaml", *COMMON, "--out", "results")
+    files = ("--config", "meshhead.yaml", "--study", "begun.yaml", *COMMON, "--out", "results")
+    words = ("study", "meshhead", *files, "--workers", 1)
     call(*words, "--init-from", "mesh_ours/best.pt", "--no-audit")
     assert "search of pose_mlp_width" in caplog.text
     for number in (0, 1):

@@ -262,12 +262,12 @@ def test_a_study_that_was_stopped_by_hand_is_not_exported_and_a_finished_one_not
         stop(plan.folder)
         return fake_train(config, run_dir, hooks, resume)
 
-    run_study(replace(plan._request(), train=stopped_after_one, check=lambda config: None))
+    run_study(replace(plan._request(), train=stopped_after_one, check=lambda config: None, crew=None))
     plan.export()
     assert ran == []
     assert "Not exported" in capsys.readouterr().out
     plan.estimate()
-    run_study(replace(plan._request(), train=fake_train, check=lambda config: None))
+    run_study(replace(plan._request(), train=fake_train, check=lambda config: None, crew=None))
     plan.estimate()
     assert "3 finished trials, 3 are asked for: nothing to estimate" in capsys.readouterr().out
     plan.export()

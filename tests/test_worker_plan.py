@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_study import fake_train, request
 
+from gazegaussian import cores as cores_module
 from gazegaussian.config import with_parameters
 from gazegaussian.errors import ConfigError
 from helpers import Crew, default_request, run_study, worker_plan
@@ -29,7 +30,7 @@ def machine(monkeypatch):
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(resources, "usable_cores", lambda: cores)
+        monkeypatch.setattr(cores_module, "available_cores", lambda: cores)
         monkeypatch.setattr(resources, "available_memory", lambda: memory)
         monkeypatch.setattr(worker_plan, "peak_of_this_process", lambda: peak)
 
@@ -114,7 +115,7 @@ def test_cores_memory_and_trials_are_never_overdrawn(tmp_path_factory, cores, me
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("OMP_NUM_THREADS", raising=False)
         patch.delenv("MKL_NUM_THREADS", raising=False)
-        patch.setattr(resources, "usable_cores", lambda: cores)
+        patch.setattr(cores_module, "available_cores", lambda: cores)
         patch.setattr(resources, "available_memory", lambda: memory)
         found = plan(tmp_path_factory.getbasetemp(), study=study, trials=trials)
         need = memory_needed(study)
@@ -204,9 +205,9 @@ def groups(tmp_path, monkeypatch):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         (tmp_path / "membership").write_text(membership)
-        monkeypatch.setattr(resources, "CGROUPS", tmp_path / "cgroup")
-        monkeypatch.setattr(resources, "MEMBERSHIP", tmp_path / "membership")
-        monkeypatch.setattr(resources, "_process_cores", lambda: cores)
+        monkeypatch.setattr(cores_module, "CGROUPS", tmp_path / "cgroup")
+        monkeypatch.setattr(cores_module, "MEMBERSHIP", tmp_path / "membership")
+        monkeypatch.setattr(cores_module, "_process_cores", lambda: cores)
         memory = type("Memory", (), {"available": available})
         monkeypatch.setattr(resources.psutil, "virtual_memory", lambda: memory)
 
@@ -231,7 +232,7 @@ def groups(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_cpu_quotas_of_control_groups_count(groups, membership, files, cores):
     groups(membership, files)
-    assert resources.usable_cores() == cores
+    assert cores_module.available_cores() == cores
 
 
 @pytest.mark.parametrize(
@@ -257,12 +258,12 @@ def test_memory_limits_of_control_groups_count(groups, membership, files, left):
 
 
 def test_without_control_groups_affinity_counts(monkeypatch, tmp_path):
-    monkeypatch.setattr(resources, "MEMBERSHIP", tmp_path / "missing")
+    monkeypatch.setattr(cores_module, "MEMBERSHIP", tmp_path / "missing")
     monkeypatch.setattr(os, "process_cpu_count", lambda: 3, raising=False)
-    assert resources.usable_cores() == 3
+    assert cores_module.available_cores() == 3
     monkeypatch.setattr(os, "process_cpu_count", None, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5}, raising=False)
-    assert resources.usable_cores() == 2
+    assert cores_module.available_cores() == 2
 
 
 def test_an_empty_setting_is_no_choice(machine, tmp_path):
