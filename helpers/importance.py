@@ -24,8 +24,8 @@ from helpers.analysis.scales import searched_scale
 from helpers.results import metric_names
 
 FEW_TRIALS = 4  # comparable ones, below which nothing is said
-MAX_RESAMPLES = 60  # for the out-of-bag R2
-FEWEST_RESAMPLES = 20
+MAX_RESAMPLES = 30  # for the out-of-bag R2
+FEWEST_RESAMPLES = 15
 TELLING = 0.2  # out-of-bag R2, below which the trials do not tell
 # Percentiles of the draws. Narrower ones fall short of 90% at 12 to 30 trials (benchmarks/calibration/importances.py).
 INTERVAL = (2.5, 97.5)
@@ -167,8 +167,8 @@ def _summary(
     fit = f"out-of-bag R2 {shares.out_of_bag:.2f}"
     if telling:
         said.append(
-            f"Predictions for trials left out: {fit}. Where intervals overlap there is no order; up to {shares.level:.2f} "
-            "a parameter without effect reaches as well."
+            f"Predictions for trials left out: {fit}. Where intervals overlap there is no order; "
+            f"{_number(shares.level)} is what a parameter without effect reaches in 1 of 20."
         )
     else:
         said.append(f"The trials do not tell which parameters matter: {fit}, from {TELLING} on they would.")
@@ -177,6 +177,10 @@ def _summary(
     return Importances(
         tuple(rows), metric, len(comparable.trials), " ".join(said), pairs, rest, shares.level, shares.out_of_bag
     )
+
+
+def _number(share: float) -> str:
+    return "less than 0.01" if share < 0.01 else f"{share:.2f}"
 
 
 def _row(name: str, drawn: np.ndarray, percentiles: tuple[float, float]) -> Importance:
