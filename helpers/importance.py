@@ -29,7 +29,7 @@ FEWEST_RESAMPLES = 15
 TELLING = 0.2  # out-of-bag R2, below which the trials do not tell
 # Percentiles of the draws. Narrower ones fall short of 90% at 12 to 30 trials (benchmarks/calibration/importances.py).
 INTERVAL = (2.5, 97.5)
-UNKNOWN = (0.5, 99.5)  # percentiles where the trials do not tell
+UNKNOWN = (0.5, 99.5)  # percentiles where the trials do not tell, or are fewer than parameters and pairs
 RESOLUTION = 0.03  # share that the functions of a parameter leave of a jump; intervals are that much wider at each end
 PAIRS = "all pairs of parameters"
 REST = "rest (noise)"
@@ -151,7 +151,9 @@ def _summary(
 ) -> Importances:
     """Means and intervals of the draws, in words and numbers."""
     telling = shares.out_of_bag >= TELLING
-    percentiles = INTERVAL if telling else UNKNOWN
+    # Fewer trials than parameters and pairs: what is a pair's cannot be told from the rest.
+    few = len(comparable.trials) <= len(names) * (len(names) + 1) // 2
+    percentiles = INTERVAL if telling and not few else UNKNOWN
     rows = []
     for name, drawn in zip(names, shares.mains.T, strict=True):
         row = _row(name, drawn, percentiles)
@@ -159,8 +161,9 @@ def _summary(
         rows.append(row if telling and row.value > shares.level else Importance(name, row.value, 0.0, row.high))
     rows.sort(key=lambda row: (-row.value, row.parameter))
     pairs, rest = _row(PAIRS, shares.pairs, percentiles), _row(REST, shares.rest, percentiles)
-    if not telling:
-        pairs, rest = (Importance(row.parameter, row.value, 0.0, 1.0) for row in (pairs, rest))
+    if few or not telling:
+        free = 1 - sum(row.low for row in rows)
+        pairs, rest = (Importance(row.parameter, row.value, 0.0, max(row.value, free)) for row in (pairs, rest))
     elif all(row.low == 0 for row in (*rows, pairs)):
         rest = Importance(REST, rest.value, rest.low, 1.0)
     said = [f"Shares of the variance over the searched space, from {comparable.sentence}, with 90% intervals."]

@@ -19,7 +19,7 @@ from gazegaussian.config import MeshHeadRun
 from helpers import run_study
 from helpers.confirm import ConfirmReport, _judge
 from helpers.importance import parameter_importances
-from helpers.report_facts import all_pruned, answer, borders, gain, measure_spending, troubles_of, warnings_of
+from helpers.report_facts import all_pruned, answer, gain, measure_spending, troubles_of, warnings_of
 from helpers.report_pictures import WIDEST, picture_key, report_pictures
 from helpers.study_report import report_sections, write_report
 
@@ -100,31 +100,12 @@ def test_the_gain_is_measured_or_none():
     assert "no improvement over it was measured" in answer(no_baseline, None)[0]
 
 
-@pytest.mark.parametrize(
-    ("space", "value", "end"),
-    [
-        (LR, 1e-5 * 1.05, "lower"),
-        (LR, 9.5e-3, "upper"),
-        (LR, 1e-3, None),
-        (LR, 5e-4, None),
-        (IntDistribution(1, 8), 8, "upper"),
-        (IntDistribution(1, 8), 7, None),
-        (FloatDistribution(0.5, 2.0), 0.51, "lower"),
-        (FloatDistribution(0.5, 0.5), 0.5, None),
-    ],
-)
-def test_values_on_a_border_are_named(space, value, end):
-    found = borders(create_trial(params={"x": value}, distributions={"x": space}, value=1.0))
-    assert len(found) == (end is not None)
-    assert all(f"{end} end" in text and text.startswith("x = ") for text in found)
-
-
 def test_too_few_trials_are_said_once_and_unmeasured_noise_is_part_of_the_answer(tmp_path):
     study = study_of(BASE, BEST)
     write_report(study, tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert text.count("10 complete trials") == 1
-    assert "importances, rank, contour (10 complete trials, there are 2)" in text
+    assert text.count("4 complete trials") == 1
+    assert "importances, rank, contour (4 complete trials, there are 2)" in text
     assert "How sure that is was not measured" in answer(study, None)[1]
     assert "border" not in warned(study)
 
