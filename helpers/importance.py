@@ -161,6 +161,7 @@ def _summary(
         rows.append(row if telling and row.value > shares.level else Importance(name, row.value, 0.0, row.high))
     rows.sort(key=lambda row: (-row.value, row.parameter))
     pairs, rest = _row(PAIRS, shares.pairs, percentiles), _row(REST, shares.rest, percentiles)
+    *rows, pairs, rest = _widened([*rows, pairs, rest])
     if few or not telling:
         free = 1 - sum(row.low for row in rows)
         pairs, rest = (Importance(row.parameter, row.value, 0.0, max(row.value, free)) for row in (pairs, rest))
@@ -180,6 +181,20 @@ def _summary(
     return Importances(
         tuple(rows), metric, len(comparable.trials), " ".join(said), pairs, rest, shares.level, shares.out_of_bag
     )
+
+
+def _widened(rows: list[Importance]) -> list[Importance]:
+    """Raise upper ends by what others were given that cannot be told from 0: it may belong to any of them."""
+    doubtful = sum(row.value for row in rows if row.low == 0 and row.parameter != REST)
+    return [
+        Importance(
+            row.parameter,
+            row.value,
+            row.low,
+            min(1.0, row.high + doubtful - (row.value if row.low == 0 and row.parameter != REST else 0.0)),
+        )
+        for row in rows
+    ]
 
 
 def _number(share: float) -> str:
