@@ -117,7 +117,9 @@ def parameter_importances(
         seed,
         drawn,
     )
-    absent = sorted({name for trial in trials for name in trial.params} - set(intersection_search_space(_as_complete(trials))))
+    absent = sorted(
+        {name for trial in trials for name in trial.params} - set(intersection_search_space(_as_complete(trials)))
+    )
     return _summary(shares, list(space), comparable, metric, absent)
 
 

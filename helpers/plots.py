@@ -78,7 +78,9 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
         found = importances or parameter_importances(study)
         if found.parameters:
             makers["importances"] = lambda: importance_figure(found)
-        drawn, hint = parameter_figures(study, _ordered_parameters(comparable, found), with_unit(metrics[0]), comparable)
+        drawn, hint = parameter_figures(
+            study, _ordered_parameters(comparable, found), with_unit(metrics[0]), comparable
+        )
         makers |= drawn
     figures = {}
     for name, make in makers.items():
@@ -156,7 +158,9 @@ def _style(name: str, figure: go.Figure, study_name: str, metric: str) -> go.Fig
     figure.update_layout(
         template="plotly_white",
         colorway=PALETTE,
-        title_text=f"{title} - {study_name}" if "<br>" not in title else title.replace("<br>", f" - {study_name}<br>", 1),
+        title_text=f"{title} - {study_name}"
+        if "<br>" not in title
+        else title.replace("<br>", f" - {study_name}<br>", 1),
         font_size=14,
         width=figure.layout.width or 900,
         height=figure.layout.height or 520,

@@ -64,7 +64,9 @@ def test_the_planted_parameter_comes_first_and_its_interval_stands_apart(seed):
 
 
 def test_noise_is_noise_and_the_trials_are_said_not_to_tell():
-    found = [parameter_importances(simulate(FUNCTIONS["noise"], trials, seed)) for trials in (12, 30) for seed in (0, 1)]
+    found = [
+        parameter_importances(simulate(FUNCTIONS["noise"], trials, seed)) for trials in (12, 30) for seed in (0, 1)
+    ]
     assert not any(one.telling for one in found)
     assert all("do not tell" in one.statement for one in found)
     assert all(row.low == 0 for one in found for row in one.parameters)

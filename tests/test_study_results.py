@@ -113,7 +113,9 @@ def test_contour_is_of_two_parameters_and_colours_are_the_palette(tmp_path):
     titles = {figures["contour"].layout.xaxis.title.text, figures["contour"].layout.yaxis.title.text}
     assert titles == {"x", "y"}
     shares = figures["importances"].data[0]
-    assert list(figures["importances"].layout.yaxis.categoryarray)[-1] == shares.y[0], "the most important one is on top"
+    assert list(figures["importances"].layout.yaxis.categoryarray)[-1] == shares.y[0], (
+        "the most important one is on top"
+    )
     assert all(extent >= 0 for extent in (*shares.error_x.array, *shares.error_x.arrayminus))
     drawn = [trace for trace in figures["timeline"].data if trace.name == "COMPLETE"]
     assert [trace.marker.color for trace in drawn] == [PALETTE[0]]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from helpers.importance import Importances, parameter_importances
 
@@ -97,7 +97,9 @@ def true_shares(known: Known) -> Truth:
     """Compute the shares on a grid of the searched space; what three parameters do together counts to the rest."""
     grids = {name: _grid(space) for name, space in known.space.items()}
     shape = tuple(len(grid) for grid in grids.values())
-    values = np.array([known.value(dict(zip(grids, point, strict=True))) for point in itertools.product(*grids.values())])
+    values = np.array(
+        [known.value(dict(zip(grids, point, strict=True))) for point in itertools.product(*grids.values())]
+    )
     values = values.reshape(shape) - values.mean()
     total = values.var() + known.noise**2
     axes = range(values.ndim)

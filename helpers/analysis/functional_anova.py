@@ -24,7 +24,11 @@ from helpers.analysis.scales import Scale
 PAIRED = 240  # functions of pairs together, at least one of each pair
 SHADOWS = 5  # shuffled parameters in a chain
 MANY = 80  # trials, from which on fewer draws do
-MAIN_SIZE, PAIR_SIZE, MEAN_SIZE = 0.5, 0.05, 3.0  # scales of the half-Cauchy priors; the metric's standard deviation is 1
+MAIN_SIZE, PAIR_SIZE, MEAN_SIZE = (
+    0.5,
+    0.05,
+    3.0,
+)  # scales of the half-Cauchy priors; the metric's standard deviation is 1
 LEVEL = 0.95  # of the shadows stay below the level
 LEAST_SIZE, LEAST_REST = 1e-10, 1e-6  # variances, so that nothing is divided by 0
 BAG_BURNED, BAG_KEPT = 60, 80  # steps of the sampler

@@ -25,7 +25,9 @@ class Scale:
     """Values of one parameter, seen through orthonormal functions of the searched scale."""
 
     functions: np.ndarray  # of each trial's value. [trials, functions]
-    variances: np.ndarray  # expected of the coefficients, a row per entry of `DECAYS`; rows sum to 1. [decays, functions]
+    variances: (
+        np.ndarray
+    )  # expected of the coefficients, a row per entry of `DECAYS`; rows sum to 1. [decays, functions]
 
 
 def is_ordered(space: BaseDistribution) -> bool:
