@@ -169,7 +169,7 @@ def _summary(
         pairs, rest = (Importance(row.parameter, row.value, 0.0, max(row.value, free)) for row in (pairs, rest))
     elif all(row.low == 0 for row in (*rows, pairs)):
         rest = Importance(REST, rest.value, rest.low, 1.0)
-    said = [f"Shares of the variance over the searched space, from {comparable.sentence}, with 90% intervals."]
+    said = [f"Shares of the variance over the searched space with 90% intervals, from {comparable.sentence}."]
     fit = f"out-of-bag R2 {shares.out_of_bag:.2f}"
     if telling:
         said.append(

@@ -49,7 +49,7 @@ def importance_figure(found: Importances) -> go.Figure:
     lines = textwrap.wrap(found.statement, CAPTION)
     above = HEAD + LINE * len(lines)
     figure.update_xaxes(
-        title_text=f"share of the variance of {found.metric} over the searched space", range=[0, 1], tickformat=".0%"
+        title_text=f"share of the variance of {found.metric} over the searched space", range=[0, 1.02], tickformat=".0%"
     )
     # The first parameter stands at the top.
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], automargin=True)
