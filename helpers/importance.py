@@ -24,12 +24,12 @@ from helpers.analysis.scales import searched_scale
 from helpers.results import metric_names
 
 FEW_TRIALS = 4  # comparable ones, below which nothing is said
-MAX_RESAMPLES = 60  # for the out-of-bag R2
-FEWEST_RESAMPLES = 20
+MAX_RESAMPLES = 30  # for the out-of-bag R2
+FEWEST_RESAMPLES = 15
 TELLING = 0.2  # out-of-bag R2, below which the trials do not tell
 # Percentiles of the draws. Narrower ones fall short of 90% at 12 to 30 trials (benchmarks/calibration/importances.py).
 INTERVAL = (2.5, 97.5)
-UNKNOWN = (0.5, 99.5)  # percentiles where the trials do not tell
+UNKNOWN = (0.5, 99.5)  # percentiles where the trials do not tell, or are fewer than parameters and pairs
 RESOLUTION = 0.03  # share that the functions of a parameter leave of a jump; intervals are that much wider at each end
 PAIRS = "all pairs of parameters"
 REST = "rest (noise)"
@@ -153,7 +153,9 @@ def _summary(
 ) -> Importances:
     """Means and intervals of the draws, in words and numbers."""
     telling = shares.out_of_bag >= TELLING
-    percentiles = INTERVAL if telling else UNKNOWN
+    # Fewer trials than parameters and pairs: what is a pair's cannot be told from the rest.
+    few = len(comparable.trials) <= len(names) * (len(names) + 1) // 2
+    percentiles = INTERVAL if telling and not few else UNKNOWN
     rows = []
     for name, drawn in zip(names, shares.mains.T, strict=True):
         row = _row(name, drawn, percentiles)
@@ -161,16 +163,18 @@ def _summary(
         rows.append(row if telling and row.value > shares.level else Importance(name, row.value, 0.0, row.high))
     rows.sort(key=lambda row: (-row.value, row.parameter))
     pairs, rest = _row(PAIRS, shares.pairs, percentiles), _row(REST, shares.rest, percentiles)
-    if not telling:
-        pairs, rest = (Importance(row.parameter, row.value, 0.0, 1.0) for row in (pairs, rest))
+    *rows, pairs, rest = _widened([*rows, pairs, rest])
+    if few or not telling:
+        free = 1 - sum(row.low for row in rows)
+        pairs, rest = (Importance(row.parameter, row.value, 0.0, max(row.value, free)) for row in (pairs, rest))
     elif all(row.low == 0 for row in (*rows, pairs)):
         rest = Importance(REST, rest.value, rest.low, 1.0)
-    said = [f"Shares of the variance over the searched space, from {comparable.sentence}, with 90% intervals."]
+    said = [f"Shares of the variance over the searched space with 90% intervals, from {comparable.sentence}."]
     fit = f"out-of-bag R2 {shares.out_of_bag:.2f}"
     if telling:
         said.append(
-            f"Predictions for trials left out: {fit}. Where intervals overlap there is no order; up to {shares.level:.2f} "
-            "a parameter without effect reaches as well."
+            f"Predictions for trials left out: {fit}. Where intervals overlap there is no order; "
+            f"{_number(shares.level)} is what a parameter without effect reaches in 1 of 20."
         )
     else:
         said.append(f"The trials do not tell which parameters matter: {fit}, from {TELLING} on they would.")
@@ -179,6 +183,24 @@ def _summary(
     return Importances(
         tuple(rows), metric, len(comparable.trials), " ".join(said), pairs, rest, shares.level, shares.out_of_bag
     )
+
+
+def _widened(rows: list[Importance]) -> list[Importance]:
+    """Raise upper ends by what others were given that cannot be told from 0: it may belong to any of them."""
+    doubtful = sum(row.value for row in rows if row.low == 0 and row.parameter != REST)
+    return [
+        Importance(
+            row.parameter,
+            row.value,
+            row.low,
+            min(1.0, row.high + doubtful - (row.value if row.low == 0 and row.parameter != REST else 0.0)),
+        )
+        for row in rows
+    ]
+
+
+def _number(share: float) -> str:
+    return "less than 0.01" if share < 0.01 else f"{share:.2f}"
 
 
 def _row(name: str, drawn: np.ndarray, percentiles: tuple[float, float]) -> Importance:

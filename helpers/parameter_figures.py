@@ -6,6 +6,7 @@ They take the first objective. Axes of choices tick the choices, log axes a few 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -164,8 +165,9 @@ def _ticks(trials: list[FrozenTrial], name: str) -> dict[str, Any]:
 
 
 def _broken(name: str) -> str:
-    """Break a long name after underscores."""
+    """Break a long name after underscores and at spaces."""
     lines = [""]
-    for piece in name.replace("_", "_ ").split():
-        lines = [*lines[:-1], lines[-1] + piece] if len(lines[-1] + piece) <= _LONGEST else [*lines, piece]
-    return "<br>".join(line for line in lines if line)
+    for piece in re.findall(r"[^_ ]*[_ ]|[^_ ]+", name):
+        fits = len(lines[-1] + piece.rstrip()) <= _LONGEST
+        lines = [*lines[:-1], lines[-1] + piece] if fits else [*lines, piece]
+    return "<br>".join(line.rstrip() for line in lines if line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from helpers.analysis.borders import borders
 from helpers.analysis.confirm_report import ConfirmReport
 from helpers.analysis.gain_text import chance_alone
 from helpers.ownership import REASON, RESUME_OF
@@ -29,7 +29,6 @@ from helpers.results import (
 from helpers.script import SCRIPT
 from helpers.trial_states import FINISHED, state_name, successors
 
-BORDER = 0.02  # share of a range, in log scale where it has one
 MANY_PRUNED = 5  # pruned in a row after the first, none complete among them
 ENOUGH_FINISHED = 10  # trials, before a missing gain or a lazy pruner is remarked on
 LITTLE_SAVED = 0.1  # share of the epochs
@@ -166,29 +165,12 @@ def span(space: BaseDistribution) -> str:
     return f"{space.low:g} to {space.high:g}{' (log)' if space.log else ''}"
 
 
-def borders(trial: FrozenTrial) -> list[str]:
-    """Name the parameters of a trial that lie on the border of their ranges, with the end they lie at."""
-    found = []
-    for name, space in trial.distributions.items():
-        if isinstance(space, CategoricalDistribution) or space.single():
-            continue
-        assert isinstance(space, FloatDistribution | IntDistribution)
-        low, high, value = (
-            math.log(number) if space.log else float(number) for number in (space.low, space.high, trial.params[name])
-        )
-        margin = BORDER * (high - low) if isinstance(space, FloatDistribution) else 0.0
-        for end, distance in (("lower", value - low), ("upper", high - value)):
-            if distance <= margin:
-                found.append(f"{name} = {trial.params[name]:.4g} ({end} end of {space.low:g} to {space.high:g})")
-    return found
-
-
 def warnings_of(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]:
     """What limits the answer beyond what it says itself, one sentence each."""
     best, said = best_trial(study), []
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if best is not None:
-        said += [f"The best value lies on the border of its range: {border}." for border in borders(best)]
+        said += [f"The best value lies on the border of its range: {border}." for border in borders(study, best)]
     if all_pruned(study):
         said.append("All trials after the first pruned one were pruned as well.")
     missed = sum(not is_feasible(trial) for trial in complete)
@@ -256,7 +238,7 @@ def troubles_of(study: optuna.Study, spending: Spending) -> list[dict[str, Any]]
         rows.append({"trouble": what, "what to change": "a more aggressive pruner (sha, percentile), or fewer epochs"})
     improvement = gain(study)
     if len(finished) >= ENOUGH_FINISHED and best is not None and improvement is not None and improvement <= 0:
-        ends = borders(best)
+        ends = borders(study, best)
         where = f", first where the best value lies on a border: {'; '.join(ends)}" if ends else ""
         what = f"no improvement over the baseline in {len(finished)} trials"
         rows.append({"trouble": what, "what to change": f"widen the search space{where}"})

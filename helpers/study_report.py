@@ -23,12 +23,8 @@ from helpers.environment import environment
 from helpers.figure_notes import missing_figures, shows
 from helpers.files import write_text
 from helpers.importance import Importances, parameter_importances
-<<<<<<< HEAD
 from helpers.keep import DiskError, require_writable
-from helpers.plots import save_figures, study_figures, with_unit
-=======
 from helpers.plots import save_figures, study_figures
->>>>>>> bee71e2653a2b0903abddc6411bffea741d2e1be
 from helpers.records import EARLIER_SEARCHES, PRUNER, SAMPLER, SAMPLER_SEED, readable_config
 from helpers.report_facts import Spending, answer, measure_spending, parameter_rows, troubles_of, warnings_of
 from helpers.report_pictures import ReportPicture, picture_key, report_pictures

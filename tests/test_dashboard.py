@@ -211,9 +211,9 @@ def test_importances_are_those_of_the_figures_and_few_trials_give_none(board):
     assert json.loads(get(board, "/api/studies/1/param_importances")[0]) == {"param_importances": []}
     with pytest.raises(urllib.error.HTTPError, match="404"):
         get(board, "/api/studies/99/param_importances")
-    study = planted(FEW_TRIALS, 0)
+    study = planted(20, 0)
     (drawn,) = importances(study._storage, study._study_id)
-    figures = parameter_importances(study, resamples=0).parameters
+    figures = parameter_importances(study).parameters
     assert [(row["name"], row["importance"]) for row in drawn] == [(row.parameter, row.value) for row in figures]
     assert importances(planted(FEW_TRIALS - 1, 0)._storage, 0) == []
 

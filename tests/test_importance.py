@@ -1,13 +1,17 @@
-"""Importances: the planted parameter is found, the interval says how sure, and few trials say nothing."""
+"""Importances: known shares are found, intervals hold them, shuffled values set the level, and few trials say so."""
 
 import random
 
+import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import create_trial
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
 
-from helpers.importance import FEW_TRIALS, MAX_RESAMPLES, parameter_importances
+from benchmarks.calibration.importances import FUNCTIONS, main, simulate, true_shares
+from helpers.analysis.comparable_trials import comparable_trials
+from helpers.analysis.scales import searched_scale
+from helpers.importance import FEW_TRIALS, PAIRS, REST, parameter_importances
 
 UNIT = FloatDistribution(0.0, 1.0)
 
@@ -27,28 +31,63 @@ def planted(count, seed=0, conditional=False, value=lambda x: (x - 0.3) ** 2, di
     return study
 
 
+def held(found, truth):
+    """Share of the intervals that hold the true shares; 0 counts as held from 0.01 down."""
+    true = {**truth.mains, PAIRS: truth.pairs, REST: truth.rest}
+    return np.mean([row.low - 0.01 <= true[row.parameter] <= row.high + 0.01 for row in found.shares])
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_intervals_hold_known_shares(name):
+    truth = true_shares(FUNCTIONS[name])
+    found = [parameter_importances(simulate(FUNCTIONS[name], 30, seed)) for seed in range(4)]
+    assert np.mean([held(one, truth) for one in found]) >= 0.85
+    assert all(sum(row.value for row in one.shares) == pytest.approx(1) for one in found)
+
+
+@pytest.mark.parametrize("trials", [199, 200])
+def test_the_same_quantity_is_estimated_at_every_number_of_trials(trials):
+    known = FUNCTIONS["logarithmic"]
+    found = {row.parameter: row.value for row in parameter_importances(simulate(known, trials, 1)).shares}
+    truth = true_shares(known).mains
+    assert all(found[name] == pytest.approx(truth[name], abs=0.08) for name in truth)
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_the_planted_parameter_comes_first_and_its_interval_stands_apart(seed):
     found = parameter_importances(planted(30, seed))
-    assert found.names[0] == "strong"
-    first, others = found.parameters[0], found.parameters[1:]
-    assert first.low > max(row.high for row in others)
-    assert sum(row.value for row in found.parameters) == pytest.approx(1)
-    assert all(0 <= row.low <= row.value <= row.high <= 1 for row in found.parameters)
-    assert "fANOVA over 30 complete trials" in found.statement
+    assert found.clear == ["strong"]
+    assert found.parameters[0].low > max(row.high for row in found.parameters[1:])
+    assert all(0 <= row.low <= row.value <= row.high <= 1 for row in found.shares)
+    assert "30 complete trials" in found.statement
+    assert f"out-of-bag R2 {found.out_of_bag:.2f}" in found.statement
 
 
-def test_the_same_seed_gives_the_same_intervals_and_resamples_are_capped():
+def test_noise_is_noise_and_the_trials_are_said_not_to_tell():
+    found = [
+        parameter_importances(simulate(FUNCTIONS["noise"], trials, seed)) for trials in (12, 30) for seed in (0, 1)
+    ]
+    assert not any(one.telling for one in found)
+    assert all("do not tell" in one.statement for one in found)
+    assert all(row.low == 0 for one in found for row in one.parameters)
+    assert not any(one.clear for one in found)
+
+
+def test_a_pair_is_no_parameter_of_its_own():
+    found = parameter_importances(simulate(FUNCTIONS["interaction"], 40, 0))
+    assert found.pairs.value > 0.8
+    assert max(row.value for row in found.parameters) < 0.1
+
+
+def test_the_same_seed_gives_the_same_numbers():
     study = planted(10)
-    first, again = parameter_importances(study, 1000), parameter_importances(study, 1000)
-    assert first == again
-    assert f"{MAX_RESAMPLES} resamples" in first.statement
-    assert first.parameters != parameter_importances(study, 2, seed=1).parameters
+    assert parameter_importances(study) == parameter_importances(planted(10))
+    assert parameter_importances(study).parameters != parameter_importances(study, seed=1).parameters
 
 
 def test_more_trials_make_narrower_intervals():
     def width(count):
-        row = next(r for r in parameter_importances(planted(count), 6).parameters if r.parameter == "idle")
+        row = next(r for r in parameter_importances(planted(count)).parameters if r.parameter == "idle")
         return row.high - row.low
 
     assert width(60) < width(12)
@@ -57,13 +96,13 @@ def test_more_trials_make_narrower_intervals():
 def test_too_few_trials_say_so_and_nothing_else():
     found = parameter_importances(planted(FEW_TRIALS - 1))
     assert found.parameters == ()
-    assert found.statement.startswith("Too few trials: 9 complete")
-    assert parameter_importances(planted(FEW_TRIALS), 2).parameters
+    assert found.statement.startswith("Too few trials: 3 complete trials")
+    assert parameter_importances(planted(FEW_TRIALS)).parameters
 
 
-def test_pruned_and_failed_trials_do_not_count():
+def test_failed_trials_and_pruned_ones_without_values_do_not_count():
     study = planted(FEW_TRIALS - 1)
-    for state in (optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL):
+    for state in (TrialState.PRUNED, TrialState.FAIL):
         study.add_trial(create_trial(state=state, params={"strong": 0.5}, distributions={"strong": UNIT}))
     assert parameter_importances(study).trials == FEW_TRIALS - 1
 
@@ -75,7 +114,7 @@ def test_values_that_never_vary_give_a_reason():
 
 
 def test_conditional_parameters_are_named():
-    found = parameter_importances(planted(12, conditional=True), 2)
+    found = parameter_importances(planted(12, conditional=True))
     assert "sometimes" not in found.names
     assert "Left out, since not every trial has it: sometimes." in found.statement
 
@@ -83,13 +122,77 @@ def test_conditional_parameters_are_named():
 def test_several_objectives_are_looked_at_one_by_one():
     study = planted(12, directions=("minimize", "maximize"))
     study.set_user_attr("metric", ["gaze_error_deg", "psnr"])
-    assert parameter_importances(study, 2, objective=1).metric == "psnr"
+    assert parameter_importances(study, objective=1).metric == "psnr"
 
 
-@pytest.mark.parametrize(("direction", "sign"), [("minimize", 1), ("maximize", -1)])
-def test_many_trials_use_the_fast_method_in_both_directions(direction, sign):
-    study = planted(200, value=lambda x: sign * (x - 0.3) ** 2, directions=(direction,))
-    found = parameter_importances(study, 2)
-    assert found.names[0] == "strong"
-    assert found.parameters[0].value > 0.8
-    assert found.statement.startswith("PED-ANOVA over 200")
+def curves_study(lengths, direction="minimize", epochs=6):
+    """A trial per length, pruned when it is shorter than the whole; values fall by 1 an epoch from 10 times the number."""
+    study = optuna.create_study(direction=direction)
+    study.set_user_attr("metric", "val_loss")
+    for number, length in enumerate(lengths):
+        curve = {epoch: 10.0 * number - epoch for epoch in range(length)}
+        whole = length == epochs
+        study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE if whole else TrialState.PRUNED, value=min(curve.values()),
+                params={"x": number / len(lengths)}, distributions={"x": UNIT}, intermediate_values=curve,
+            )
+        )  # fmt: skip
+    return study
+
+
+@pytest.mark.parametrize(
+    ("lengths", "epoch", "numbers"),
+    [
+        ((6, 6, 6, 6, 2), None, [0, 1, 2, 3]),  # enough complete ones
+        ((6, 3, 3, 2, 6), 3, [0, 1, 2, 4]),  # 4 of 5 reached the third epoch
+        ((2, 2, 2, 2, 6), 2, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_trials_are_compared_at_the_last_epoch_that_most_of_them_reached(lengths, epoch, numbers):
+    for direction, best in (("minimize", lambda curve: min(curve)), ("maximize", lambda curve: max(curve))):
+        study = curves_study(lengths, direction)
+        found = comparable_trials(study)
+        assert (found.epoch, [trial.number for trial in found.trials]) == (epoch, numbers)
+        assert found.left_out == len(lengths) - len(numbers)
+        if epoch:
+            curves = [[study.trials[number].intermediate_values[e] for e in range(epoch)] for number in numbers]
+            assert list(found.values) == [best(curve) for curve in curves]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        CategoricalDistribution((64, 128, 256)),
+        CategoricalDistribution(("a", "b", "c", "d")),
+        IntDistribution(1, 8),
+        IntDistribution(2, 8, step=2),
+        FloatDistribution(0.0, 1.0, step=0.25),
+        IntDistribution(1, 16, log=True),
+        FloatDistribution(1e-5, 1e-2, log=True),
+        UNIT,
+    ],
+)
+def test_functions_are_orthonormal_over_what_a_random_search_draws(space):
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    study = optuna.create_study(sampler=sampler)
+    values = [study.ask({"x": space}).params["x"] for _ in range(6000)]
+    functions = searched_scale(space, values).functions
+    gram = functions.T @ functions / len(functions)
+    assert np.abs(gram - np.eye(len(gram))).max() < 0.12
+    assert np.abs(functions.mean(axis=0)).max() < 0.06
+
+
+def test_the_order_of_choices_without_order_does_not_matter():
+    kinds, others = ("conv", "dit", "mlp"), ("mlp", "conv", "dit")
+    generator = random.Random(0)
+    values = [generator.choice(kinds) for _ in range(9)]
+    one, other = (searched_scale(CategoricalDistribution(order), values).functions for order in (kinds, others))
+    assert one @ one.T == pytest.approx(other @ other.T)
+
+
+def test_the_benchmark_prints_a_table(capsys):
+    main(["--studies", "2", "--trials", "12", "--functions", "logarithmic"])
+    text = capsys.readouterr().out
+    assert "| trials | lr | w | idle | pairs | rest | tell |" in text
+    assert "| 12 | 0.78 / " in text

@@ -1,5 +1,6 @@
 """Axes of the figures and what the notebooks show: epochs are counted from 1, trials and epochs are whole numbers."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from plotly.colors import unlabel_rgb
 
 import helpers.notebook
 from helpers import save_figures, study_figures
+from helpers.importance import PAIRS, REST, Importance, Importances
 from helpers.parameter_figures import parameter_figures
 from helpers.plots import find_browser
+from helpers.reporting.importance_figure import LEVEL, importance_figure
 
 
 def study_of(trials=4, epochs=3):
@@ -90,15 +93,66 @@ def drawn(study):
     return {name: make() for name, make in makers.items()}, hint
 
 
-def test_few_trials_draw_no_landscape_and_say_so_where_they_are_drawn():
-    few = study_figures(searched(9))
-    assert {"rank", "contour"} & few.keys() == set()
-    for name in ("slice", "parallel_coordinate"):
-        assert "9 complete trials: a hint" in few[name].layout.title.text
+def test_few_trials_draw_figures_that_say_so_and_fewer_draw_no_landscape():
+    fewest = study_figures(searched(3))
+    assert {"importances", "rank", "contour"} & fewest.keys() == set()
+    few = study_figures(searched(4))
+    assert {"importances", "rank", "contour"} <= few.keys()
+    for name in ("slice", "parallel_coordinate", "rank", "contour"):
+        assert "4 complete trials: a hint" in few[name].layout.title.text
     for directions in (["maximize"], ["minimize", "maximize"]):
         enough, hint = drawn(searched(10, *directions))
         assert {"edf", "slice", "parallel_coordinate", "rank", "contour"} == enough.keys()
         assert hint == ""
+
+
+def pruned_study():
+    """Twelve trials of which the pruner stopped eight after three epochs; `lr` decides."""
+    study = optuna.create_study(study_name="pruned")
+    study.set_user_attr("metric", "val_loss")
+    for number in range(12):
+        stopped = number % 3 != 0
+        curve = {epoch: number + 1 / (epoch + 1) for epoch in range(3 if stopped else 8)}
+        study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED if stopped else TrialState.COMPLETE, value=min(curve.values()),
+                params={"lr": 1e-4 * 2**number, "width": (64, 128)[number % 2]},
+                distributions={"lr": FloatDistribution(1e-5, 1, log=True), "width": CategoricalDistribution((64, 128))},
+                intermediate_values=curve,
+            )
+        )  # fmt: skip
+    return study
+
+
+def test_pruned_trials_are_in_the_figures_over_parameters_at_a_common_epoch():
+    figures = study_figures(pruned_study())
+    for name in ("importances", "slice", "rank", "contour", "parallel_coordinate"):
+        title = figures[name].layout.title
+        said = re.sub("<.*?>", " ", f"{title.text} {title.subtitle.text}")
+        assert "12 trials (4 complete, 8 pruned), each valued at its best up to epoch 3" in said, name
+    panel = next(trace for trace in figures["slice"].data if len(trace.x) == 12)
+    assert sorted(panel.y) == pytest.approx([number + 1 / 3 for number in range(12)])
+    assert list(panel.marker.color) == list(range(12)), "trials keep their numbers"
+
+
+@pytest.mark.parametrize("telling", [True, False])
+def test_importances_are_bars_only_where_the_trials_tell(telling):
+    rows = (Importance("lr", 0.5, 0.2, 0.8), Importance("width", 0.1, 0.0, 0.3))
+    rest = (Importance(PAIRS, 0.1, 0.0, 0.2), Importance(REST, 0.3, 0.1, 0.5))
+    found = Importances(rows, "val_loss", 30, "said", *rest, level=0.07, out_of_bag=0.6 if telling else 0.1)
+    figure = importance_figure(found)
+    bars = [trace for trace in figure.data if trace.type == "bar"]
+    level = next(trace for trace in figure.data if trace.name == LEVEL)
+    assert set(level.x) == {0.07}
+    assert ("do not tell" in figure.layout.title.text) is not telling
+    if telling:
+        assert {name: x for bar in bars for name, x in zip(bar.y, bar.x, strict=True)} == {
+            "lr": 0.5, "width": 0.1, PAIRS: 0.1, REST: 0.3
+        }  # fmt: skip
+    else:
+        assert bars == []
+        assert figure.data[0].marker.symbol == "circle-open"
+        assert list(figure.data[0].error_x.array) == pytest.approx([0.3, 0.2, 0.1, 0.2])
 
 
 def test_slices_of_many_parameters_stand_in_rows_with_room_for_each():

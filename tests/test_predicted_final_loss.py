@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from benchmarks.search_efficiency.curves import read
 from helpers.predicted_final_loss import PredictedFinalLossPruner, predict
 
 EPOCHS = 30
@@ -210,3 +211,18 @@ def test_in_a_study_it_saves_epochs_and_keeps_the_winner():
             study.tell(trial, float(curve.min()))
     assert trained < 0.6 * EPOCHS * len(finals)
     assert study.best_trial.number == int(np.argmin(finals))
+
+
+@pytest.mark.parametrize("stage", ["meshhead", "gazegaussian"])
+@pytest.mark.parametrize("seen", [4, 5, 6, 7])
+def test_the_spread_covers_the_final_values_of_recorded_curves(repo_root, stage, seen):
+    """Half of the curves that the spread was not chosen by: 68% within one spread, 95% within two, 16% better than by one."""
+    head, curves = read(repo_root / "benchmarks" / "search_efficiency" / f"{stage}.jsonl")
+    whole = [c.values for c in curves if c.status == "complete" and None not in c.values][1::2]
+    assert len(whole) >= 30
+    found = [predict(list(values[:seen]), head.epochs) for values in whole]
+    errors = np.array([min(v) - p.final for v, p in zip(whole, found, strict=True)])
+    spreads = np.array([max(p.spread, 1e-12) for p in found])
+    assert np.mean(np.abs(errors) <= spreads) >= 0.68
+    assert np.mean(np.abs(errors) <= 2 * spreads) >= 0.93
+    assert np.mean(errors < -spreads) <= 0.18

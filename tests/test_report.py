@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 from PIL import Image
 from test_study import request
@@ -20,7 +20,7 @@ from helpers import run_study
 from helpers.analysis.shares import expected_best
 from helpers.confirm import ConfirmReport, _judge
 from helpers.importance import parameter_importances
-from helpers.report_facts import all_pruned, answer, borders, gain, measure_spending, troubles_of, warnings_of
+from helpers.report_facts import all_pruned, answer, gain, measure_spending, troubles_of, warnings_of
 from helpers.report_pictures import WIDEST, picture_key, report_pictures
 from helpers.study_report import report_sections, write_report
 
@@ -101,31 +101,12 @@ def test_the_gain_is_measured_or_none():
     assert "no improvement over it was measured" in answer(no_baseline, None)[0]
 
 
-@pytest.mark.parametrize(
-    ("space", "value", "end"),
-    [
-        (LR, 1e-5 * 1.05, "lower"),
-        (LR, 9.5e-3, "upper"),
-        (LR, 1e-3, None),
-        (LR, 5e-4, None),
-        (IntDistribution(1, 8), 8, "upper"),
-        (IntDistribution(1, 8), 7, None),
-        (FloatDistribution(0.5, 2.0), 0.51, "lower"),
-        (FloatDistribution(0.5, 0.5), 0.5, None),
-    ],
-)
-def test_values_on_a_border_are_named(space, value, end):
-    found = borders(create_trial(params={"x": value}, distributions={"x": space}, value=1.0))
-    assert len(found) == (end is not None)
-    assert all(f"{end} end" in text and text.startswith("x = ") for text in found)
-
-
 def test_too_few_trials_are_said_once_and_unmeasured_noise_is_part_of_the_answer(tmp_path):
     study = study_of(BASE, BEST)
     write_report(study, tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert text.count("10 complete trials") == 1
-    assert "importances, rank, contour (10 complete trials, there are 2)" in text
+    assert text.count("4 complete trials") == 1
+    assert "importances, rank, contour (4 complete trials, there are 2)" in text
     first, second = answer(study, None)
     assert first.startswith("Not confirmed, one training each: trial 1 is ahead by 0.5 (50.0%) in val_loss")
     assert "how much is unknown, since the noise of a training was not measured" in second

@@ -89,7 +89,7 @@ FUNCTIONS: dict[str, Known] = {
     "interaction": Known(SPACE, lambda p: float((_lr(p) > 0.5) != (p["batch_size"] == 2)), 0.05),
     "noise": Known(SPACE, lambda p: 0.0, 1.0),
     "valley, pruned": Known(SPACE, lambda p: 4 * (_lr(p) - 0.6) ** 2 + 0.08 * _place(p, "w1"), 0.02, pruned=True),
-    "choices": Known(MIXED, lambda p: KINDS[p["kind"]] + 0.25 * p["depth"] + p["dropout"] * (p["depth"] > 2), 0.2),
+    "choices": Known(MIXED, lambda p: KINDS[p["kind"]] + 0.2 * p["depth"] + p["dropout"] * (p["depth"] > 2), 0.2),
 }
 
 

@@ -28,7 +28,13 @@ GAZE_PITCH, GAZE_YAW = np.radians(25.0), np.radians(30.0)
 HEAD_PITCH_DEG, HEAD_YAW_DEG = 12.0, 20.0
 # Of the test people few views each: an interval for other people needs many people.
 TEST_PEOPLE, TEST_FRAMES, TEST_CAMERAS = 40, 2, 2
-_RANGES = {"people": (1, 9999), "size": (16, 4096), "frames": (1, 1000), "cameras": (1, CAMERAS), "test_people": (0, 9999)}
+_RANGES = {
+    "people": (1, 9999),
+    "size": (16, 4096),
+    "frames": (1, 1000),
+    "cameras": (1, CAMERAS),
+    "test_people": (0, 9999),
+}
 
 
 @dataclass(frozen=True)

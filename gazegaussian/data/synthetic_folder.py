@@ -68,7 +68,9 @@ def stored_settings(folder: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: expected the settings of synthetic heads, found none that can be read: {error}") from error
+        raise DataError(
+            f"{path}: expected the settings of synthetic heads, found none that can be read: {error}"
+        ) from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected the settings of synthetic heads, found {type(content).__name__}")
     return content

@@ -31,6 +31,7 @@ MAIN_SIZE, PAIR_SIZE, MEAN_SIZE = (
 )  # scales of the half-Cauchy priors; the metric's standard deviation is 1
 LEVEL = 0.95  # of the shadows stay below the level
 LEAST_SIZE, LEAST_REST = 1e-10, 1e-6  # variances, so that nothing is divided by 0
+BAG_BURNED, BAG_KEPT = 60, 80  # steps of the sampler
 BAG = 0.632  # of the trials are fitted for the out-of-bag R2, as a resample with replacement has
 
 
@@ -72,7 +73,7 @@ def variance_shares(scales: Sequence[Scale], values: np.ndarray, seed: int = 0, 
     groups = len(real.sizes)
     picked = generator.permutation(count)[:SHADOWS]
     designs = [_with_shadows(real, [scales[i] for i in picked], generator) for _ in range(chains)]
-    sampler = _Sampler(designs, target, generator)
+    sampler = _Sampler(np.stack([one.columns for one in designs]), np.tile(target, (chains, 1)), designs[0], generator)
     energies, rests, states = sampler.run(burned, kept)
     mains, pairs = energies[..., :count], energies[..., count : groups - 1].sum(-1)
     shadows = energies[..., groups:]
@@ -84,7 +85,7 @@ def variance_shares(scales: Sequence[Scale], values: np.ndarray, seed: int = 0, 
         pairs=(pairs / total).ravel(),
         rest=(rest / total).ravel(),
         level=float(np.quantile(reached, LEVEL)),
-        out_of_bag=_out_of_bag(real, target, states, generator, resamples),
+        out_of_bag=_out_of_bag(real, target, states if len(values) >= MANY else None, generator, resamples),
     )
 
 
@@ -123,26 +124,29 @@ class _Sampler:
     """Gibbs sampler of several chains side by side.
 
     Args:
-        designs: One per chain, equal but for their shadows.
-        target: Standardised metric. [trials]
+        columns: [chains, trials, columns]
+        target: Standardised metric. [chains, trials]
+        design: Groups of the columns and their prior.
         generator: Of all draws.
     """
 
-    def __init__(self, designs: Sequence[_Design], target: np.ndarray, generator: np.random.Generator) -> None:
-        first = designs[0]
-        self.columns = np.stack([design.columns for design in designs])  # [chains, trials, columns]
+    def __init__(
+        self, columns: np.ndarray, target: np.ndarray, design: _Design, generator: np.random.Generator
+    ) -> None:
+        self.columns = columns
         self.target = target
         self.generator = generator
-        self.group = first.group
-        self.scales = first.sizes
-        self.variances = first.variances
-        self.members = np.equal.outer(first.group, np.arange(len(first.sizes))).astype(float)  # [columns, groups]
+        self.group = design.group
+        self.scales = design.sizes
+        self.variances = design.variances
+        self.members = np.equal.outer(design.group, np.arange(len(design.sizes))).astype(float)  # [columns, groups]
         self.counts = self.members.sum(axis=0)
-        self.log_variances = np.log(first.variances) @ self.members  # [decays, groups]
+        self.log_variances = np.log(design.variances) @ self.members  # [decays, groups]
+        self.means = np.zeros((len(columns), len(design.group)))  # of the coefficients drawn last. [chains, columns]
         self.many = self.columns.shape[1] >= self.columns.shape[2]  # more trials than columns
         if self.many:
             self.gram = self.columns.transpose(0, 2, 1) @ self.columns
-            self.products = self.columns.transpose(0, 2, 1) @ target
+            self.products = (self.columns.transpose(0, 2, 1) @ target[..., None])[..., 0]
 
     def run(self, burned: int, kept: int) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, float]]]:
         """Draw.
@@ -159,6 +163,7 @@ class _Sampler:
         helping_rest = np.ones(chains)
         relative = np.tile(self.variances[1], (chains, 1))
         energies, rests, states = [], [], []
+        self.means = np.zeros_like(relative)
         for step in range(burned + kept):
             prior = relative * sizes[:, self.group]
             coefficients = self._coefficients(prior, rest)
@@ -169,12 +174,13 @@ class _Sampler:
             helping = (1 / self.scales**2 + 1 / sizes) / generator.gamma(1.0, size=sizes.shape)
             missed = self.target - np.einsum("cnd,cd->cn", self.columns, coefficients)
             rates_rest = 1 / helping_rest + 0.5 * (missed**2).sum(axis=1)
-            shape = 0.5 * (len(self.target) + 1)
+            shape = 0.5 * (self.target.shape[1] + 1)
             rest = np.maximum(rates_rest / generator.gamma(shape, size=chains), LEAST_REST)
             helping_rest = (1 + 1 / rest) / generator.gamma(1.0, size=chains)
             if step >= burned:
                 energies.append(squares @ self.members)
                 rests.append(rest)
+                self.means += coefficients / kept
                 if (step - burned) % 10 == 0:
                     states += [(prior[chain], float(rest[chain])) for chain in range(chains)]
         return np.array(energies), np.array(rests), states
@@ -226,7 +232,7 @@ class _Sampler:
 def _out_of_bag(
     real: _Design,
     target: np.ndarray,
-    states: Sequence[tuple[np.ndarray, float]],
+    states: Sequence[tuple[np.ndarray, float]] | None,
     generator: np.random.Generator,
     resamples: int,
 ) -> float:
@@ -235,22 +241,31 @@ def _out_of_bag(
     Args:
         real: Without shadows.
         target: Standardised metric. [trials]
-        states: Of the sampler; each resample takes one of them.
+        states: Of the sampler, of which each resample takes one: sizes that all trials chose. None: each resample draws
+            sizes of its own, which with few trials makes a difference.
         generator: Of the resamples.
         resamples: How many.
     """
     trials = len(target)
     inside = min(trials - 1, max(2, round(BAG * trials)))
+    orders = np.stack([generator.permutation(trials) for _ in range(resamples)])
+    bags, outside = orders[:, :inside], orders[:, inside:]
     sums, counts = np.zeros(trials), np.zeros(trials)
-    for _ in range(resamples):
-        prior, rest = states[generator.integers(len(states))]
-        weighted = real.columns * prior[: real.columns.shape[1]]
-        order = generator.permutation(trials)
-        bag, left = order[:inside], order[inside:]
-        system = weighted[bag] @ real.columns[bag].T
-        system.flat[:: inside + 1] += rest
-        sums[left] += weighted[left] @ real.columns[bag].T @ np.linalg.solve(system, target[bag])
-        counts[left] += 1
+    if states is None:
+        centres = target[bags].mean(axis=1, keepdims=True)
+        sampler = _Sampler(real.columns[bags], target[bags] - centres, real, generator)
+        sampler.run(BAG_BURNED, BAG_KEPT)
+        for left, means, centre in zip(outside, sampler.means, centres[:, 0], strict=True):
+            sums[left] += real.columns[left] @ means + centre
+            counts[left] += 1
+    else:
+        for bag, left in zip(bags, outside, strict=True):
+            prior, rest = states[generator.integers(len(states))]
+            weighted = real.columns * prior[: real.columns.shape[1]]
+            system = weighted[bag] @ real.columns[bag].T
+            system.flat[:: inside + 1] += rest
+            sums[left] += weighted[left] @ real.columns[bag].T @ np.linalg.solve(system, target[bag])
+            counts[left] += 1
     seen = counts > 0
     missed = target[seen] - sums[seen] / counts[seen]
     spread = target[seen] - target[seen].mean()

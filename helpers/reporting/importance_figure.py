@@ -11,7 +11,7 @@ from helpers.importance import Importance, Importances
 from helpers.palette import PALETTE
 
 WIDTH = 850  # pixels
-ROW, LINE, BARE = 34, 18, 170  # pixels: of a share, of a line of the caption, of title, legend and axis
+ROW, LINE, HEAD, AXIS = 34, 17, 105, 60  # pixels: a share, a line of the caption, title with legend, axis
 CAPTION = 122  # characters in a line of the caption
 GREY = "#777777"
 PARAMETERS = "a parameter by itself, 90% interval"
@@ -47,28 +47,29 @@ def importance_figure(found: Importances) -> go.Figure:
         )
     )
     lines = textwrap.wrap(found.statement, CAPTION)
-    above = 95 + LINE * len(lines)
-    caption = "".join(f"<br><sup>{line}</sup>" for line in lines)
+    above = HEAD + LINE * len(lines)
     figure.update_xaxes(
-        title_text=f"share of the variance of {found.metric} over the searched space", range=[0, 1], tickformat=".0%"
+        title_text=f"share of the variance of {found.metric} over the searched space", range=[0, 1.02], tickformat=".0%"
     )
     # The first parameter stands at the top.
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], automargin=True)
     return figure.update_layout(
         title={
-            "text": f"{title}{caption}",
+            "text": title,
+            "subtitle": {"text": "<br>".join(lines), "font": {"size": 12}},
             "x": 0.01,
             "xanchor": "left",
-            "y": 0.985,
+            "y": 1,
             "yanchor": "top",
             "yref": "container",
+            "pad": {"t": 24},
         },
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "font": {"size": 12}},
         bargap=0.35,
         barmode="overlay",
         width=WIDTH,
-        height=BARE + LINE * len(lines) + ROW * len(names),
-        margin={"l": 70, "r": 40, "t": above, "b": 60},
+        height=above + AXIS + ROW * len(names),
+        margin={"l": 70, "r": 40, "t": above, "b": AXIS},
     )
 
 

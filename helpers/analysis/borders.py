@@ -1,0 +1,56 @@
+"""Best values on the border of what was searched, of parameters that matter.
+
+Without the importances every study would be told to widen ranges that decide nothing: the best of some trials lies at an end
+of a range of four whole numbers in half of all studies, whatever the range.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
+
+from helpers.analysis.scales import is_ordered
+from helpers.importance import parameter_importances
+
+BORDER = 0.02  # share of a range, in log scale where it has one
+FEWEST_CHOICES = 3  # of two, both are ends
+
+
+def borders(study: optuna.Study, trial: FrozenTrial) -> list[str]:
+    """Name the parameters of a trial that matter and lie at an end of what was searched.
+
+    A parameter matters when its importance is clear of what a parameter without effect reaches.
+
+    Args:
+        study: The trial's, for the importances.
+        trial: Usually the best one.
+    """
+    at_ends = {name: found for name, space in trial.distributions.items() if (found := _end(trial.params[name], space))}
+    if not at_ends:
+        return []
+    clear = parameter_importances(study).clear
+    return [f"{name} = {found}" for name, found in at_ends.items() if name in clear]
+
+
+def _end(value: Any, space: BaseDistribution) -> str:
+    """Say at which end of its space a value lies; empty when at none."""
+    if space.single():
+        return ""
+    if isinstance(space, CategoricalDistribution):
+        if not is_ordered(space) or len(space.choices) < FEWEST_CHOICES:
+            return ""
+        choices = sorted(float(choice) for choice in space.choices)
+        ends = {"lower": choices[0], "upper": choices[-1]}
+        end = next((name for name, choice in ends.items() if choice == float(value)), "")
+        return f"{value:g} ({end} end of {', '.join(f'{choice:g}' for choice in choices)})" if end else ""
+    assert isinstance(space, FloatDistribution | IntDistribution)
+    low, high, at = (math.log(number) if space.log else float(number) for number in (space.low, space.high, value))
+    margin = BORDER * (high - low) if isinstance(space, FloatDistribution) else 0.0
+    for name, distance in (("lower", at - low), ("upper", high - at)):
+        if distance <= margin:
+            return f"{value:.4g} ({name} end of {space.low:g} to {space.high:g})"
+    return ""
