@@ -128,9 +128,7 @@ class Auditor:
         if not own_shape and probe.shapes == reference.shapes:
             return reach, "", ""
         if context.predictions is None:
-            context.predictions = MetricOfPredictions(
-                reference.probe(), self.metrics, reference.batch, reference.epoch
-            )
+            context.predictions = MetricOfPredictions(reference.probe(), self.metrics, reference.batch, reference.epoch)
         probe.restore(reference.snapshot, reference.built)
         text, why = context.predictions.changed_by(probe)
         return reach, text, why

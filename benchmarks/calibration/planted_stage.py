@@ -119,7 +119,9 @@ class PlantedStage:
         predicted = self._predict(batch.x) + offsets
         terms = {"color": self.plant.color(self.value) * (predicted - batch.y).square().mean()}
         if self.plant.noise:
-            terms["color"] = terms["color"] + NOISE * (predicted * torch.randn(predicted.shape, generator=CHANCE)).mean()
+            terms["color"] = (
+                terms["color"] + NOISE * (predicted * torch.randn(predicted.shape, generator=CHANCE)).mean()
+            )
         if self.plant.weight is not None:
             terms["gaze"] = self.plant.weight(self.value, epoch, self) * self.plant.term(predicted, batch)
         if epoch >= weights.perceptual_start_epoch:

@@ -50,7 +50,9 @@ class MetricOfWeights:
         metrics: What the study aims at.
     """
 
-    def __init__(self, build: Build, config: RunConfig, start: tuple[Snapshot, Mapping[str, Tensor]], metrics: list[str]):
+    def __init__(
+        self, build: Build, config: RunConfig, start: tuple[Snapshot, Mapping[str, Tensor]], metrics: list[str]
+    ) -> None:
         self.build = build
         self.config = config
         self.snapshot, self.built = start
@@ -183,7 +185,9 @@ class MetricOfPredictions:
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError):
             return "", "the predictions of one shape do not fit the other"
         largest = max(self.terms, key=lambda name: abs(self.terms[name]))
-        if different({largest: self.terms[largest]}, terms):  # then the predictions are not all that the networks return
+        if different(
+            {largest: self.terms[largest]}, terms
+        ):  # then the predictions are not all that the networks return
             return "", "it acts outside the networks, too"
         return f"{found} of the same predictions", ""
 

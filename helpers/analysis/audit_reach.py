@@ -154,7 +154,9 @@ def _buffers(reference: Reference, probe: Probe) -> Reach:
     own = state_of(probe.stage)
     old = validated(probe)
     start = reference.snapshot.weights
-    probe.stage.module.load_state_dict({**own, **{name: start[name] + before[name].to(start[name]) for name in changed}})
+    probe.stage.module.load_state_dict(
+        {**own, **{name: start[name] + before[name].to(start[name]) for name in changed}}
+    )
     return Reach() if validated(probe) != old else NOTHING
 
 
