@@ -1,18 +1,17 @@
 """The parameter audit: planted faults are found and named, a clean stage passes, a passed audit is not repeated."""
 
 import json
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 import torch
 from audit_support import CHANCE, Builder
 
-from gazegaussian.config import GazeGaussianRun
+from gazegaussian.config import GazeGaussianRun, with_parameters
 from gazegaussian.errors import ConfigError
 from helpers.audit import audit_study
 from helpers.audit_checks import Auditor
 from helpers.search_space import StudyFile
-from helpers.short_run import shortened
 from helpers.study import StudyRequest
 
 GAZE = {"type": "float", "min": 0.05, "max": 0.5, "log": True}
@@ -45,8 +44,11 @@ def test_a_clean_stage_passes_and_shapes_are_told_from_weights(tmp_path):
     assert report.ok, report.rows()
     report.raise_if_failed()
     assert all(row.reaches_training is True for row in rows.values())
-    assert {name for name, row in rows.items() if row.bends_ruler == "shape"} == {"dit_num_heads", "dit_depth"}
-    assert rows["lr"].values == (1e-3, 1e-1)
+    assert all(row.bends_ruler is False for row in rows.values()), "also where shapes differ: predictions are replayed"
+    assert rows["lr"].values[:2] == (1e-3, 1e-1)
+    assert {1e-4, 1e-1} < set(rows["lr"].values)
+    assert {row.word for row in rows.values()} == {"ok", "weak"}
+    assert rows["identity_offset_importance"].verdict.startswith("weak: changes a step by 0.0")
     assert [row["parameter"] for row in report.rows()] == list(SPACE)
 
 
@@ -55,7 +57,7 @@ def test_a_parameter_that_does_not_reach_training_is_named(tmp_path, fault):
     """`labels only` changes the reported loss but no weight: the loss curve alone would be fooled."""
     report, rows = audit(tmp_path, "lr", "gaze_loss_importance", "vgg_importance", faults=[fault])
     assert [name for name, row in rows.items() if not row.ok] == ["gaze_loss_importance"]
-    with pytest.raises(ConfigError, match=r"gaze_loss_importance does not reach training \(0\.1 and 0\.5") as caught:
+    with pytest.raises(ConfigError, match=r"gaze_loss_importance does not reach training \(0\.1, 0\.5") as caught:
         report.raise_if_failed()
     assert "\n" not in str(caught.value)
     assert "vgg_importance" not in str(caught.value)
@@ -91,18 +93,6 @@ def test_training_that_is_not_repeatable_does_not_make_an_unread_parameter_look_
     assert rows["lr"].reaches_training is True
 
 
-def test_parameters_that_make_the_data_bend_the_ruler(tmp_path):
-    class Images(Builder):
-        def __call__(self, config):
-            stage = super().__call__(config)
-            stage.module["map"] = torch.nn.Linear(config.data.image_size // 32, 1)
-            return stage
-
-    size = {"type": "categorical", "choices": [512, 256]}
-    report = audit_study(request(tmp_path, image_size=size), Images())
-    assert report.parameters[0].bends_ruler is True
-
-
 def test_late_loss_terms_act_from_the_start_and_their_start_can_be_searched(tmp_path):
     start = {"type": "int", "min": 2, "max": 9}
     _, rows = audit(tmp_path, "vgg_importance", perceptual_start_epoch=start)
@@ -129,15 +119,15 @@ def test_a_run_that_cannot_be_trained_at_all_is_refused(tmp_path):
     ("when", "reaches"), [(None, False), ({"renderer": "dit"}, True), ({"renderer": ["dit"]}, True)]
 )
 def test_a_conditional_parameter_is_audited_where_it_acts(tmp_path, when, reaches):
-    depth = SimpleNamespace(when=when, corners=lambda: [1, 4])
-    renderer = SimpleNamespace(when=None, corners=lambda: ["conv", "dit"])
-    study = SimpleNamespace(
-        metrics=["val_loss"], metric="val_loss", parameters={"dit_depth": depth, "renderer": renderer}
-    )
+    space = {
+        "dit_depth": {"type": "int", "min": 1, "max": 4, "when": when},
+        "renderer": {"type": "categorical", "choices": ["conv", "dit"]},
+    }
+    study = StudyFile.model_validate({"study_name": "toy", "trials": 6, "search_space": {"all": space}})
     run = GazeGaussianRun(model={"renderer": "conv", "dit_depth": 2}, training={"device": "cpu"})
-    row = Auditor(study, shortened(run), Builder("branch of dit")).parameter("dit_depth")
+    row = Auditor(study, run, Builder("branch of dit")).parameter("dit_depth")
     assert row.reaches_training is reaches
-    assert row.values == (2, 4)
+    assert row.values == (2, 4, 3, 1)
 
 
 def test_one_choice_is_no_question(tmp_path):
@@ -146,28 +136,35 @@ def test_one_choice_is_no_question(tmp_path):
     assert rows["batch_size"].reaches_training is None
 
 
-def test_a_passed_audit_is_not_repeated_until_something_changes(tmp_path):
+def test_a_passed_audit_is_not_repeated_until_something_changes(tmp_path, monkeypatch):
     build = Builder()
     first = audit_study(request(tmp_path, "lr"), build)
     trained = build.count
-    assert trained == 3  # the configuration twice, and the other value
     again = audit_study(request(tmp_path, "lr"), build)
     assert build.count == trained
     assert again.cached
     assert again.parameters == first.parameters
-    audit_study(request(tmp_path, "lr", "vgg_importance"), build)
-    assert build.count == trained + 4
-    audit_study(request(tmp_path, "lr", "vgg_importance"), build, use_cache=False)
-    assert build.count == trained + 8
+    assert not audit_study(request(tmp_path, "lr", "vgg_importance"), build).cached
+    assert audit_study(request(tmp_path, "lr", "vgg_importance"), build).cached
+    assert not audit_study(request(tmp_path, "lr", "vgg_importance"), build, use_cache=False).cached
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    (rules / "audit_reach.py").write_text("other = 'rules'")
+    monkeypatch.setattr("helpers.audit.analysis.__file__", str(rules / "__init__.py"))
+    assert not audit_study(request(tmp_path, "lr", "vgg_importance"), build).cached, "an audit by other rules counts"
 
 
 def test_an_interrupted_audit_goes_on_with_the_next_parameter(tmp_path):
     class Interrupted(Builder):
-        most = 4  # the configuration twice, and two parameters
+        armed = True
+        asked = ()
 
         def __call__(self, config):
-            if self.count == self.most:
+            moved = config.loss.gaze_loss_importance != 0.1 and config.data.max_val_images == 2
+            if moved and self.armed:
                 raise KeyboardInterrupt
+            if config.data.max_val_images == 2:
+                self.asked = (*self.asked, (config.optim.lr, config.loss.vgg_importance))
             return super().__call__(config)
 
     names = ("lr", "vgg_importance", "gaze_loss_importance", "lr_decay")
@@ -177,9 +174,9 @@ def test_an_interrupted_audit_goes_on_with_the_next_parameter(tmp_path):
     assert [row["parameter"] for row in stored["parameters"]] == ["lr", "vgg_importance"]
     assert stored["ok"] is False, "half an audit passes for a whole one"
     build = Interrupted()
-    build.most = None
+    build.armed = False
     report = audit_study(request(tmp_path, *names), build)
-    assert build.count == 4  # the configuration twice, and the two that were missing
+    assert set(build.asked) == {(1e-3, 0.1)}, "what had passed was trained again"
     assert [row.parameter for row in report.parameters] == list(names)
     assert report.ok
     assert audit_study(request(tmp_path, *names), build).cached
@@ -217,4 +214,40 @@ def test_the_real_mesh_head_passes(tmp_path):
     run = mesh_run(warm_start_steps=30)
     report = audit_study(StudyRequest(run, study, tmp_path), build=mesh_stage)
     assert report.ok, report.rows()
-    assert [row.bends_ruler for row in report.parameters] == [False, "shape", False]
+    assert [row.bends_ruler for row in report.parameters] == [False, False, False]
+    assert {row.reaches_training for row in report.parameters} == {True}
+
+
+def test_a_metric_that_is_not_measured_is_named(tmp_path):
+    study = StudyFile.model_validate(
+        {"study_name": "toy", "trials": 1, "metric": "val_lsos", "search_space": {"all": {"lr": SPACE["lr"]}}}
+    )
+    bad = StudyRequest(GazeGaussianRun(training={"device": "cpu"}), study, tmp_path, check=lambda config: None)
+    with pytest.raises(ConfigError, match="'val_lsos' is not measured here; measured: other, val_loss"):
+        audit_study(bad, Builder())
+
+
+def test_the_batch_size_is_asked_at_the_number_of_images_that_the_study_validates(tmp_path):
+    class LeftOver(Builder):
+        def __call__(self, config):
+            stage = super().__call__(config)
+            usual, images = stage.validate, config.data.max_val_images
+            left = images % config.training.batch_size
+            stage.validate = lambda: {**usual(), "val_loss": usual()["val_loss"] * (1 + 0.1 * left)}
+            return stage
+
+    for images, ok in ((8, True), (10, False)):  # of 2 images, as few as the audit trains with, none is left over
+        asked = request(tmp_path, "batch_size")
+        asked = replace(asked, config=with_parameters(asked.config, {"max_val_images": images}))
+        assert audit_study(asked, LeftOver(), use_cache=False).ok is ok
+
+
+def test_a_table_has_a_word_for_every_parameter(tmp_path):
+    space = {"patience": {"type": "int", "min": 1, "max": 5}}
+    report, _ = audit(tmp_path, "lr", "gaze_loss_importance", faults=["unread"], **space)
+    told = {row["parameter"]: (row["verdict"], row["why"].split(" (")[0]) for row in report.rows()}
+    assert told == {
+        "lr": ("ok", ""),
+        "gaze_loss_importance": ("refused", "does not reach training"),
+        "patience": ("not asked", "not asked whether it reaches training: it decides when a training stops"),
+    }

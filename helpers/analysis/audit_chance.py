@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,9 +13,12 @@ from torch import Tensor
 
 from helpers.analysis.audit_probe import Step
 
-REPEATS = 10  # steps of each of two values where equal steps differ
-MOST_ELEMENTS = 1_000_000  # of a step that enter the test of repeated ones
+REPEATS = 32  # steps of each of two values where equal steps differ
+MOST_ELEMENTS = 500_000  # of a step that are kept of each repeat
+SIGNS = 4096  # changes of sign that are tried, no change among them
+BY_CHANCE = 4  # of them that may give as much as no change does: one in a thousand
 RELATED = 0.6  # correlation from which two draws of the same size are taken to have a common origin
+FEW = 8  # elements, of which no spread can be told
 ERRORS = 4.0  # standard errors within which two spreads are the same
 
 
@@ -24,13 +26,13 @@ def repeated_effect(base: Sequence[Step], other: Sequence[Step], scale: Step) ->
     """Measure the effect of a value on steps that differ from chance alone.
 
     The differences of pairs of repeats share the effect and nothing else: products of two of them have its square as
-    their mean. Whether that is more than chance is asked of all changes of sign of whole pairs, under which pairs
-    without an effect stay what they are. One such test in 2^(`REPEATS` - 1) finds an effect where there is none.
+    their mean. Whether that is more than chance is asked of random changes of sign of whole pairs, under which pairs
+    without an effect stay what they are. One such test in a thousand finds an effect where there is none.
 
     Args:
-        base: Repeated steps of the run configuration.
-        other: As many of the other value.
-        scale: As in `audit_probe.difference`.
+        base: Repeated steps of the run configuration, thinned.
+        other: As many of the other value, thinned alike.
+        scale: As in `audit_probe.difference`, thinned alike.
 
     Returns:
         The effect as a share of what another seed does; 0 where it cannot be told from chance.
@@ -38,17 +40,19 @@ def repeated_effect(base: Sequence[Step], other: Sequence[Step], scale: Step) ->
     names = sorted(base[0].updates.keys() & other[0].updates.keys())
     weights = {name: _mean_gradient([*base, *other], name) for name in names}
     mean = {name: torch.stack([step.updates[name] for step in base]).mean(0) for name in names}
-    rows = [
-        _flat({name: weights[name] * (b.updates[name] - a.updates[name]) for name in names})
-        for a, b in zip(base, other, strict=True)
-    ]
-    products = torch.stack(rows) @ torch.stack(rows).T  # [R, R]
-    products.fill_diagonal_(0)
+    rows = torch.stack(
+        [
+            _flat({name: weights[name] * (b.updates[name] - a.updates[name]) for name in names})
+            for a, b in zip(base, other, strict=True)
+        ]
+    )
+    products = (rows @ rows.T).fill_diagonal_(0)  # [R, R]
     count = len(rows)
-    signs = torch.tensor(list(itertools.product([1.0], *[[1.0, -1.0]] * (count - 1))), dtype=products.dtype)
-    sums = ((signs @ products) * signs).sum(1)  # [2^(R-1)], the first without a change of sign
+    signs = torch.randint(2, (SIGNS, count), generator=torch.Generator().manual_seed(0)).double() * 2 - 1
+    signs[0] = 1
+    sums = ((signs @ products) * signs).sum(1)  # [SIGNS]
     usual = _flat({name: weights[name] * (scale.updates[name] - mean[name]) for name in names}).norm().item()
-    if sums[0] <= 0 or sums[0] < sums.max() or usual == 0:
+    if sums[0] <= 0 or int((sums >= sums[0]).sum()) > BY_CHANCE or usual == 0:
         return 0.0
     return math.sqrt(float(sums[0]) / (count * (count - 1))) / usual
 
@@ -59,8 +63,7 @@ def _mean_gradient(steps: Sequence[Step], name: str) -> Tensor:
 
 
 def _flat(tensors: Mapping[str, Tensor]) -> Tensor:
-    flat = torch.cat([value.flatten() for _, value in sorted(tensors.items())])
-    return flat[:: max(1, flat.numel() // MOST_ELEMENTS)]
+    return torch.cat([value.flatten() for _, value in sorted(tensors.items())])
 
 
 def is_another_draw(base: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
@@ -71,10 +74,9 @@ def is_another_draw(base: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> 
         other: The same names and shapes.
     """
     first, second = [], []
-    for name, value in base.items():
-        a, b = value.double().flatten(), other[name].double().flatten()
-        if torch.equal(a, b) or a.numel() < 2:
-            continue
+    changed = [name for name, value in base.items() if value.numel() > 1 and not torch.equal(value, other[name])]
+    for name in [name for name in changed if base[name].numel() >= FEW] or changed:
+        a, b = base[name].double().flatten(), other[name].double().flatten()
         spread_a, spread_b = a.std().item(), b.std().item()
         if not (spread_a > 0 and spread_b > 0 and math.isfinite(spread_a) and math.isfinite(spread_b)):
             return False

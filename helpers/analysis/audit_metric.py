@@ -27,6 +27,8 @@ from helpers.short_run import Build, quiet_package
 TOLERANCE = 1e-6  # of the metric, relative above 1
 REPEATS = 4  # of a metric that changes, of each of the two values: chance must not explain it
 
+_BY_THE_TRAINER = ("train_loss", "loss_", "train_seconds", "seconds")  # measured outside the stage
+
 Metrics = dict[str, float]
 
 
@@ -50,13 +52,17 @@ class MetricOfWeights:
 
     def __init__(
         self, build: Build, config: RunConfig, start: tuple[Snapshot, Mapping[str, Tensor]], metrics: list[str]
-    ):
+    ) -> None:
         self.build = build
         self.config = config
         self.snapshot, self.built = start
         self.metrics = metrics
+        self.known: set[str] = set()  # all that the stage measures
         self._probe: tuple[str, Probe] | None = None
         self.before = self.measure({})
+        missing = [name for name in metrics if name not in self.before and not name.startswith(_BY_THE_TRAINER)]
+        if missing:
+            raise ConfigError(f"metric {missing[0]!r} is not measured here; measured: {', '.join(sorted(self.known))}.")
 
     def measure(self, values: Mapping[str, Any]) -> Metrics:
         """Measure with some values replaced.
@@ -73,7 +79,9 @@ class MetricOfWeights:
         if probe.shapes != {name: value.shape for name, value in self.built.items()}:
             raise OtherShapes
         probe.restore(self.snapshot, self.built)
-        return validated(probe, self.metrics)
+        measured = validated(probe)
+        self.known = set(measured)
+        return {name: measured[name] for name in self.metrics if name in measured}
 
     def changed_together(self, values: Mapping[str, Sequence[Any]]) -> dict[str, str]:
         """Move many parameters at once, each through all its values.
@@ -85,13 +93,12 @@ class MetricOfWeights:
             What a parameter changes, by parameter; those that change nothing, or that cannot be asked so, are missing.
         """
         found: dict[str, str] = {}
+        rounds = [{name: tried[0] for name, tried in values.items()}] if len(values) > 1 else []
         for number in range(max((len(tried) for tried in values.values()), default=0)):
             # A parameter must not always meet the same value of another, which may switch it off or cancel it.
-            moved = {
-                name: tried[(number + place) % len(tried)]
-                for place, (name, tried) in enumerate(values.items())
-                if tried
-            }
+            places = enumerate(values.items())
+            rounds.append({name: tried[(number + place) % len(tried)] for place, (name, tried) in places})
+        for moved in rounds:
             try:
                 if not different(self.before, self.measure(moved)):
                     continue
@@ -148,9 +155,12 @@ class MetricOfPredictions:
         self.calls: list[tuple[str, Any]] = []
         self.training_calls: list[tuple[str, Any]] = []
         with recorded(probe.stage, self.calls):
-            self.before = validated(probe, metrics)
+            self.before = self._of(validated(probe))
         with recorded(probe.stage, self.training_calls):
             self.terms = _terms(probe, batch, epoch)
+
+    def _of(self, measured: Metrics) -> Metrics:
+        return {name: measured[name] for name in self.metrics if name in measured}
 
     def changed_by(self, probe: Probe) -> tuple[str, str]:
         """Ask another stage.
@@ -162,7 +172,7 @@ class MetricOfPredictions:
             return "", "the metric calls no network of the stage"
         try:
             with replayed(probe.stage, self.calls):
-                now = validated(probe, self.metrics)
+                now = self._of(validated(probe))
             found = different(self.before, now)
             if not found:
                 return "", ""
@@ -174,18 +184,21 @@ class MetricOfPredictions:
             return "", "its value ends training"
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError):
             return "", "the predictions of one shape do not fit the other"
-        if different(self.terms, terms):
+        largest = max(self.terms, key=lambda name: abs(self.terms[name]))
+        if different(
+            {largest: self.terms[largest]}, terms
+        ):  # then the predictions are not all that the networks return
             return "", "it acts outside the networks, too"
         return f"{found} of the same predictions", ""
 
 
-def validated(probe: Probe, metrics: list[str]) -> Metrics:
-    """Measure the metric as the trainer does; what the stage does not measure is left out."""
+def validated(probe: Probe) -> Metrics:
+    """Measure all that the stage measures, as the trainer does."""
     probe.stage.module.eval()
     torch.manual_seed(probe.config.training.seed)
     with torch.no_grad(), autocast(probe.trainer.device, probe.trainer.dtype), quiet_package():
         measured = probe.stage.validate()
-    return {name: float(measured[name]) for name in metrics if name in measured}
+    return {name: float(value) for name, value in measured.items()}
 
 
 def _terms(probe: Probe, batch: Any, epoch: int) -> Metrics:

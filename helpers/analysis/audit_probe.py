@@ -7,7 +7,8 @@ turns gradients that are nothing but rounding into steps of full size, and those
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -47,6 +48,11 @@ class Step:
     buffers: dict[str, Tensor]  # floating buffers after minus before
     terms: dict[str, float]  # of the loss
     failure: str | None = None  # why there was no step
+
+    def thinned(self, stride: int) -> Step:
+        """Keep every so many-th element of what the optimizer got and did."""
+        parts = [{name: value.flatten()[::stride] for name, value in x.items()} for x in (self.updates, self.gradients)]
+        return Step(*parts, {}, self.terms, self.failure)
 
     @property
     def gradient_norm(self) -> float:
@@ -158,7 +164,7 @@ class Probe:
                 return self.stage.losses(moved, epoch)
 
         try:
-            with quiet_package(), repeatable(trainer.device):
+            with quiet_package(), repeatable(trainer.device), self._exact_updates() as updates:
                 terms = optimisation_step(
                     compute, trainer.parameters, trainer.optimizer, trainer.scaler, trainer.optim.max_grad_norm
                 )
@@ -166,6 +172,7 @@ class Probe:
             return Step({}, {}, {}, {}, class_and_line(error))
         after = state_of(self.stage)
         change = {name: after[name].double() - before[name].double() for name in after if _floating(after[name])}
+        change.update(updates)
         gradients = {
             self.names[id(parameter)]: parameter.grad.detach().double().cpu()
             for parameter in trainer.parameters
@@ -177,6 +184,37 @@ class Probe:
             {name: value for name, value in change.items() if name not in self.parameters},
             {name: float(value) for name, value in terms.items()},
         )
+
+    @contextmanager
+    def _exact_updates(self) -> Iterator[dict[str, Tensor]]:
+        """Collect the updates of a step before they are added to weights, where they would lose digits.
+
+        The optimizer updates zeros in place of the weights. Weight decay needs the weights, so there nothing is collected.
+        """
+        optimizer = self.trainer.optimizer
+        updates: dict[str, Tensor] = {}
+        before: dict[str, Tensor] = {}
+        named = {name: value for name, value in self.stage.module.named_parameters() if name in self.parameters}
+
+        def hide(*_: Any) -> None:
+            for name, value in named.items():
+                before[name] = value.detach().clone()
+                value.detach().zero_()
+
+        def show(*_: Any) -> None:
+            for name, value in named.items():
+                updates[name] = value.detach().double().cpu()
+                value.detach().add_(before[name])
+
+        if any(group.get("weight_decay") for group in optimizer.param_groups):
+            yield updates
+            return
+        hooks = [optimizer.register_step_pre_hook(hide), optimizer.register_step_post_hook(show)]
+        try:
+            yield updates
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 def difference(base: Step, other: Step, scale: Step) -> float:

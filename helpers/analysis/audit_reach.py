@@ -16,7 +16,7 @@ from helpers.analysis.audit_reference import Reference, repeated
 from helpers.short_run import ShortTraining, shortened
 
 REACHES = 0.01  # of what another seed changes in a step; less is weak
-WEAKEST = 1e-5  # of the same; less is rounding
+WEAKEST = 3e-5  # of the same; less is rounding
 IDLE = 1e-8  # of the gradient: parts of a model's shape that get less are not trained
 SHORT_SHARE = 1e-3  # of the way that a short training goes
 MOST_EPOCHS = 40  # that are looked at one by one
@@ -152,12 +152,12 @@ def _buffers(reference: Reference, probe: Probe) -> Reach:
     if not changed or reference.chance > 0 or step.failure:
         return NOTHING
     own = state_of(probe.stage)
-    old = validated(probe, ["val_loss"])
+    old = validated(probe)
     start = reference.snapshot.weights
     probe.stage.module.load_state_dict(
         {**own, **{name: start[name] + before[name].to(start[name]) for name in changed}}
     )
-    return Reach() if validated(probe, ["val_loss"]) != old else NOTHING
+    return Reach() if validated(probe) != old else NOTHING
 
 
 def _batches(reference: Reference, probe: Probe) -> Reach:

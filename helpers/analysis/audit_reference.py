@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
-from helpers.analysis.audit_chance import REPEATS, repeated_effect, rows_of
+from helpers.analysis.audit_chance import MOST_ELEMENTS, REPEATS, repeated_effect, rows_of
 from helpers.analysis.audit_probe import Probe, Snapshot, Step, difference
 from helpers.short_run import Build
 
@@ -83,7 +83,12 @@ class Reference:
         share = difference(self.step, step, self.scale)
         if self.chance == 0 or share > CLEAR * self.chance:
             return share
-        return repeated_effect(self.repeats, again, self.scale) if again else 0.0
+        return repeated_effect(self.repeats, again, self.scale.thinned(self.stride)) if again else 0.0
+
+    @property
+    def stride(self) -> int:
+        """Of the elements that are kept of repeated steps."""
+        return -(-sum(value.numel() for value in self.step.updates.values()) // MOST_ELEMENTS)
 
     def _trained(self, step: Step) -> Step:
         if step.failure:
@@ -104,5 +109,5 @@ def repeated(probe: Probe, reference: Reference) -> list[Step]:
     steps = []
     for _ in range(REPEATS):
         probe.restore(reference.snapshot, reference.built)
-        steps.append(probe.step(reference.batch, reference.epoch))
+        steps.append(probe.step(reference.batch, reference.epoch).thinned(reference.stride))
     return steps

@@ -1,0 +1,206 @@
+"""Parameters of which it is known what the audit has to say: good ones, and faults of every kind that was thought of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from benchmarks.calibration.planted_stage import CHANCE, IMAGES, Plant, PlantedStage, Rows
+
+Truth = Literal["good", "unread", "luck", "bends"]
+Space = dict[str, Any]
+GAZE = "gaze_loss_importance"
+FLOAT: Space = {"type": "float", "min": 0.05, "max": 0.5, "log": True}
+WIDE: Space = {"type": "float", "min": 1e-3, "max": 1.0, "log": True}
+LR: Space = {"type": "float", "min": 1e-4, "max": 1e-1, "log": True}
+SHARE: Space = {"type": "float", "min": 0.1, "max": 1.0}
+FACTOR: Space = {"type": "float", "min": 0.5, "max": 2.0}
+SIZES: Space = {"type": "categorical", "choices": [2, 3, 4]}
+HEADS: Space = {"type": "categorical", "choices": [4, 8, 16]}
+DEPTH: Space = {"type": "int", "min": 1, "max": 6}
+KINDS: Space = {"type": "categorical", "choices": ["dit", "conv"]}
+WIDTHS: Space = {"type": "categorical", "choices": [16, 32]}
+STEPS: Space = {"type": "int", "min": 10, "max": 300}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One parameter of one study.
+
+    Attributes:
+        what: Is planted.
+        truth: What the audit has to say; all but good must be refused.
+        word: The verdict, where a good parameter's is not "ok".
+        others: Searched beside it.
+        config: Of the run, by section.
+    """
+
+    what: str
+    truth: Truth
+    plant: Plant = Plant()
+    name: str = GAZE
+    space: Space = field(default_factory=lambda: FLOAT)
+    word: str = "ok"
+    others: dict[str, Space] = field(default_factory=dict)
+    config: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def _multiply_start(value: float, stage: PlantedStage) -> None:
+    with torch.no_grad():
+        stage.main[0].weight.mul_(1 + value)
+
+
+def _shrink(stage: PlantedStage) -> None:
+    with torch.no_grad():
+        stage.main[0].weight.mul_(0.999**stage.config.training.warm_start_steps)
+
+
+def _value_in_a_buffer(value: float, stage: PlantedStage) -> None:
+    stage.main.register_buffer("value", torch.tensor(value))
+
+
+def _average(value: float, stage: PlantedStage) -> None:
+    stage.main.register_buffer("average", torch.zeros(2))
+
+
+def _average_moves(value: float, epoch: int, stage: PlantedStage) -> float:
+    stage.main.average.lerp_(stage.main[0].weight.detach()[0], value)
+    return 0.1
+
+
+def _idle_network(value: float, stage: PlantedStage) -> None:
+    stage.module["idle"] = nn.Linear(2, stage.config.model.dit_head_dim)
+
+
+def _zero_network(value: float, epoch: int, stage: PlantedStage) -> Any:
+    return 0.1 + 0.0 * stage.module["idle"](torch.ones(1, 2)).mean()
+
+
+def _shuffled(value: float, stage: PlantedStage, epoch: int) -> list[Rows]:
+    x = torch.linspace(-2, 2, 2 * IMAGES).reshape(IMAGES, 2)
+    generator = torch.Generator().manual_seed(epoch + int(1000 * value))
+    every = Rows(x, x.sum(-1, keepdim=True), torch.arange(IMAGES))
+    return stage.split(every, torch.randperm(IMAGES, generator=generator))
+
+
+def _other_numbers(value: float, stage: PlantedStage, epoch: int) -> list[Rows]:
+    return stage.usual_batches(epoch + int(1000 * value))
+
+
+def _noisy_images(value: float, stage: PlantedStage, epoch: int) -> list[Rows]:
+    generator = torch.Generator().manual_seed(epoch)
+    rows = stage.usual_batches(epoch)
+    return [Rows(row.x + value * torch.randn(row.x.shape, generator=generator), row.y, row.image) for row in rows]
+
+
+def _random_metric(value: float, stage: PlantedStage) -> float:
+    return 1 + 0.01 * torch.rand((), generator=CHANCE).item()
+
+
+def _share_of_metric(value: float, stage: PlantedStage) -> float:
+    other = stage.config.loss.vgg_importance
+    return (2 * value + other) / (value + other)
+
+
+def _seed_of(value: float) -> int:
+    return int(1000 * value)
+
+
+NO_TERM = Plant(weight=None)
+GOOD = [
+    Case("loss weight", "good"),
+    Case("learning rate", "good", name="lr", space=LR),
+    Case("decay of the learning rate", "good", name="lr_decay", space=SHARE),
+    Case("learning rate of a group", "good", Plant(groups=True), "eye_lr_mult", FACTOR),
+    Case("clipping", "good", name="max_grad_norm", space=WIDE),
+    Case("batch size", "good", name="batch_size", space=SIZES),
+    Case("width", "good", name="dit_num_heads", space=HEADS),
+    Case("depth", "good", name="dit_depth", space=DEPTH),
+    Case("start of a term", "good", name="perceptual_start_epoch", space={"type": "int", "min": 2, "max": 9}),
+    Case("term that starts late", "good", name="vgg_importance"),
+    Case("penalty of what starts at zero", "good", name="identity_offset_importance", space=WIDE, word="weak"),
+    Case("patience", "good", name="patience", space={"type": "int", "min": 2, "max": 5}, word="not asked"),
+    Case("least improvement", "good", name="min_delta", space={"type": "float", "min": 0.0, "max": 0.1}, word="not asked",
+         config={"training": {"patience": 3}}),
+    Case("decay within one epoch", "good", name="lr_decay", space=SHARE, word="not asked",
+         config={"training": {"epochs": 1}}),
+    Case("start after the last epoch", "good", name="perceptual_start_epoch", space={"type": "int", "min": 4, "max": 9},
+         word="not asked", config={"training": {"epochs": 3}}),
+    Case("from epoch 3 on", "good", Plant(weight=lambda v, epoch, s: v if epoch >= 3 else 0.1)),
+    Case("in the first two epochs", "good", Plant(weight=lambda v, epoch, s: v if epoch < 2 else 0.1)),
+    Case("in the sixth epoch", "good", Plant(weight=lambda v, epoch, s: v if epoch == 5 else 0.1)),
+    Case("after seven steps of its own count", "good", Plant(weight=lambda v, epoch, s: v if s.steps > 7 else 0.1)),
+    Case("below 0.08", "good", Plant(weight=lambda v, epoch, s: min(v, 0.08)), word="weak"),
+    Case("above 0.3", "good", Plant(weight=lambda v, epoch, s: max(v, 0.3)), config={"loss": {GAZE: 0.07}}),
+    Case("between 0.15 and 0.3", "good", Plant(weight=lambda v, epoch, s: v if 0.15 < v < 0.3 else 0.1)),
+    Case("constant buffer", "good", Plant(weight=lambda v, e, s: s.main.value, begin=_value_in_a_buffer)),
+    Case("average of the weights", "good",
+         Plant(weight=_average_moves, begin=_average, scale=lambda v, s: 1 + s.main.average.square().sum().item())),
+    Case("size of the start", "good", Plant(weight=None, begin=_multiply_start)),
+    Case("steps before training", "good", Plant(prepare=_shrink), "warm_start_steps", STEPS),
+    Case("noise on the images", "good", Plant(weight=None, batches=_noisy_images)),
+    Case("weak", "good", Plant(weight=lambda v, epoch, s: 1e-2 * v), word="weak"),
+    Case("weak beside chance", "good", Plant(weight=lambda v, e, s: 3e-2 * v, noise=True), word="weak"),
+    Case("beside chance", "good", Plant(noise=True)),
+    Case("random metric", "good", Plant(scale=_random_metric)),
+    Case("under its condition", "good", Plant(idle=lambda c: c.model.renderer != "dit"), "dit_depth",
+         {**DEPTH, "when": {"renderer": "dit"}}, others={"renderer": KINDS}, config={"model": {"renderer": "conv"}}),
+    Case("kind", "good", Plant(weight=lambda v, e, s: 0.5 if s.config.model.renderer == "dit" else 0.1), "renderer", KINDS),
+    Case("all images in one batch", "good", config={"training": {"batch_size": 12}}),
+]  # fmt: skip
+UNREAD = [
+    Case("no such term", "unread", NO_TERM),
+    Case("term of the labels", "unread", Plant(term=lambda predicted, batch: batch.y.square().mean())),
+    Case("term without gradient", "unread", Plant(term=lambda predicted, batch: predicted.detach().square().mean())),
+    Case("rounding of the loss", "unread", Plant(weight=None, color=lambda v: 1 + 1e-6 * v)),
+    Case("rounding, wide range", "unread", Plant(weight=None, color=lambda v: 1 + 1e-6 * v),
+         space={"type": "float", "min": 0.1, "max": 10.0}),
+    Case("unread loss weight", "unread", name="ssim_importance", space=WIDE),
+    Case("unread size", "unread", name="dit_patch_size", space={"type": "categorical", "choices": [4, 8]}),
+    Case("unread steps", "unread", name="warm_start_steps", space=STEPS),
+    Case("unread learning rate", "unread", name="eye_lr_mult", space=FACTOR),
+    Case("network that is never called", "unread", Plant(begin=_idle_network), "dit_head_dim", WIDTHS),
+    Case("network times zero", "unread", Plant(begin=_idle_network, weight=_zero_network), "dit_head_dim", WIDTHS),
+    Case("branch that is never called", "unread", Plant(idle=lambda c: True), "dit_depth", DEPTH),
+    Case("condition that nobody wrote down", "unread", Plant(idle=lambda c: c.model.renderer != "dit"), "dit_depth", DEPTH,
+         config={"model": {"renderer": "conv"}}),
+    Case("constant buffer that is unread", "unread", Plant(weight=None, begin=_value_in_a_buffer)),
+    Case("average that is unread", "unread", Plant(weight=_average_moves, begin=_average)),
+    Case("unread beside chance", "unread", Plant(weight=None, noise=True)),
+    Case("in the metric alone", "unread", Plant(weight=None, scale=lambda v, s: 1 + v)),
+    Case("least improvement beside an unread weight", "unread", NO_TERM,
+         others={"min_delta": {"type": "float", "min": 0.0, "max": 0.1}}),
+]  # fmt: skip
+LUCK = [
+    Case("seed of the start", "luck", Plant(weight=None, start=_seed_of)),
+    Case("order of the images", "luck", Plant(weight=None, batches=_shuffled)),
+    Case("seed of the images", "luck", Plant(weight=None, batches=_other_numbers)),
+    Case("seed of start and order", "luck", Plant(weight=None, start=_seed_of, batches=_shuffled)),
+]
+BENDS = [
+    Case("weight of the metric", "bends", Plant(scale=lambda v, s: 1 + v)),
+    Case("small weight of the metric", "bends", Plant(scale=lambda v, s: 1 + 1e-3 * v)),
+    Case("weight of the metric beside chance", "bends", Plant(scale=lambda v, s: 1 + v, noise=True)),
+    Case("weight of a random metric", "bends", Plant(scale=lambda v, s: v + _random_metric(v, s))),
+    Case("metric between 0.15 and 0.3", "bends", Plant(scale=lambda v, s: 1.1 if 0.15 < v < 0.3 else 1.0)),
+    Case("metric below 0.08", "bends", Plant(scale=lambda v, s: 1.1 if v < 0.08 else 1.0)),
+    Case("share of the metric", "bends", Plant(scale=_share_of_metric), others={"vgg_importance": FLOAT}),
+    Case("images left over by batches", "bends",
+         Plant(scale=lambda v, s: 1 + 0.01 * (s.count % s.config.training.batch_size)), "batch_size", SIZES),
+    Case("depth in the metric", "bends", Plant(scale=lambda v, s: 1 + s.config.model.dit_depth), "dit_depth", DEPTH),
+    Case("third choice in the metric", "bends",
+         Plant(scale=lambda v, s: 1.1 if s.config.model.dit_num_heads == 16 else 1.0), "dit_num_heads", HEADS),
+    Case("kind in the metric", "bends",
+         Plant(weight=lambda v, e, s: 0.5 if s.config.model.renderer == "dit" else 0.1,
+               scale=lambda v, s: 1.1 if s.config.model.renderer == "conv" else 1.0), "renderer", KINDS),
+    Case("learning rate in the metric", "bends", Plant(scale=lambda v, s: 1 + s.config.optim.lr), "lr", LR),
+    Case("patience in the metric", "bends", Plant(scale=lambda v, s: 1 + 0.1 * (s.config.training.patience or 0)),
+         "patience", {"type": "int", "min": 2, "max": 5}),
+    Case("metric beside another's value", "bends",
+         Plant(scale=lambda v, s: 1.1 if v > 0.3 and s.config.loss.vgg_importance > 0.3 else 1.0),
+         others={"vgg_importance": FLOAT}),
+]  # fmt: skip
+CASES = [*GOOD, *UNREAD, *LUCK, *BENDS]
