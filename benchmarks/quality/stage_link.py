@@ -25,7 +25,8 @@ from scipy.stats import spearmanr
 
 from gazegaussian.build import train_run
 from gazegaussian.config import load_run, with_parameters
-from gazegaussian.errors import NonFiniteError
+from gazegaussian.errors import ConfigError, NonFiniteError
+from helpers.parameters import Categorical
 from helpers.search_space import baseline, load_study_file
 
 logger = logging.getLogger(__name__)
@@ -49,8 +50,10 @@ def draw(seed: int, index: int) -> dict[str, Any]:
     for name, space in study.parameters.items():
         if name == "lr":
             values[name] = float(np.exp(rng.uniform(*np.log(LR_RANGE))))
-        else:
+        elif isinstance(space, Categorical):
             values[name] = space.choices[rng.integers(len(space.choices))]
+        else:
+            raise ConfigError(f"{name}: expected a categorical parameter beside lr, got {space}.")
     return values
 
 
