@@ -24,8 +24,8 @@ from helpers.analysis.scales import searched_scale
 from helpers.results import metric_names
 
 FEW_TRIALS = 4  # comparable ones, below which nothing is said
-MAX_RESAMPLES = 30  # for the out-of-bag R2
-FEWEST_RESAMPLES = 15
+MAX_RESAMPLES = 20  # for the out-of-bag R2
+FEWEST_RESAMPLES = 10
 TELLING = 0.2  # out-of-bag R2, below which the trials do not tell
 # Percentiles of the draws. Narrower ones fall short of 90% at 12 to 30 trials (benchmarks/calibration/importances.py).
 INTERVAL = (2.5, 97.5)

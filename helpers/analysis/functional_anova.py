@@ -31,7 +31,7 @@ MAIN_SIZE, PAIR_SIZE, MEAN_SIZE = (
 )  # scales of the half-Cauchy priors; the metric's standard deviation is 1
 LEVEL = 0.95  # of the shadows stay below the level
 LEAST_SIZE, LEAST_REST = 1e-10, 1e-6  # variances, so that nothing is divided by 0
-BAG_BURNED, BAG_KEPT = 60, 80  # steps of the sampler
+BAG_BURNED, BAG_KEPT = 40, 60  # steps of the sampler
 BAG = 0.632  # of the trials are fitted for the out-of-bag R2, as a resample with replacement has
 
 
@@ -172,7 +172,7 @@ class _Sampler:
             rates = 1 / helping + 0.5 * (squares / relative) @ self.members
             sizes = np.maximum(rates / generator.gamma(0.5 * (self.counts + 1), size=sizes.shape), LEAST_SIZE)
             helping = (1 / self.scales**2 + 1 / sizes) / generator.gamma(1.0, size=sizes.shape)
-            missed = self.target - np.einsum("cnd,cd->cn", self.columns, coefficients)
+            missed = self.target - (self.columns @ coefficients[..., None])[..., 0]
             rates_rest = 1 / helping_rest + 0.5 * (missed**2).sum(axis=1)
             shape = 0.5 * (self.target.shape[1] + 1)
             rest = np.maximum(rates_rest / generator.gamma(shape, size=chains), LEAST_REST)
@@ -215,10 +215,10 @@ class _Sampler:
         system = weighted @ self.columns.transpose(0, 2, 1) / rest[:, None, None]
         system[:, np.arange(trials), np.arange(trials)] += 1
         drawn = self.generator.standard_normal(prior.shape) * np.sqrt(prior)
-        shifted = np.einsum("cnd,cd->cn", self.columns, drawn) / noise
+        shifted = (self.columns @ drawn[..., None])[..., 0] / noise
         shifted += self.generator.standard_normal((chains, trials))
         solved = np.linalg.solve(system, (self.target / noise - shifted)[..., None])[..., 0]
-        return drawn + np.einsum("cnd,cn->cd", weighted, solved) / noise
+        return drawn + (solved[:, None, :] @ weighted)[:, 0] / noise
 
     def _of_chain(self, chain: int, prior: np.ndarray, rest: float) -> np.ndarray:
         precision = self.gram[chain] / rest
