@@ -173,8 +173,11 @@ def test_a_trial_that_holds_the_best_value_is_never_pruned(others, own):
     assert end is None or min(own[:end]) > best
 
 
-def test_equal_results_give_no_reason_to_prune():
-    assert pruned_after(planted([telling(0.5)] * 6), CurvePruner(EPOCHS), telling(0.5) + 1e-9) is None
+def test_where_all_results_are_equal_an_equal_trial_goes_on_and_a_worse_one_does_not():
+    study = planted([telling(0.5)] * 6)
+    assert pruned_after(study, CurvePruner(EPOCHS), telling(0.9)) in (1, 2)
+    level = planted([np.full(EPOCHS, 0.5)] * 6)
+    assert pruned_after(level, CurvePruner(EPOCHS), np.full(EPOCHS, 0.5)) is None
     assert expected_improvement(0.0, Prediction(1.0, 0.0)) == 0.0
     assert expected_improvement(0.0, Prediction(-1.0, 0.0)) == 1.0
     assert expected_improvement(0.0, Prediction(1e9, 1e-300)) == 0.0

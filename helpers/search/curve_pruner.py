@@ -130,7 +130,7 @@ class CurvePruner(optuna.pruners.BasePruner):
         new = Prediction(float(finals.mean()), float(finals.var(ddof=1)) * (1 + 1 / len(finals)))
         remaining = self.target_epoch - step - 1
         promised = expected_improvement(best, prediction) / remaining
-        return promised < self.share * expected_improvement(best, new) / self.target_epoch
+        return promised <= self.share * expected_improvement(best, new) / self.target_epoch
 
 
 def _finished(study: optuna.Study, sign: float) -> list[Finished]:
