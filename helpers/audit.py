@@ -23,12 +23,14 @@ from gazegaussian.build import build_stage, open_dataset
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.stage import Stage
+from gazegaussian.utils.plain_files import read_plain
 from helpers import analysis
 from helpers.analysis.audit_values import shown
 from helpers.audit_checks import Auditor, AuditRow, Bends, as_audited
 from helpers.files import say_if_new, write_json
 from helpers.search_space import StudyFile
 from helpers.short_run import Build
+from helpers.store_places import require_plain
 
 if TYPE_CHECKING:
     from helpers.study import StudyRequest
@@ -105,6 +107,7 @@ def audit_study(request: StudyRequest, build: Build | None = None, use_cache: bo
         ConfigError: The run configuration refuses a value, or even its own training fails.
         UserError: Data or checkpoint cannot be used.
     """
+    require_plain(request.folder)
     study = request.study
     base = as_audited(request.monitored())
     key = _key(study, base, build or build_stage)
@@ -152,7 +155,7 @@ def _source(build: Build) -> list[Path]:
 def _read(path: Path, key: str) -> tuple[dict[str, AuditRow], float]:
     """Read the parameters that passed an audit of the same things, and the seconds it took so far."""
     try:
-        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: Mapping[str, Any] = json.loads(read_plain(path))
         if content["key"] != key:
             return {}, 0.0
         rows = [AuditRow(**{**row, "values": tuple(row["values"])}) for row in content["parameters"]]

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
+from gazegaussian.utils.plain_files import read_plain
 from helpers.analysis.shares import largest_count
 from helpers.files import content_of, write_json
 from helpers.reruns import Source, missed_limits, open_source, rerun, trial_config
@@ -172,6 +173,6 @@ def load_continued(folder: Path) -> ContinuedReport | None:
     if not path.is_file():
         return None
     with content_of(path):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_plain(path))
         rows = tuple(Continued(**{**row, "missed": tuple(row.get("missed", ()))}) for row in content["trials"])
         return ContinuedReport(content["metric"], content["winner"], content["winner_value"], content["pruned"], rows)

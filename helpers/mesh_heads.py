@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.errors import ConfigError
+from gazegaussian.utils.plain_files import open_plain
 from gazegaussian.yaml_files import read_yaml
 from helpers.files import winners
 from helpers.naming import is_rehearsal
@@ -147,5 +148,5 @@ def _digest(path: Path) -> str | None:
 @functools.lru_cache(maxsize=16)
 def _digest_of(path: Path, size: int, changed: int) -> str:
     """Read a file once as long as it looks the same: results are written after every trial."""
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

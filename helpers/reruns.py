@@ -23,6 +23,7 @@ from gazegaussian.errors import ConfigError, NonFiniteError, class_and_line
 from gazegaussian.fields import parameter_fields
 from gazegaussian.training.changed_fields import RUNTIME_FIELDS
 from gazegaussian.training.files import atomic_copy
+from gazegaussian.utils.plain_files import read_plain
 from helpers.files import write_json
 from helpers.limits import Constraint
 from helpers.records import FINGERPRINT, find_study, stored_config
@@ -190,7 +191,7 @@ def _is_key(text: object) -> bool:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_plain(path))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

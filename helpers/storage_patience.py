@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
+from sqlalchemy.exc import SQLAlchemyError
 
 from gazegaussian.errors import class_and_line
+from gazegaussian.yaml_files import shorten
 from helpers.storage_errors import LEFT, StorageError, redacted
 
 logger = logging.getLogger(__name__)
@@ -73,9 +75,11 @@ def _patient(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
             except (ValueError, LookupError, TypeError) as error:
                 if name not in _READS:
                     raise
-                raise StorageError(
-                    f"The database {redacted(self.url)} holds records that no study writes ({class_and_line(error)}); {LEFT}."
-                ) from error
+                raise _meaningless(self, error) from error
+            except (StorageInternalError, SQLAlchemyError) as error:  # of a file: such as text that is none
+                if name not in _READS or self.engine.dialect.name != "sqlite":
+                    raise
+                raise _meaningless(self, error.__cause__ or error) from error
             except UpdateFinishedTrialError:
                 # A trial that the lost answer had already closed; one that another process closed is not this one's.
                 if again and name == "set_trial_state_values" and _is_closed_so(self, *args, **kwargs):
@@ -85,6 +89,12 @@ def _patient(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         return patiently(call)
 
     return patient
+
+
+def _meaningless(storage: Database, error: BaseException) -> StorageError:
+    """What to raise where rows can be read and make no study."""
+    what = shorten(class_and_line(error), 200)
+    return StorageError(f"The database {redacted(storage.url)} holds records that no study writes ({what}); {LEFT}.")
 
 
 def _is_closed_so(storage: Database, trial_id: int, state: Any, values: Any = None) -> bool:

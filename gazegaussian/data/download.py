@@ -16,6 +16,7 @@ from gazegaussian.data.hub import RemoteFile, fetch, list_files
 from gazegaussian.data.published_sets import PublishedSet, published_sets
 from gazegaussian.data.splits import SPLIT_FILE
 from gazegaussian.errors import ConfigError, DataError
+from gazegaussian.utils.plain_files import read_plain
 
 logger = logging.getLogger(__name__)
 
@@ -131,5 +132,5 @@ def _is_here(file: RemoteFile, done: dict[str, Any], folder: Path) -> bool:
 
 def _done(folder: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
-        return dict(json.loads((folder / DONE_FILE).read_text()))
+        return dict(json.loads(read_plain(folder / DONE_FILE)))
     return {}

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 
 from gazegaussian.errors import DataError
+from gazegaussian.utils.plain_files import read_plain
 
 SETTINGS_FILE = "synthetic.json"
 TAG = "synthetic"  # attribute of a subject file: the settings that it depends on
@@ -66,7 +67,7 @@ def stored_settings(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_plain(path))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: expected the settings of synthetic heads, found none that can be read: {error}"

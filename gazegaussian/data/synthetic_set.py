@@ -21,6 +21,7 @@ from gazegaussian.data.synthetic_pool import make_people, processes_for
 from gazegaussian.errors import DataError
 from gazegaussian.progress import progress as show_progress
 from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.plain_files import read_plain
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def ensure_synthetic(
     settings = SyntheticSettings(people, size, seed, frames, cameras)
     folder = Path(root) / settings.folder
     done = folder / SETTINGS_FILE
-    finished = done.is_file() and json.loads(done.read_text()) == asdict(settings)
+    finished = done.is_file() and json.loads(read_plain(done)) == asdict(settings)
     if finished and all((folder / file_name(person)).is_file() for person in range(people)):
         return folder
     logger.info("Generating %d synthetic people at %d px in %s", people, size, folder.resolve())

@@ -15,6 +15,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFCHR: "a device",
 }
+LARGEST_NOTE = 20_000_000  # bytes
 _MOST_ENTRIES = 1_000_000  # of a folder that is looked through
 
 
@@ -41,6 +42,24 @@ def open_plain(path: Path, follow: bool = True) -> BufferedReader:
     except BaseException:
         os.close(handle)
         raise
+
+
+def read_plain(path: Path, largest: int = LARGEST_NOTE) -> bytes:
+    """Read a small regular file, such as the JSON that a command leaves for the next one.
+
+    Args:
+        path: The file.
+        largest: Bytes that it may have.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+        ValueError: It is larger, or the path holds a NUL character.
+    """
+    with open_plain(path) as stream:
+        content = stream.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"{path} is larger than {largest / 1e6:g} MB")
+    return content
 
 
 def special_kind(mode: int) -> str | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.errors import ConfigError
+from gazegaussian.utils.plain_files import read_plain
 from helpers.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def _read(path: Path) -> list[Look]:
     if not path.is_file():
         return []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_plain(path))
         return [
             Look(int(row["seeds"]), tuple(row["candidates"]), bool(row.get("mesh_heads"))) for row in content["looks"]
         ]
@@ -96,7 +97,7 @@ def _anything_finished(folder: Path) -> bool:
     """Whether a training of the confirmation ended and may have been looked at."""
     for path in folder.glob("*/run.json"):
         try:
-            if "run" in json.loads(path.read_text(encoding="utf-8")):
+            if "run" in json.loads(read_plain(path)):
                 return True
         except (OSError, ValueError):
             continue

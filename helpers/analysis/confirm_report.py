@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gazegaussian.utils.plain_files import read_plain
 from helpers.analysis.confirmed import Confirmed, confirmed
 from helpers.analysis.gain_text import GainFacts, sentences, share
 from helpers.analysis.paired_gain import Sample, corrected_level, paired_gain, seeds_needed
@@ -241,4 +242,4 @@ def _loaded(folder: Path) -> ConfirmReport | None:
 def stored_report(folder: Path) -> dict[str, Any] | None:
     """Content of `confirm.json` of a study's folder; None when there is none."""
     path = Path(folder) / CONFIRM_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return json.loads(read_plain(path)) if path.is_file() else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gazegaussian.config import RunConfig
+from gazegaussian.utils.plain_files import read_plain
 from helpers.files import write_json
 from helpers.mesh_heads import digest_of
 
@@ -104,7 +105,7 @@ def mean_metrics(people: Mapping[str, Metrics]) -> dict[str, float]:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_plain(path))
     except (OSError, ValueError):
         return None
     whole = isinstance(content, dict) and isinstance(content.get("people"), dict) and "checkpoint" in content
