@@ -195,6 +195,11 @@ def test_the_table_of_all_has_every_pair_and_a_halved_reference_is_seen():
     slow = [Replay(table, tuple(Trial(i, 8, 1.0 if i < 9 else 0.0) for i in range(10)))] * 4
     fast = [Replay(table, tuple(Trial(i, 4, 1.0 if i < 9 else 0.0) for i in range(10)))] * 4
     assert summarise(("a", "b"), fast, slow, 0.0, 10, 80).share.value == pytest.approx(0.5)
+    mixed = [*slow[:2], *fast[:2]]
+    itself = summarise(("a", "b"), mixed, mixed, 0.0, 10, 80)
+    assert (itself.share.low, itself.share.high) == (1.0, 1.0), "the same seeds were resampled apart"
+    assert (itself.lost.value, itself.lost.low) == (0.0, 0.0)
+    assert itself.lost.high == pytest.approx(1 - 0.025 ** (1 / 4)), "0 of 4 is no certainty"
 
 
 def test_unknown_names_and_a_table_without_baseline_are_refused():
