@@ -15,7 +15,7 @@ from IPython.display import Image, display
 from optuna.trial import FrozenTrial, TrialState
 
 from helpers.analysis.comparable_trials import comparable_trials
-from helpers.confirm import load_confirm
+from helpers.analysis.confirm_report import load_confirm
 from helpers.durations import duration
 from helpers.figure_display import show_figure
 from helpers.figure_notes import missing_figures
@@ -24,7 +24,7 @@ from helpers.notebook import say
 from helpers.pictures import captioned_row, png_bytes
 from helpers.plots import study_figures
 from helpers.records import ENVIRONMENT
-from helpers.report_facts import measure_spending, parameter_rows
+from helpers.report_facts import answer, measure_spending, parameter_rows
 from helpers.report_pictures import picture_key, top_pictures
 from helpers.results import epochs_trained, is_feasible, merit, metric_names, signs, top_table
 from helpers.tables import show_table
@@ -195,9 +195,11 @@ def _pairs(study: optuna.Study, figure: go.Figure | None) -> Rows:
 
 
 def show_best_parameters(study: optuna.Study, folder: Path) -> None:
-    """Display the winner's parameters beside the baseline's, and name the file that a training takes them from."""
-    rows = parameter_rows(study, load_confirm(Path(folder)))
+    """Display the winner's parameters beside the baseline's, how much better they are, and the file that holds them."""
+    confirm = load_confirm(Path(folder))
+    rows = parameter_rows(study, confirm)
     if rows:
+        say("\n".join(answer(study, confirm)))
         show_table(f"Best parameters of {study.study_name}", rows)
         say(f"For `train --params`: {Path(folder) / 'best.yaml'}")
     else:
