@@ -13,7 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from helpers.analysis.scales import is_ordered
+from helpers.analysis.scales import is_ordered, numbers
 from helpers.importance import parameter_importances
 
 BORDER = 0.02  # share of a range, in log scale where it has one
@@ -43,7 +43,7 @@ def _end(value: Any, space: BaseDistribution) -> str:
     if isinstance(space, CategoricalDistribution):
         if not is_ordered(space) or len(space.choices) < FEWEST_CHOICES:
             return ""
-        choices = sorted(float(choice) for choice in space.choices)
+        choices = sorted(numbers(space))
         ends = {"lower": choices[0], "upper": choices[-1]}
         end = next((name for name, choice in ends.items() if choice == float(value)), "")
         return f"{value:g} ({end} end of {', '.join(f'{choice:g}' for choice in choices)})" if end else ""

@@ -260,7 +260,7 @@ def _out_of_bag(
             counts[left] += 1
     else:
         for bag, left in zip(bags, outside, strict=True):
-            prior, rest = states[generator.integers(len(states))]
+            prior, rest = states[int(generator.integers(len(states)))]
             weighted = real.columns * prior[: real.columns.shape[1]]
             system = weighted[bag] @ real.columns[bag].T
             system.flat[:: inside + 1] += rest

@@ -37,6 +37,11 @@ def is_ordered(space: BaseDistribution) -> bool:
     return all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in space.choices)
 
 
+def numbers(space: CategoricalDistribution) -> list[float]:
+    """Choices that are all numbers (see `is_ordered`), as they stand in the space."""
+    return [float(choice) for choice in space.choices if isinstance(choice, int | float)]
+
+
 def searched_scale(space: BaseDistribution, values: Sequence[Any]) -> Scale:
     """See a parameter through functions of its searched scale.
 
@@ -66,7 +71,7 @@ def _choices(space: CategoricalDistribution, values: Sequence[Any]) -> Scale:
         # No order: equal variances, which make the same of every order of the choices.
         return Scale(functions[rows], np.full((len(DECAYS), count - 1), 1.0 / (count - 1)))
     kept = min(count - 1, FUNCTIONS)
-    order = np.argsort([float(choice) for choice in space.choices])
+    order = np.argsort(numbers(space))
     place = np.empty(count, dtype=int)
     place[order] = np.arange(count)
     return Scale(_cosines((place[rows] + 0.5) / count, kept), _variances(kept))
