@@ -17,10 +17,9 @@ def test_every_statement_holds(capsys):
 
 def test_candidates_that_are_not_corrected_for_are_found(monkeypatch):
     monkeypatch.setattr("helpers.analysis.confirm_report.corrected_level", lambda candidates, looks: 0.95)
-    planned, later = false_better(np.random.default_rng(0), 250, tops=[5], planned_seeds=[5])
+    planned, later = false_better(np.random.default_rng(0), 600, tops=[5], planned_seeds=[5])
     assert not planned.holds
     assert not later.holds
-    assert later.now > planned.now
 
 
 def test_the_interval_of_earlier_versions_is_found():

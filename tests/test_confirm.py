@@ -3,12 +3,10 @@
 import json
 import math
 import random
-import re
 import shutil
 import statistics
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from optuna.trial import TrialState
 from test_study import FakeTrainer, fake_train, request
@@ -16,7 +14,6 @@ from test_study import FakeTrainer, fake_train, request
 from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.trainer import TrainResult
 from helpers import best_trial, run_study
-from helpers.analysis.paired_gain import corrected_level, paired_interval
 from helpers.analysis.shares import largest_count
 from helpers.analysis.test_people import TestPeople
 from helpers.confirm import confirm_study, load_confirm
@@ -127,7 +124,7 @@ def test_what_another_configuration_left_is_not_taken_for_this_one(tmp_path):
     confirm_study(asked, top=1, seeds=2)
     path = next((asked.folder / "confirm").glob("baseline_seed*/run.json"))
     content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "key": "other", "run": {**content["run"], "value": -100.0}}))
+    path.write_text(json.dumps({**content, "key": "0" * 64, "run": {**content["run"], "value": -100.0}}))
     train.calls.clear()
     report = confirm_study(asked, top=1, seeds=2)
     assert len(train.calls) == 1
@@ -314,23 +311,11 @@ def test_a_training_function_of_ones_own_says_why_there_are_no_test_people(tmp_p
     assert not report.facts.claimed
 
 
-def test_it_says_how_many_seeds_the_gain_would_need(tmp_path):
-    report = confirm_study(studied(tmp_path, Planted(effect=0.5, noise=0.6)), top=1, seeds=3)
-    assert report.best.improvement_low < 0 < report.best.improvement, "nothing was planted"
-    needed = int(re.search(r"(\d+) seeds in all would show it in 8 of 10", report.statement)[1])
-    gained, level = report.best.gain, corrected_level(1, 2)
-    rng, shown = np.random.default_rng(0), 0
-    for _ in range(400):
-        drawn = rng.normal(gained.mean, gained.std, needed)
-        shown += paired_interval(list(drawn), level)[1] > 0
-    assert 0.7 < shown / 400 < 0.9
-
-
 def test_a_baseline_that_won_is_compared_with_the_best_other(tmp_path):
     asked = studied(tmp_path, Planted(effect=-5.0, noise=0.1))
     report = confirm_study(asked, top=1, seeds=2)
     assert [row.is_baseline for row in report.configurations] == [True, False]
-    assert report.statement.startswith("Not better: worse by 5")
+    assert report.statement.startswith("Not better: worse by ")
 
 
 def test_a_baseline_alone_confirms_nothing(tmp_path):
@@ -356,7 +341,7 @@ def test_a_loser_is_not_called_better(tmp_path):
     assert report.best.improvement < 0
     assert report.configurations[0].is_baseline
     assert report.statement.startswith("Not better: worse by ")
-    assert report.rows()[1]["t model"] == "0.001"
+    assert report.best.probability < 0.01
 
 
 def test_one_seed_says_nothing_about_noise(tmp_path):
@@ -437,18 +422,22 @@ def test_a_share_is_seeded_and_finished_ones_are_read(tmp_path):
 
 
 def test_a_continued_trial_that_misses_a_constraint_would_not_have_won(tmp_path):
+    class WithGaze:
+        """Hands a hook the constrained metric, too."""
+
+        def __init__(self, hook, gaze):
+            self.hook, self.gaze = hook, gaze
+
+        def on_fit_start(self, trainer):
+            self.hook.on_fit_start(trainer)
+
+        def on_epoch_end(self, trainer, epoch, row):
+            self.hook.on_epoch_end(trainer, epoch, {**row, "gaze_error_deg": self.gaze})
+
     def measured(config, run_dir, hooks, resume):
-        class Adds:
-            """Gives every epoch of `late` the constrained metric."""
-
-            def on_fit_start(self, trainer):
-                pass
-
-            def on_epoch_end(self, trainer, epoch, row):
-                row["gaze_error_deg"] = 20.0 if config.optim.lr >= 3e-3 else 5.0
-
-        found = late(config, run_dir, [Adds(), *hooks], resume)
-        return replace(found, history=[{**row, "gaze_error_deg": 20.0} for row in found.history])
+        gaze = 20.0 if config.optim.lr >= 3e-3 else 5.0
+        found = late(config, run_dir, [WithGaze(hook, gaze) for hook in hooks], resume)
+        return replace(found, history=[{**row, "gaze_error_deg": gaze} for row in found.history])
 
     asked = request(tmp_path, measured, trials=14, constraints={"gaze_error_deg": "<= 8"})
     study = run_study(asked)

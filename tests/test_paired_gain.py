@@ -1,13 +1,16 @@
 """Intervals, shares and the words about them, without a study."""
 
 import random
+import re
 import statistics
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from helpers.analysis.paired_gain import Sample, paired_gain, seeds_needed
+from helpers.analysis.confirm_report import ConfirmReport
+from helpers.analysis.confirmed import confirmed
+from helpers.analysis.paired_gain import Sample, corrected_level, paired_gain, paired_interval, seeds_needed
 from helpers.analysis.shares import clopper_pearson, expected_best, largest_count
 from helpers.confirm import bootstrap
 
@@ -52,3 +55,25 @@ def test_shares_have_exact_intervals(count, total):
 def test_the_expected_best_is_the_mean_of_maxima(count):
     drawn = np.random.default_rng(0).normal(size=(40_000, count)).max(axis=1)
     assert expected_best(count) == pytest.approx(drawn.mean(), abs=0.02)
+
+
+def test_it_says_how_many_seeds_the_gain_would_need():
+    values = (0.9, 0.1, 1.2, 0.0)
+    rows = (confirmed("trial_0001", 1, {}, values), confirmed("baseline", 0, {}, (1.0,) * 4))
+    report = ConfirmReport("val_loss", "minimize", (1, 2, 3, 4), rows)
+    assert report.best.improvement_low < 0 < report.best.improvement
+    needed = int(re.search(r"(\d+) seeds in all would show it in 8 of 10", report.statement)[1])
+    gained, level = report.best.gain, corrected_level(1, 2)
+    rng, shown = np.random.default_rng(0), 0
+    for _ in range(400):
+        drawn = rng.normal(gained.mean, gained.std, needed)
+        shown += paired_interval(list(drawn), level)[1] > 0
+    assert 0.7 < shown / 400 < 0.9
+
+
+def test_the_level_is_shared_by_candidates_and_falls_with_looks():
+    assert corrected_level() == pytest.approx(0.95)
+    assert corrected_level(5) == pytest.approx(0.99)
+    errors = [1 - corrected_level(1, look) for look in range(1, 20)]
+    assert errors == sorted(errors, reverse=True)
+    assert sum(errors) <= 0.05 * 4 / 3
