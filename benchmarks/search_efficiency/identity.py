@@ -102,7 +102,10 @@ def require_same(stored: Header, config: RunConfig, study: StudyFile, header: He
         ConfigError: With what differs.
     """
     require_sizes(stored, config, study, path)
-    pairs = {"purpose": (stored.purpose, header.purpose), "seed": (stored.seed, header.seed)}
+    pairs: dict[str, tuple[object, object]] = {
+        "purpose": (stored.purpose, header.purpose),
+        "seed": (stored.seed, header.seed),
+    }
     pairs |= {name: (stored.data.get(name), header.data.get(name)) for name in {**stored.data, **header.data}}
     differing = [f"{name}: {before} -> {now}" for name, (before, now) in pairs.items() if before != now]
     if differing:
