@@ -19,8 +19,8 @@ from benchmarks.search_efficiency import record as recording_module
 from benchmarks.search_efficiency import whole_training
 from benchmarks.search_efficiency.curves import HALF_DECADES, SEEDS, Curve, append, create, read
 from benchmarks.search_efficiency.drawing import FIRST, draw, good_half_decades, half_decades, way
-from benchmarks.search_efficiency.identity import make_header, require_sizes
-from benchmarks.search_efficiency.record import Recorder, Stop, as_trained, progress_line
+from benchmarks.search_efficiency.identity import as_trained, make_header, require_quick_sizes, require_sizes
+from benchmarks.search_efficiency.record import Recorder, Stop, progress_line
 from benchmarks.search_efficiency.schedule import Plan, outstanding
 from benchmarks.search_efficiency.whole_training import Training
 from gazegaussian.build import train_run
@@ -202,6 +202,8 @@ def test_other_sizes_purposes_and_spaces_are_rejected_and_a_study_s_own_search_i
         recorder(path, run)
     header = read(path).header  # heads of another generator are no other sizes
     require_sizes(header, as_trained(run, searched), searched, path)
+    with pytest.raises(ConfigError, match=r"other sizes.*image_size: 64 -> 128"):
+        require_quick_sizes(header, path)
     with pytest.raises(ConfigError, match=r"geometry_width: 16 -> 24"):
         require_sizes(header, as_trained(other_sizes, STUDY), STUDY, path)
     with pytest.raises(ConfigError, match=r"study\.space"):

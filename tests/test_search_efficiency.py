@@ -11,6 +11,7 @@ import optuna
 import pytest
 
 from benchmarks.search_efficiency import __main__ as program
+from benchmarks.search_efficiency.coverage import simulate
 from benchmarks.search_efficiency.curves import Curve, Header, Recording
 from benchmarks.search_efficiency.figures import budget_of, compare, markdown
 from benchmarks.search_efficiency.halving import BatchedHalving
@@ -264,6 +265,12 @@ def test_intervals_of_a_difference_hold_the_truth():
     assert np.mean(held) > 0.85
 
 
+def test_the_intervals_of_simulated_comparisons_hold_the_truth():
+    truth, held = simulate(runs=40, seeds=20, population=80)
+    assert truth.share.value < 1.0
+    assert min(held.values()) > 0.8
+
+
 def test_two_workers_share_the_time_and_the_sampler_sees_who_runs():
     table = valley(noise=0.1)
     seen = []
@@ -385,6 +392,9 @@ def test_a_file_to_choose_by_is_never_reported_on(tmp_path, capsys, monkeypatch)
         paths[purpose] = tmp_path / f"{purpose}.jsonl"
         lines = [json.dumps(vars(content.header)), *(curve.line() for curve in content.curves)]
         paths[purpose].write_text("\n".join(lines) + "\n")
+    with pytest.raises(ConfigError, match="recorded with other sizes .image_size: 512 -> 128"):
+        program.load(paths["report"], "report")  # its header has the default run configuration
+    monkeypatch.setattr(program, "require_quick_sizes", lambda *arguments: None)
     for purpose, other in (("choose", "report"), ("report", "choose")):
         assert len(program.load(paths[purpose], purpose)) == 20
         with pytest.raises(ConfigError, match=f"recorded to {other}, not to {purpose}.*meshhead_{purpose}.jsonl"):

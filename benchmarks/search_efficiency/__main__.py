@@ -22,8 +22,9 @@ import optuna
 import yaml
 from pydantic import ValidationError
 
-from benchmarks.search_efficiency.curves import SEEDS, Purpose
+from benchmarks.search_efficiency.curves import SEEDS, Purpose, read
 from benchmarks.search_efficiency.figures import Figures, budget_of, compare, markdown
+from benchmarks.search_efficiency.identity import require_quick_sizes
 from benchmarks.search_efficiency.methods import ORACLE, REFERENCE, UNPRUNED, Play, methods, of_components, warm_started
 from benchmarks.search_efficiency.replay import Replay
 from benchmarks.search_efficiency.table import Table
@@ -46,20 +47,28 @@ def parse_method(text: str) -> tuple[str, Play]:
     return text, of_components(*parts)
 
 
-def load(path: Path, purpose: Purpose) -> Table:
-    """Read a file that was recorded for a purpose.
+def load(path: Path, purpose: Purpose, config: Path | None = None, study: Path | None = None) -> Table:
+    """Read a file that was recorded for a purpose, with the sizes of today.
+
+    Args:
+        path: JSON lines.
+        purpose: That the file must have.
+        config: Run configuration that it must have been recorded with; default the stage's quick one.
+        study: Likewise the study file.
 
     Raises:
-        ConfigError: It was recorded for the other one.
+        ConfigError: It was recorded for the other purpose, or with other sizes.
         DataError: It is no file of curves.
     """
-    table = Table.load(path)
-    if table.header.purpose != purpose:
+    recording = read(path)
+    header = recording.header
+    if header.purpose != purpose:
         raise ConfigError(
-            f"{path} was recorded to {table.header.purpose}, not to {purpose}: what was chosen by curves cannot be reported on "
-            f"them. Give {table.header.stage}_{purpose}.jsonl."
+            f"{path} was recorded to {header.purpose}, not to {purpose}: what was chosen by curves cannot be reported on "
+            f"them. Give {header.stage}_{purpose}.jsonl."
         )
-    return table
+    require_quick_sizes(header, path, config, study)
+    return Table(recording)
 
 
 def run(
@@ -111,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("purpose", choices=list(SEEDS))
     parser.add_argument("curves", type=Path, help="file written by benchmarks.search_efficiency.record")
+    parser.add_argument("--config", type=Path, help="recorded with it; default configs/STAGE_quick.yaml")
+    parser.add_argument("--study", type=Path, help="recorded with it; default configs/STAGE_quick_study.yaml")
     parser.add_argument("--methods", nargs="+", default=[], metavar="NAME", help=f"of {'; '.join(methods())}")
     parser.add_argument("--add", nargs="+", type=parse_method, default=[], metavar="SAMPLER + PRUNER")
     parser.add_argument(
@@ -146,7 +157,7 @@ def main() -> None:
     started = time.process_time()
     seeds = range(FIRST_SEED[given.purpose], FIRST_SEED[given.purpose] + given.seeds)
     try:
-        table = load(given.curves, given.purpose)
+        table = load(given.curves, given.purpose, given.config, given.study)
         chosen = chosen_methods(given.methods, given.purpose) | dict(given.add)
         if given.prior is not None:
             chosen["warm-started tpe, median (3, 2)"] = warm_started(Table.load(given.prior))

@@ -81,9 +81,10 @@ def good_half_decades(study: StudyFile, curves: Sequence[Curve]) -> list[tuple[f
     """
     sign = -1.0 if study.directions[0] == "maximize" else 1.0
     results: dict[tuple[float, float], list[float]] = {piece: [] for piece in half_decades(study)}
+    last = max((high for _, high in results), default=0.0)
     for curve in curves:
         for (low, high), values in results.items():
-            if low <= curve.params[LR] < high or curve.params[LR] == high == study.parameters[LR].distribution.high:
+            if low <= curve.params[LR] < high or curve.params[LR] == high == last:
                 values.append(_result(curve, study.metrics[0], sign))
     known: Mapping[tuple[float, float], float] = {
         piece: float(np.median(values)) for piece, values in results.items() if len(values) >= ENOUGH

@@ -9,17 +9,27 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.search_efficiency.curves import SEEDS, Header, Purpose
-from gazegaussian.build import frozen_digests
-from gazegaussian.config import RunConfig, parse_run
-from gazegaussian.data.synthetic import GENERATOR_VERSION
+from gazegaussian.config import RunConfig, load_run, parse_run, with_parameters
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.changed_fields import PATHS, RUNTIME_FIELDS
-from helpers.search_space import StudyFile
+from helpers.search_space import StudyFile, load_study_file
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _FREE = RUNTIME_FIELDS | PATHS | {"seed"}  # neither the machine's folders nor a training seed make other sizes
+
+
+def as_trained(config: RunConfig, study: StudyFile) -> RunConfig:
+    """Return the run configuration with the study's metric and epochs, without early stopping and pictures.
+
+    Raises:
+        ConfigError: The study has several metrics.
+    """
+    if study.multi:
+        raise ConfigError("Curves are recorded for one metric; the study file names several: give one.")
+    searched = {"monitor": study.metrics[0], "monitor_mode": "max" if study.directions[0] == "maximize" else "min"}
+    epochs = config.training.epochs if study.epochs is None else study.epochs
+    return with_parameters(config, {**searched, "epochs": epochs, "preview_images": 0, "patience": None})
 
 
 def make_header(config: RunConfig, study: StudyFile, purpose: Purpose) -> Header:
@@ -30,6 +40,11 @@ def make_header(config: RunConfig, study: StudyFile, purpose: Purpose) -> Header
         study: What is searched.
         purpose: Of the file.
     """
+    import torch  # reading curves needs none of these
+
+    from gazegaussian.build import frozen_digests
+    from gazegaussian.data.synthetic import GENERATOR_VERSION
+
     content = config.model_dump(mode="json")
     data = {"generator": str(GENERATOR_VERSION), **frozen_digests()}
     for name in ("meshhead_checkpoint", "init_from"):
@@ -88,6 +103,23 @@ def require_sizes(header: Header, config: RunConfig, study: StudyFile, path: Pat
         )
 
 
+def require_quick_sizes(header: Header, path: Path, config: Path | None = None, study: Path | None = None) -> None:
+    """Check that curves were recorded with the quick sizes of today.
+
+    Args:
+        header: Of the file.
+        path: Named in the error.
+        config: Run configuration instead of `configs/STAGE_quick.yaml`.
+        study: Study file instead of `configs/STAGE_quick_study.yaml`.
+
+    Raises:
+        ConfigError: They were not, or the files cannot be read.
+    """
+    run = load_run(config or CONFIGS / f"{header.stage}_quick.yaml", header.stage)
+    searched = load_study_file(study or CONFIGS / f"{header.stage}_quick_study.yaml", header.stage)
+    require_sizes(header, as_trained(run, searched), searched, path)
+
+
 def require_same(stored: Header, config: RunConfig, study: StudyFile, header: Header, path: Path) -> None:
     """Check that a recording can be continued: same sizes, same data, same purpose.
 
@@ -102,7 +134,10 @@ def require_same(stored: Header, config: RunConfig, study: StudyFile, header: He
         ConfigError: With what differs.
     """
     require_sizes(stored, config, study, path)
-    pairs = {"purpose": (stored.purpose, header.purpose), "seed": (stored.seed, header.seed)}
+    pairs: dict[str, tuple[object, object]] = {
+        "purpose": (stored.purpose, header.purpose),
+        "seed": (stored.seed, header.seed),
+    }
     pairs |= {name: (stored.data.get(name), header.data.get(name)) for name in {**stored.data, **header.data}}
     differing = [f"{name}: {before} -> {now}" for name, (before, now) in pairs.items() if before != now]
     if differing:

@@ -49,7 +49,7 @@ class RayAsha(BasePruner):
         from ray.tune.schedulers import AsyncHyperBandScheduler
 
         self.table = table
-        self.scheduler = AsyncHyperBandScheduler(
+        self.scheduler: Any = AsyncHyperBandScheduler(
             time_attr="epoch", grace_period=first, reduction_factor=factor, max_t=table.epochs
         )
         self.scheduler.set_search_properties("value", "max" if table.sign < 0 else "min")

@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.search_efficiency.curves import HALF_DECADES, SEEDS, Curve, Purpose, append, create, read
 from benchmarks.search_efficiency.drawing import FIRST, draw, good_half_decades, half_decades, way
-from benchmarks.search_efficiency.identity import make_header, require_same
+from benchmarks.search_efficiency.identity import as_trained, make_header, require_same
 from benchmarks.search_efficiency.schedule import Key, Plan, duration, outstanding
 from benchmarks.search_efficiency.whole_training import Stopped, train
 from gazegaussian.build import preflight
@@ -166,19 +166,6 @@ class Recorder:
             recording = read(self.path)
             logger.info("good half-decades of the learning rate: %s", recording.half_decades)
         return recording.half_decades
-
-
-def as_trained(config: RunConfig, study: StudyFile) -> RunConfig:
-    """Return the run configuration with the study's metric and epochs, without early stopping and pictures.
-
-    Raises:
-        ConfigError: The study has several metrics.
-    """
-    if study.multi:
-        raise ConfigError("Curves are recorded for one metric; the study file names several: give one.")
-    searched = {"monitor": study.metrics[0], "monitor_mode": "max" if study.directions[0] == "maximize" else "min"}
-    epochs = config.training.epochs if study.epochs is None else study.epochs
-    return with_parameters(config, {**searched, "epochs": epochs, "preview_images": 0, "patience": None})
 
 
 def progress_line(recorder: Recorder, curve: Curve) -> str:
