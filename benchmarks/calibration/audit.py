@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,7 +42,7 @@ def audited(case: Case, folder: Path) -> Outcome:
     """Audit the study of a case."""
     space = {case.name: case.space, **case.others}
     study = StudyFile.model_validate({"study_name": "planted", "trials": 6, "search_space": {"all": space}})
-    defaults = {"optim": {"lr": 1e-3}, "training": {"device": "cpu", "batch_size": 2}}
+    defaults: dict[str, dict[str, Any]] = {"optim": {"lr": 1e-3}, "training": {"device": "cpu", "batch_size": 2}}
     sections = {name: {**defaults.get(name, {}), **case.config.get(name, {})} for name in {**defaults, **case.config}}
     run = GazeGaussianRun.model_validate(sections)
     CHANCE.manual_seed(0)

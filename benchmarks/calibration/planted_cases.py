@@ -40,7 +40,7 @@ class Case:
 
     what: str
     truth: Truth
-    plant: Plant = Plant()
+    plant: Plant = field(default_factory=Plant)
     name: str = GAZE
     space: Space = field(default_factory=lambda: FLOAT)
     word: str = "ok"
@@ -50,12 +50,12 @@ class Case:
 
 def _multiply_start(value: float, stage: PlantedStage) -> None:
     with torch.no_grad():
-        stage.main[0].weight.mul_(1 + value)
+        stage.first.weight.mul_(1 + value)
 
 
 def _shrink(stage: PlantedStage) -> None:
     with torch.no_grad():
-        stage.main[0].weight.mul_(0.999**stage.config.training.warm_start_steps)
+        stage.first.weight.mul_(0.999**stage.config.training.warm_start_steps)
 
 
 def _value_in_a_buffer(value: float, stage: PlantedStage) -> None:
@@ -67,7 +67,7 @@ def _average(value: float, stage: PlantedStage) -> None:
 
 
 def _average_moves(value: float, epoch: int, stage: PlantedStage) -> float:
-    stage.main.average.lerp_(stage.main[0].weight.detach()[0], value)
+    stage.main.get_buffer("average").lerp_(stage.first.weight.detach()[0], value)
     return 0.1
 
 
@@ -136,9 +136,9 @@ GOOD = [
     Case("below 0.08", "good", Plant(weight=lambda v, epoch, s: min(v, 0.08)), word="weak"),
     Case("above 0.3", "good", Plant(weight=lambda v, epoch, s: max(v, 0.3)), config={"loss": {GAZE: 0.07}}),
     Case("between 0.15 and 0.3", "good", Plant(weight=lambda v, epoch, s: v if 0.15 < v < 0.3 else 0.1)),
-    Case("constant buffer", "good", Plant(weight=lambda v, e, s: s.main.value, begin=_value_in_a_buffer)),
+    Case("constant buffer", "good", Plant(weight=lambda v, e, s: float(s.main.get_buffer("value")), begin=_value_in_a_buffer)),
     Case("average of the weights", "good",
-         Plant(weight=_average_moves, begin=_average, scale=lambda v, s: 1 + s.main.average.square().sum().item())),
+         Plant(weight=_average_moves, begin=_average, scale=lambda v, s: 1 + s.main.get_buffer("average").square().sum().item())),
     Case("size of the start", "good", Plant(weight=None, begin=_multiply_start)),
     Case("steps before training", "good", Plant(prepare=_shrink), "warm_start_steps", STEPS),
     Case("noise on the images", "good", Plant(weight=None, batches=_noisy_images)),

@@ -74,7 +74,8 @@ class PlantedStage:
         if plant.start is not None:
             torch.manual_seed(plant.start(self.value))
         width = config.model.dit_num_heads
-        self.main = nn.Sequential(nn.Linear(2, width), nn.Tanh(), nn.Linear(width, 1))
+        self.first = nn.Linear(2, width)
+        self.main = nn.Sequential(self.first, nn.Tanh(), nn.Linear(width, 1))
         self.branch = nn.Sequential(*(nn.Linear(2, 2) for _ in range(config.model.dit_depth)))
         self.offsets = nn.Embedding(IMAGES, 1)
         nn.init.zeros_(self.offsets.weight)

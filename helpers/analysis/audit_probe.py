@@ -51,8 +51,9 @@ class Step:
 
     def thinned(self, stride: int) -> Step:
         """Keep every so many-th element of what the optimizer got and did."""
-        parts = [{name: value.flatten()[::stride] for name, value in x.items()} for x in (self.updates, self.gradients)]
-        return Step(*parts, {}, self.terms, self.failure)
+        updates = {name: value.flatten()[::stride] for name, value in self.updates.items()}
+        gradients = {name: value.flatten()[::stride] for name, value in self.gradients.items()}
+        return Step(updates, gradients, {}, self.terms, self.failure)
 
     @property
     def gradient_norm(self) -> float:

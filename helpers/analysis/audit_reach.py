@@ -106,7 +106,7 @@ def otherwise(reference: Reference, config: RunConfig) -> Reach:
         if probe.shapes != reference.shapes:
             return NOTHING
         luck = False
-        for question in (_epochs, _buffers, _batches, _start):
+        for question in (_batches, _epochs, _buffers, _start):  # the likely and cheap ones first
             found = question(reference, probe)
             if found.found:
                 return found
