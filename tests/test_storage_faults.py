@@ -61,7 +61,7 @@ def test_a_whole_journal_is_left_alone(tmp_path):
         'UPDATE trial_params SET distribution_json = \'{"name": "Float\'',
         "UPDATE trials SET state = 'RUNING'",
         "UPDATE trials SET datetime_start = 'yesterday'",
-        "UPDATE studies SET study_name = CAST(x'ff74' AS TEXT)",
+        "UPDATE trial_params SET distribution_json = CAST(x'7bff' AS TEXT)",
     ],
 )
 def test_rows_of_a_whole_database_that_mean_nothing_are_told(tmp_path, damage):
