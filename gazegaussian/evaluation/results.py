@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PAIRS = 200
 CONFIDENCE = 0.95
-# From here on an interval of skewed values, too, holds the true mean in nearly 95% (see `over_subjects`).
+# From here on an interval of skewed values holds the true mean in 91% or more (see `over_subjects`).
 FEW_SUBJECTS = 20
 
 
