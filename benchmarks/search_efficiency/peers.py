@@ -13,7 +13,7 @@ favours SMAC3. It is told the values for the configurations that it asked for.
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import math
 import time
 from pathlib import Path
@@ -160,11 +160,7 @@ def _smac_parameter(name: str, space: Parameter) -> Any:
 
 
 def _installed(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
+    return importlib.util.find_spec(module) is not None
 
 
 def peers() -> dict[str, Play]:
