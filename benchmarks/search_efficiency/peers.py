@@ -13,7 +13,6 @@ favours SMAC3. It is told the values for the configurations that it asked for.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import math
 import time
 from pathlib import Path
@@ -159,18 +158,30 @@ def _smac_parameter(name: str, space: Parameter) -> Any:
     return kind(name, lower=space.min, upper=space.max, log=space.log)
 
 
-def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+def _has_ray_tune() -> bool:
+    try:
+        import ray.tune.schedulers  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _has_smac() -> bool:
+    try:
+        import smac  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def peers() -> dict[str, Play]:
     """The methods whose packages are installed."""
     found: dict[str, Play] = {}
-    if _installed("ray.tune"):
+    if _has_ray_tune():
         found["tpe, ray asha (1, 2)"] = ray_asha("tpe", 1, 2)
         found["tpe, ray asha (2, 2)"] = ray_asha("tpe", 2, 2)
         found["random, ray asha (1, 4)"] = ray_asha("random", 1, 4)
-    if _installed("smac"):
+    if _has_smac():
         found["smac hyperband (3)"] = smac_hyperband()
     return found
 
@@ -188,7 +199,7 @@ def main() -> None:
     first = FIRST_SEED[given.purpose]
     seeds = range(first, first + given.seeds)
     chosen = {name: methods()[name] for name in (REFERENCE, ORACLE)} | peers()
-    absent = [name for name in ("ray.tune", "smac") if not _installed(name)]
+    absent = [name for name, there in (("ray.tune", _has_ray_tune()), ("smac", _has_smac())) if not there]
     if absent:
         print(f"not installed, left out: {', '.join(absent)} (requirements-peers.txt)")
     try:
