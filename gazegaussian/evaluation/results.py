@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,5 +87,7 @@ def over_subjects(values: Sequence[float], subjects: Sequence[Any], by: str) -> 
         return Measured(mean, by=by)
     without = (sums.sum() - sums) / (counts.sum() - counts)
     error = math.sqrt((people - 1) / people * float(((without - without.mean()) ** 2).sum()))
+    from scipy.special import stdtrit  # half a second, which a command with a misspelt path should not take
+
     half = error * float(stdtrit(people - 1, (1 + CONFIDENCE) / 2))
     return Measured(mean, mean - half, mean + half, by)
