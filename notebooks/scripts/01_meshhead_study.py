@@ -37,7 +37,7 @@ study_name = None  # another name is another study, which other epochs or data n
 resume = True  # goes on with the newest study of this name and these settings; False: begins another one beside it
 
 # %% [markdown]
-# **Audit.** Trains every searched parameter at two values: does it reach training, and does it leave the metric alone? A culprit is named here, before anything is spent. A passed audit is remembered.
+# **Audit.** Lets every searched parameter take a training step at values from its whole range: does it reach training, and does it leave the metric alone? A culprit is named here, before anything is spent. A passed audit is remembered.
 
 # %%
 from helpers.notebook import load_study, show_best_images, show_figures, show_trials
