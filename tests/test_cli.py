@@ -277,4 +277,4 @@ def test_a_diverged_training_is_one_line(tmp_path, monkeypatch, capsys):
         train_gazegaussian_optuna.main()
     assert ending.value.code == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "diverged: val_loss was not finite in any of 1 epochs" in line
+    assert "diverged: l1 was not finite in any of 1 epochs" in line

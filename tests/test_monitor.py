@@ -92,7 +92,7 @@ def test_an_interrupt_stops_after_the_epoch_and_a_second_one_at_once(tmp_path, p
 
     watch(tmp_path, Acting(interrupt))
     assert load_study(tmp_path / "toy").user_attrs["stop_reason"].startswith("stopped on request")
-    program.write_text(program.read_text().replace("seconds=0.2", "seconds=1.0"))
+    program.write_text(program.read_text().replace("seconds=0.2", "seconds=6.0"))
 
     def twice(view):
         interrupt(view)

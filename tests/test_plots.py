@@ -227,10 +227,10 @@ def test_a_training_shows_the_image_of_the_weights_that_it_keeps(tmp_path, shown
     run = tmp_path / "run"
     images(run, 1, 2, 3)
     shutil.copy(repo_root / "configs" / "meshhead_quick.yaml", run / "config.yaml")
-    (run / "metrics.csv").write_text("epoch,val_loss\n1,3\n2,1\n3,2\n")
+    (run / "metrics.csv").write_text("epoch,val_loss,l1\n1,3,3\n2,2,1\n3,1,2\n")
     helpers.notebook.show_training(run)
     assert shown == ["epoch_0002.png"]
-    assert "epoch 2, the best by val_loss" in capsys.readouterr().out
+    assert "epoch 2, the best by l1" in capsys.readouterr().out
     shutil.rmtree(run / "images")
     helpers.notebook.show_training(run)
     assert "no images" in capsys.readouterr().out

@@ -79,7 +79,7 @@ def test_figures_and_tables_are_displayed_in_turn(study, monkeypatch, capsys):
         monkeypatch.setattr(f"helpers.results_views.{name}", shown.append)
     show_results(*study, ["history", "timeline", "rank"])
     assert [type(thing).__name__ for thing in shown] == ["Figure", "DataFrame"] * 2
-    assert capsys.readouterr().out.startswith("rank: needs 10 complete trials, there are ")
+    assert capsys.readouterr().out.startswith("rank: needs two parameters that vary")
 
 
 def test_spending_is_one_sentence(tmp_path):
