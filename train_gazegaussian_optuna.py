@@ -30,7 +30,7 @@ except ModuleNotFoundError:
         "error: packages are missing here: run `make setup` and use .venv/bin/python, or pip install -r requirements.txt"
     )
 
-from helpers.commands import data, studies, trainings
+from helpers.cli import data, studies, trainings
 from helpers.utils.plain_text import PrintableFormatter
 
 # click's, or that of the copy of click which newer versions of typer bring along.
@@ -83,7 +83,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        from helpers.keep import disk_problem
+        from helpers.study.checkpoints import disk_problem
 
         why = disk_problem(error)
         if why is None:

@@ -22,7 +22,7 @@ from gazegaussian.metrics import gaze_agreement
 from gazegaussian.models.frozen import FrozenNetwork, load_frozen
 from gazegaussian.training.hooks import save_image
 from gazegaussian.types import Batch
-from helpers.redirect_strip import redirection_strip
+from helpers.inference.strip import redirection_strip
 
 # Pitch and yaw of the picture, degrees.
 COMMANDS = ((0.0, -20.0), (0.0, -10.0), (0.0, 0.0), (0.0, 10.0), (0.0, 20.0), (18.0, 0.0), (-18.0, 0.0))

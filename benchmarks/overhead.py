@@ -29,7 +29,7 @@ from gazegaussian.training.hooks import Hook
 from gazegaussian.training.run_folder import resume_point
 from gazegaussian.training.trainer import Trainer, TrainResult
 from helpers import StudyRequest, run_study
-from helpers.search_space import StudyFile
+from helpers.search.space import StudyFile
 
 LONG_EPOCH = 10.0  # seconds
 SPACE = {"optimisation": {"lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}}}

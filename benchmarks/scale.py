@@ -30,16 +30,17 @@ from typing import Any
 import optuna
 import sqlalchemy
 
-import helpers.trial
+import helpers.study.trial
 from benchmarks.postgres_server import Server
 from gazegaussian.config import MeshHeadRun, RunConfig, with_parameters
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
-from helpers import Crew, StudyRequest, local_team, run_study
-from helpers.ownership import RESUME_OF
-from helpers.search_space import StudyFile
-from helpers.study_lock import study_lock
-from helpers.trial import FINISHED
+from helpers import Crew, StudyRequest, run_study
+from helpers.search.space import StudyFile
+from helpers.storage.study_lock import study_lock
+from helpers.study.heartbeat import RESUME_OF
+from helpers.study.trial import FINISHED
+from helpers.study.workers import local as local_team
 
 SPACE = {
     "optimisation": {
@@ -112,7 +113,7 @@ def watch_lock(notes: Path) -> None:
             finally:
                 note(notes, "hold", time.perf_counter() - begun)
 
-    helpers.trial.study_lock = timed  # type: ignore[attr-defined]
+    helpers.study.trial.study_lock = timed  # type: ignore[attr-defined]
 
 
 def transactions(url: str) -> int:

@@ -14,8 +14,8 @@ import statistics
 import time
 from pathlib import Path
 
-from helpers.redirect_panel import RedirectPanel
-from helpers.redirect_widget import open_panel
+from helpers.notebook.redirect_panel import RedirectPanel
+from helpers.notebook.redirect_widget import open_panel
 
 
 def measure(panel: RedirectPanel, changes: int) -> dict[str, float]:

@@ -39,10 +39,10 @@ from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
 from helpers import StudyRequest, report, run_study
 from helpers.analysis.paired_gain import paired_interval
-from helpers.isolation import Train
-from helpers.ownership import RESUME_OF
-from helpers.search_space import StudyFile
-from helpers.trial_states import FINISHED, state_name, successors
+from helpers.results.trial_states import FINISHED, state_name, successors
+from helpers.search.space import StudyFile
+from helpers.study.heartbeat import RESUME_OF
+from helpers.study.isolation import Train
 
 NAME, EPOCHS, WARM_UP = "soak", 8, 100
 BLOCKS = 10  # of trials, whose increments of memory are compared

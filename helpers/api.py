@@ -14,17 +14,17 @@ import optuna
 
 from gazegaussian.config import RunConfig, load_run
 from gazegaussian.errors import ConfigError, NonFiniteError
-from helpers.environment import store_environment
-from helpers.files import say_if_new
-from helpers.keep import require_writable
-from helpers.live_store import has_store
-from helpers.pruning import study_pruner
-from helpers.request import StudyRequest
-from helpers.resuming import complete_study, is_reported
-from helpers.run_lock import sole_training
-from helpers.sampling import study_sampler
-from helpers.stopping import forget_stop
-from helpers.storage import open_storage
+from gazegaussian.training.run_lock import sole_training
+from helpers.search.pruners import study_pruner
+from helpers.search.samplers import study_sampler
+from helpers.storage.backends import open_storage
+from helpers.storage.location import has_store
+from helpers.study.checkpoints import require_writable
+from helpers.study.resume import complete_study, is_reported
+from helpers.study.spec import StudyRequest
+from helpers.study.stop import forget_stop
+from helpers.utils.environment import store_environment
+from helpers.utils.files import say_if_new
 
 if TYPE_CHECKING:
     from gazegaussian.training.trainer import TrainResult
@@ -50,7 +50,7 @@ def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optu
     elif is_reported(study, request.folder):
         return study
     if figures:
-        from helpers.study_report import report
+        from helpers.reporting.report import report
 
         report(study, request.folder)
     return study
@@ -63,10 +63,10 @@ def _run(request: StudyRequest, audit: bool) -> optuna.Study:
     if request.storage is not None or has_store(request.folder):
         open_storage(request.storage, request.folder)
     logger.info("study %s in %s: loading torch and the renderers", request.study.study_name, request.folder)
-    from helpers.audit import audit_study
-    from helpers.ray_audit import audit_on_ray
-    from helpers.ray_team import LOCAL
-    from helpers.study import run_study
+    from helpers.analysis.audit import audit_study
+    from helpers.analysis.ray_audit import audit_on_ray
+    from helpers.study.run import run_study
+    from helpers.study.workers.ray_pool import LOCAL
 
     forget_stop(request.folder)
     if audit:

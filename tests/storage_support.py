@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import optuna
 
-from helpers.storage import open_storage
+from helpers.storage.backends import open_storage
 
 
 def open_study(url, folder, name="toy"):

@@ -15,10 +15,10 @@ import helpers
 from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.geometry.cameras import project_points
 from gazegaussian.geometry.heads import facing, turned_to
-from helpers import animation
-from helpers.animation import SWEEPS, sweep_angles, write_animation
-from helpers.commands.options import Sweep
-from helpers.redirect_scene import Angles, moved_landmarks
+from helpers.cli.options import Sweep
+from helpers.inference import animation
+from helpers.inference.animation import SWEEPS, sweep_angles, write_animation
+from helpers.inference.scene import Angles, moved_landmarks
 
 START = Angles(1.0, 2.0, 3.0, 4.0)
 

@@ -37,7 +37,7 @@ ALLOWED["evaluation"] = {*ALLOWED, "evaluation"}
 ALLOWED["build"] = {*ALLOWED, "build"}
 ALLOWED["measurement"] = {*ALLOWED, "measurement"}
 FORBIDDEN = {"optuna", "helpers", "IPython", "ipywidgets", "tests", "benchmarks"}
-SPEAKS_TO_NOTEBOOKS = "helpers/notebook.py"  # its output is the notebook's
+SPEAKS_TO_NOTEBOOKS = "helpers/notebook/display.py"  # its output is the notebook's
 LONGEST, LONGEST_KERNEL = 80, 100  # lines; what runs on the device in one piece cannot be split without a cost
 
 

@@ -19,9 +19,9 @@ from test_study import fake_train, line_train, request
 from gazegaussian.errors import NonFiniteError
 from gazegaussian.training.hooks import Hook, save_image
 from helpers import load_study, run_study
-from helpers.artifacts import ARTIFACTS, CURVE, METRICS, VALIDATION, WIDEST, attach
-from helpers.pictures import SIZE, captioned_row, draw_curve
-from helpers.results import best_trial
+from helpers.results.artifacts import ARTIFACTS, CURVE, METRICS, VALIDATION, WIDEST, attach
+from helpers.results.pictures import SIZE, captioned_row, draw_curve
+from helpers.results.tables import best_trial
 
 
 def attached(study, trial):

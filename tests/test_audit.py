@@ -9,10 +9,10 @@ from audit_support import CHANCE, Builder
 
 from gazegaussian.config import GazeGaussianRun, with_parameters
 from gazegaussian.errors import ConfigError
-from helpers.audit import audit_study
-from helpers.audit_checks import Auditor
-from helpers.search_space import StudyFile
-from helpers.study import StudyRequest
+from helpers.analysis.audit import audit_study
+from helpers.analysis.audit_checks import Auditor
+from helpers.search.space import StudyFile
+from helpers.study.run import StudyRequest
 
 GAZE = {"type": "float", "min": 0.05, "max": 0.5, "log": True}
 SPACE = {
@@ -150,7 +150,7 @@ def test_a_passed_audit_is_not_repeated_until_something_changes(tmp_path, monkey
     rules = tmp_path / "rules"
     rules.mkdir()
     (rules / "audit_reach.py").write_text("other = 'rules'")
-    monkeypatch.setattr("helpers.audit.analysis.__file__", str(rules / "__init__.py"))
+    monkeypatch.setattr("helpers.analysis.audit.analysis.__file__", str(rules / "__init__.py"))
     assert not audit_study(request(tmp_path, "lr", "vgg_importance"), build).cached, "an audit by other rules counts"
 
 

@@ -26,11 +26,12 @@ from worker_support import (
 )  # fmt: skip
 
 from gazegaussian import cores
-from helpers import Crew, load_study, local_team, run_study, stop
-from helpers.budget import spent
-from helpers.sampling import study_sampler
+from helpers import Crew, load_study, run_study, stop
+from helpers.search.samplers import study_sampler
+from helpers.study.budget import spent
+from helpers.study.workers import local as local_team
+from helpers.study.workers.plan import THREAD_VARIABLES, WORKER_MEMORY
 from helpers.utils import resources
-from helpers.worker_plan import THREAD_VARIABLES, WORKER_MEMORY
 
 PLENTY = int(64e9)
 

@@ -11,8 +11,8 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
 from helpers import load_study
-from helpers.budget import spent
-from helpers.study import run_study
+from helpers.study.budget import spent
+from helpers.study.run import run_study
 
 NONE = {"pruner": {"name": "none"}}
 COMPLETE, FAIL, WAITING = TrialState.COMPLETE, TrialState.FAIL, TrialState.WAITING

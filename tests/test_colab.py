@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers import colab
+from helpers.utils import runtime as colab
 
 
 @pytest.fixture
@@ -163,14 +163,14 @@ def test_the_cell_can_run_the_file_before_anything_is_installed_and_again(repo_r
     """Its top imports the standard library alone: the cell loads it by its path."""
     code = (
         "import sys, runpy\n"
-        f"runpy.run_path({str(repo_root / 'helpers' / 'colab.py')!r})\n"
+        f"runpy.run_path({str(repo_root / 'helpers' / 'utils' / 'runtime.py')!r})\n"
         "print(sorted({'optuna', 'torch', 'helpers', 'numpy', 'IPython'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "[]"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(repo_root)])
-    set_up = runpy.run_path(str(repo_root / "helpers" / "colab.py"))["set_up"]
+    set_up = runpy.run_path(str(repo_root / "helpers" / "utils" / "runtime.py"))["set_up"]
     assert set_up() == set_up()
     assert sys.path.count(str(repo_root)) == 1
     said = capsys.readouterr().out

@@ -6,7 +6,7 @@ from test_search_space import CONDITIONAL, LR, RENDERER, refusal, study_file
 
 from gazegaussian.config import GazeGaussianRun
 from gazegaussian.errors import ConfigError
-from helpers.search_space import StudyFile, baseline, check_space
+from helpers.search.space import StudyFile, baseline, check_space
 
 
 def drawn(study: StudyFile, number: int = 60) -> list[dict]:

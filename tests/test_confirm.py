@@ -14,11 +14,11 @@ from test_study import FakeTrainer, fake_train, request
 from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.trainer import TrainResult
 from helpers import best_trial, run_study
+from helpers.analysis.confirm import confirm_study, load_confirm
+from helpers.analysis.continue_pruned import continue_pruned, load_continued
 from helpers.analysis.shares import largest_count
 from helpers.analysis.test_people import TestPeople
-from helpers.confirm import confirm_study, load_confirm
-from helpers.continued import continue_pruned, load_continued
-from helpers.report_facts import answer, gain
+from helpers.reporting.findings import answer, gain
 
 BASE_LR, SMALL_LR = 1e-3, 1e-4
 

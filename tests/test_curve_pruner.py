@@ -12,10 +12,10 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from gazegaussian.errors import ConfigError
-from helpers.pruning import make_pruner
 from helpers.search import curve_pruner
 from helpers.search.curve_pruner import CurvePruner, Finished, Prediction, expected_improvement, predict_final
-from helpers.study_file import Component
+from helpers.search.pruners import make_pruner
+from helpers.search.study_config import Component
 
 EPOCHS = 8
 T = np.arange(EPOCHS)

@@ -27,7 +27,7 @@ from gazegaussian.build import train_run
 from gazegaussian.config import with_parameters
 from gazegaussian.errors import ConfigError, DataError, NonFiniteError
 from gazegaussian.training.mesh_head_stage import MeshHeadStage
-from helpers.search_space import Component, StudyFile
+from helpers.search.space import Component, StudyFile
 
 ROOT = Path(__file__).resolve().parent.parent
 LR = {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}

@@ -23,11 +23,11 @@ from test_study import line_train, request
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.hooks import Hook, save_image
 from helpers import Dashboard, dashboard, load_study, run_study
-from helpers.dashboard_guard import guarded
-from helpers.dashboard_page import importances
-from helpers.dashboard_server import JoinedArtifacts, bind, make_app
-from helpers.importance import FEW_TRIALS, parameter_importances
-from helpers.joined_storage import JoinedStorage, ReadOnlyError, stores_in
+from helpers.analysis.importance import FEW_TRIALS, parameter_importances
+from helpers.web.guard import guarded
+from helpers.web.merged_storage import JoinedStorage, ReadOnlyError, stores_in
+from helpers.web.page_filter import importances
+from helpers.web.server import JoinedArtifacts, bind, make_app
 
 NONE = {"pruner": {"name": "none"}}
 
@@ -176,7 +176,7 @@ def test_a_browser_shows_trials_and_pictures(board):
         page.goto(board.url)
         page.get_by_text("2. second").wait_for()
         for button in (page.get_by_label("delete study"), page.get_by_label("rename study")):
-            assert button.count() == 2, "optuna-dashboard names it otherwise: helpers/dashboard_page.py hides nothing"
+            assert button.count() == 2, "optuna-dashboard names it otherwise: helpers/web/page_filter.py hides nothing"
             assert not any(one.is_visible() for one in button.all())
         assert not page.get_by_text("Create", exact=True).is_visible()
         page.goto(f"http://127.0.0.1:{board.port}/dashboard/studies/1/trials?numbers=1")
@@ -335,7 +335,7 @@ def test_colab_gets_a_frame_and_a_sentence_where_there_is_none(monkeypatch, capl
     output = ModuleType("google.colab.output")
     output.serve_kernel_port_as_iframe = frame
     monkeypatch.setitem(sys.modules, "google.colab.output", output)
-    monkeypatch.setattr(sys.modules["helpers.dashboard_process"], "place", lambda: "Colab")
+    monkeypatch.setattr(sys.modules["helpers.web.launcher"], "place", lambda: "Colab")
     board = Dashboard(8123, SimpleNamespace())
     board._ipython_display_()
     assert asked == [(8123, "/dashboard")]

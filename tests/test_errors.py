@@ -4,7 +4,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from gazegaussian.errors import DataError, UserError, class_and_line, first_line
-from helpers.script import ScriptInterrupted
+from helpers.notebook.cli_process import ScriptInterrupted
 
 
 @pytest.mark.parametrize(

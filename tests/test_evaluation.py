@@ -27,8 +27,8 @@ from gazegaussian.geometry.rotations import axis_angle_to_matrix
 from gazegaussian.models.frozen import load_frozen
 from gazegaussian.training.checkpoints import save_checkpoint
 from gazegaussian.training.gaze_gaussian_stage import redirection_batch
-from helpers.commands import trainings
-from helpers.commands.options import Device
+from helpers.cli import trainings
+from helpers.cli.options import Device
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_evaluate_writes_the_table_and_says_what_measured_it(checkpoint, tmp_pat
     assert any(note.startswith("People of split test: subject10000 (") for note in stored["notes"])
     assert any("1 subject: no interval" in note for note in stored["notes"])
     assert "There is 1 subject" in caplog.text
-    rows = {row["metric"]: row["95% interval"] for row in helpers.evaluation.table_rows(found)}
+    rows = {row["metric"]: row["95% interval"] for row in helpers.inference.evaluation.table_rows(found)}
     assert rows["SSIM"] == "-"
     with (tmp_path / "out" / "pairs.csv").open() as stream:
         pairs = list(csv.DictReader(stream))

@@ -21,10 +21,10 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
 from helpers import export, train_winner
 from helpers import train as train_verb
-from helpers.keep import DiskError
-from helpers.ownership import BASELINE
-from helpers.records import CONFIG, ENVIRONMENT, SAMPLER_SEED, STAGE
-from helpers.storage_errors import StorageError
+from helpers.storage.errors import StorageError
+from helpers.study.checkpoints import DiskError
+from helpers.study.compatibility import CONFIG, ENVIRONMENT, SAMPLER_SEED, STAGE
+from helpers.study.heartbeat import BASELINE
 
 
 @pytest.fixture(scope="module")

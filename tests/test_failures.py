@@ -14,12 +14,12 @@ from optuna.trial import TrialState
 from test_study import line_train, request
 from test_trainer import LineStage
 
-import helpers.trial
+import helpers.study.trial
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
 from helpers import load_study
-from helpers.keep import DiskError, bytes_of_model, disk_problem, thin
-from helpers.study import run_study
+from helpers.study.checkpoints import DiskError, bytes_of_model, disk_problem, thin
+from helpers.study.run import run_study
 
 COMPLETE, FAIL, PRUNED, WAITING = TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED, TrialState.WAITING
 NONE = {"pruner": {"name": "none"}}
@@ -61,7 +61,7 @@ def test_out_of_memory_in_the_forward_fails_one_trial_and_frees_its_tensors(tmp_
     def make(run_dir):
         return Hungry() if run_dir.name == "trial_0001" else LineStage()
 
-    monkeypatch.setattr(helpers.trial, "release_memory", lambda: alive.append(held[-1]()))
+    monkeypatch.setattr(helpers.study.trial, "release_memory", lambda: alive.append(held[-1]()))
     study = run_study(request(tmp_path, partial(train_stage, make), trials=2, epochs=2))
     assert states(study) == [COMPLETE, FAIL, COMPLETE]
     reason = study.trials[1].user_attrs["fail_reason"]

@@ -18,9 +18,10 @@ from gazegaussian import build
 from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training.run_folder import resume_point
 from gazegaussian.training.trainer import Trainer
-from helpers import load_study, ownership, run_study
-from helpers.ownership import current_owner, is_alive, reap
-from helpers.storage import open_storage
+from helpers import load_study, run_study
+from helpers.storage.backends import open_storage
+from helpers.study import heartbeat as ownership
+from helpers.study.heartbeat import current_owner, is_alive, reap
 
 FORK = multiprocessing.get_context("fork")
 FAIL, COMPLETE, WAITING = TrialState.FAIL, TrialState.COMPLETE, TrialState.WAITING

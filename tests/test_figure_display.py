@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
-from helpers import figure_display
-from helpers.plots import find_browser
+from helpers.notebook import figure_display
+from helpers.reporting.figures import find_browser
 
 PLOTLY, PNG = "application/vnd.plotly.v1+json", "image/png"
 

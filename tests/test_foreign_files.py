@@ -18,21 +18,21 @@ from test_study import fake_train, request
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.hooks import save_image
 from gazegaussian.training.run_folder import TRACES
+from gazegaussian.training.run_lock import sole_training
 from gazegaussian.utils.own_output import require_own_output
 from gazegaussian.utils.plain_files import find_special, open_plain
 from helpers import load_study, run_study, stop
-from helpers.animation import write_animation
 from helpers.api import _require_no_others
+from helpers.inference.animation import write_animation
 from helpers.inference.export_marks import is_own_archive, own_files, require_free
-from helpers.journal import Journal, lock_of
-from helpers.live_store import LOCAL_STORE
-from helpers.run_lock import sole_training
-from helpers.running import read_only_store
-from helpers.snapshots import Snapshots
-from helpers.stopping import LONGEST_REASON, forget_stop, stop_asked
-from helpers.storage import open_storage
-from helpers.storage_errors import StorageError
-from helpers.study_lock import study_lock
+from helpers.storage.backends import open_storage
+from helpers.storage.errors import StorageError
+from helpers.storage.journal import Journal, lock_of
+from helpers.storage.location import LOCAL_STORE
+from helpers.storage.sqlite_snapshots import Snapshots
+from helpers.storage.study_lock import study_lock
+from helpers.study.progress import read_only_store
+from helpers.study.stop import LONGEST_REASON, forget_stop, stop_asked
 from helpers.utils.own_folder import OwnFolder
 
 pytestmark = pytest.mark.usefixtures("quiet_storage")

@@ -15,9 +15,9 @@ import train_gazegaussian_optuna
 from gazegaussian.config import load_run
 from gazegaussian.yaml_files import dump_yaml, read_yaml
 from helpers import load_study, make_config, run_study, summary_rows
-from helpers.mesh_heads import best_mesh_head
-from helpers.search_space import baseline, check_space, load_study_file
-from helpers.storage import open_storage
+from helpers.results.mesh_heads import best_mesh_head
+from helpers.search.space import baseline, check_space, load_study_file
+from helpers.storage.backends import open_storage
 
 HOSTILE = [
     None, [], {}, "", "x" * 3000, "\x1b[2J", "../../etc", -1, 10**30, 1e308, float("nan"), float("inf"), True,

@@ -10,8 +10,8 @@ from optuna.trial import TrialState, create_trial
 
 from benchmarks.calibration.importances import FUNCTIONS, main, simulate, true_shares
 from helpers.analysis.comparable_trials import comparable_trials
+from helpers.analysis.importance import FEW_TRIALS, PAIRS, REST, parameter_importances
 from helpers.analysis.scales import searched_scale
-from helpers.importance import FEW_TRIALS, PAIRS, REST, parameter_importances
 
 UNIT = FloatDistribution(0.0, 1.0)
 

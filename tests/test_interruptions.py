@@ -13,9 +13,9 @@ from test_trainer import LineStage
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
 from helpers import load_study
-from helpers.ownership import claimed, reap, requeue
-from helpers.storage import open_storage
-from helpers.study import run_study
+from helpers.storage.backends import open_storage
+from helpers.study.heartbeat import claimed, reap, requeue
+from helpers.study.run import run_study
 
 COMPLETE, FAIL, PRUNED, WAITING = TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED, TrialState.WAITING
 

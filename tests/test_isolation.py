@@ -18,8 +18,8 @@ from test_study import fake_train, line_train, request
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError, DataError
 from helpers import load_study
-from helpers.isolation import isolated_by_default, portable
-from helpers.study import run_study
+from helpers.study.isolation import isolated_by_default, portable
+from helpers.study.run import run_study
 
 
 def isolated(tmp_path, train, **changes):

@@ -22,7 +22,7 @@ from test_dashboard import pictured
 from test_study import request
 
 from helpers import run_study
-from helpers.redirect_scene import People
+from helpers.inference.scene import People
 
 pytest.importorskip("jupyterlab")
 LIMIT = 240  # seconds: a busy machine is slow, not broken
@@ -163,8 +163,8 @@ def test_a_slider_moved_by_the_keyboard_moves_the_rendered_eyes(browser, lab, ro
 CURVES = """
 import sys, time
 sys.path[:0] = [{root!r}]
-from helpers.monitor_views import WidgetView
-from helpers.running import StudyProgress, TrialProgress
+from helpers.notebook.monitor_views import WidgetView
+from helpers.study.progress import StudyProgress, TrialProgress
 view = WidgetView()
 view.begin(lambda: None)
 for epochs in (1, 2, 3, 4):

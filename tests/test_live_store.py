@@ -11,7 +11,7 @@ from test_study import fake_train, line_train, request
 
 from gazegaussian.training.hooks import Hook
 from helpers import load_study, run_study
-from helpers.live_store import LOCAL_STORE, is_mounted, live_database, snapshots_of
+from helpers.storage.location import LOCAL_STORE, is_mounted, live_database, snapshots_of
 
 
 @pytest.fixture

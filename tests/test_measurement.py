@@ -13,9 +13,9 @@ from gazegaussian.data import people_of, synthesize
 from gazegaussian.errors import ConfigError
 from gazegaussian.measurement import find_test_people, measure_checkpoint
 from helpers import StudyRequest, run_study
+from helpers.analysis.confirm import confirm_study
 from helpers.analysis.mesh_head_seeds import stage_one
-from helpers.confirm import confirm_study
-from helpers.search_space import StudyFile
+from helpers.search.space import StudyFile
 
 LR = {"a": {"lr": {"type": "float", "min": 1e-4, "max": 1e-2, "log": True}}}
 

@@ -15,7 +15,7 @@ from gazegaussian import build
 from gazegaussian.config import GazeGaussianRun, with_parameters
 from gazegaussian.errors import ConfigError
 from helpers import make_config, save_results
-from helpers.mesh_heads import best_mesh_head
+from helpers.results.mesh_heads import best_mesh_head
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError
 from gazegaussian.yaml_files import dump_yaml
 from helpers import migrate_study
-from helpers.migration import ORIGIN, migrate
-from helpers.ownership import BASELINE, RESUME_OF
-from helpers.records import CONFIG, FINGERPRINT, METRIC, STAGE
-from helpers.search_space import StudyFile, baseline
-from helpers.study import run_study
+from helpers.search.space import StudyFile, baseline
+from helpers.study.compatibility import CONFIG, FINGERPRINT, METRIC, STAGE
+from helpers.study.heartbeat import BASELINE, RESUME_OF
+from helpers.study.migration import ORIGIN, migrate
+from helpers.study.run import run_study
 
 LR = {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}
 WIDER = {"type": "float", "min": 1e-6, "max": 1e-1, "log": True}

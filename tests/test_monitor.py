@@ -14,12 +14,13 @@ from optuna.trial import TrialState
 from test_study import fake_train
 
 from gazegaussian.errors import ConfigError
-from helpers import load_study, monitor, monitor_views, run_study, stop
-from helpers.live_curves import live_curves
-from helpers.monitor_views import PlainView, WidgetView, sentences
-from helpers.running import StudyProgress, TrialProgress
-from helpers.script import Script
-from helpers.study_plan import plan_study
+from helpers import load_study, run_study, stop
+from helpers.notebook import monitor, monitor_views
+from helpers.notebook.cli_process import Script
+from helpers.notebook.live_curves import live_curves
+from helpers.notebook.monitor_views import PlainView, WidgetView, sentences
+from helpers.notebook.session import plan_study
+from helpers.study.progress import StudyProgress, TrialProgress
 
 STUDY = """
 import logging, sys
@@ -177,8 +178,8 @@ import sys
 sys.path[:0] = [{root!r}]
 from functools import partial
 from pathlib import Path
-from helpers import monitor
-from helpers.script import Script
+from helpers.notebook import monitor
+from helpers.notebook.cli_process import Script
 monitor.Script, monitor.LOOK_SECONDS = partial(Script, program=Path({program!r})), 0.2
 await monitor.run_and_watch(Path({folder!r}), ["9"])
 """
@@ -231,7 +232,7 @@ def test_a_plan_goes_on_with_the_newest_study_or_begins_another(tmp_path):
 
 
 def test_a_plan_refuses_what_cannot_work_before_anything_is_spent(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.study_plan.run_script", lambda *words: pytest.fail(f"ran {words}"))
+    monkeypatch.setattr("helpers.notebook.session.run_script", lambda *words: pytest.fail(f"ran {words}"))
     with pytest.raises(ConfigError, match="quick, demo, published, got 'qick'"):
         plan_study("meshhead", "qick", out=tmp_path)
     plan = plan_study("meshhead", epochs=2, out=tmp_path)
@@ -255,7 +256,7 @@ def test_a_study_that_was_stopped_by_hand_is_not_exported_and_a_finished_one_not
     tmp_path, monkeypatch, capsys
 ):
     ran = []
-    monkeypatch.setattr("helpers.study_plan.run_script", lambda *words: ran.append(words[0]))
+    monkeypatch.setattr("helpers.notebook.session.run_script", lambda *words: ran.append(words[0]))
     plan = plan_study("meshhead", trials=3, epochs=2, out=tmp_path)
 
     def stopped_after_one(config, run_dir, hooks, resume):

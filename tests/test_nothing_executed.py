@@ -16,12 +16,12 @@ from PIL import Image, UnidentifiedImageError
 
 from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training.checkpoints import require_safe_torch
-from helpers import colab
-from helpers.pictures import captioned_row
-from helpers.report_pictures import _embedded
-from helpers.sampling import make_sampler
+from helpers.reporting.report_images import _embedded
+from helpers.results.pictures import captioned_row
+from helpers.search.samplers import make_sampler
 from helpers.search.stored_optimizers import load_optimizer
-from helpers.study_file import Component
+from helpers.search.study_config import Component
+from helpers.utils import runtime as colab
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(x) run\nshowpage\n%%EOF\n"
 
@@ -129,7 +129,7 @@ def fake_repository(place):
     """Files that a set-up cell may take for the repository; running them leaves a mark beside them."""
     (place / "helpers").mkdir(parents=True, exist_ok=True)
     (place / "train_gazegaussian_optuna.py").touch()
-    (place / "helpers" / "colab.py").write_text(
+    (place / "helpers" / "utils" / "runtime.py").write_text(
         "from pathlib import Path\nPath(__file__).with_name('ran').touch()\ndef set_up(drive=False): return 'x'\n"
     )
     return place / "helpers" / "ran"
@@ -148,7 +148,7 @@ def test_notebooks_run_helpers_of_their_folder_and_its_parent_only(tmp_path, rep
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root gives files to others")
-@pytest.mark.parametrize("theirs", [".", "helpers/colab.py"])
+@pytest.mark.parametrize("theirs", [".", "helpers/utils/runtime.py"])
 def test_notebooks_run_no_helpers_of_other_users(tmp_path, repo_root, theirs):
     here = tmp_path / "alice"
     here.mkdir()

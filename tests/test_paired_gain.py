@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from helpers.analysis.confirm import bootstrap
 from helpers.analysis.confirm_report import ConfirmReport
 from helpers.analysis.confirmed import confirmed
 from helpers.analysis.paired_gain import Sample, corrected_level, paired_gain, paired_interval, seeds_needed
 from helpers.analysis.shares import clopper_pearson, expected_best, largest_count
-from helpers.confirm import bootstrap
 
 
 def test_the_interval_is_students_t_and_equal_values_are_no_difference():

@@ -12,12 +12,12 @@ from optuna.trial import TrialState, create_trial
 from PIL import Image
 from plotly.colors import unlabel_rgb
 
-import helpers.notebook
+import helpers.notebook.display
 from helpers import save_figures, study_figures
-from helpers.importance import PAIRS, REST, Importance, Importances
-from helpers.parameter_figures import parameter_figures
-from helpers.plots import find_browser
+from helpers.analysis.importance import PAIRS, REST, Importance, Importances
+from helpers.reporting.figures import find_browser
 from helpers.reporting.importance_figure import LEVEL, importance_figure
+from helpers.reporting.parameter_figures import parameter_figures
 
 
 def study_of(trials=4, epochs=3):
@@ -198,7 +198,7 @@ def test_axes_of_ranks_and_contours_tick_the_choices():
 @pytest.fixture
 def shown(monkeypatch):
     seen = []
-    monkeypatch.setattr(helpers.notebook, "show_image", lambda path: seen.append(Path(path).name))
+    monkeypatch.setattr(helpers.notebook.display, "show_image", lambda path: seen.append(Path(path).name))
     return seen
 
 
@@ -213,12 +213,12 @@ def test_the_best_epochs_image_is_found_by_its_number(tmp_path, shown, values, i
     images(tmp_path / "trial_0000", 4, 5, 6)  # a continued trial begins with its predecessor's next epoch
     table = ["epoch,val_loss", *(f"{epoch},{value}" for epoch, value in enumerate(values, 1))]
     (tmp_path / "trial_0000" / "metrics.csv").write_text("\n".join(table))
-    helpers.notebook.show_best_images(study_of(), tmp_path)
+    helpers.notebook.display.show_best_images(study_of(), tmp_path)
     assert shown == [image]
 
 
 def test_a_best_trial_without_images_is_said(tmp_path, shown, capsys):
-    helpers.notebook.show_best_images(study_of(), tmp_path)
+    helpers.notebook.display.show_best_images(study_of(), tmp_path)
     assert shown == []
     assert "trial 0 kept no images" in capsys.readouterr().out
 
@@ -228,16 +228,16 @@ def test_a_training_shows_the_image_of_the_weights_that_it_keeps(tmp_path, shown
     images(run, 1, 2, 3)
     shutil.copy(repo_root / "configs" / "meshhead_quick.yaml", run / "config.yaml")
     (run / "metrics.csv").write_text("epoch,val_loss,l1\n1,3,3\n2,2,1\n3,1,2\n")
-    helpers.notebook.show_training(run)
+    helpers.notebook.display.show_training(run)
     assert shown == ["epoch_0002.png"]
     assert "epoch 2, the best by l1" in capsys.readouterr().out
     shutil.rmtree(run / "images")
-    helpers.notebook.show_training(run)
+    helpers.notebook.display.show_training(run)
     assert "no images" in capsys.readouterr().out
 
 
 def test_failed_trials_are_not_finished():
-    assert helpers.notebook.count_finished(study_of(trials=4)) == 3
+    assert helpers.notebook.display.count_finished(study_of(trials=4)) == 3
 
 
 @pytest.mark.skipif(find_browser() is None, reason="PNG figures need a browser")

@@ -14,11 +14,13 @@ from test_study import request
 from worker_support import NONE, RUNNING, check_nothing_lost_or_doubled, die, epochs, finished, noted
 
 from benchmarks.postgres_server import Server, programs
-from helpers import Crew, load_study, local_team, progress, run_study, storage_patience
-from helpers.budget import spent
-from helpers.storage import open_storage
-from helpers.storage_errors import StorageError
-from helpers.study_lock import study_lock
+from helpers import Crew, load_study, progress, run_study
+from helpers.storage import retry as storage_patience
+from helpers.storage.backends import open_storage
+from helpers.storage.errors import StorageError
+from helpers.storage.study_lock import study_lock
+from helpers.study.budget import spent
+from helpers.study.workers import local as local_team
 
 OUTAGE = float(os.environ.get("GAZEGAUSSIAN_OUTAGE", "1.5"))  # seconds; CI has no minute to spare
 FORK = multiprocessing.get_context("fork")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from helpers.predicted_final_loss import PredictedFinalLossPruner, predict
+from helpers.search.predicted_final_loss import PredictedFinalLossPruner, predict
 
 EPOCHS = 30
 T = np.arange(EPOCHS)

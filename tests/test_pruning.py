@@ -11,11 +11,11 @@ from optuna.trial import TrialState
 
 from gazegaussian.config import GazeGaussianRun
 from gazegaussian.errors import ConfigError
-from helpers.components import ALLOW_HUB
-from helpers.predicted_final_loss import PredictedFinalLossPruner
-from helpers.pruning import PRUNERS, MinEpochsPruner, describe_pruner, make_pruner, study_pruner
-from helpers.sampling import SAMPLERS, SpaceGrid, describe_sampler, grid_size, make_sampler, study_sampler
-from helpers.search_space import Component, StudyFile, baseline
+from helpers.search.predicted_final_loss import PredictedFinalLossPruner
+from helpers.search.pruners import PRUNERS, MinEpochsPruner, describe_pruner, make_pruner, study_pruner
+from helpers.search.registry import ALLOW_HUB
+from helpers.search.samplers import SAMPLERS, SpaceGrid, describe_sampler, grid_size, make_sampler, study_sampler
+from helpers.search.space import Component, StudyFile, baseline
 
 LR = {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}
 DEPTH = {"type": "int", "min": 4, "max": 8, "step": 2}
@@ -124,7 +124,7 @@ def test_a_patient_pruner_around_anything_or_nothing():
 
 
 def test_our_pruner_by_dotted_name_knows_the_length_of_a_trial():
-    dotted = "helpers.predicted_final_loss.PredictedFinalLossPruner"
+    dotted = "helpers.search.predicted_final_loss.PredictedFinalLossPruner"
     assert pruner(dotted, epochs=17).target_epoch == 17
     assert pruner(dotted, epochs=17, target_epoch=11, top_k=2).target_epoch == 11
     with pytest.raises(ConfigError, match=r"refuses.*top_k must be at least 1, not 0"):
@@ -132,7 +132,7 @@ def test_our_pruner_by_dotted_name_knows_the_length_of_a_trial():
 
 
 FORBIDDEN = [
-    "os.system", "builtins.eval", "subprocess.Popen", "helpers.study.StudyRequest", "helpers.predicted_final_loss.predict",
+    "os.system", "builtins.eval", "subprocess.Popen", "helpers.study.run.StudyRequest", "helpers.search.predicted_final_loss.predict",
     "optuna.pruners.os", "optuna.pruners.__class__", "optuna.pruners._median.MedianPruner", "optuna.samplers.nsgaii",
     "optuna.create_study", "optunahub.../x.y.Z", "optunahub.other.package.Name", "", ".",
 ]  # fmt: skip

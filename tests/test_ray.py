@@ -16,8 +16,8 @@ from worker_support import FAIL, NONE, check_nothing_lost_or_doubled, die, epoch
 
 from gazegaussian.errors import ConfigError
 from helpers import Crew, run_study
-from helpers.ownership import OWNER
-from helpers.ray_team import RayTeam, connect, placement
+from helpers.study.heartbeat import OWNER
+from helpers.study.workers.ray_pool import RayTeam, connect, placement
 
 
 def on_ray(tmp_path, train=noted, crew=Crew(ray="local"), **changes):  # noqa: B008  frozen
@@ -111,7 +111,7 @@ def test_a_cluster_without_room_says_what_it_has():
 
 def test_several_machines_need_a_storage_that_all_reach(tmp_path, monkeypatch):
     stand_in = SimpleNamespace(nodes=lambda: [node(1, 8), node(1, 8)])
-    monkeypatch.setattr("helpers.ray_team.connect", lambda address: stand_in)
+    monkeypatch.setattr("helpers.study.workers.ray_pool.connect", lambda address: stand_in)
     with pytest.raises(ConfigError, match=r"2 machines cannot share an SQLite file: give --storage postgresql"):
         RayTeam(on_ray(tmp_path), Crew(ray="auto"))
     assert RayTeam(replace(on_ray(tmp_path), storage="postgresql://u@h/d"), Crew(ray="auto")).size == 2
@@ -141,7 +141,7 @@ def test_a_local_cluster_keeps_its_folder_to_its_owner(monkeypatch, tmp_path):
     """Sockets and logs of a session lie in it; /tmp/ray, Ray's own, can be read by every user."""
     asked = []
     stand_in = SimpleNamespace(is_initialized=lambda: False, init=lambda **options: asked.append(options))
-    monkeypatch.setattr("helpers.ray_team.import_ray", lambda: stand_in)
+    monkeypatch.setattr("helpers.study.workers.ray_pool.import_ray", lambda: stand_in)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("secret")

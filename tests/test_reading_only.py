@@ -15,11 +15,12 @@ from test_storage_faults import permissions_count
 import helpers
 import train_gazegaussian_optuna
 from gazegaussian.yaml_files import dump_yaml
-from helpers import notebook, results_views
-from helpers.dashboard_server import make_app
-from helpers.joined_storage import stores_in
-from helpers.running import progress
-from helpers.study_plan import plan_study
+from helpers.notebook import display as notebook
+from helpers.notebook import results_display as results_views
+from helpers.notebook.session import plan_study
+from helpers.study.progress import progress
+from helpers.web.merged_storage import stores_in
+from helpers.web.server import make_app
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
 

@@ -13,12 +13,12 @@ from test_study import fake_train, request, study_file
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun
 from gazegaussian.errors import ConfigError, UserError
 from helpers import StudyRequest, load_study, run_study
+from helpers.analysis.importance import parameter_importances
 from helpers.api import run
-from helpers.importance import parameter_importances
-from helpers.inputs import default_request
-from helpers.ownership import RESUME_OF
-from helpers.records import search_of
-from helpers.study_report import report_sections
+from helpers.reporting.report import report_sections
+from helpers.study.compatibility import search_of
+from helpers.study.factory import default_request
+from helpers.study.heartbeat import RESUME_OF
 
 
 def test_another_configuration_is_refused_and_another_device_is_not(tmp_path):
@@ -107,7 +107,7 @@ def test_a_complete_study_is_left_as_it_is_and_drawn_only_when_a_drawing_lacks(t
         (folder / "figures" / "history.html").touch()
         (folder / "report.html").touch()
 
-    monkeypatch.setattr("helpers.study_report.report", draw)
+    monkeypatch.setattr("helpers.reporting.report.report", draw)
     run(request(tmp_path, trials=2), audit=False)
     before = dict(load_study(tmp_path / "toy").user_attrs)
     other = request(tmp_path, trials=1, seed=5, pruner={"name": "none"})

@@ -9,9 +9,9 @@ from synthetic_support import heads
 
 from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training import files
-from helpers import redirect_models
-from helpers.ownership import BASELINE
-from helpers.redirect_widget import open_comparison, open_panel
+from helpers.notebook import model_selection as redirect_models
+from helpers.notebook.redirect_widget import open_comparison, open_panel
+from helpers.study.heartbeat import BASELINE
 
 
 def make_study(out, name, values, baseline=0, stage="gazegaussian", without=()):

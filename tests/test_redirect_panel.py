@@ -15,10 +15,10 @@ from synthetic_support import SIZE, heads
 
 from gazegaussian.errors import DataError
 from gazegaussian.geometry.heads import facing
-from helpers import animation
-from helpers.coalesce import Coalesced
-from helpers.redirect_scene import People
-from helpers.redirect_widget import open_comparison, open_panel
+from helpers.inference import animation
+from helpers.inference.scene import People
+from helpers.notebook.coalesce import Coalesced
+from helpers.notebook.redirect_widget import open_comparison, open_panel
 
 LIMITS = {"gaze_pitch": (-20, 24), "gaze_yaw": (-30, 30), "head_pitch": (-12, 12), "head_yaw": (-20, 21)}
 
@@ -189,7 +189,7 @@ def test_the_button_writes_an_endless_gif_and_says_where(panel, monkeypatch):
 CELL = """
 import sys
 sys.path.insert(0, {root!r})
-from helpers.redirect_widget import open_panel
+from helpers.notebook.redirect_widget import open_panel
 from IPython.display import display
 panel = open_panel({checkpoint!r}, {data!r}, {out!r})
 display(panel.box)

@@ -11,7 +11,7 @@ import helpers
 from gazegaussian.build import Redirector, load_redirector
 from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training.checkpoints import save_checkpoint
-from helpers import redirect_strip
+from helpers.inference import strip as redirect_strip
 
 
 def redirect(tmp_path, pitch=(0.0,), yaw=(0.0,), out="strip.png", checkpoint="none.pt"):

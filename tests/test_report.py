@@ -17,12 +17,12 @@ from test_study import request
 
 from gazegaussian.config import MeshHeadRun
 from helpers import run_study
+from helpers.analysis.confirm import ConfirmReport, _judge
+from helpers.analysis.importance import parameter_importances
 from helpers.analysis.shares import expected_best
-from helpers.confirm import ConfirmReport, _judge
-from helpers.importance import parameter_importances
-from helpers.report_facts import all_pruned, answer, gain, measure_spending, troubles_of, warnings_of
-from helpers.report_pictures import WIDEST, picture_key, report_pictures
-from helpers.study_report import report_sections, write_report
+from helpers.reporting.findings import all_pruned, answer, gain, measure_spending, troubles_of, warnings_of
+from helpers.reporting.report import report_sections, write_report
+from helpers.reporting.report_images import WIDEST, picture_key, report_pictures
 
 ANSWER = "How much better than the defaults, and how sure"
 LR = FloatDistribution(1e-5, 1e-2, log=True)

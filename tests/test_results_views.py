@@ -8,10 +8,10 @@ from test_study_results import study_of
 
 from gazegaussian.errors import ConfigError
 from helpers import best_trial, run_study, study_figures, top_trials
-from helpers.importance import parameter_importances
-from helpers.notebook import newest_studies
-from helpers.report_pictures import top_pictures
-from helpers.results_views import figure_rows, show_results, show_top_images, spending_sentence
+from helpers.analysis.importance import parameter_importances
+from helpers.notebook.display import newest_studies
+from helpers.notebook.results_display import figure_rows, show_results, show_top_images, spending_sentence
+from helpers.reporting.report_images import top_pictures
 
 SPACE = {"optimisation": {"lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}}}
 
@@ -62,7 +62,7 @@ def test_two_objectives_have_their_front_as_figure_and_table(tmp_path):
 def test_the_pictures_of_the_best_trials_come_best_first_with_number_and_value(study, monkeypatch):
     study, folder = study
     shown = []
-    monkeypatch.setattr("helpers.results_views.display", shown.append)
+    monkeypatch.setattr("helpers.notebook.results_display.display", shown.append)
     found = top_pictures(study, folder, 2)
     for (path, caption), row in zip(found, top_trials(study, 2), strict=True):
         assert caption.startswith(f"trial {row['trial']}")
@@ -76,7 +76,7 @@ def test_the_pictures_of_the_best_trials_come_best_first_with_number_and_value(s
 def test_figures_and_tables_are_displayed_in_turn(study, monkeypatch, capsys):
     shown = []
     for name in ("display", "show_figure"):
-        monkeypatch.setattr(f"helpers.results_views.{name}", shown.append)
+        monkeypatch.setattr(f"helpers.notebook.results_display.{name}", shown.append)
     show_results(*study, ["history", "timeline", "rank"])
     assert [type(thing).__name__ for thing in shown] == ["Figure", "DataFrame"] * 2
     assert capsys.readouterr().out.startswith("rank: needs two parameters that vary")

@@ -15,9 +15,9 @@ from test_study import fake_train, line_train, request
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.hooks import Hook
 from helpers import StudyReader, load_study, progress, run, run_study, stop
-from helpers.live_store import LOCAL_STORE
-from helpers.running import TrialProgress, epochs_ahead
-from helpers.storage_errors import StorageError
+from helpers.storage.errors import StorageError
+from helpers.storage.location import LOCAL_STORE
+from helpers.study.progress import TrialProgress, epochs_ahead
 
 NONE = {"pruner": {"name": "none"}}
 COMPLETE, FAIL, WAITING = TrialState.COMPLETE, TrialState.FAIL, TrialState.WAITING
@@ -88,7 +88,7 @@ def test_stop_during_the_audit_counts(tmp_path, monkeypatch):
         stop(asked.folder)
         return SimpleNamespace(raise_if_failed=lambda: None)
 
-    monkeypatch.setattr("helpers.audit.audit_study", audit)
+    monkeypatch.setattr("helpers.analysis.audit.audit_study", audit)
     study = run(asked, figures=False)
     assert study.trials[0].state == WAITING
     assert study.user_attrs["stop_reason"] == "stopped on request with 0 finished trials of 2"

@@ -21,8 +21,8 @@ from benchmarks.search_efficiency.replay import replay as replay_study
 from benchmarks.search_efficiency.table import Table, from_unit, to_unit
 from benchmarks.search_efficiency.unoffered import OraclePruner, StartNearBaseline, WaitingPruner
 from gazegaussian.errors import ConfigError
-from helpers.parameters import Categorical, Float, Int
-from helpers.study_file import Component
+from helpers.search.parameters import Categorical, Float, Int
+from helpers.search.study_config import Component
 
 EPOCHS, ROWS, WARM_UP = 8, 120, 0.5
 SPACE = {

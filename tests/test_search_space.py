@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import explain
-from helpers.search_space import Float, Int, StudyFile, baseline, check_space, load_study_file
+from helpers.search.space import Float, Int, StudyFile, baseline, check_space, load_study_file
 
 
 def study_file(space, **more) -> StudyFile:

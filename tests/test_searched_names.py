@@ -8,7 +8,7 @@ from gazegaussian.config import GazeGaussianRun, MeshHeadRun
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import parameter_fields, searchable
 from helpers import load_study, run_study, summary_rows
-from helpers.search_space import load_study_file
+from helpers.search.space import load_study_file
 
 FORBIDDEN = {
     "seed": {"type": "int", "min": 0, "max": 9},
@@ -59,7 +59,7 @@ def test_what_no_search_may_use_is_refused_also_beside_a_condition(tmp_path):
 def test_a_stored_study_that_searched_a_seed_still_opens(tmp_path, monkeypatch):
     space = {"all": {"lr": LR, "seed": FORBIDDEN["seed"]}}
     with monkeypatch.context() as before:
-        before.setattr("helpers.request.check_searched", lambda *_: None)
+        before.setattr("helpers.study.spec.check_searched", lambda *_: None)
         old = request(tmp_path, train=fake_train, trials=2, search_space=space)
     run_study(old)
     rows = summary_rows(load_study(tmp_path / "toy"))

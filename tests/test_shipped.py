@@ -16,11 +16,12 @@ from gazegaussian.training import files, shipped
 from gazegaussian.training.checkpoints import save_checkpoint
 from gazegaussian.training.gaze_gaussian_stage import load_gaze_gaussian, redirection_batch, validation_pairs
 from gazegaussian.training.trainer import Trainer
-from helpers import records, redirect_models
-from helpers.inputs import make_config
-from helpers.redirect_scene import People
-from helpers.redirect_widget import open_comparison, open_panel, show_demo
-from helpers.shipped import unseen_people
+from helpers.inference.scene import People
+from helpers.inference.shipped import unseen_people
+from helpers.notebook import model_selection as redirect_models
+from helpers.notebook.redirect_widget import open_comparison, open_panel, show_demo
+from helpers.study import compatibility as records
+from helpers.study.factory import make_config
 
 DEMO = files.Path("demo")
 SHIPPED = files.DEMO_FILE
@@ -36,7 +37,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def work_folder(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("helpers.shipped.SHOWN", 2)
+    monkeypatch.setattr("helpers.inference.shipped.SHOWN", 2)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,9 @@ def test_it_is_redirected_without_data(demo, tmp_path):
 
 def test_a_sweep_without_data_goes_as_far_as_training_did(demo, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("helpers.animation.sweep_angles", lambda *given: asked.append(given) or [given[1]] * 2)
+    monkeypatch.setattr(
+        "helpers.inference.animation.sweep_angles", lambda *given: asked.append(given) or [given[1]] * 2
+    )
     helpers.save_sweep(DEMO, None, "subject10000", 0, "gaze-circle", tmp_path / "x.gif")
     assert asked[0][2] == {
         "gaze_pitch": (-25, 25),

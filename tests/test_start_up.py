@@ -131,9 +131,7 @@ def test_a_python_without_the_packages_is_told_what_to_do(repo_root):
 
 def test_workers_are_forked_from_a_process_with_one_thread_and_without_figures(repo_root, tmp_path):
     """A fork takes one thread along: what others held would stay locked. Figures would cost every worker their memory."""
-    program = (
-        "import helpers.worker_imports, threading; print(threading.active_count(), sorted(HEAVY & set(sys.modules)))"
-    )
+    program = "import helpers.study.workers.preload, threading; print(threading.active_count(), sorted(HEAVY & set(sys.modules)))"
     threads, _, loaded = call(repo_root, tmp_path, program).stdout.partition(" ")
     assert threads == "1"
     assert "torch" in loaded

@@ -16,9 +16,10 @@ from optuna.trial import TrialState
 from storage_support import add_trial, content, one_line, open_study
 
 from gazegaussian.errors import ConfigError, UserError
-from helpers import journal, storage
-from helpers.storage import open_storage
-from helpers.storage_errors import StorageError, redacted
+from helpers.storage import backends as storage
+from helpers.storage import journal
+from helpers.storage.backends import open_storage
+from helpers.storage.errors import StorageError, redacted
 
 FORK = multiprocessing.get_context("fork")
 SECRET = "s3:cr/t@#x"
@@ -130,7 +131,7 @@ def test_no_message_shows_a_password(tmp_path, monkeypatch, scheme, password):
 )
 def test_a_missing_driver_is_named_with_its_package(tmp_path, monkeypatch, given, module, pip):
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "helpers.storage_proxy", raising=False)
+    monkeypatch.delitem(sys.modules, "helpers.storage.grpc_proxy", raising=False)
     with pytest.raises(ConfigError) as error:
         open_storage(given, tmp_path)
     assert pip in one_line(error)
@@ -167,7 +168,7 @@ def test_grpc_proxy_serves_and_its_absence_is_clear(tmp_path, monkeypatch):
     grpc = pytest.importorskip("grpc")
     from optuna.storages._grpc.server import make_server
 
-    from helpers import storage_proxy
+    from helpers.storage import grpc_proxy as storage_proxy
 
     monkeypatch.setattr(storage, "ANSWER_SECONDS", 0.5)
     monkeypatch.setattr(storage_proxy, "PATIENCE", 0.5)

@@ -12,9 +12,9 @@ import optuna
 import pytest
 from storage_support import add_trial, content, one_line, open_study
 
-from helpers import snapshots
-from helpers.storage import open_storage
-from helpers.storage_errors import StorageError
+from helpers.storage import sqlite_snapshots as snapshots
+from helpers.storage.backends import open_storage
+from helpers.storage.errors import StorageError
 
 pytestmark = pytest.mark.usefixtures("quiet_storage")
 

@@ -12,9 +12,10 @@ from contextlib import closing
 import optuna
 import pytest
 
-from helpers import journal, snapshots
-from helpers.snapshots import Snapshots, damage
-from helpers.storage_errors import StorageError
+from helpers.storage import journal
+from helpers.storage import sqlite_snapshots as snapshots
+from helpers.storage.errors import StorageError
+from helpers.storage.sqlite_snapshots import Snapshots, damage
 
 FORK = multiprocessing.get_context("fork")
 
@@ -169,7 +170,7 @@ def test_an_interrupted_save_leaves_the_older_snapshots(places, monkeypatch, cap
 
     tell(places.live, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(f"helpers.snapshots.{step}", interrupt)
+        patch.setattr(f"helpers.storage.sqlite_snapshots.{step}", interrupt)
         if isinstance(cause, OSError):
             assert places.save() is None
             assert "disk full" in caplog.text

@@ -16,10 +16,10 @@ from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError, DataError, NonFiniteError
 from gazegaussian.training.trainer import TrainResult
 from helpers import StudyRequest, load_study, run_study
-from helpers.ownership import requeue
-from helpers.pruning import make_pruner
-from helpers.sampling import make_sampler
-from helpers.search_space import Component, StudyFile
+from helpers.search.pruners import make_pruner
+from helpers.search.samplers import make_sampler
+from helpers.search.space import Component, StudyFile
+from helpers.study.heartbeat import requeue
 
 SPACE = {"optimisation": {"lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}}}
 

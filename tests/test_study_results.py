@@ -11,10 +11,10 @@ from test_study import request
 
 from gazegaussian.errors import ConfigError
 from helpers import best_trial, load_study, run_study, save_figures, study_figures, summary_rows, top_trials
-from helpers.figure_notes import missing_figures
-from helpers.files import read_parameters
-from helpers.palette import PALETTE
-from helpers.results import save_results
+from helpers.reporting.captions import missing_figures
+from helpers.reporting.palette import PALETTE
+from helpers.results.tables import save_results
+from helpers.utils.files import read_parameters
 
 
 def test_best_parameters_on_disk_are_the_winner(tmp_path):

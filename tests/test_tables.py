@@ -3,10 +3,10 @@
 import logging
 import re
 
-from helpers import files, results, tables
-from helpers.search_space import load_study_file
-from helpers.tables import CELL_VARIABLE, is_table, print_table, show_line, show_table
-from helpers.utils import plain_text
+from helpers.results import tables as results
+from helpers.search.space import load_study_file
+from helpers.utils import files, plain_text, tables
+from helpers.utils.tables import CELL_VARIABLE, is_table, print_table, show_line, show_table
 
 ROWS = [{"what": "memory", "value": 0.19436, "none": None}, {"what": "<b> & disk", "value": 3, "none": ""}]
 

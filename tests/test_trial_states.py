@@ -4,8 +4,8 @@ from optuna.trial import TrialState
 from test_report import BASE, EPOCHS, failed, study_of
 
 from helpers import study_figures, summary_rows
-from helpers.importance import parameter_importances
-from helpers.study_report import report_sections
+from helpers.analysis.importance import parameter_importances
+from helpers.reporting.report import report_sections
 
 BEFORE = {"epochs": 6, "seconds": 12.0}
 CUT = (TrialState.FAIL, 1.0, 6, {"seconds": 12.0, "fail_reason": "interrupted"}, 1e-3)

@@ -14,9 +14,18 @@ from test_study import fake_train, request
 from gazegaussian import cores as cores_module
 from gazegaussian.config import with_parameters
 from gazegaussian.errors import ConfigError
-from helpers import Crew, default_request, run_study, worker_plan
+from helpers import Crew, default_request, run_study
+from helpers.study.workers import plan as worker_plan
+from helpers.study.workers.plan import (
+    GB,
+    WORKER_MEMORY,
+    WorkerPlan,
+    chosen_threads,
+    memory_needed,
+    not_portable,
+    plan_workers,
+)
 from helpers.utils import resources
-from helpers.worker_plan import GB, WORKER_MEMORY, WorkerPlan, chosen_threads, memory_needed, not_portable, plan_workers
 
 PLENTY = int(64e9)
 

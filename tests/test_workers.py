@@ -32,12 +32,14 @@ from worker_support import (
 )  # fmt: skip
 
 from gazegaussian.errors import DataError
-from helpers import Crew, load_study, local_team, ownership, progress, run_study, stop
-from helpers.budget import spent
-from helpers.local_team import LocalTeam
-from helpers.loop import failures_in_a_row
-from helpers.ownership import OWNER, claimed
-from helpers.worker_plan import WorkerPlan
+from helpers import Crew, load_study, progress, run_study, stop
+from helpers.study import heartbeat as ownership
+from helpers.study.budget import spent
+from helpers.study.heartbeat import OWNER, claimed
+from helpers.study.loop import failures_in_a_row
+from helpers.study.workers import local as local_team
+from helpers.study.workers.local import LocalTeam
+from helpers.study.workers.plan import WorkerPlan
 
 EARNEST = local_team.START_METHOD
 
@@ -168,7 +170,8 @@ from functools import partial
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from worker_support import NONE, noted, request
-from helpers import Crew, local_team, run_study
+from helpers import Crew, run_study
+from helpers.study.workers import local as local_team
 local_team.START_METHOD = "fork"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has it ignored
 run_study(replace(request(Path({out!r}), partial(noted, seconds=0.3), trials=40, **NONE), crew=Crew(2)))

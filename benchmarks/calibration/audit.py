@@ -15,10 +15,10 @@ import torch
 from benchmarks.calibration.planted_cases import CASES, Case
 from benchmarks.calibration.planted_stage import CHANCE, PlantedStage
 from gazegaussian.config import GazeGaussianRun
-from helpers.audit import audit_study
-from helpers.audit_checks import AuditRow
-from helpers.search_space import StudyFile
-from helpers.study import StudyRequest
+from helpers.analysis.audit import audit_study
+from helpers.analysis.audit_checks import AuditRow
+from helpers.search.space import StudyFile
+from helpers.study.run import StudyRequest
 
 KINDS = {"unread": "does not reach training", "luck": "random numbers", "bends": "bends the ruler"}
 

@@ -23,7 +23,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from helpers.importance import Importances, parameter_importances
+from helpers.analysis.importance import Importances, parameter_importances
 
 NUMBERS = (12, 30, 100, 199, 200, 500)
 GRID = 200  # points of a continuous parameter, for the true shares

@@ -27,8 +27,8 @@ from gazegaussian.evaluation.results import Evaluation
 from gazegaussian.training.checkpoints import load_checkpoint
 from gazegaussian.training.hooks import save_image
 from gazegaussian.training.images import spread
-from helpers.redirect_strip import redirection_strip
-from helpers.shipped import describe, is_packed, unseen_people
+from helpers.inference.shipped import describe, is_packed, unseen_people
+from helpers.inference.strip import redirection_strip
 
 PEOPLE, PAIRS = 80, 320
 STRIP_PEOPLE = 4

@@ -26,8 +26,8 @@ from scipy.stats import spearmanr
 from gazegaussian.build import train_run
 from gazegaussian.config import load_run, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError
-from helpers.parameters import Categorical
-from helpers.search_space import baseline, load_study_file
+from helpers.search.parameters import Categorical
+from helpers.search.space import baseline, load_study_file
 
 logger = logging.getLogger(__name__)
 

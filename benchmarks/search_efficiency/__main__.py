@@ -29,7 +29,7 @@ from benchmarks.search_efficiency.methods import ORACLE, REFERENCE, UNPRUNED, Pl
 from benchmarks.search_efficiency.replay import Replay
 from benchmarks.search_efficiency.table import Table
 from gazegaussian.errors import ConfigError, UserError
-from helpers.study_file import Component
+from helpers.search.study_config import Component
 
 ALWAYS = (REFERENCE, UNPRUNED, ORACLE)
 FIRST_SEED: Mapping[Purpose, int] = {"choose": 0, "report": 1000}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from gazegaussian.errors import DataError
-from helpers.search_space import StudyFile
+from helpers.search.space import StudyFile
 
 Status = Literal["complete", "diverged", "failed"]
 Drawn = Literal["baseline", "whole", "good"]

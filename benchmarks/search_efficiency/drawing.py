@@ -16,8 +16,8 @@ import optuna
 
 from benchmarks.search_efficiency.curves import DIGITS, Curve, Drawn
 from gazegaussian.config import RunConfig
-from helpers.parameters import Float
-from helpers.search_space import StudyFile, baseline
+from helpers.search.parameters import Float
+from helpers.search.space import StudyFile, baseline
 
 FIRST = 40  # configurations from the whole space, before any from good half-decades
 WHOLE_EVERY = 3  # of the later ones, every third is from the whole space

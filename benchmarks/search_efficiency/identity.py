@@ -13,7 +13,7 @@ from benchmarks.search_efficiency.curves import SEEDS, Header, Purpose
 from gazegaussian.config import RunConfig, load_run, parse_run, with_parameters
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.changed_fields import PATHS, RUNTIME_FIELDS
-from helpers.search_space import StudyFile, load_study_file
+from helpers.search.space import StudyFile, load_study_file
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _FREE = RUNTIME_FIELDS | PATHS | {"seed"}  # neither the machine's folders nor a training seed make other sizes

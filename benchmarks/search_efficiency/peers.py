@@ -30,9 +30,9 @@ from benchmarks.search_efficiency.methods import ORACLE, REFERENCE, Play, method
 from benchmarks.search_efficiency.replay import Ended, RecordedSampler, Replay, replay
 from benchmarks.search_efficiency.table import Drawn, Table
 from gazegaussian.errors import UserError
-from helpers.parameters import Categorical, Float, Int, Parameter
-from helpers.sampling import make_sampler
-from helpers.study_file import Component
+from helpers.search.parameters import Categorical, Float, Int, Parameter
+from helpers.search.samplers import make_sampler
+from helpers.search.study_config import Component
 
 
 class RayAsha(BasePruner):

@@ -30,7 +30,7 @@ from benchmarks.search_efficiency.whole_training import Stopped, train
 from gazegaussian.build import preflight
 from gazegaussian.config import GazeGaussianRun, RunConfig, load_run, with_parameters
 from gazegaussian.errors import ConfigError, UserError
-from helpers.search_space import StudyFile, check_space, load_study_file
+from helpers.search.space import StudyFile, check_space, load_study_file
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks.search_efficiency.curves import CPU_SECONDS, Curve, Recording, read
 from gazegaussian.errors import ConfigError
-from helpers.parameters import Categorical, Parameter, same
-from helpers.search_space import StudyFile
+from helpers.search.parameters import Categorical, Parameter, same
+from helpers.search.space import StudyFile
 
 BINS = 8  # of a numeric parameter, when its share in the variance is measured
 NEAREST = 10  # repeated configurations whose residuals a single-seed configuration may get

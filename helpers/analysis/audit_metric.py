@@ -22,7 +22,7 @@ from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import autocast
 from helpers.analysis.audit_probe import TRAINING_ENDS, Probe, Snapshot
 from helpers.analysis.audit_values import own_value, shown
-from helpers.short_run import Build, quiet_package
+from helpers.analysis.short_training import Build, quiet_package
 
 TOLERANCE = 1e-6  # of the metric, relative above 1
 REPEATS = 4  # of a metric that changes, of each of the two values: chance must not explain it

@@ -22,7 +22,7 @@ from gazegaussian.errors import NonFiniteError, class_and_line
 from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import autocast, optimisation_step, repeatable
 from gazegaussian.training.trainer import Trainer
-from helpers.short_run import Build, quiet_package
+from helpers.analysis.short_training import Build, quiet_package
 
 TRAINING_ENDS = (NonFiniteError, torch.OutOfMemoryError)  # what a bad value of a parameter may lead to
 

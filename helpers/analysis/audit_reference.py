@@ -12,7 +12,7 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from helpers.analysis.audit_chance import MOST_ELEMENTS, REPEATS, repeated_effect, rows_of
 from helpers.analysis.audit_probe import Probe, Snapshot, Step, difference
-from helpers.short_run import Build
+from helpers.analysis.short_training import Build
 
 WARM_UP = 4  # steps before the saved state: Adam knows the size of gradients, and what starts at zero has moved
 BATCHES = 2  # of the warm-up, each visited again and again

@@ -7,8 +7,8 @@ from typing import Any
 
 from gazegaussian.config import RunConfig
 from gazegaussian.fields import parameter_fields
-from helpers.parameters import Categorical, Float, Int, same
-from helpers.study_file import StudyFile
+from helpers.search.parameters import Categorical, Float, Int, same
+from helpers.search.study_config import StudyFile
 
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a range, on the scale on which it is searched
 ALL_OF = 6  # values; so many of an int or of a float with a step are all tried

@@ -13,8 +13,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
+from helpers.analysis.importance import parameter_importances
 from helpers.analysis.scales import is_ordered, numbers
-from helpers.importance import parameter_importances
 
 BORDER = 0.02  # share of a range, in log scale where it has one
 FEWEST_CHOICES = 3  # of two, both are ends

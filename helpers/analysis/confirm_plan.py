@@ -15,7 +15,7 @@ from typing import Any
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.plain_files import read_plain
-from helpers.files import write_json
+from helpers.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 

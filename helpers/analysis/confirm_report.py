@@ -14,7 +14,7 @@ from gazegaussian.utils.plain_files import read_plain
 from helpers.analysis.confirmed import Confirmed, confirmed
 from helpers.analysis.gain_text import GainFacts, sentences, share
 from helpers.analysis.paired_gain import Sample, corrected_level, paired_gain, seeds_needed
-from helpers.files import content_of
+from helpers.utils.files import content_of
 
 CONFIRM_FILE = "confirm.json"
 _EARLIER = "measured by an earlier version; `confirm` again measures them and keeps the trainings"

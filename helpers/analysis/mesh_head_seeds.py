@@ -9,7 +9,7 @@ from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run, with_para
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import parameter_fields
 from gazegaussian.training.changed_fields import RUNTIME_FIELDS
-from helpers.reruns import Source, rerun
+from helpers.analysis.retrain import Source, rerun
 
 logger = logging.getLogger(__name__)
 

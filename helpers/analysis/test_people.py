@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from gazegaussian.config import RunConfig
 from gazegaussian.utils.plain_files import read_plain
-from helpers.files import write_json
-from helpers.mesh_heads import digest_of
+from helpers.results.mesh_heads import digest_of
+from helpers.utils.files import write_json
 
 if TYPE_CHECKING:
-    from helpers.isolation import Train
+    from helpers.study.isolation import Train
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def find_test_people(config: RunConfig, train: Train) -> TestPeople:
         config: Of the study.
         train: What its trainings are made by; only this project's own stages can be measured.
     """
-    from helpers.request import train_run
+    from helpers.study.spec import train_run
 
     if train is not train_run:
         return TestPeople(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from helpers.importance import Importance, Importances
-from helpers.palette import PALETTE
+from helpers.analysis.importance import Importance, Importances
+from helpers.reporting.palette import PALETTE
 
 WIDTH = 850  # pixels
 ROW, LINE, HEAD, AXIS = 34, 17, 105, 60  # pixels: a share, a line of the caption, title with legend, axis

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.plain_files import find_special, open_plain
-from helpers.files import write_json
+from helpers.utils.files import write_json
 
 MARK = ".gazegaussian.json"
 _LARGEST_MARK = 1_000_000  # bytes

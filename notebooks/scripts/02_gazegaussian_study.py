@@ -14,11 +14,11 @@ from pathlib import Path
 repository = os.environ.get("GAZEGAUSSIAN_REPOSITORY", "")  # clone URL, for a runtime without the files
 here, me = Path.cwd(), {0, Path.cwd().stat().st_uid, getattr(os, "getuid", int)()}  # code of others is not run
 places = [here, here.parent, here / "gazegaussian-studies"]
-mine = [p for p in places if all(q.exists() and q.stat().st_uid in me for q in (p, p / "helpers/colab.py"))]
+mine = [p for p in places if all(q.exists() and q.stat().st_uid in me for q in (p, p / "helpers/utils/runtime.py"))]
 if not mine:
     assert repository, "No repository of yours here: set GAZEGAUSSIAN_REPOSITORY to its clone URL."
     subprocess.run(["git", "clone", "-q", "--depth", "1", repository, str(places[-1])], check=True)
-home = runpy.run_path(str((mine or places[-1:])[0] / "helpers" / "colab.py"))["set_up"](drive=False)
+home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py"))["set_up"](drive=False)
 
 # %% [markdown]
 # **Parameters.** `quick` runs in minutes on a CPU; `published` holds the published sizes and ranges for a GPU. `smoke` rehearses
@@ -42,7 +42,7 @@ resume = True  # goes on with the newest study of this name and these settings; 
 
 # %%
 from helpers.notebook import load_study, show_best_images, show_figures, show_trials
-from helpers.study_plan import plan_study
+from helpers.notebook.session import plan_study
 
 settings = (sizes, smoke, n_trials, gpu_hours, epochs, data, out, resume, study_name)
 plan = plan_study("gazegaussian", *settings, meshhead=meshhead)

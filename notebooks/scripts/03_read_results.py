@@ -13,11 +13,11 @@ from pathlib import Path
 repository = os.environ.get("GAZEGAUSSIAN_REPOSITORY", "")  # clone URL, for a runtime without the files
 here, me = Path.cwd(), {0, Path.cwd().stat().st_uid, getattr(os, "getuid", int)()}  # code of others is not run
 places = [here, here.parent, here / "gazegaussian-studies"]
-mine = [p for p in places if all(q.exists() and q.stat().st_uid in me for q in (p, p / "helpers/colab.py"))]
+mine = [p for p in places if all(q.exists() and q.stat().st_uid in me for q in (p, p / "helpers/utils/runtime.py"))]
 if not mine:
     assert repository, "No repository of yours here: set GAZEGAUSSIAN_REPOSITORY to its clone URL."
     subprocess.run(["git", "clone", "-q", "--depth", "1", repository, str(places[-1])], check=True)
-home = runpy.run_path(str((mine or places[-1:])[0] / "helpers" / "colab.py"))["set_up"](drive=False)
+home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py"))["set_up"](drive=False)
 
 # %% [markdown]
 # **Parameters.**
@@ -42,7 +42,7 @@ for name, study in opened.items():
 # **Best parameters** beside the baseline's (the configured defaults) and what was searched.
 
 # %%
-from helpers.results_views import show_best_parameters, show_results, show_spending, show_top_images
+from helpers.notebook.results_display import show_best_parameters, show_results, show_spending, show_top_images
 
 for name, study in opened.items():
     show_best_parameters(study, Path(out, name))

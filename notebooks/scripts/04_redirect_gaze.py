@@ -13,11 +13,11 @@ from pathlib import Path
 repository = os.environ.get("GAZEGAUSSIAN_REPOSITORY", "")  # clone URL, for a runtime without the files
 here, me = Path.cwd(), {0, Path.cwd().stat().st_uid, getattr(os, "getuid", int)()}  # code of others is not run
 places = [here, here.parent, here / "gazegaussian-studies"]
-mine = [p for p in places if all(q.exists() and q.stat().st_uid in me for q in (p, p / "helpers/colab.py"))]
+mine = [p for p in places if all(q.exists() and q.stat().st_uid in me for q in (p, p / "helpers/utils/runtime.py"))]
 if not mine:
     assert repository, "No repository of yours here: set GAZEGAUSSIAN_REPOSITORY to its clone URL."
     subprocess.run(["git", "clone", "-q", "--depth", "1", repository, str(places[-1])], check=True)
-home = runpy.run_path(str((mine or places[-1:])[0] / "helpers" / "colab.py"))["set_up"](drive=False)
+home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py"))["set_up"](drive=False)
 
 # %% [markdown]
 # **Parameters.**
@@ -34,7 +34,7 @@ sweep = "gaze-circle"  # or gaze-left-right, head-left-right
 
 # %%
 from helpers.notebook import show_image
-from helpers.redirect_widget import open_comparison, open_panel
+from helpers.notebook.redirect_widget import open_comparison, open_panel
 
 panel = open_panel(checkpoint, data, out)
 panel.show()

@@ -1,0 +1,164 @@
+"""The parameter audit of a study: every searched parameter must reach training, and none may bend the ruler.
+
+`helpers.analysis.audit_checks` says how one parameter is judged; here are the report and its cache.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import gazegaussian
+from gazegaussian.build import build_stage, open_dataset
+from gazegaussian.config import RunConfig
+from gazegaussian.errors import ConfigError
+from gazegaussian.training.stage import Stage
+from gazegaussian.utils.plain_files import read_plain
+from helpers import analysis
+from helpers.analysis.audit_checks import Auditor, AuditRow, Bends, as_audited
+from helpers.analysis.audit_values import shown
+from helpers.analysis.short_training import Build
+from helpers.search.space import StudyFile
+from helpers.storage.store_places import require_plain
+from helpers.utils.files import say_if_new, write_json
+
+if TYPE_CHECKING:
+    from helpers.study.run import StudyRequest
+
+logger = logging.getLogger(__name__)
+
+AUDIT_FILE = "audit.json"
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What was found about all searched parameters."""
+
+    parameters: tuple[AuditRow, ...]
+    seconds: float
+    cached: bool = False  # read from the study's folder, nothing was trained
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether a study may be paid for."""
+        return all(row.ok for row in self.parameters)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per parameter, for tables."""
+        answers: dict[Bends, str] = {True: "yes", False: "no", None: "-", "shape": "shape"}
+        return [
+            {
+                "parameter": row.parameter,
+                "values": " / ".join(shown(value) for value in row.values),
+                "reaches training": answers[row.reaches_training],
+                "bends the ruler": answers[row.bends_ruler],
+                "seconds": round(row.seconds, 1),
+                "verdict": row.word,
+                "why": row.verdict if row.verdict != row.word else "",
+            }
+            for row in self.parameters
+        ]
+
+    def raise_if_failed(self) -> None:
+        """Refuse a study whose answer could not be trusted.
+
+        Raises:
+            ConfigError: Naming each culprit and what it does.
+        """
+        bad = [f"{row.parameter} {row.verdict}" for row in self.parameters if not row.ok]
+        if bad:
+            raise ConfigError(
+                f"The audit refuses the search space: {'; '.join(bad)}. Take {'it' if len(bad) == 1 else 'them'} out of "
+                "the search space or repair what should read it (--no-audit skips this check)."
+            )
+
+
+def keeping_data() -> Build:
+    """Return a `build_stage` that opens each split once."""
+    opened = functools.cache(open_dataset)
+
+    def build(config: RunConfig) -> Stage:
+        return build_stage(config, opened)
+
+    return build
+
+
+def audit_study(request: StudyRequest, build: Build | None = None, use_cache: bool = True) -> AuditReport:
+    """Audit every searched parameter of a study: a few optimisation steps each.
+
+    Args:
+        request: The study; its folder holds the report (`audit.json`) from the first parameter on, so that what has passed
+            is not repeated, also after an interruption, until the space, the configuration or the code changes.
+        build: Makes the stage that is to be tuned, by default that of the run configuration; the global seed is set before
+            each call.
+        use_cache: Take over what has passed.
+
+    Raises:
+        ConfigError: The run configuration refuses a value, or even its own training fails.
+        UserError: Data or checkpoint cannot be used.
+    """
+    require_plain(request.folder)
+    study = request.study
+    base = as_audited(request.monitored())
+    key = _key(study, base, build or build_stage)
+    path = request.folder / AUDIT_FILE
+    rows, spent = _read(path, key) if use_cache else ({}, 0.0)
+    missing = [name for name in study.parameters if name not in rows]
+    if not missing:
+        logger.info("audit: passed before with the same space, configuration and code")
+        return AuditReport(tuple(rows[name] for name in study.parameters), spent, cached=True)
+    if rows:
+        logger.info("audit: goes on; passed before: %s", ", ".join(rows))
+    say_if_new(request.out)
+    started, total = time.monotonic(), len(study.parameters)
+    audit = Auditor(study, base, build or keeping_data())
+    with torch.random.fork_rng():  # a study after an audit is the study without one
+        for number, name in enumerate(missing, len(rows) + 1):
+            logger.info("audit %d/%d %s: training at several values", number, total, name)
+            row = rows[name] = audit.parameter(name)
+            word = row.verdict if row.verdict.startswith(row.word) else f"{row.word}: {row.verdict}"
+            logger.info("audit %d/%d %s: %s (%.1f s)", number, total, name, word, row.seconds)
+            found = AuditReport(tuple(rows.values()), spent + time.monotonic() - started)
+            write_json(path, {"key": key, **asdict(found), "ok": found.ok and len(rows) == total})
+    return replace(found, parameters=tuple(rows[name] for name in study.parameters))
+
+
+def _key(study: StudyFile, config: RunConfig, build: Build) -> str:
+    """Digest of everything that an audit's outcome depends on."""
+    digest = hashlib.sha256(f"{study.fingerprint()}\n{config.model_dump_json()}\n".encode())
+    here = Path(__file__).parent
+    checks = [here / name for name in ("audit.py", "audit_checks.py", "short_run.py")]
+    checks += sorted(Path(analysis.__file__).parent.glob("audit_*.py"))
+    for path in [*sorted(Path(gazegaussian.__file__).parent.rglob("*.py")), *checks, *_source(build)]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _source(build: Build) -> list[Path]:
+    """File of a function or of its partial, method or class; none when it was typed into a notebook."""
+    function = getattr(build, "func", build)
+    named = function if inspect.isroutine(function) or inspect.isclass(function) else type(function)
+    found = inspect.getsourcefile(named)
+    return [Path(found)] if found and Path(found).is_file() else []
+
+
+def _read(path: Path, key: str) -> tuple[dict[str, AuditRow], float]:
+    """Read the parameters that passed an audit of the same things, and the seconds it took so far."""
+    try:
+        content: Mapping[str, Any] = json.loads(read_plain(path))
+        if content["key"] != key:
+            return {}, 0.0
+        rows = [AuditRow(**{**row, "values": tuple(row["values"])}) for row in content["parameters"]]
+        return {row.parameter: row for row in rows if row.ok}, float(content["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, 0.0

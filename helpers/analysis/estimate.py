@@ -1,0 +1,228 @@
+"""What a study will cost, before it starts: one measured epoch of the baseline, scaled by trials and epochs."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from gazegaussian.build import build_stage
+from gazegaussian.config import RunConfig, with_parameters
+from gazegaussian.errors import ConfigError, NonFiniteError, first_line
+from gazegaussian.training.hooks import Hook
+from gazegaussian.training.trainer import Trainer
+from helpers.analysis.expected_epochs import Outlook, pruning_outlook
+from helpers.analysis.peak_memory import PeakMemory
+from helpers.analysis.short_training import Build, quiet_package, without_delays
+from helpers.utils.durations import duration
+
+if TYPE_CHECKING:
+    from helpers.study.run import StudyRequest
+
+GB, MB = 1e9, 1e6
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One epoch of the baseline, as it was seen."""
+
+    data_seconds: float  # once per study: data made or checked
+    build_seconds: float  # per trial: model and data set opened
+    warm_start_seconds: float  # per trial
+    seconds_per_epoch: float  # training, validation, checkpoints, pictures; all loss terms on
+    peak_memory_gb: float  # of this process
+    peak_gpu_gb: float | None  # reserved on the device; None on the CPU
+    checkpoint_mb: float  # the larger of best.pt and last.pt
+    checkpoints_gb: float  # per trial whose checkpoints stay
+    other_gb_per_epoch: float  # pictures and tables
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Time, memory and disk of the trials that a study still has to run."""
+
+    measured: Measured
+    trials: int  # still to run
+    epochs_per_trial: int
+    epochs_expected: float  # with the pruning that `assumption` tells
+    epochs_most: int  # without any pruning
+    seconds_low: float  # of `epochs_expected`
+    seconds_high: float  # of `epochs_most`
+    disk_gb: float
+    free_gb: float
+    folder: Path  # where the disk is
+    assumption: str
+    device: str
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """Measured, in seconds."""
+        return self.measured.seconds_per_epoch
+
+    @property
+    def peak_memory_gb(self) -> float:
+        """Measured on the device where there is one, else of the process."""
+        gpu = self.measured.peak_gpu_gb
+        return self.measured.peak_memory_gb if gpu is None else gpu
+
+    @property
+    def checkpoint_mb(self) -> float:
+        """Measured size of one checkpoint."""
+        return self.measured.checkpoint_mb
+
+    def rows(self) -> list[dict[str, str]]:
+        """One row per finding, for tables."""
+        seen = self.measured
+        found = {
+            "trials still to run": f"{self.trials}, up to {self.epochs_per_trial} epochs each",
+            "epochs": _span(f"{self.epochs_expected:.0f}", str(self.epochs_most)),
+            "one epoch": f"{duration(seen.seconds_per_epoch)} on {self.device} (measured, baseline)",
+            "begin of a trial": f"{duration(seen.build_seconds + seen.warm_start_seconds)} "
+            f"(warm start {duration(seen.warm_start_seconds)})",
+            "data, once": duration(seen.data_seconds),
+            "time": _span(duration(self.seconds_low), duration(self.seconds_high)),
+            "pruning": self.assumption,
+            "memory": f"{seen.peak_memory_gb:.2f} GB",
+            "GPU memory": "" if seen.peak_gpu_gb is None else f"{seen.peak_gpu_gb:.2f} GB",
+            "checkpoint": f"{seen.checkpoint_mb:.1f} MB",
+            "disk": f"{self.disk_gb:.2f} GB of {self.free_gb:.1f} GB free at {self.folder}",
+        }
+        return [{"what": what, "value": value} for what, value in found.items() if value]
+
+    def raise_if_disk_short(self) -> None:
+        """Refuse a study that would fill the disk.
+
+        Raises:
+            ConfigError: With the need, what is free and what to change.
+        """
+        if self.disk_gb > self.free_gb:
+            raise ConfigError(
+                f"The study needs about {self.disk_gb:.3g} GB at {self.folder} and {self.free_gb:.3g} GB are free. Free "
+                "some, give another --out or run fewer trials."
+            )
+
+
+def estimate_study(request: StudyRequest, build: Build = build_stage, refuse: bool = True) -> Estimate:
+    """Measure one epoch of the baseline in a temporary folder and scale it to the study.
+
+    The first epoch also reads the images and compiles kernels, so the estimate is rather too high. Searched values that
+    make an epoch longer or shorter than the baseline's are not looked at.
+
+    Args:
+        request: The study; trials that it has finished are taken off, and tell how many are pruned.
+        build: Makes the stage that is to be tuned.
+        refuse: Raise when the disk will not do.
+
+    Raises:
+        ConfigError: The disk will not do, or the baseline cannot be trained here.
+        UserError: Data, checkpoint or device cannot be used.
+    """
+    study = request.study
+    config = without_delays(request.config)
+    epochs = study.epochs or config.training.epochs
+    outlook = pruning_outlook(request, epochs)
+    measured, device = _measure(
+        request, with_parameters(config, {"epochs": 1, "monitor": getattr(study, "metrics", [study.metric])[0]}), build
+    )
+    once = measured.build_seconds + measured.warm_start_seconds
+    low, high = (
+        measured.data_seconds + outlook.trials * once + count * measured.seconds_per_epoch
+        for count in (outlook.epochs_expected, outlook.epochs_most)
+    )
+    budget = getattr(study, "budget", None)
+    limits = (request.timeout, getattr(budget, "timeout", None), getattr(budget, "max_compute", None))
+    caps = [limit for limit in limits if limit is not None]
+    folder = _existing(request.folder)
+    estimate = Estimate(
+        measured,
+        outlook.trials,
+        epochs,
+        outlook.epochs_expected,
+        outlook.epochs_most,
+        min([low, *caps]),
+        min([high, *caps]),
+        _disk(measured, outlook, getattr(study, "keep_best", None)),
+        shutil.disk_usage(folder).free / GB,
+        folder,
+        outlook.assumption,
+        device,
+    )
+    if refuse:
+        estimate.raise_if_disk_short()
+    return estimate
+
+
+def _disk(measured: Measured, outlook: Outlook, keep_best: int | None) -> float:
+    """Gigabytes: checkpoints of the trials that stay and of the running one, pictures and tables of all."""
+    kept = outlook.trials if keep_best is None else min(outlook.trials, keep_best + 1)
+    return kept * measured.checkpoints_gb + outlook.epochs_most * measured.other_gb_per_epoch
+
+
+class _FitStart(Hook):
+    """Notes when the warm start is over."""
+
+    seconds = 0.0
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Look at the clock."""
+        self.seconds = time.perf_counter()
+
+
+def _measure(request: StudyRequest, config: RunConfig, build: Build) -> tuple[Measured, str]:
+    """Train one epoch; returns what was seen and the device's name."""
+    clock = time.perf_counter
+    started, begun = clock(), _FitStart()
+    try:
+        request.check(config)
+        checked = clock()
+        with tempfile.TemporaryDirectory(prefix="estimate_") as name, quiet_package(), torch.random.fork_rng():
+            folder = Path(name)
+            with PeakMemory() as memory:
+                torch.manual_seed(config.training.seed)
+                stage = build(config)
+                built = clock()
+                content = config.model_dump(mode="json")
+                trainer = Trainer(stage, config.training, config.optim, folder, [begun], content)
+                trainer.fit()
+                ended = clock()
+            sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"The baseline does not fit into the GPU's memory: {first_line(error)} Use batch_size 1."
+        ) from error
+    except NonFiniteError as error:
+        raise ConfigError(f"The baseline diverges in its first epoch ({error}). Use a smaller lr.") from error
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise ConfigError(
+            f"No space left in {tempfile.gettempdir()} for one checkpoint. Free some or set TMPDIR."
+        ) from error
+    checkpoints = [size for path, size in sizes.items() if path in (trainer.best_path, trainer.last_path)]
+    measured = Measured(
+        data_seconds=checked - started,
+        build_seconds=built - checked,
+        warm_start_seconds=begun.seconds - built,
+        seconds_per_epoch=ended - begun.seconds,
+        peak_memory_gb=memory.process_bytes / GB,
+        peak_gpu_gb=None if memory.gpu_bytes is None else memory.gpu_bytes / GB,
+        checkpoint_mb=max(checkpoints) / MB,
+        checkpoints_gb=sum(checkpoints) / GB,
+        other_gb_per_epoch=(sum(sizes.values()) - sum(checkpoints)) / GB,
+    )
+    return measured, trainer.device.type
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder itself or the nearest one above that is there."""
+    return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
+
+
+def _span(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,139 @@
+"""How many epochs a study will train: what its trials have shown so far, else what its pruner is able to do."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from gazegaussian.errors import UserError
+from helpers.results.trial_states import FINISHED
+from helpers.search.pruners import study_pruner
+from helpers.storage.backends import open_storage
+
+if TYPE_CHECKING:
+    from helpers.study.run import StudyRequest
+
+logger = logging.getLogger(__name__)
+
+ASSUMED_SHARE = 0.5  # of the trials, as long as nothing was measured
+ENOUGH_TRIALS = 5  # finished ones, for a measured share
+_GOOD_TRIALS, _HOPELESS_TRIALS = 30, 6  # of the rehearsal; several, since Hyperband draws a bracket per trial
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Trials still to run and their epochs."""
+
+    trials: int
+    epochs_expected: float
+    epochs_most: int
+    assumption: str  # one sentence
+
+
+def pruning_outlook(request: StudyRequest, epochs: int) -> Outlook:
+    """Say how many epochs are to be expected, and why.
+
+    Args:
+        request: The study; its storage is read, and not made.
+        epochs: Per trial that is not pruned.
+    """
+    study = request.study
+    finished = _finished(request)
+    trials = max(0, study.trials - len(finished))
+    share, length, why = _pruned(request, finished, epochs)
+    expected = trials * ((1 - share) * epochs + share * length)
+    most = trials * epochs
+    cap = getattr(getattr(study, "budget", None), "max_total_epochs", None)
+    if cap is not None:
+        left = max(0, cap - sum(len(trial.intermediate_values) for trial in finished))
+        expected, most = min(expected, left), min(most, left)
+        why += f"; the budget allows {left} epochs more"
+    return Outlook(trials, expected, most, why)
+
+
+def _pruned(request: StudyRequest, finished: list[FrozenTrial], epochs: int) -> tuple[float, float, str]:
+    """Share of pruned trials, their mean number of epochs, and where both come from."""
+    study = request.study
+    if getattr(study, "multi", False):
+        return 0.0, epochs, "no pruning: there are several objectives"
+    pruned = [len(trial.intermediate_values) for trial in finished if trial.state == TrialState.PRUNED]
+    if len(finished) >= ENOUGH_TRIALS:
+        share, length = len(pruned) / len(finished), sum(pruned) / max(len(pruned), 1)
+        after = f", after {length:.1f} epochs on average" if pruned else ""
+        return (
+            share,
+            length,
+            f"{share:.0%} of the trials are pruned{after}, as measured on {len(finished)} finished ones",
+        )
+    earliest = earliest_pruned_epoch(request, epochs)
+    if earliest is None:
+        return (
+            0.0,
+            epochs,
+            f"no pruning: pruner {study.pruner.name!r} cannot act in {study.trials} trials of {epochs} epochs",
+        )
+    return (
+        ASSUMED_SHARE,
+        earliest,
+        f"{ASSUMED_SHARE:.0%} of the trials are taken to be pruned after epoch {earliest}, the first that pruner "
+        f"{study.pruner.name!r} allows; measured when the study has {ENOUGH_TRIALS} finished trials",
+    )
+
+
+def earliest_pruned_epoch(request: StudyRequest, epochs: int) -> int | None:
+    """Rehearse the study's pruner on invented curves: after how many epochs does it give up a hopeless trial?
+
+    Asking the pruner itself holds for every pruner, wrapped or not, whatever it calls its warm-up.
+
+    Args:
+        request: The study.
+        epochs: Per trial.
+
+    Returns:
+        Epochs trained by then; None when it never does.
+    """
+    study_file = request.study
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study(
+            study_name=study_file.study_name,
+            direction=getattr(study_file, "directions", [study_file.direction])[0],
+            sampler=optuna.samplers.RandomSampler(seed=0),
+            pruner=study_pruner(study_file, epochs),
+        )
+    finally:
+        optuna.logging.set_verbosity(level)
+    sign = 1 if getattr(study_file, "directions", [study_file.direction])[0] == "minimize" else -1
+    for number in range(min(study_file.trials - 1, _GOOD_TRIALS)):
+        _play(study, [sign * (1 + 0.01 * number + math.exp(-epoch / 3)) for epoch in range(epochs)])
+    hopeless = [_play(study, [sign * (100 + epoch) for epoch in range(epochs)]) for _ in range(_HOPELESS_TRIALS)]
+    return min((length for length in hopeless if length is not None), default=None)
+
+
+def _play(study: optuna.Study, curve: list[float]) -> int | None:
+    """Run one invented trial; returns the epochs after which it was pruned."""
+    trial = study.ask()
+    for epoch, value in enumerate(curve):
+        trial.report(value, epoch)
+        if trial.should_prune() and epoch + 1 < len(curve):  # asked as studies ask
+            study.tell(trial, state=TrialState.PRUNED)
+            return epoch + 1
+    study.tell(trial, curve[-1])
+    return None
+
+
+def _finished(request: StudyRequest) -> list[FrozenTrial]:
+    """Complete and pruned trials of the study, none when it was not begun or cannot be read."""
+    try:
+        storage = open_storage(request.storage, request.folder, must_exist=True)
+        study = optuna.load_study(study_name=request.study.study_name, storage=storage)
+        return list(study.get_trials(deepcopy=False, states=FINISHED))
+    except (KeyError, UserError) as error:
+        logger.debug("no trials to learn from: %s", error)
+        return []

@@ -1,0 +1,285 @@
+"""Commands about studies: run, check, estimate, confirm, report, show, migrate."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from helpers.cli.options import (
+    AllowHubOption,
+    ConfigOption,
+    DataOption,
+    Device,
+    DeviceOption,
+    EpochsOption,
+    InitOption,
+    JsonOption,
+    MeshHeadOption,
+    NameOption,
+    OutOption,
+    Pruner,
+    SamplerSeedOption,
+    Stage,
+    StageArgument,
+    StorageOption,
+    StudyFolderArgument,
+    StudyOption,
+    TrialsOption,
+)
+from helpers.cli.printing import quiet_optuna
+from helpers.notebook.cli_process import SCRIPT
+from helpers.utils.tables import print_table
+
+if TYPE_CHECKING:
+    from helpers.study.spec import StudyRequest
+
+logger = logging.getLogger(__name__)
+
+
+def study(
+    stage: StageArgument,
+    config: ConfigOption = None,
+    study_file: StudyOption = None,
+    n_trials: TrialsOption = None,
+    epochs: EpochsOption = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds; checked after every epoch.")] = None,
+    storage: StorageOption = None,
+    study_name: NameOption = None,
+    pruner: Annotated[Pruner | None, typer.Option(help="Instead of the study file's.")] = None,
+    seed: SamplerSeedOption = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    out: OutOption = Path("optuna_results"),
+    meshhead: MeshHeadOption = None,
+    init_from: InitOption = None,
+    audit: Annotated[
+        bool, typer.Option("--audit/--no-audit", help="First prove that every searched parameter matters.")
+    ] = True,
+    isolate: Annotated[
+        bool | None,
+        typer.Option("--isolate/--no-isolate", help="A process per trial: a crash costs one [on CUDA only]."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Trials side by side on this machine, 1 one at a time [on a CPU one per core with one thread each, on CUDA 1]; "
+            "with --ray actors [as many as there is room].",
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="auto|HOST:PORT|local", help="Workers on a Ray cluster, see docs/cluster.md.")
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(min=0, help="With --ray: 0.5 puts two trials on a GPU [1, or 0 where there is none]."),
+    ] = None,
+    allow_hub: AllowHubOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a study, or resume it: the same command goes on where it stopped."""
+    import helpers
+    from helpers.search.registry import allow_hub as allow
+
+    allow(allow_hub)
+    quiet_optuna()
+    request = helpers.default_request(
+        stage.value, config, study_file, n_trials, epochs, timeout, storage, study_name,
+        pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead, isolate, init_from,
+        helpers.Crew(workers, ray, gpus_per_trial),
+    )  # fmt: skip
+    started = time.monotonic()
+    finished = helpers.run(request, audit=audit)
+    best_file = request.folder / "best.json"
+    ended = finished.user_attrs.get("stop_reason", "all trials were taken over")  # of a study that was migrated
+    if as_json:
+        best = json.loads(best_file.read_text()) if best_file.exists() else None
+        found = {"best": best, "stop_reason": ended, "trials": helpers.summary_rows(finished)}
+        typer.echo(json.dumps(found, indent=2, default=str))
+        return
+    print_table(f"Study {finished.study_name}", helpers.trial_rows(finished, best_first=True))
+    best_trial = helpers.best_trial(finished)
+    if best_trial is not None:
+        typer.echo(f"best: trial {best_trial.number}, {request.study.metric} {best_trial.value:.5f}  ({best_file})")
+    typer.echo(f"ended: {ended}")
+    typer.echo(f"report: {request.folder / 'report.html'}   this call: {time.monotonic() - started:.0f} s")
+
+
+def audit(
+    stage: StageArgument,
+    config: ConfigOption = None,
+    study_file: StudyOption = None,
+    epochs: EpochsOption = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    out: OutOption = Path("optuna_results"),
+    meshhead: MeshHeadOption = None,
+    init_from: InitOption = None,
+    study_name: NameOption = None,
+    allow_hub: AllowHubOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Does every searched parameter reach training, and does none bend the metric? Exit code 2 when not."""
+    import helpers
+    from helpers.search.registry import allow_hub as allow
+
+    allow(allow_hub)
+    request = _request(stage, config, study_file, None, epochs, data, device, out, meshhead, init_from, study_name)
+    logger.info("audit of %s: loading torch and the renderers", request.study.study_name)
+    request.check(request.config)
+    report = helpers.audit_study(request)
+    if as_json:
+        typer.echo(json.dumps({"ok": report.ok, "parameters": report.rows()}, indent=2))
+    else:
+        print_table(f"Audit of {request.study.study_name}", report.rows())
+    report.raise_if_failed()
+
+
+def _request(
+    stage: Stage,
+    config: Path | None,
+    study_file: Path | None,
+    n_trials: int | None,
+    epochs: int | None,
+    data: Path | None,
+    device: Device | None,
+    out: Path,
+    meshhead: Path | None,
+    init_from: Path | None,
+    study_name: str | None,
+) -> StudyRequest:
+    """What `audit` and `estimate` look at: the study that `study` would run with the same words."""
+    import helpers
+
+    return helpers.default_request(
+        stage.value, config, study_file, n_trials, epochs,
+        study_name=study_name, data=data, device=device.value if device else None,
+        out=out, meshhead=meshhead, init_from=init_from,
+    )  # fmt: skip
+
+
+def estimate(
+    stage: StageArgument,
+    config: ConfigOption = None,
+    study_file: StudyOption = None,
+    n_trials: TrialsOption = None,
+    epochs: EpochsOption = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    out: OutOption = Path("optuna_results"),
+    meshhead: MeshHeadOption = None,
+    init_from: InitOption = None,
+    study_name: NameOption = None,
+    allow_hub: AllowHubOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure one epoch of the baseline and say what the study will need: time, memory, disk."""
+    import helpers
+    from helpers.search.registry import allow_hub as allow
+
+    allow(allow_hub)
+    request = _request(stage, config, study_file, n_trials, epochs, data, device, out, meshhead, init_from, study_name)
+    logger.info("estimate of %s: loading torch and the renderers", request.study.study_name)
+    found = helpers.estimate_study(request)
+    if as_json:
+        typer.echo(json.dumps({row["what"]: row["value"] for row in found.rows()}, indent=2))
+    else:
+        print_table(f"Estimate of {request.study.study_name}", found.rows())
+
+
+def confirm(
+    folder: StudyFolderArgument,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best trials.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with the same seeds for all.")] = 5,
+    share: Annotated[
+        float | None, typer.Option("--continue-pruned", min=0, max=1, help="Also finish this share of pruned trials.")
+    ] = None,
+    vary_meshhead: Annotated[
+        bool, typer.Option("--vary-meshhead", help="Stage two: train its MeshHead with every seed, too.")
+    ] = False,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Is the winner better than the baseline, or lucky? Trains the best and the baseline again with several seeds."""
+    import helpers
+
+    found = helpers.confirm_study(folder, top, seeds, storage=storage, vary_meshhead=vary_meshhead)
+    continued = None if share is None else helpers.continue_pruned(folder, share, storage=storage)
+    study = helpers.load_study(folder, storage)
+    helpers.report(study, folder)
+    if as_json:
+        values = {"statement": found.statement, "configurations": found.rows()}
+        if continued is not None:
+            values |= {"pruning": continued.statement, "continued": continued.rows()}
+        typer.echo(json.dumps(values, indent=2))
+        return
+    print_table(f"Confirmation of {folder.name}", found.rows())
+    typer.echo(found.statement)
+    if continued is not None:
+        print_table("Pruned trials, finished", continued.rows())
+        typer.echo(continued.statement)
+
+
+def report(
+    folder: StudyFolderArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to; the study's folder is then only read [the study's folder].")
+    ] = None,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw a study's figures and write its report: one HTML file that opens offline, and Markdown."""
+    import helpers
+
+    study = helpers.load_study(folder, storage)  # before figures are imported
+    logger.info("report of %s: drawing the figures", folder)
+    path = helpers.report(study, folder, out)
+    typer.echo(json.dumps({"report": str(path)}) if as_json else f"wrote {path} and {path.with_suffix('.md').name}")
+
+
+def dashboard(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A study's, or one with studies in it.")] = Path(
+        "optuna_results"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes any free one.")] = 0,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show studies in optuna-dashboard, also while they run; it only reads, and ends with Ctrl-C."""
+    import helpers
+
+    board = helpers.dashboard(folder, port, storage)
+    typer.echo(json.dumps({"url": board.url, "ssh": board.ssh}) if as_json else str(board))
+    sys.stdout.flush()
+    if not board.wait():
+        raise RuntimeError("The dashboard's process has ended by itself; its last lines say why.")
+
+
+def migrate(
+    folder: StudyFolderArgument,
+    study_file: Annotated[Path, typer.Option("--study", help="Study file with the new search space.")],
+    study_name: Annotated[str, typer.Option(help="Name of the new study.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Where its folder goes [beside the old one].")] = None,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change a search space: begin a new study from those trials of an old one that it could have run itself."""
+    import helpers
+
+    quiet_optuna()
+    found = helpers.migrate_study(folder, study_file, study_name, out, storage)
+    if as_json:
+        typer.echo(json.dumps({"study": study_name, "kept": found.kept, "dropped": found.dropped}, indent=2))
+        return
+    typer.echo(f"{len(found.kept)} trials taken over from {folder.name}, {len(found.dropped)} stay behind")
+    for number, why in found.dropped.items():
+        typer.echo(f"trial {number}: {why}")
+    words = f"study {found.study.user_attrs['stage']} --study {study_file} --study-name {study_name}"
+    epochs = json.loads(found.study.user_attrs["config"])["training"]["epochs"]
+    typer.echo(f"go on with: python {SCRIPT.name} {words} --epochs {epochs} --out {out or folder.parent}")

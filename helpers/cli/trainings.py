@@ -1,0 +1,189 @@
+"""Commands about trained models: train, export, import, redirect, animate, evaluate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from helpers.cli.options import (
+    ConfigOption,
+    DataOption,
+    DeviceOption,
+    EpochsOption,
+    InitOption,
+    JsonOption,
+    MeshHeadOption,
+    StageArgument,
+    StorageOption,
+    Sweep,
+    TrainingSeedOption,
+)
+from helpers.utils.plain_text import printable
+from helpers.utils.tables import print_table
+
+CheckpointArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="GazeGaussian checkpoint, ours or an imported one; demo is the one that comes with the program."
+    ),
+]
+ShownDataOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder of HDF5 subjects [with demo: synthetic people it never saw].")
+]
+
+
+def train(
+    stage: StageArgument,
+    config: ConfigOption = None,
+    params: Annotated[Path | None, typer.Option(help="A study's best.json or best.yaml.")] = None,
+    epochs: EpochsOption = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    seed: TrainingSeedOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of this training [optuna_results/train_STAGE].")] = None,
+    meshhead: MeshHeadOption = None,
+    init_from: InitOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one stage without a study, or go on: the same command continues, with more --epochs, too."""
+    import helpers
+    from helpers.study.factory import require_inputs
+
+    folder = out or Path("optuna_results") / f"train_{stage.value}"
+    root = folder.parent
+    run = helpers.make_config(
+        stage.value, config, epochs, data, device.value if device else None, seed, meshhead, params, root, init_from
+    )
+    require_inputs(run)
+    result = helpers.train(run, folder)
+    last = result.history[-1] if result.history else {}
+    values = {
+        "metric": run.training.monitor,
+        "best": result.best_metric,
+        "best_epoch": result.best_epoch + 1,
+        "epochs": len(result.history),
+        "checkpoint": str(result.best_checkpoint),
+        "last": {name: int(value) + 1 if name == "epoch" else value for name, value in last.items()},
+    }
+    if as_json:
+        typer.echo(json.dumps(values, indent=2))
+    else:
+        typer.echo(
+            f"{values['metric']} {result.best_metric:.5f} in epoch {result.best_epoch + 1}: {result.best_checkpoint}"
+        )
+
+
+def export(
+    source: Annotated[Path, typer.Argument(help="Folder of a study, or of a training.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Where to [SOURCE/export].")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--epochs", min=1, help="First train the study's best parameters this long [the best trial as it is]."
+        ),
+    ] = None,
+    archive: Annotated[bool, typer.Option("--zip", help="Also as one ZIP file beside it.")] = False,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put the winner into one folder to hand on and cite: checkpoint, configuration, report, origin, checksums."""
+    import helpers
+
+    found = helpers.export(source, out, epochs, storage, archive)
+    if as_json:
+        values = {"folder": found.folder, "checkpoint": found.checkpoint, "archive": found.archive}
+        shown = {name: None if path is None else str(path) for name, path in values.items()}
+        typer.echo(json.dumps({**shown, "outside": [str(path) for path in found.outside]}))
+    else:
+        typer.echo(f"wrote {found.folder}" + (f" and {found.archive}" if found.archive else ""))
+        for path in found.outside:
+            typer.echo(f"from outside {source}: {printable(str(path))}")
+
+
+def import_checkpoint(
+    checkpoint: Annotated[Path, typer.Argument(help="MeshHead or GazeGaussian checkpoint of the released code.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for best.pt [optuna_results/imported_STAGE].")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take in a published checkpoint: what comes out trains (--init-from, --meshhead), renders and evaluates here.
+
+    It is of the variant published, which does what the released code did. What it cannot use is listed.
+    """
+    import helpers
+
+    found = helpers.import_checkpoint(checkpoint, out)
+    if as_json:
+        values = {"checkpoint": str(found.checkpoint), "stage": found.stage, "variant": found.variant}
+        typer.echo(json.dumps({**values, "unused": found.unused}, indent=2))
+    else:
+        typer.echo(f"{found.stage}, variant {found.variant}: {found.checkpoint}")
+
+
+def redirect(
+    checkpoint: CheckpointArgument,
+    subject: Annotated[str, typer.Option(help="Key, such as subject0004; of those whom demo never saw subject10000.")],
+    pitch: Annotated[list[float], typer.Option(help="Degrees, -90 to 90, up is positive; repeat for a strip.")],
+    yaw: Annotated[list[float], typer.Option(help="Degrees, -90 to 90, to the right of the image is positive.")],
+    out: Annotated[Path, typer.Option(help="PNG file.")],
+    data: ShownDataOption = None,
+    frame: Annotated[int, typer.Option(min=0, help="Row among the subject's images.")] = 0,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Render a person looking where you say."""
+    import helpers
+
+    path = helpers.redirect(checkpoint, data, subject, frame, pitch, yaw, out, device.value if device else "auto")
+    typer.echo(json.dumps({"image": str(path)}) if as_json else f"wrote {path}")
+
+
+def sweep(
+    checkpoint: CheckpointArgument,
+    subject: Annotated[str, typer.Option(help="Key, such as subject0004; of those whom demo never saw subject10000.")],
+    out: Annotated[Path, typer.Option(help="GIF file; an MP4 lands beside it where ffmpeg is found.")],
+    kind: Annotated[Sweep, typer.Option(help="What moves, within what training saw.")] = Sweep.gaze_circle,
+    data: ShownDataOption = None,
+    frame: Annotated[int, typer.Option(min=0, help="Row among the subject's images.")] = 0,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Animate a person: the gaze in a circle, the gaze or the head from side to side."""
+    import helpers
+
+    found = helpers.save_sweep(checkpoint, data, subject, frame, kind.value, out, device.value if device else "auto")
+    paths = [str(path) for path in found]
+    typer.echo(json.dumps({"files": paths}) if as_json else f"wrote {' and '.join(paths)}")
+
+
+def evaluate(
+    checkpoint: CheckpointArgument,
+    data: Annotated[Path, typer.Option(help="Folder of HDF5 subjects of any published layout.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Redirections, spread evenly over the subjects.")] = 200,
+    gaze_network: Annotated[
+        Path | None,
+        typer.Option(help="Published gaze network (ResNet-50 or VGG-16) that reads gaze and head pose [our judge]."),
+    ] = None,
+    split: Annotated[
+        str,
+        typer.Option(help="Which subjects: test, val (these chose the best epoch and trial), held_out (both), train."),
+    ] = "test",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for table (Markdown, JSON, CSV) and picture.")
+    ] = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a GazeGaussian on held-out people by the paper's protocol; the table stands beside the published values."""
+    from helpers.inference import evaluation
+
+    found = evaluation.evaluate(checkpoint, data, pairs, gaze_network, out, device.value if device else "auto", split)
+    if as_json:
+        typer.echo(json.dumps(evaluation.as_values(found), indent=2))
+        return
+    typer.echo(evaluation.heading(found))
+    print_table("Evaluation", evaluation.table_rows(found))
+    for note in evaluation.all_notes(found):
+        typer.echo(note)

@@ -1,0 +1,42 @@
+"""The learning curves of a study while it runs."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from helpers.reporting.learning_curves import Curve, draw_curves
+from helpers.study.progress import FINISHED, INTERRUPTED, RUNNING, StudyProgress
+from helpers.utils.formatting import with_unit
+
+
+def live_curves(found: StudyProgress) -> go.Figure | None:
+    """Draw the first objective over the epochs, one line per trial.
+
+    Interrupted trials that another one continues are left out: it repeats their curve.
+
+    Returns:
+        The figure; None while no epoch is reported (a study with several objectives reports none).
+    """
+    continued = INTERRUPTED if any(trial.state in (RUNNING, *FINISHED) for trial in found.trials) else ""
+    shown = [trial for trial in found.trials if trial.curve and trial.state != continued]
+    if not shown:
+        return None
+    curves = [Curve(trial.number, trial.state, dict(enumerate(trial.curve))) for trial in shown]
+    figure = draw_curves(curves, None if found.best is None else found.best[0])
+    values = [value for curve in curves for value in curve.values.values()]
+    few = max(len(trial.curve) for trial in shown) <= 20
+    figure.update_layout(
+        template="plotly_white",
+        title=f"Learning curves - {found.name}",
+        xaxis={"title": "Epoch", "tickformat": "d", **({"dtick": 1} if few else {})},
+        yaxis_title=with_unit(found.metric),
+        font_size=14,
+        width=820,  # fits the cells of a narrow window
+        height=420,
+        margin={"l": 70, "r": 20, "t": 90, "b": 60},
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+        uirevision=found.name,  # zoom and hidden lines outlive an update where the front end keeps the figure
+    )
+    if len(set(values)) == 1:  # of one value plotly shows the numbers a unit below and above it
+        figure.update_yaxes(range=[values[0] - 0.1 * abs(values[0]), values[0] + 0.1 * abs(values[0])])
+    return figure

@@ -1,0 +1,130 @@
+"""Which trained models the sliders show: the winner of the newest study, two trials to compare, or named checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from gazegaussian.config import load_run
+from gazegaussian.errors import ConfigError
+from gazegaussian.training.files import DEMO, checkpoint_file, require_checkpoint
+from helpers.results.tables import best_trial, merit, metric_names, ranked_trials, signs, trial_dir
+from helpers.search.trial_names import is_rehearsal
+from helpers.study.compatibility import find_study
+from helpers.study.heartbeat import BASELINE
+from helpers.utils.files import winners
+
+STAGE = "gazegaussian"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A checkpoint and what to call it."""
+
+    checkpoint: Path
+    title: str
+
+
+def winner(out: Path) -> TrainedModel:
+    """Best trial of the newest GazeGaussian study under a folder; without one, its newest training, then a rehearsal.
+
+    Where there is none of these it is the model that comes with the program.
+
+    Raises:
+        ConfigError: That is missing, too.
+    """
+    study = next(reversed(_studies(Path(out))), None)
+    if study is None:
+        found = _newest_training(Path(out))
+    elif is_rehearsal(study.name):
+        found = _newest_training(Path(out)) or _best_of(study)
+    else:
+        found = _best_of(study) or _newest_training(Path(out))
+    if found is None and checkpoint_file(Path(DEMO)).is_file():
+        found = shipped_model()
+    if found is None:
+        raise ConfigError(
+            f"Expected a finished GazeGaussian study or training under {out}, found none. Run notebook 02, or name a "
+            "checkpoint."
+        )
+    return found
+
+
+def shipped_model() -> TrainedModel:
+    """The model that comes with the program."""
+    return TrainedModel(Path(DEMO), "demo, the shipped model")
+
+
+def rivals(out: Path) -> list[TrainedModel]:
+    """Two trials of the newest GazeGaussian study to look at beside each other: the winner and the baseline.
+
+    When the baseline has won, or its checkpoint was thinned, the next best trial takes its place.
+
+    Returns:
+        Two models, or fewer when no more checkpoints are there.
+    """
+    studies = _studies(Path(out))
+    if not studies:
+        return []
+    study = find_study(studies[-1])
+    ranked = [trial for trial in ranked_trials(study) if _checkpoint(trial, studies[-1]) is not None]
+    ranked[1:] = sorted(ranked[1:], key=lambda trial: not trial.user_attrs.get(BASELINE))
+    return [TrainedModel(path, _title(study, t)) for t in ranked[:2] if (path := _checkpoint(t, studies[-1]))]
+
+
+def named(checkpoints: Sequence[Path | str]) -> list[TrainedModel]:
+    """Models of checkpoints, called by the last two parts of their paths.
+
+    Raises:
+        CheckpointError: One is not there.
+    """
+    paths = [Path(path) for path in checkpoints]
+    for path in paths:
+        require_checkpoint(path, hint="Name the best.pt of a GazeGaussian training, or demo.")
+    return [shipped_model() if str(path) == DEMO else TrainedModel(path, "/".join(path.parts[-2:])) for path in paths]
+
+
+def _studies(out: Path) -> list[Path]:
+    """Folders of GazeGaussian studies with a winner: the newest one last, rehearsals first."""
+    files = [path for path, _ in winners(out, STAGE)]
+    files.sort(key=lambda path: (not is_rehearsal(path.parent.name), path.stat().st_mtime))
+    return [path.parent for path in files]
+
+
+def _best_of(folder: Path) -> TrainedModel | None:
+    """Best trial of a study; None where its checkpoint is gone."""
+    study = find_study(folder)
+    best = best_trial(study)
+    place = None if best is None else _checkpoint(best, folder)
+    return None if best is None or place is None else TrainedModel(place, _title(study, best))
+
+
+def _newest_training(out: Path) -> TrainedModel | None:
+    trained = [path for path in out.glob("*/best.pt") if _is_training(path.parent)]
+    newest = max(trained, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else TrainedModel(newest, newest.parent.name)
+
+
+def _is_training(folder: Path) -> bool:
+    try:
+        return load_run(folder / "config.yaml").stage == STAGE
+    except ConfigError:
+        return False
+
+
+def _checkpoint(trial: FrozenTrial, folder: Path) -> Path | None:
+    place = trial_dir(trial, folder)
+    path = None if place is None else place / "best.pt"
+    return path if path is not None and path.is_file() else None
+
+
+def _title(study: optuna.Study, trial: FrozenTrial) -> str:
+    value = signs(study)[0] * merit(study, trial)[0]
+    name = "baseline" if trial.user_attrs.get(BASELINE) else "pruned" if trial.state.name == "PRUNED" else ""
+    return (
+        f"{study.study_name}, trial {trial.number}{f' ({name})' if name else ''}: {metric_names(study)[0]} {value:.4g}"
+    )

@@ -1,0 +1,148 @@
+"""Runs a study in a process of its own and shows in the cell how far it is, with a button that stops it.
+
+The cell polls and awaits: widgets that a thread updates are not drawn in Colab, and clicks reach a cell that awaits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+
+from gazegaussian.errors import UserError
+from helpers.notebook.cli_process import Script, ScriptError
+from helpers.notebook.monitor_views import PlainView, View, WidgetView
+from helpers.study.progress import StudyProgress, StudyReader
+from helpers.study.stop import stop
+from helpers.utils.runtime import has_front_end, kernel_passes_clicks
+
+POLL_SECONDS, LOOK_SECONDS = 0.2, 2.0
+_INTERRUPTED = (0, 130, -signal.SIGINT)  # exit codes of a script that was asked to stop
+
+
+class Monitor:
+    """Stands between a study's process and a view.
+
+    Args:
+        folder: Of the study.
+        script: Its process.
+        view: Where to show it.
+    """
+
+    def __init__(self, folder: Path, script: Script, view: View) -> None:
+        self.folder, self.script, self.view = folder, script, view
+        self.stopping = False
+        self._reader: StudyReader | None = None
+        self._interrupts = 0
+        self._last_look = -LOOK_SECONDS
+
+    def stop(self) -> None:
+        """Have the study stop after the running epoch."""
+        if not self.stopping:
+            self.stopping = True
+            self.view.say("Stopping after the running epoch. Interrupt the cell to stop at once.")
+
+    def interrupted(self) -> None:
+        """Hear of an interrupt: the first one stops like the button, the next one at once."""
+        self._interrupts += 1
+        if self.stopping:
+            self.script.interrupt()
+        else:
+            self.stop()
+
+    def step(self) -> int | None:
+        """Pass lines on and look now and then; returns the exit code once it is over."""
+        code = self.script.code
+        self.view.log(self.script.lines())
+        if code is None and time.monotonic() - self._last_look < LOOK_SECONDS:
+            return None
+        self._last_look = time.monotonic()
+        if self.stopping and code is None:  # again and again: a study that only begins forgets older requests
+            with suppress(UserError):
+                stop(self.folder)
+        found = self._look()
+        if found is not None:
+            self.view.show(found)
+        return code
+
+    def finish(self, code: int) -> None:
+        """Say how it ended.
+
+        Raises:
+            ScriptError: Not as it should; its last line says why.
+        """
+        found = self._look()
+        if self.stopping and code in _INTERRUPTED:
+            self.view.end(found, "Stopped. Run this cell again to go on.")
+        elif code:
+            self.view.end(found, "Failed.")
+            raise ScriptError(f"The study ended with exit code {code}: {self.script.last_line}")
+        else:
+            self.view.end(found, f"Ended: {found.stop_reason if found else 'done'}.")
+
+    def _look(self) -> StudyProgress | None:
+        try:
+            self._reader = self._reader or StudyReader(self.folder)
+            return self._reader.read()
+        except UserError:  # not begun yet, or just being written
+            return None
+
+
+async def run_and_watch(folder: Path, words: Sequence[str], view: View | None = None) -> None:
+    """Run a study and show its progress in the cell until it ends, is stopped or is interrupted.
+
+    Args:
+        folder: Of the study.
+        words: Of the script's command line.
+        view: Where to show it; by default widgets where somebody may look, else plain lines.
+
+    Raises:
+        ScriptError: The study failed; its last line says why.
+    """
+    script = Script(words)
+    clickable = kernel_passes_clicks() or find_spec("jupyter_ui_poll") is not None
+    monitor = Monitor(folder, script, view or (WidgetView(clickable) if has_front_end() else PlainView()))
+    monitor.view.begin(monitor.stop)
+    try:
+        with _interrupts_to(monitor.interrupted):
+            async with _clicks() as let_clicks_in:
+                while (code := monitor.step()) is None:
+                    await let_clicks_in()
+                    await asyncio.sleep(POLL_SECONDS)
+        monitor.finish(code)
+    finally:
+        script.close()
+
+
+@contextmanager
+def _interrupts_to(hear: Callable[[], None]) -> Iterator[None]:
+    """Call a function for every SIGINT: what an interrupt raises in a cell that awaits depends on the kernel."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        hear()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@asynccontextmanager
+async def _clicks() -> AsyncIterator[Callable[[], Awaitable[object]]]:
+    """Give a function that handles waiting clicks, where the kernel does not handle them by itself."""
+    if kernel_passes_clicks() or find_spec("jupyter_ui_poll") is None:
+        yield lambda: asyncio.sleep(0)
+        return
+    async with importlib.import_module("jupyter_ui_poll").ui_events() as poll:
+        yield lambda: poll(5)

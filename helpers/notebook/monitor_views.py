@@ -1,0 +1,164 @@
+"""What a running study looks like in a cell: widgets where somebody may look, plain lines everywhere."""
+
+from __future__ import annotations
+
+import html
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Protocol
+
+import ipywidgets as widgets
+import psutil
+from IPython.display import display, update_display
+
+from helpers.notebook.figure_display import show_figure
+from helpers.notebook.live_curves import live_curves
+from helpers.reporting.palette import PALETTE
+from helpers.study.progress import StudyProgress, TrialProgress
+from helpers.utils.durations import duration
+from helpers.utils.runtime import GB, gpus, place
+from helpers.utils.tables import show_line
+
+
+class View(Protocol):
+    """Where a monitor shows a study."""
+
+    def begin(self, stop: Callable[[], None]) -> None:
+        """Get ready; `stop` is what a button calls."""
+
+    def log(self, lines: list[str]) -> None:
+        """Pass on lines of the study's process."""
+
+    def say(self, line: str) -> None:
+        """Tell something."""
+
+    def show(self, found: StudyProgress) -> None:
+        """Show how far the study is."""
+
+    def end(self, found: StudyProgress | None, line: str) -> None:
+        """Show the last state and how it ended."""
+
+
+def sentences(found: StudyProgress) -> dict[str, str]:
+    """How far a study is, in words: trials, running, time left, best so far."""
+    states = ", ".join(f"{count} {state}" for state, count in found.states.items()) or "none begun"
+    wanted = "?" if found.wanted is None else found.wanted
+    running = [f"trial {trial.number}: epoch {min(trial.epochs + 1, found.epochs_per_trial or trial.epochs + 1)} of "
+               f"{found.epochs_per_trial}" for trial in found.running]  # fmt: skip
+    left = "known after the first epoch" if found.seconds_left is None else f"about {duration(found.seconds_left)}"
+    best = "none yet" if found.best is None else f"{found.metric} {found.best[1]:.5g} (trial {found.best[0]})"
+    return {
+        "trials": f"{found.finished} of {wanted} finished ({states})",
+        "at work": "; ".join(running) or "nothing",
+        "time left": left if found.running else "-",
+        "best so far": best,
+    }
+
+
+def memory_sentence() -> str:
+    """Memory in use: of the GPUs, or of the machine where there is none."""
+    found = gpus()
+    if found:
+        return "; ".join(f"{gpu.used:.1f} of {gpu.total:.1f} GB ({gpu.name})" for gpu in found)
+    memory = psutil.virtual_memory()
+    return f"{(memory.total - memory.available) / GB:.1f} of {memory.total / GB:.1f} GB (no GPU)"
+
+
+class PlainView:
+    """Lines: those of the process, and one after each epoch with trials, remaining time and best value."""
+
+    def __init__(self) -> None:
+        self._shown: object = None
+
+    def begin(self, stop: Callable[[], None]) -> None:
+        """Do nothing: there is nobody to press a button."""
+
+    def log(self, lines: list[str]) -> None:
+        """Print lines, and show tables."""
+        for line in lines:
+            show_line(line)
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        sys.stdout.write(f"{line}\n")
+
+    def show(self, found: StudyProgress) -> None:
+        """Print a line when an epoch or a trial has ended."""
+        state = (found.states, [trial.epochs for trial in found.trials])
+        if found.running and state != self._shown:
+            self._shown = state
+            self.say("progress - " + " | ".join(f"{name}: {text}" for name, text in sentences(found).items()))
+
+    def end(self, found: StudyProgress | None, line: str) -> None:
+        """Draw the curves once."""
+        self.say(line)
+        figure = None if found is None else live_curves(found)
+        if figure is not None:
+            show_figure(figure)
+
+
+class WidgetView(PlainView):
+    """Bars, facts, curves and a Stop button, updated in place; the lines go on below.
+
+    Args:
+        clickable: Whether the kernel lets clicks in while the cell runs; without, a sentence takes the button's place.
+    """
+
+    def __init__(self, clickable: bool = True) -> None:
+        super().__init__()
+        wide, bar = widgets.Layout(width="100%"), widgets.Layout(width="420px")
+        named = {"description_width": "110px"}
+        colors = {**named, "bar_color": PALETTE[0]}
+        self.trials = widgets.IntProgress(description="Trials", style=colors, layout=bar)
+        self.epochs = widgets.IntProgress(description="Epochs now", style=colors, layout=bar)
+        self.facts = widgets.HTML(value="The study begins ...", layout=wide)
+        self.button = widgets.Button(
+            description="Stop", icon="stop", tooltip="Stop after the running epoch; running this cell again goes on"
+        )
+        hint = widgets.HTML("To stop, interrupt the cell; running it again goes on.")
+        self.box = widgets.VBox([self.trials, self.epochs, self.facts, self.button if clickable else hint])
+        self._figure, self._drawn = f"curves-{uuid.uuid4().hex}", tuple[TrialProgress, ...]()
+
+    def begin(self, stop: Callable[[], None]) -> None:
+        """Display everything once."""
+        self.button.on_click(lambda _: stop())
+        display(self.box)
+        display({"text/plain": "Learning curves follow the first epoch."}, raw=True, display_id=self._figure)
+
+    def say(self, line: str) -> None:
+        """Print a line, and show on the button that it was heard."""
+        super().say(line)
+        if line.startswith("Stopping"):
+            self.button.description, self.button.disabled = "Stopping ...", True
+
+    def show(self, found: StudyProgress) -> None:
+        """Update bars, facts and, after an epoch, the curves."""
+        length = found.epochs_per_trial or 1
+        self.trials.max, self.trials.value = max(found.wanted or 1, 1), found.finished
+        self.epochs.max = length * max(1, len(found.running))
+        self.epochs.value = sum(trial.epochs for trial in found.running)
+        facts = {**sentences(found), "memory in use": memory_sentence()}
+        rows = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in facts.items())
+        self.facts.value = f'<table style="text-align:left">{rows}</table>'
+        if found.trials != self._drawn:
+            self._draw(found)
+        super().show(found)
+
+    def end(self, found: StudyProgress | None, line: str) -> None:
+        """Show the last state; the button has nothing left to stop."""
+        if found is not None:
+            self.show(found)
+        self.button.description, self.button.disabled = "Ended", True
+        self.say(line)
+
+    def _draw(self, found: StudyProgress) -> None:
+        figure = live_curves(found)
+        if figure is None:
+            return
+        if place() == "Jupyter":  # JupyterLab keeps a figure as first drawn, and draws it anew after something else
+            blank = f'<div style="height: {figure.layout.height}px"></div>'
+            update_display({"text/html": blank}, raw=True, display_id=self._figure)
+        # As a bundle: a figure that is displayed by itself takes a new place in the cell every time.
+        update_display(figure._repr_mimebundle_(), raw=True, display_id=self._figure)
+        self._drawn = found.trials

@@ -1,0 +1,246 @@
+"""Sliders for gaze and head pose over one trained model, or over several beside each other.
+
+Callbacks run in the kernel's main thread (what other threads update is not drawn in Colab). The front end holds back what a
+busy kernel has not answered and then sends the newest value alone; what still comes in bursts is joined by `Coalesced`.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import ipywidgets as widgets
+from IPython.display import Image as InlineImage
+from IPython.display import display
+from PIL import Image
+
+from gazegaussian.errors import UserError
+from gazegaussian.training.images import to_pixels
+from helpers.inference.animation import FRAMES, SWEEPS, sweep_angles, write_animation
+from helpers.inference.scene import Angles, Drawn, Painter, People, encode_png, side_by_side
+from helpers.notebook.coalesce import Coalesced
+from helpers.utils.runtime import has_front_end, place
+
+JOIN_SECONDS = 0.03  # long enough for a burst of messages, too short to be felt
+SHOWN_WIDTH = "300px"
+_TIPS = {
+    "gaze_pitch": "Gaze up (positive) or down, degrees in the head",
+    "gaze_yaw": "Gaze to the right (positive) or left of the image, degrees in the head",
+    "head_pitch": "Head up (positive) or down, degrees",
+    "head_yaw": "Head to the right (positive) or left of the image, degrees",
+}
+
+
+class RedirectPanel:
+    """Sliders, a source image and what models make of it.
+
+    Args:
+        painters: One model, or several on the same sliders.
+        people: Whom to draw.
+        folder: Where sweeps are written.
+        delay: Seconds in which changes are joined; default none in Colab, which draws only what a callback itself updates.
+    """
+
+    def __init__(self, painters: Sequence[Painter], people: People, folder: Path, delay: float | None = None) -> None:
+        self.painters, self.people, self.folder = list(painters), people, Path(folder)
+        self.limits = people.limits()
+        self._held = False
+        self._make_inputs()
+        self._make_outputs()
+        default = 0.0 if place().startswith("Colab") else JOIN_SECONDS
+        self._redraw = Coalesced(lambda: self._say_errors(self._draw), default if delay is None else delay)
+        for slider in self.sliders.values():
+            slider.observe(lambda _: self._ask(), "value")
+        self.person.observe(lambda _: self._say_errors(self._choose_person), "value")
+        self.frame.observe(lambda _: self._say_errors(self._choose_frame), "value")
+        self.reset.on_click(lambda _: self._say_errors(self._choose_frame))
+        self.write.on_click(lambda _: self._write())
+        self._choose_person()
+
+    @property
+    def angles(self) -> Angles:
+        """What the sliders say."""
+        return Angles(**{name: float(slider.value) for name, slider in self.sliders.items()})
+
+    def show(self) -> None:
+        """Display the panel; the images alone where nobody can move a slider."""
+        if has_front_end():
+            display(self.box)
+            return
+        drawn = self._paint(self.angles)
+        stream = io.BytesIO()
+        self._strip(drawn).save(stream, "PNG")
+        display(InlineImage(data=stream.getvalue()))
+        readings = [f"{painter.title}: {_reading(one)}" for painter, one in zip(self.painters, drawn, strict=True)]
+        sys.stdout.write("\n".join([self._sentence(), *readings, ""]))
+
+    def set(self, **angles: float) -> None:
+        """Move sliders: `gaze_pitch`, `gaze_yaw`, `head_pitch`, `head_yaw`, degrees; they stop at their ends."""
+        with self._hold():
+            for name, value in angles.items():
+                slider = self.sliders[name]
+                slider.value = int(min(max(round(value), slider.min), slider.max))
+        self._ask()
+
+    def save_sweep(self, sweep: str = "gaze-circle", frames: int = FRAMES) -> list[Path]:
+        """Write an animation of the person with every model beside the source.
+
+        Args:
+            sweep: One of `SWEEPS`.
+            frames: How many.
+
+        Returns:
+            The GIF, and an MP4 where ffmpeg is found.
+        """
+        strips = []
+        for count, angles in enumerate(sweep_angles(sweep, self.angles, self.limits, frames), 1):
+            strips.append(self._strip(self._paint(angles)))
+            self.told.value = f"Drawing {count} of {frames} ..."
+        models = "_".join(painter.name for painter in self.painters)
+        name = f"{Path(self.person.value).stem}_image{self.frame.value}_{sweep}_{models}.gif"
+        written = write_animation(strips, self.folder / name)
+        self.movie.value, self.movie.layout.display = written[0].read_bytes(), ""
+        self.movie.layout.width = f"{strips[0].width}px"  # else as wide as the cell
+        self.told.value = html.escape(f"Written: {', '.join(map(str, written))}")
+        return written
+
+    def _make_inputs(self) -> None:
+        wide, named_ = widgets.Layout(width="420px"), {"description_width": "90px"}
+        self.person = widgets.Dropdown(
+            options=list(self.people.names.items()), description="Person", style=named_, layout=wide
+        )
+        self.frame = widgets.Dropdown(options=[("0", 0)], description="Image", style=named_, layout=wide)
+        self.sliders = {
+            field.name: widgets.IntSlider(
+                min=self.limits[field.name][0],
+                max=self.limits[field.name][1],
+                value=min(max(0, self.limits[field.name][0]), self.limits[field.name][1]),
+                description=field.name.replace("_", " ").capitalize(),
+                tooltip=_TIPS[field.name],
+                readout_format="+d",
+                style=named_,
+                layout=wide,
+            )
+            for field in fields(Angles)
+        }
+        self.reset = widgets.Button(description="As in the image", icon="undo", tooltip="Angles of the chosen image")
+        options = [(sweep.replace("-", " "), sweep) for sweep in SWEEPS]
+        self.sweep = widgets.Dropdown(options=options, description="Sweep", style=named_, layout=wide)
+        self.write = widgets.Button(
+            description="Write GIF",
+            icon="film",
+            tooltip="Draw the sweep and write it as GIF, and MP4 where ffmpeg is found",
+        )
+
+    def _make_outputs(self) -> None:
+        self.source = _image_box()
+        self.images = [_image_box() for _ in self.painters]
+        self.captions = [widgets.HTML() for _ in self.painters]
+        columns = [widgets.VBox([widgets.HTML("source"), self.source])]
+        for painter, caption, image in zip(self.painters, self.captions, self.images, strict=True):
+            columns.append(widgets.VBox([widgets.HTML(html.escape(painter.title)), image, caption]))
+        self.status, self.told = widgets.HTML(), widgets.HTML()
+        self.movie = widgets.Image(format="gif", layout=widgets.Layout(display="none", max_width="100%"))
+        moving = list(self.sliders.values())
+        self.box = widgets.VBox(
+            [
+                widgets.HBox([self.person, self.frame]),
+                widgets.HBox([widgets.VBox(moving[:2]), widgets.VBox(moving[2:])]),
+                self.reset,
+                widgets.HBox(columns, layout=widgets.Layout(flex_flow="row wrap")),
+                self.status,
+                widgets.HBox([self.sweep, self.write]),
+                self.told,
+                self.movie,
+            ]
+        )
+
+    def _choose_person(self) -> None:
+        """Offer the person's images and begin with the most frontal one."""
+        with self._hold():
+            frames = self.people.frames(self.person.value, self.painters[0].size)
+            self.frame.options = [(text, row) for row, text in enumerate(frames)]
+            self.frame.value = self.people.most_frontal(self.person.value, self.painters[0].size)
+        self._choose_frame()
+
+    def _choose_frame(self) -> None:
+        """Take the angles of the chosen image."""
+        if self._held:
+            return
+        batch = self.people.batch(self.person.value, self.frame.value, self.painters[0].size)
+        self.source.value = encode_png(to_pixels(batch.image[0]))
+        self.set(**asdict(Angles.of(batch.parameters)))
+
+    def _ask(self) -> None:
+        if not self._held:
+            self._redraw.ask()
+
+    def _say_errors(self, act: Callable[[], None]) -> None:
+        """Do something; what cannot be read (a file that has gone, say) is told, and the panel stays usable."""
+        try:
+            act()
+        except UserError as error:
+            self.status.value = html.escape(f"error: {error}")
+
+    def _draw(self) -> None:
+        """Draw what the sliders say now."""
+        started = time.perf_counter()
+        found = self._paint(self.angles)
+        for drawn, image, caption in zip(found, self.images, self.captions, strict=True):
+            image.value, caption.value = drawn.png, _reading(drawn)
+        milliseconds = 1000 * (time.perf_counter() - started)
+        self.status.value = f'<span role="status">{self._sentence()} Drawn in {milliseconds:.0f} ms.</span>'
+
+    def _paint(self, angles: Angles) -> list[Drawn]:
+        return [painter.draw(self.person.value, self.frame.value, angles) for painter in self.painters]
+
+    def _strip(self, drawn: Sequence[Drawn]) -> Image.Image:
+        """The source and what the models drew, as one image."""
+        batch = self.people.batch(self.person.value, self.frame.value, self.painters[0].size)
+        images = [to_pixels(batch.image[0]), *(one.pixels for one in drawn)]
+        return side_by_side(images, ["source", *(painter.title.partition(",")[0] for painter in self.painters)])
+
+    def _sentence(self) -> str:
+        """Present angles in words."""
+        asked = self.angles
+        return (
+            f"Asked: gaze pitch {asked.gaze_pitch:+.0f}°, yaw {asked.gaze_yaw:+.0f}°; "
+            f"head pitch {asked.head_pitch:+.0f}°, yaw {asked.head_yaw:+.0f}°."
+        )
+
+    def _write(self) -> None:
+        """Write the chosen sweep; meanwhile the button waits."""
+        self.write.disabled = True
+        try:
+            self.save_sweep(self.sweep.value)
+        except (UserError, OSError) as error:
+            self.told.value = html.escape(f"error: {error}")
+        finally:
+            self.write.disabled = False
+
+    @contextmanager
+    def _hold(self) -> Iterator[None]:
+        """Set several widgets without drawing after each."""
+        before, self._held = self._held, True
+        try:
+            yield
+        finally:
+            self._held = before
+
+
+def _image_box() -> widgets.Image:
+    return widgets.Image(format="png", layout=widgets.Layout(width=SHOWN_WIDTH, margin="0 8px 0 0"))
+
+
+def _reading(drawn: Drawn) -> str:
+    """What the judge sees, in words."""
+    if drawn.reading is None:
+        return "No judge knows such images."
+    pitch, yaw = drawn.reading
+    return f"The judge reads gaze pitch {pitch:+.0f}°, yaw {yaw:+.0f}°."

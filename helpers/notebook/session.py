@@ -1,0 +1,177 @@
+"""A study as the cells of a notebook go through it: audit, estimate, run and watch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+from gazegaussian.errors import ConfigError, UserError
+from helpers.notebook.display import run_script, say
+from helpers.notebook.monitor import run_and_watch
+from helpers.search.trial_names import REHEARSAL
+from helpers.storage.location import has_store
+from helpers.study.factory import default_request
+from helpers.study.progress import progress
+from helpers.study.resume import comparable_study
+from helpers.study.spec import StudyRequest
+from helpers.study.stop import INTERRUPTED, STOPPED
+
+HOUR = 3600
+SIZES = ("quick", "demo", "published")
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What the parameters cell says; every method calls the command line.
+
+    Attributes:
+        stage: `meshhead` or `gazegaussian`.
+        name: Of the study.
+        sizes: Of the files in `configs/`.
+        trials: Finished ones in total.
+        gpu_hours: At most in one run; None: no limit.
+        epochs: Per trial; None: as configured.
+        data: Folder of HDF5 subjects; None: embedded synthetic heads.
+        out: Where studies land.
+        workers: Trials side by side; None: on a CPU one per core, on CUDA one at a time.
+        meshhead: Checkpoint that stage two starts from; None: the winner of the MeshHead study of these sizes.
+    """
+
+    stage: str
+    name: str
+    sizes: str
+    trials: int
+    gpu_hours: float | None
+    epochs: int | None
+    data: Path | str | None
+    out: Path
+    workers: int | None = None
+    meshhead: Path | str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the study."""
+        return self.out / self.name
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether trials of the study that is there, if any, can be compared with new ones."""
+        try:
+            comparable_study(self._request())
+        except UserError:
+            return False
+        return True
+
+    def audit(self) -> None:
+        """Prove that every searched parameter reaches training and none bends the metric.
+
+        Raises:
+            ConfigError: The study was begun differently: its trials could not be compared with new ones.
+        """
+        comparable_study(self._request())  # before minutes are spent
+        run_script("audit", *self._settings)
+
+    def estimate(self) -> None:
+        """Measure one epoch and print what the study will need; a study with all its trials needs nothing."""
+        finished = progress(self.folder).finished if has_store(self.folder) else 0
+        if finished >= self.trials:
+            say(f"Study {self.name} has {finished} finished trials, {self.trials} are asked for: nothing to estimate.")
+            return
+        run_script("estimate", *self._settings, "--n-trials", self.trials)
+
+    def export(self, epochs: int | None = None) -> None:
+        """Put the winner into one folder; with `epochs`, its parameters are trained that long first.
+
+        Of a study that was stopped by hand nothing is exported: it is to go on.
+        """
+        found = progress(self.folder)
+        by_hand = (found.stop_reason or "").startswith((STOPPED, INTERRUPTED))
+        if by_hand and found.finished < (found.wanted or 0):
+            say(
+                f"Not exported: study {self.name} was stopped with {found.finished} of {found.wanted} finished trials. Run the "
+                "cell that runs it again, or ask for fewer trials."
+            )
+            return
+        run_script("export", self.folder, "--epochs", epochs)
+
+    async def run(self) -> None:
+        """Run the study, or go on with it, and watch it in the cell."""
+        limit = [] if self.gpu_hours is None else ["--timeout", self.gpu_hours * HOUR]
+        crew = [] if self.workers is None else ["--workers", self.workers]
+        words = ["study", *self._settings, "--n-trials", self.trials, *limit, *crew]
+        await run_and_watch(self.folder, [str(word) for word in words])
+
+    def _request(self) -> StudyRequest:
+        """The study as `study` would run it."""
+        return default_request(
+            self.stage, *self._files, self.trials, self.epochs, study_name=self.name, out=self.out,
+            data=None if self.data is None else Path(self.data),
+            meshhead=None if self.meshhead is None else Path(self.meshhead),
+        )  # fmt: skip
+
+    @property
+    def _files(self) -> tuple[Path, Path]:
+        """Run configuration and study file."""
+        return Path(f"configs/{self.stage}_{self.sizes}.yaml"), Path(f"configs/{self.stage}_{self.sizes}_study.yaml")
+
+    @property
+    def _settings(self) -> list[object]:
+        config, study = self._files
+        given = {"--epochs": self.epochs, "--data": self.data, "--study-name": self.name, "--out": self.out}
+        given["--meshhead"] = self.meshhead
+        words: list[object] = [self.stage, "--config", config, "--study", study]
+        return words + [word for flag, value in given.items() if value is not None for word in (flag, value)]
+
+
+def plan_study(
+    stage: str,
+    sizes: str = "quick",
+    smoke: bool = False,
+    trials: int = 8,
+    gpu_hours: float | None = None,
+    epochs: int | None = None,
+    data: Path | str | None = None,
+    out: Path | str = "optuna_results",
+    resume: bool = True,
+    study_name: str | None = None,
+    workers: int | None = None,
+    meshhead: Path | str | None = None,
+) -> StudyPlan:
+    """Turn the parameters of a notebook into a plan (see `StudyPlan`).
+
+    Args:
+        stage: `meshhead` or `gazegaussian`.
+        sizes: `quick`, `demo` or `published`.
+        smoke: Two trials of one epoch at quick sizes, in a study of their own, whatever `study_name` says.
+        trials: Finished ones in total.
+        gpu_hours: At most in one run.
+        epochs: Per trial.
+        data: Folder of HDF5 subjects.
+        out: Where studies land.
+        resume: Go on with the newest study of this name that was begun with these settings (where there is none, the audit
+            says what differs from the newest); False begins another one beside it, with a number.
+        study_name: Another name is another study, which other sizes, epochs and data need; None: the stage and the sizes.
+        workers: Trials side by side; None: on a CPU one per core, on CUDA one at a time.
+        meshhead: Checkpoint that stage two starts from.
+
+    Raises:
+        ConfigError: No such sizes.
+    """
+    if sizes not in SIZES:
+        raise ConfigError(f"Expected sizes to be one of {', '.join(SIZES)}, got {sizes!r}.")
+    if smoke:
+        sizes, trials, epochs = "quick", 2, 1
+    first = f"{stage}_{REHEARSAL}" if smoke else study_name or f"{stage}_{sizes}"
+    names = [first]
+    for number in count(2):
+        if not has_store(Path(out) / names[-1]):
+            break
+        names.append(f"{first}_{number}")
+    # The last name is free.
+    name = names[-2] if resume and len(names) > 1 else names[-1]
+    plan = StudyPlan(stage, name, sizes, trials, gpu_hours, epochs, data, Path(out), workers, meshhead)
+    if not resume or len(names) <= 2:
+        return plan
+    begun = (replace(plan, name=name) for name in reversed(names[:-1]))
+    return next((one for one in begun if one.is_comparable), plan)

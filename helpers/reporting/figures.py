@@ -1,0 +1,235 @@
+"""Figures of a study: HTML that opens offline, PNG where a browser is found."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import textwrap
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import plotly.graph_objects as go
+import plotly.io
+import plotly.offline
+from optuna import visualization
+from optuna.trial import FrozenTrial, TrialState
+
+from gazegaussian.errors import first_line
+from helpers.analysis.comparable_trials import ComparableTrials, comparable_trials
+from helpers.analysis.importance import Importances, parameter_importances
+from helpers.reporting.importance_figure import importance_figure
+from helpers.reporting.learning_curves import intermediate_values
+from helpers.reporting.palette import PALETTE, STATE_COLORS
+from helpers.reporting.parameter_figures import parameter_figures
+from helpers.results.tables import metric_names
+from helpers.results.trial_states import INTERRUPTED, successors
+from helpers.study.heartbeat import INHERITED, RESUME_OF
+from helpers.utils.files import write_bytes, write_text
+from helpers.utils.formatting import with_unit
+
+logger = logging.getLogger(__name__)
+
+MOST_TICKS = 20  # steps of one; plotly would tick 0.5 epochs on a short axis
+HINTS = ("parallel_coordinate", "slice", "rank", "contour")  # figures that say of which trials they are
+HINT_LINE = 120  # characters
+SCRIPT = "plotly.min.js"  # the name that pages made with include_plotlyjs="directory" load
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+def study_figures(study: optuna.Study, importances: Importances | None = None) -> dict[str, go.Figure]:
+    """Draw what the finished trials allow.
+
+    Args:
+        study: A loaded study.
+        importances: As `parameter_importances` gives them; computed here when they are not at hand.
+
+    Returns:
+        Figures by name: history (one per objective), importances, parallel_coordinate, slice, contour, rank, edf,
+        timeline, intermediate_values (one objective) and pareto_front (two or three). What cannot be drawn yet is left
+        out (`missing_figures` says what it needs).
+    """
+    metrics = metric_names(study)
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    makers: dict[str, Callable[[], go.Figure]] = {}
+    hint = ""
+    for number, metric in enumerate(metrics if complete else ()):
+        name = "history" if number == 0 else f"history_{metric}"
+        makers[name] = partial(
+            visualization.plot_optimization_history, study, target=_target(study, number), target_name=with_unit(metric)
+        )
+    trials = study.get_trials(deepcopy=False)
+    reported = any(trial.intermediate_values for trial in trials)
+    if len(metrics) == 1 and reported:
+        makers["intermediate_values"] = partial(intermediate_values, study)
+    elif 1 < len(metrics) <= 3 and complete:
+        makers["pareto_front"] = lambda: visualization.plot_pareto_front(
+            study, target_names=[with_unit(metric) for metric in metrics]
+        )
+    if trials:
+        makers["timeline"] = lambda: _timeline(study)
+    comparable = comparable_trials(study)
+    if len(comparable.trials) >= 2:
+        found = importances or parameter_importances(study)
+        if found.parameters:
+            makers["importances"] = lambda: importance_figure(found)
+        drawn, hint = parameter_figures(
+            study, _ordered_parameters(comparable, found), with_unit(metrics[0]), comparable
+        )
+        makers |= drawn
+    figures = {}
+    for name, make in makers.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # experimental functions of Optuna
+                figures[name] = _style(name, make(), study.study_name, with_unit(metrics[0]))
+            if hint and name in HINTS:
+                title = figures[name].layout.title
+                lines = textwrap.wrap(hint, HINT_LINE)
+                title.text = "<br>".join([title.text, *(f"<sup>{line}</sup>" for line in lines)])
+                figures[name].update_layout(margin_t=80 + 16 * len(lines))
+        except (ValueError, RuntimeError) as error:
+            logger.info("no figure %s: %s", name, first_line(error))
+    return figures
+
+
+def _target(study: optuna.Study, objective: int) -> Callable[[FrozenTrial], float] | None:
+    """Optuna's `target`: none for a single objective, which lets it mark the best value."""
+    return None if len(study.directions) == 1 else lambda trial: trial.values[objective]
+
+
+def _ordered_parameters(comparable: ComparableTrials, found: Importances) -> list[str]:
+    """Varied parameters: by importance where it is known, the others in the order of their appearance."""
+    spaces = {name: space for trial in comparable.trials for name, space in trial.distributions.items()}
+    varied = [name for name, space in spaces.items() if not space.single()]
+    return list(dict.fromkeys([*found.names, *varied]))
+
+
+def _timeline(study: optuna.Study) -> go.Figure:
+    """Optuna's timeline with the interrupted trials apart from the failed ones, and with what resumed ones took over."""
+    figure, trials = visualization.plot_timeline(study), study.get_trials(deepcopy=False)
+    continued = successors(trials)
+    for trace in figure.data:
+        trace.text = [_inherited(trials[number]) + text for number, text in zip(trace.y, trace.text, strict=True)]
+    for failed in [trace for trace in figure.data if trace.name == "FAIL"]:
+        traces = []
+        for name, wanted in (("FAIL", False), (INTERRUPTED, True)):
+            places = [place for place, number in enumerate(failed.y) if (number in continued) == wanted]
+            part = {key: [failed[key][place] for place in places] for key in ("x", "y", "base", "text")}
+            if places:
+                shown = failed.hovertemplate.replace("FAIL", name)
+                traces.append(go.Bar(failed).update(**part, name=name, hovertemplate=shown))
+        figure.data = [trace for trace in figure.data if trace is not failed]
+        figure.add_traces(traces)
+    return figure
+
+
+def _inherited(trial: FrozenTrial) -> str:
+    """What a resumed trial's numbers count that its bar does not show, as a line of its hover text; empty for others."""
+    if RESUME_OF not in trial.user_attrs:
+        return ""
+    before = trial.user_attrs.get(INHERITED, {"epochs": 0, "seconds": 0.0})
+    return (
+        f"goes on from trial {trial.user_attrs[RESUME_OF]}: its epochs and seconds count {before['epochs']} epochs and "
+        f"{before['seconds']:.1f} s from before<br>"
+    )
+
+
+def _whole_ticks(figure: go.Figure, axis: str) -> dict[str, Any]:
+    """Settings of an axis of whole numbers, such as epochs and trials."""
+    known = [value for trace in figure.data if trace[axis] is not None for value in trace[axis]]
+    few = not known or max(known) - min(known) <= MOST_TICKS
+    return {"tickformat": "d", "dtick": 1} if few else {"tickformat": "d"}
+
+
+def _style(name: str, figure: go.Figure, study_name: str, metric: str) -> go.Figure:
+    title = figure.layout.title.text or name.replace("_", " ").capitalize()
+    figure.update_layout(
+        template="plotly_white",
+        colorway=PALETTE,
+        title_text=f"{title} - {study_name}"
+        if "<br>" not in title
+        else title.replace("<br>", f" - {study_name}<br>", 1),
+        font_size=14,
+        width=figure.layout.width or 900,
+        height=figure.layout.height or 520,
+    )
+    if figure.layout.margin.t is None:
+        figure.update_layout(margin={"l": 70, "r": 40, "t": 80, "b": 60})
+    if name == "intermediate_values":
+        figure.update_layout(xaxis_title="Epoch", yaxis_title=metric)
+        figure.update_xaxes(_whole_ticks(figure, "x"))
+    elif name == "timeline":
+        figure.update_layout(xaxis_title="Time (local)", yaxis_title="Trial")
+        for trace in figure.data:
+            trace.marker.color = STATE_COLORS.get(trace.name, "#999999")
+        figure.update_yaxes(_whole_ticks(figure, "y"))
+    elif name.startswith("history"):
+        figure.update_xaxes(_whole_ticks(figure, "x"))
+    elif name == "rank":
+        figure.update_layout(width=1000, height=900)
+    return figure
+
+
+def find_browser() -> str | None:
+    """Path of a browser that can draw PNGs: BROWSER_PATH, or the first known one on the PATH."""
+    named = os.environ.get("BROWSER_PATH")
+    if named:
+        return named if Path(named).is_file() else None
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+def save_figures(
+    study: optuna.Study, folder: Path, png: bool = True, figures: dict[str, go.Figure] | None = None
+) -> list[Path]:
+    """Write the figures of a study.
+
+    Args:
+        study: A loaded study.
+        folder: `figures/` of the study.
+        png: Also as PNG, when a browser is found.
+        figures: As `study_figures` gives them, when they are drawn already.
+
+    Returns:
+        The files; the HTML pages share one `plotly.min.js` beside them and need no network.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    figures = study_figures(study) if figures is None else figures
+    script = plotly.offline.get_plotlyjs().encode()
+    if not (folder / SCRIPT).is_file() or (folder / SCRIPT).stat().st_size != len(script):
+        write_bytes(folder / SCRIPT, script)
+    for name, figure in figures.items():
+        written.append(write_text(folder / f"{name}.html", figure.to_html(include_plotlyjs="directory")))
+    browser = find_browser() if png else None
+    if png and browser is None:
+        logger.info("no browser found for PNG figures; the HTML ones are complete (set BROWSER_PATH to a Chromium)")
+    if browser is not None:
+        os.environ.setdefault("BROWSER_PATH", browser)
+        written += _write_pngs(figures, folder)
+    return written
+
+
+def _write_pngs(figures: dict[str, go.Figure], folder: Path) -> list[Path]:
+    """Draw all of them in one browser: it takes seconds to start."""
+    with tempfile.TemporaryDirectory(prefix="figures_") as name:
+        drawn = [Path(name) / f"{figure}.png" for figure in figures]
+        try:
+            layouts = [figure.layout for figure in figures.values()]
+            plotly.io.write_images(
+                list(figures.values()),
+                drawn,
+                format="png",
+                scale=1.5,
+                width=[layout.width for layout in layouts],  # without, all get one size whatever their layouts say
+                height=[layout.height for layout in layouts],
+            )
+            return [write_bytes(folder / path.name, path.read_bytes()) for path in drawn]
+        except (RuntimeError, OSError, ValueError) as error:
+            logger.warning("PNG figures left out: the browser failed (%s)", first_line(error))
+            return []

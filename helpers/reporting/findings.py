@@ -1,0 +1,264 @@
+"""What a report says: the gain, the spending, warnings and what to change, each measured from the study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from helpers.analysis.borders import borders
+from helpers.analysis.confirm_report import ConfirmReport
+from helpers.analysis.gain_text import chance_alone
+from helpers.notebook.cli_process import SCRIPT
+from helpers.results.tables import (
+    baseline_trial,
+    best_trial,
+    epochs_trained,
+    is_feasible,
+    metric_names,
+    read_curves,
+    signs,
+    trial_dir,
+)
+from helpers.results.trial_states import FINISHED, state_name, successors
+from helpers.study.compatibility import readable_config
+from helpers.study.heartbeat import REASON, RESUME_OF
+
+MANY_PRUNED = 5  # pruned in a row after the first, none complete among them
+ENOUGH_FINISHED = 10  # trials, before a missing gain or a lazy pruner is remarked on
+LITTLE_SAVED = 0.1  # share of the epochs
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Epochs and seconds, trained and not."""
+
+    epochs: int
+    seconds: float
+    saved_epochs: int  # that pruned trials did not train
+    saved_seconds: float  # times each one's own seconds per epoch
+    saved_unknown: int  # pruned trials whose seconds per epoch were not measured
+
+    @property
+    def saved_share(self) -> float:
+        """Of the epochs that the same trials would have had without pruning."""
+        return self.saved_epochs / max(self.epochs + self.saved_epochs, 1)
+
+
+def measure_spending(study: optuna.Study, folder: Path) -> Spending:
+    """Add up all trials; a trial that another one continues is counted in that one.
+
+    Args:
+        study: A loaded study.
+        folder: Its folder.
+    """
+    trials = study.get_trials(deepcopy=False)
+    continued = {t.user_attrs.get(RESUME_OF) for t in trials if t.state != TrialState.WAITING} - {None}
+    config = readable_config(study)
+    planned = None if config is None else config.training.epochs
+    epochs, saved_epochs, unknown = 0, 0, 0
+    seconds, saved_seconds = 0.0, 0.0
+    for trial in (trial for trial in trials if trial.number not in continued):
+        trained, each = epochs_trained(trial, folder), _seconds_per_epoch(trial, folder)
+        epochs += trained
+        seconds += trial.user_attrs.get("seconds") or trained * (each or 0.0)
+        if trial.state == TrialState.PRUNED and planned:
+            left = max(0, planned - trained)
+            saved_epochs += left
+            saved_seconds += left * (each or 0.0)
+            unknown += each is None
+    return Spending(epochs, seconds, saved_epochs, saved_seconds, unknown)
+
+
+def _seconds_per_epoch(trial: FrozenTrial, folder: Path) -> float | None:
+    place = trial_dir(trial, folder)
+    if place is not None and (place / "metrics.csv").is_file():
+        measured = read_curves(place / "metrics.csv").get("seconds")
+        if measured:
+            return sum(measured) / len(measured)
+    total, trained = trial.user_attrs.get("seconds"), epochs_trained(trial, folder)
+    return total / trained if total and trained else None
+
+
+def gain(study: optuna.Study) -> float | None:
+    """How much better the best trial is than the baseline in the first objective; None without a feasible baseline."""
+    best, first = best_trial(study), baseline_trial(study)
+    if best is None or first is None or not is_feasible(first):
+        return None
+    return signs(study)[0] * (first.values[0] - best.values[0])
+
+
+def answer(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]:
+    """Say how much better than the defaults the study's configuration is, and how sure that is.
+
+    Args:
+        study: A loaded study.
+        confirm: What retraining with several seeds found, if it was done.
+    """
+    best = best_trial(study)
+    if best is None:
+        return ["No complete trial meets the constraints yet: nothing can be said."]
+    searched = _in_search(study, best, confirm)
+    if confirm is None:
+        return searched
+    return [*_over_seeds(confirm, best), f"In the search, with one training each: {searched[0]}", *searched[1:]]
+
+
+def _in_search(study: optuna.Study, best: FrozenTrial, confirm: ConfirmReport | None) -> list[str]:
+    """What one training of each says, and what chance alone would."""
+    first, improvement = baseline_trial(study), gain(study)
+    metric, value = metric_names(study)[0], f"{best.values[0]:.4g}"
+    named = "the baseline (the run configuration"
+    if first is None:
+        return [
+            f"Trial {best.number} is best ({metric} {value}). The baseline (the run configuration) has no value, so no "
+            "improvement over it was measured."
+        ]
+    base = f"{named}, trial {first.number})"
+    if improvement is None:
+        return [
+            f"No gain is claimed: {base} does not meet the constraints ({metric} {first.values[0]:.4g}). Trial {best.number} "
+            f"is the best of those that do ({metric} {value})."
+        ]
+    if best.number == first.number:
+        return [
+            f"Not better: the best trial is the baseline itself (the run configuration, trial {first.number}), {metric} {value}."
+        ]
+    if improvement == 0:
+        return [f"No difference: trial {best.number} reached the same {metric} as {base}, {value}."]
+    relative = f" ({improvement / abs(first.values[0]):.1%})" if first.values[0] else ""
+    ahead = (
+        f"trial {best.number} is ahead by {improvement:.4g}{relative} in {metric}: it reached {value}, {base} "
+        f"{first.values[0]:.4g}."
+    )
+    others = len(study.get_trials(deepcopy=False, states=FINISHED)) - 1
+    chance = chance_alone(others, None if confirm is None else confirm.noise)
+    if confirm is not None:
+        return [f"{ahead} {chance}."]
+    command = (
+        f"`python {SCRIPT.name} confirm FOLDER`, with the folder of the study, measures it: it trains both again with several "
+        "seeds."
+    )
+    return [f"Not confirmed, one training each: {ahead}", f"{chance}. {command}"]
+
+
+def _over_seeds(confirm: ConfirmReport, best: FrozenTrial) -> list[str]:
+    said, winner = list(confirm.sentences), confirm.best
+    if winner is not None and winner.trial != best.number:
+        said.append(
+            f"Over seeds trial {winner.trial} is ahead of trial {best.number}, the best of the search, whose values "
+            "`best.yaml` holds."
+        )
+    return said
+
+
+def span(space: BaseDistribution) -> str:
+    """What was searched of a parameter."""
+    if isinstance(space, CategoricalDistribution):
+        return ", ".join(map(str, space.choices))
+    assert isinstance(space, FloatDistribution | IntDistribution)
+    return f"{space.low:g} to {space.high:g}{' (log)' if space.log else ''}"
+
+
+def warnings_of(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]:
+    """What limits the answer beyond what it says itself, one sentence each."""
+    best, said = best_trial(study), []
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if best is not None:
+        said += [f"The best value lies on the border of its range: {border}." for border in borders(study, best)]
+    if all_pruned(study):
+        said.append("All trials after the first pruned one were pruned as well.")
+    missed = sum(not is_feasible(trial) for trial in complete)
+    if missed:
+        said.append(f"{missed} of {len(complete)} complete trials do not meet the constraints.")
+    if confirm is not None:
+        said += confirm.warnings()
+        if best is not None and best.number not in {row.trial for row in confirm.configurations}:
+            said.append(f"The present best trial {best.number} was not among the confirmed ones; confirm again.")
+    return said
+
+
+def all_pruned(study: optuna.Study) -> bool:
+    """Tell whether the pruner let nothing through any more, from its first pruned trial on."""
+    finished = study.get_trials(deepcopy=False, states=FINISHED)
+    states = [trial.state for trial in finished]
+    if TrialState.PRUNED not in states:
+        return False
+    later = states[states.index(TrialState.PRUNED) :]
+    return TrialState.COMPLETE not in later and (len(later) >= MANY_PRUNED or len(later) == len(states))
+
+
+def parameter_rows(study: optuna.Study, confirm: ConfirmReport | None) -> list[dict[str, Any]]:
+    """The best trial's parameters beside those that won over seeds and the baseline's, with the ranges searched."""
+    best, first = best_trial(study), baseline_trial(study)
+    if best is None:
+        return []
+    columns: dict[str, Mapping[str, Any]] = {f"trial {best.number}, best of the search": best.params}
+    winner = confirm.best if confirm else None
+    if winner is not None and winner.trial != best.number:
+        columns[f"trial {winner.trial}, best over seeds"] = winner.parameters
+    if first is not None and first.number != best.number:
+        columns["baseline"] = first.params
+    spaces = {name: space for found in (first, best) if found for name, space in found.distributions.items()}
+    return [
+        {"parameter": name, **{column: given.get(name) for column, given in columns.items()}, "searched": span(space)}
+        for name, space in spaces.items()
+    ]
+
+
+def troubles_of(study: optuna.Study, spending: Spending) -> list[dict[str, Any]]:
+    """The usual troubles that were seen, with what to change."""
+    trials, best = study.get_trials(deepcopy=False), best_trial(study)
+    finished = [trial for trial in trials if trial.state in FINISHED]
+    rows = []
+    memory = [
+        t.number for t in trials if any(word in _reason(t) for word in ("outofmemory", "out of memory", "memoryerror"))
+    ]
+    if memory:
+        what = f"out of memory in {len(memory)} trials ({_numbers(memory)})"
+        rows.append(
+            {"trouble": what, "what to change": "set batch_size to 1, or leave the largest models out of the space"}
+        )
+    if all_pruned(study):
+        what = "every trial after the first pruned one was pruned"
+        advice = "a pruner that waits longer (median with n_startup_trials and n_warmup_steps; sha with min_resource)"
+        rows.append({"trouble": what, "what to change": advice})
+    pruned = sum(trial.state == TrialState.PRUNED for trial in finished)
+    stopped = str(study.user_attrs.get("stop_reason", ""))
+    slow = any(word in stopped for word in ("time", "epochs", "compute", "budget"))
+    single = len(study.directions) == 1
+    if single and (slow or (len(finished) >= ENOUGH_FINISHED and spending.saved_share < LITTLE_SAVED)):
+        saved = f"pruning saved {spending.saved_share:.0%} of the epochs ({pruned} of {len(finished)} trials pruned)"
+        what = f"too slow: {stopped}; {saved}" if slow else saved
+        rows.append({"trouble": what, "what to change": "a more aggressive pruner (sha, percentile), or fewer epochs"})
+    improvement = gain(study)
+    if len(finished) >= ENOUGH_FINISHED and best is not None and improvement is not None and improvement <= 0:
+        ends = borders(study, best)
+        where = f", first where the best value lies on a border: {'; '.join(ends)}" if ends else ""
+        what = f"no improvement over the baseline in {len(finished)} trials"
+        rows.append({"trouble": what, "what to change": f"widen the search space{where}"})
+    continued = successors(trials)  # interruptions are nobody's fault
+    others = [t for t in trials if state_name(t, continued) == TrialState.FAIL.name and t.number not in memory]
+    reasons = sorted({str(t.user_attrs.get(REASON, "unknown")) for t in others})
+    rows += [
+        {
+            "trouble": f"{sum(t.user_attrs.get(REASON, 'unknown') == why for t in others)} failed: {why}",
+            "what to change": "a smaller largest lr" if "NonFinite" in why else "see run.log of the trial",
+        }
+        for why in reasons
+    ]
+    return rows
+
+
+def _reason(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get(REASON, "")).lower() if trial.state == TrialState.FAIL else ""
+
+
+def _numbers(numbers: list[int]) -> str:
+    shown = ", ".join(str(number) for number in numbers[:5])
+    return f"{shown}, ..." if len(numbers) > 5 else shown

@@ -1,0 +1,79 @@
+"""Learning curves, one line per trial: a state is told by colour, dashes and marks, and a legend names it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import optuna
+import plotly.graph_objects as go
+from optuna.trial import TrialState
+
+from helpers.reporting.palette import PALETTE, STATE_COLORS
+from helpers.results.tables import best_trial
+from helpers.results.trial_states import INTERRUPTED, state_name, successors
+
+BEST = "best"
+NAMES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running", "FAIL": "failed", INTERRUPTED: "interrupted"}
+# Colour, dash, width and mark, in the order of the legend.
+STYLES = {
+    BEST: (PALETTE[7], "solid", 3.5, "star"),
+    "running": (STATE_COLORS["RUNNING"], "solid", 3.5, "diamond"),
+    "complete": (STATE_COLORS["COMPLETE"], "solid", 1.5, "circle"),
+    "pruned": (STATE_COLORS["PRUNED"], "dash", 1.5, "x"),
+    "failed": (STATE_COLORS["FAIL"], "dot", 1.5, "triangle-up"),
+    "interrupted": (STATE_COLORS[INTERRUPTED], "dashdot", 1.5, "square"),
+}
+MOST_MARKS = 10  # on a line
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The first objective of a trial after its epochs."""
+
+    trial: int
+    state: str  # one of `STYLES`, in a word
+    values: Mapping[int, float]  # by epoch, counted from 0
+
+
+def intermediate_values(study: optuna.Study) -> go.Figure:
+    """Draw the curves of a study that reports each epoch, but for interrupted trials: who goes on repeats their curve."""
+    trials = study.get_trials(deepcopy=False)
+    continued, best = successors(trials), best_trial(study)
+    curves = [
+        Curve(trial.number, NAMES[state_name(trial, continued)], trial.intermediate_values)
+        for trial in trials
+        if trial.intermediate_values and trial.number not in continued and trial.state != TrialState.WAITING
+    ]
+    return draw_curves(curves, None if best is None else best.number).update_layout(title="Learning curves")
+
+
+def draw_curves(curves: Collection[Curve], best: int | None) -> go.Figure:
+    """Draw lines over the epochs, counted from 1, the best trial's on top.
+
+    Args:
+        curves: None empty.
+        best: Number of the best trial, if there is one.
+    """
+    order, figure = list(STYLES), go.Figure()
+    styled = [(BEST if curve.trial == best else curve.state, curve) for curve in curves]
+    counts, named = Counter(curve.state for curve in curves), set[str]()
+    for style, curve in sorted(styled, key=lambda pair: -order.index(pair[0])):
+        color, dash, width, mark = STYLES[style]
+        epochs = sorted(curve.values)
+        said = f"{curve.state}, best" if style == BEST else style
+        figure.add_scatter(
+            x=[epoch + 1 for epoch in epochs],
+            y=[curve.values[epoch] for epoch in epochs],
+            mode="lines+markers",
+            line={"color": color, "dash": dash, "width": width},
+            marker={"symbol": mark, "size": 10 if style == BEST else 6, "maxdisplayed": MOST_MARKS},
+            name=f"best: trial {curve.trial}" if style == BEST else f"{style} ({counts[style]})",
+            legendgroup=style,
+            legendrank=order.index(style),
+            showlegend=style not in named,
+            hovertemplate=f"trial {curve.trial} ({said})<br>epoch %{{x}}: %{{y:.5g}}<extra></extra>",
+        )
+        named.add(style)
+    return figure.update_layout(showlegend=True)

@@ -1,0 +1,173 @@
+"""Figures over parameters: Optuna's, laid out so that many parameters, few trials and choices can be read.
+
+They take the first objective. Axes of choices tick the choices, log axes a few round numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import optuna
+import plotly.graph_objects as go
+from optuna import visualization
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
+from plotly.colors import sample_colorscale
+from plotly.subplots import make_subplots
+
+from helpers.analysis.comparable_trials import ComparableTrials, as_study, comparable_trials
+from helpers.analysis.importance import FEW_TRIALS
+from helpers.results.tables import signs
+
+MOST_AXES, MOST_PAIRED = 10, 4  # parameters side by side, and parameters of which every pair is drawn
+# Slices: panels in a row, then pixels: a panel's width, a row's height, of that its labels, above and below the rows.
+COLUMNS, PANEL, ROW, LABELS, BORDERS = 4, 230, 270, 100, 150
+HINT_TRIALS = 10  # below which figures over parameters say that they are a hint
+MARGIN = 0.08  # around the panels of ranks, so that neighbours' ticks stay apart
+# The dark part of Plasma, good to bad: for colour-blind readers, and every colour stands out from white (3 to 1).
+SCALE = sample_colorscale("Plasma", [share / 10 for share in range(7)])
+_LONGEST = 19  # characters in a line of an axis title
+
+
+def parameter_figures(
+    study: optuna.Study, parameters: list[str], metric: str, comparable: ComparableTrials | None = None
+) -> tuple[dict[str, Callable[[], go.Figure]], str]:
+    """Say which figures can be drawn of which parameters.
+
+    Args:
+        study: A loaded study.
+        parameters: Most important first; the more a figure grows with them, the fewer it gets.
+        metric: Label of the first objective.
+        comparable: Trials with one value each; as `comparable_trials` gives them when they are not at hand.
+
+    Returns:
+        Makers by name (edf, parallel_coordinate, slice, rank, contour), and a sentence on which trials they show and how
+        far to trust few of them; empty with enough complete ones.
+    """
+    comparable = comparable or comparable_trials(study)
+    trials = list(comparable.trials)
+    shown = as_study(study, comparable)
+    ticks = {name: _ticks(trials, name) for name in parameters[:MOST_AXES]}
+    # A single objective has no target, which lets Optuna know its direction.
+    target = None if len(study.directions) == 1 else first_value
+    makers: dict[str, Callable[[], go.Figure]] = {}
+    if any(trial.state == TrialState.COMPLETE for trial in trials):
+        makers["edf"] = partial(visualization.plot_edf, study, target=target, target_name=metric)
+    value = comparable.label(metric)
+    shared: dict[str, Any] = {"target": target, "target_name": value}
+    if parameters:
+        lines = partial(visualization.plot_parallel_coordinate, shown, params=list(ticks), **shared)
+        makers["parallel_coordinate"] = lambda: _coloured(lines(), [value, *sorted(ticks)], signs(study)[0] == 1)
+        panels = partial(visualization.plot_slice, shown, params=list(ticks), **shared)
+        makers["slice"] = lambda: _ticked(_in_rows(panels()), ticks)
+    if len(parameters) >= 2 and len(trials) >= FEW_TRIALS:
+        pairs = partial(visualization.plot_rank, shown, params=parameters[:MOST_PAIRED], **shared)
+        makers["rank"] = lambda: _ticked(pairs(), ticks, MARGIN)
+        # Over all pairs it would weigh 22 MB at 500 trials.
+        pair = partial(visualization.plot_contour, shown, params=parameters[:2], **shared)
+        makers["contour"] = lambda: _ticked(pair(), ticks)
+    hints = [] if comparable.epoch is None else [f"From {comparable.sentence}."]
+    if len(trials) < HINT_TRIALS:
+        few = f"{len(trials)}{'' if comparable.pruned else ' complete'} trials"
+        hints.append(f"{few}: a hint, not a finding (from {HINT_TRIALS} on).")
+    return makers, " ".join(hints)
+
+
+def first_value(trial: FrozenTrial) -> float:
+    """Value of the first objective."""
+    return trial.values[0]
+
+
+def _coloured(figure: go.Figure, names: list[str], small_is_good: bool) -> go.Figure:
+    """Draw the lines of parallel coordinates in colours that are all seen, good ones on top.
+
+    Args:
+        figure: Optuna's.
+        names: Of its axes, which it shortens.
+        small_is_good: Direction of the objective.
+    """
+    scale = SCALE if small_is_good else SCALE[::-1]
+    lines = [trace for trace in figure.data if trace.mode == "lines" and trace.y[0] is not None]
+    for line in lines:  # y: places on the axes, 0 to 1; the first axis is the objective's
+        line.update(opacity=0.9, line={"color": sample_colorscale(scale, float(line.y[0]))[0], "width": 2})
+    others = [trace for trace in figure.data if not any(trace is line for line in lines)]
+    for trace in others:
+        if trace.marker.showscale:
+            trace.marker.update(colorscale=scale, reversescale=False)
+    figure.data = (*sorted(lines, key=lambda line: line.y[0], reverse=small_is_good), *others)
+    figure.update_xaxes(ticktext=names, tickfont_size=12, tickangle=30)
+    return figure.update_layout(width=max(900, 105 * len(names)))
+
+
+def _in_rows(figure: go.Figure) -> go.Figure:
+    """Arrange the panels of a slice figure in rows."""
+    axes = list(figure.select_xaxes())
+    rows, columns = math.ceil(len(axes) / COLUMNS), min(len(axes), COLUMNS)
+    height = ROW * rows + BORDERS  # pixels
+    title = figure.layout.yaxis.title.text
+    arranged = make_subplots(rows, columns, shared_yaxes="all", vertical_spacing=LABELS / (ROW * rows))
+    for trace in figure.data:
+        number = int((trace.xaxis or "x")[1:] or 1) - 1  # x, x2, x3, ...
+        trace.update(xaxis=None, yaxis=None)
+        if trace.marker.colorscale is not None:
+            trace.marker.update(colorscale=SCALE, reversescale=True, size=8)
+            if trace.marker.showscale:
+                trace.marker.colorbar.update(x=1.02, xpad=10, dtick=max(1, math.ceil(max(trace.marker.color) / 6)))
+        arranged.add_trace(trace, number // columns + 1, number % columns + 1)
+    for number, axis in enumerate(axes):
+        settings = {name: axis[name] for name in ("title", "type", "categoryorder", "categoryarray")}
+        arranged.update_xaxes(settings, row=number // columns + 1, col=number % columns + 1)
+    arranged.update_yaxes(title_text=title, col=1)
+    return arranged.update_layout(title=figure.layout.title, width=140 + PANEL * max(columns, 3), height=height)
+
+
+def _ticked(figure: go.Figure, ticks: Mapping[str, Mapping[str, Any]], margin: float = 0.0) -> go.Figure:
+    """Tick the axes of parameters where their values are, and break their long names.
+
+    Args:
+        figure: Axes are known by their titles, or by those of the axes that they match.
+        ticks: Settings per parameter.
+        margin: Share by which given ranges grow at both ends.
+    """
+    axes = [*figure.select_xaxes(), *figure.select_yaxes()]
+    named = {axis.plotly_name: axis.title.text for axis in axes}
+    for axis in axes:
+        shown = f"{axis.plotly_name[0]}axis{axis.matches[1:]}" if axis.matches else axis.plotly_name
+        name = named[axis.plotly_name] or named[shown] or ""
+        if axis.type != "category":  # there every choice has its tick
+            axis.update(ticks.get(name, {}))
+        if axis.range is not None:
+            low, high = axis.range
+            axis.range = (low - margin * (high - low), high + margin * (high - low))
+        if axis.title.text is not None:
+            axis.title.update(text=_broken(axis.title.text), font_size=13, standoff=8)
+        axis.tickfont.size = 11
+    return figure
+
+
+def _ticks(trials: list[FrozenTrial], name: str) -> dict[str, Any]:
+    """Settings of a parameter's axis: a tick per choice, a few round numbers on a log scale."""
+    space = next(trial.distributions[name] for trial in trials if name in trial.distributions)
+    if isinstance(space, CategoricalDistribution):
+        numbers = all(isinstance(choice, int | float) for choice in space.choices)
+        return {"tickvals": list(space.choices)} if numbers else {}
+    if not getattr(space, "log", False):
+        return {"nticks": 5}
+    logs = [math.log10(trial.params[name]) for trial in trials if name in trial.params]
+    decades = max(logs) - min(logs)
+    steps = (1, 2, 5) if decades < 0.8 else (1, 3) if decades < 1.6 else (1,)
+    values = [step * 10.0**power for power in range(math.floor(min(logs)), math.ceil(max(logs)) + 1) for step in steps]
+    return {"tickvals": values, "ticktext": [f"{value:g}" for value in values]}
+
+
+def _broken(name: str) -> str:
+    """Break a long name after underscores and at spaces."""
+    lines = [""]
+    for piece in re.findall(r"[^_ ]*[_ ]|[^_ ]+", name):
+        fits = len(lines[-1] + piece.rstrip()) <= _LONGEST
+        lines = [*lines[:-1], lines[-1] + piece] if fits else [*lines, piece]
+    return "<br>".join(line.rstrip() for line in lines if line)

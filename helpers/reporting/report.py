@@ -1,0 +1,256 @@
+"""The report of a study: one HTML file that opens offline, and the same text as Markdown beside it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import optuna
+import plotly.graph_objects as go
+import plotly.offline
+from markupsafe import Markup, escape
+
+from gazegaussian.errors import ConfigError
+from helpers.analysis.confirm_report import ConfirmReport, load_confirm
+from helpers.analysis.continue_pruned import load_continued
+from helpers.analysis.importance import Importances, parameter_importances
+from helpers.reporting.captions import missing_figures, shows
+from helpers.reporting.figures import save_figures, study_figures
+from helpers.reporting.findings import Spending, answer, measure_spending, parameter_rows, troubles_of, warnings_of
+from helpers.reporting.report_images import ReportPicture, picture_key, report_pictures
+from helpers.results.tables import (
+    HTML_FILE,
+    MARKDOWN_FILE,
+    best_trial,
+    cell,
+    markdown_table,
+    metric_names,
+    signs,
+    top_table,
+)
+from helpers.results.trial_states import state_name, successors
+from helpers.study.checkpoints import DiskError, require_writable
+from helpers.study.compatibility import EARLIER_SEARCHES, PRUNER, SAMPLER, SAMPLER_SEED, readable_config
+from helpers.utils.durations import duration
+from helpers.utils.environment import environment
+from helpers.utils.files import write_text
+from helpers.utils.formatting import with_unit
+from helpers.utils.own_folder import OwnFolder
+from helpers.utils.plain_text import printable
+from helpers.utils.shown_paths import shown_environment, shown_path
+
+CODE = re.compile("`([^`]+)`")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, sentences, at most one table, pictures and figures."""
+
+    title: str
+    lines: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[ReportPicture] = field(default_factory=list)
+    figures: dict[str, go.Figure] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns in order of first appearance."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+
+def report(study: optuna.Study, folder: Path, out: Path | None = None) -> Path:
+    """Draw a study's figures and write its report, `report.html` and `report.md`.
+
+    Args:
+        study: A loaded study.
+        folder: Its folder.
+        out: Where to, instead of the study's folder: new, empty, or of an earlier report. The study's folder is then only
+            read.
+
+    Returns:
+        The HTML file; it needs no network.
+
+    Raises:
+        ConfigError: The place cannot be written, or `out` holds something else.
+    """
+    folder = Path(folder)
+    place = OwnFolder(out or folder, "report")
+    if out is not None:
+        place.require_own()
+    else:
+        try:
+            require_writable(folder)
+        except DiskError as error:
+            raise ConfigError(f"{error} The report of a study that you may only read goes to --out DIR.") from error
+    figures = study_figures(study)
+    save_figures(study, place.path / "figures", figures=figures)
+    page = write_report(study, folder, figures, out)
+    if out is not None:
+        place.mark()
+    return page
+
+
+def write_report(
+    study: optuna.Study, folder: Path, figures: dict[str, go.Figure] | None = None, out: Path | None = None
+) -> Path:
+    """Write `report.html` and `report.md` of a study.
+
+    Args:
+        study: A loaded study.
+        folder: Its folder, where confirmation and continued trials are looked for too.
+        figures: As `study_figures` gives them; drawn here when they are not at hand.
+        out: Where to, instead of the study's folder.
+
+    Returns:
+        The HTML file: all of it inside, no network needed.
+    """
+    folder, place = Path(folder), Path(out or folder)
+    importances = parameter_importances(study)
+    drawn = study_figures(study, importances) if figures is None else figures
+    sections = report_sections(study, folder, importances, drawn)
+    title = f"Study {study.study_name}"
+    engine = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    engine.filters |= {"shown": _shown, "drawn": _drawn, "explained": shows}
+    page = engine.get_template("report.html.j2").render(
+        title=title, sections=sections, plotly=plotly.offline.get_plotlyjs()
+    )
+    write_text(place / MARKDOWN_FILE, _markdown(title, sections))
+    return write_text(place / HTML_FILE, page)
+
+
+def _markdown(title: str, sections: list[Section]) -> str:
+    """The page as Markdown, with the names of pictures and figures in their places."""
+    parts = [f"# {cell(title)}\n"]
+    for section in sections:
+        pictures = [
+            f"{picture.caption}: `{picture.file.parents[1].name}/images/{picture.file.name}`"
+            for picture in section.pictures
+        ]
+        figures = [f"`figures/{name}.html`: {shows(name)}" for name in section.figures]
+        lines = [*section.lines, *pictures, *figures]
+        parts += [f"## {section.title}\n", *(f"{cell(line)}\n" for line in lines)]
+        parts += [markdown_table(section.rows)] if section.rows else []
+    return "\n".join(parts)
+
+
+def _drawn(figure: go.Figure) -> Markup:
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False))
+
+
+def _shown(value: Any) -> Markup:
+    """A value of the report as HTML: four digits, nothing for None, what stands between backticks as code."""
+    text = str(escape(f"{value:.4g}" if isinstance(value, float) else "" if value is None else printable(str(value))))
+    return Markup(CODE.sub(r"<code>\1</code>", text))
+
+
+def report_sections(
+    study: optuna.Study, folder: Path, importances: Importances, figures: dict[str, go.Figure] | None = None
+) -> list[Section]:
+    """Put together what the report says: first how much better than the defaults, and how sure.
+
+    Args:
+        study: A loaded study.
+        folder: Its folder.
+        importances: Of its parameters.
+        figures: As `study_figures` gives them.
+    """
+    confirm, continued = load_confirm(folder), load_continued(folder)
+    spending, drawn = measure_spending(study, folder), figures or {}
+    troubles = troubles_of(study, spending)
+    pictures = report_pictures(study, folder)
+    missing = missing_figures(study, drawn)
+    needs = [
+        f"{', '.join(name for name in missing if missing[name] == need)} ({need})"
+        for need in dict.fromkeys(missing.values())
+    ]
+    sections = [
+        Section("How much better than the defaults, and how sure", answer(study, confirm)),
+        _configuration(study, folder, confirm),
+        Section("Warnings", warnings_of(study, confirm) or ["None."]),
+        Section("Best trials", rows=top_table(study)),
+    ]
+    if pictures:
+        sections.append(Section("Pictures of the best trials", [picture_key(study)], pictures=pictures))
+    if confirm:
+        sections.append(Section("Confirmation", [confirm.statement], confirm.rows()))
+    sections += [_search(study), _spending(study, spending)]
+    if continued:
+        sections.append(Section("Pruned trials, continued", [continued.statement], continued.rows()))
+    sections.append(Section("Troubles and what to change", [] if troubles else ["None was seen."], troubles))
+    if importances.parameters:
+        sections.append(Section("Importances", [importances.statement], importances.rows()))
+    said = [f"Not drawn, with what they need: {'; '.join(needs)}."] if missing else []
+    return [*sections, Section("Figures", said, figures=drawn), _environment(study, confirm)]
+
+
+def _configuration(study: optuna.Study, folder: Path, confirm: ConfirmReport | None) -> Section:
+    """What the parameters are, beside those that won over seeds and the defaults, with the ranges searched."""
+    best = best_trial(study)
+    if best is None:
+        return Section("Best configuration", ["No complete trial meets the constraints yet."])
+    names = metric_names(study)
+    values = ", ".join(f"{with_unit(name)} {value:.5g}" for name, value in zip(names, best.values, strict=True))
+    lines = [f"Trial {best.number}: {values}."]
+    if best.user_attrs.get("best_checkpoint"):
+        lines.append(f"Checkpoint: {shown_path(best.user_attrs['best_checkpoint'], folder.resolve())}")
+    return Section("Best configuration", lines, parameter_rows(study, confirm))
+
+
+def _search(study: optuna.Study) -> Section:
+    """Who proposed and who pruned."""
+    known = study.user_attrs
+    aims = ", ".join(
+        f"{with_unit(n)} ({'small' if s == 1 else 'large'} is good)"
+        for n, s in zip(metric_names(study), signs(study), strict=True)
+    )
+    lines = [f"Searched for: {aims}."]
+    for what, name in (("Sampler", SAMPLER), ("Pruner", PRUNER)):
+        lines.append(f"{what}: {known.get(name, 'not recorded by the version that ran the study')}.")
+    for search in known.get(EARLIER_SEARCHES, []):
+        lines.append(
+            f"Before trial {search['until_trial']}: sampler {search[SAMPLER]}, seed {search[SAMPLER_SEED]}; pruner "
+            f"{search[PRUNER]}."
+        )
+    if SAMPLER in known:
+        lines.append("Arguments that are not named are Optuna's defaults.")
+    return Section("Sampler and pruner", lines)
+
+
+def _spending(study: optuna.Study, spent: Spending) -> Section:
+    trials = study.get_trials(deepcopy=False)
+    continued = successors(trials)
+    counts = Counter(state_name(trial, continued).lower() for trial in trials)
+    lines = [
+        f"{len(trials)} trials: {', '.join(f'{count} {name}' for name, count in counts.most_common())}.",
+        f"Trained: {spent.epochs} epochs in {duration(spent.seconds)}.",
+    ]
+    if continued:
+        pairs = ", ".join(f"{after} from {before}" for before, after in continued.items())
+        lines.append(f"Trials that go on from interrupted ones, which they include: {pairs}.")
+    if len(study.directions) > 1:
+        lines.append("Nothing is pruned in a study with several objectives.")
+    else:
+        unknown = f"; the time of {spent.saved_unknown} of them is not known" if spent.saved_unknown else ""
+        lines.append(
+            f"Saved by pruning: {spent.saved_epochs} epochs ({spent.saved_share:.0%} of what the same trials would have "
+            f"trained to the end), {duration(spent.saved_seconds)} at each pruned trial's own measured seconds per "
+            f"epoch{unknown}. Early stopping, which might have ended some of them, is not taken off."
+        )
+    return Section("Spent and saved", lines)
+
+
+def _environment(study: optuna.Study, confirm: ConfirmReport | None) -> Section:
+    stored = study.user_attrs.get("environment")
+    lines = [] if stored else ["As found when this report was written."]
+    found = shown_environment(stored or environment(readable_config(study)))
+    if confirm is not None:
+        found["confirmation seeds"] = ", ".join(str(seed) for seed in confirm.seeds)
+    found["report written"] = datetime.now().astimezone().isoformat(timespec="seconds")
+    return Section("Environment", lines, [{"what": name, "value": value} for name, value in found.items()])

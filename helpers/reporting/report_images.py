@@ -1,0 +1,103 @@
+"""Validation images of the best trials, for notebooks as files and for the report as small JPEGs within the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from PIL import Image
+
+from gazegaussian.errors import first_line
+from helpers.results.artifacts import best_image
+from helpers.results.pictures import read_png
+from helpers.results.tables import baseline_trial, merit, metric_names, ranked_trials, signs, trial_dir
+from helpers.utils.formatting import with_unit
+
+logger = logging.getLogger(__name__)
+
+IN_REPORT = 3  # side by side
+WIDEST, QUALITY = 720, 85  # pixels and JPEG quality in the report: about 0.1 MB each
+ROWS = {
+    "meshhead": (
+        "the target is the held-out image, whose codes are all given; below it what the mesh renders of them, and the "
+        "silhouette of that"
+    ),
+    "gazegaussian": (
+        "the source gives the identity, the target gives gaze, head pose and expression and is what is to come out; below it "
+        "what was rendered, and the first three feature channels before the neural renderer as colours"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ReportPicture:
+    """The images of a trial's best epoch."""
+
+    caption: str
+    file: Path
+    data: str  # the picture itself, as a data URI
+
+
+def top_pictures(study: optuna.Study, folder: Path, k: int) -> list[tuple[Path, str]]:
+    """Validation images of the k best trials that kept some, with captions; best first."""
+    return _pictured(study, folder, ranked_trials(study)[: max(k, 0)])
+
+
+def report_pictures(study: optuna.Study, folder: Path) -> list[ReportPicture]:
+    """Pictures of the best trials, the last of them the baseline's, whichever place it has.
+
+    Args:
+        study: A loaded study.
+        folder: Its folder.
+    """
+    best, first = ranked_trials(study)[:IN_REPORT], baseline_trial(study)
+    if first is not None and first.number not in {trial.number for trial in best}:
+        best = [*best[: IN_REPORT - 1], first]
+    found = []
+    for path, caption in _pictured(study, folder, best):
+        try:
+            data = _embedded(path)
+        # A damaged file costs the report one picture.
+        except (OSError, ValueError) as error:
+            logger.warning("the report goes without %s: %s", path, first_line(error))
+            continue
+        epoch = int(path.stem.removeprefix("epoch_"))
+        found.append(ReportPicture(f"{caption}, epoch {epoch}", path, data))
+    return found
+
+
+def picture_key(study: optuna.Study) -> str:
+    """Say what the rows and columns of the pictures are."""
+    rows = ROWS.get(study.user_attrs.get("stage", ""))
+    return "Validation images of each trial's best epoch. Columns: held-out images, the same for all trials. " + (
+        f"Rows: {rows}." if rows else "Rows: as labelled."
+    )
+
+
+def _pictured(study: optuna.Study, folder: Path, trials: Sequence[FrozenTrial]) -> list[tuple[Path, str]]:
+    metric, sign = metric_names(study)[0], signs(study)[0]
+    first, found = baseline_trial(study), []
+    for trial in trials:
+        place = trial_dir(trial, folder)
+        picture = None if place is None else best_image(place, metric, sign == 1)
+        if picture is not None:
+            state = "" if trial.state == TrialState.COMPLETE else f" ({trial.state.name.lower()})"
+            state = " (baseline)" if first is not None and trial.number == first.number else state
+            found.append(
+                (picture, f"trial {trial.number}{state}: {with_unit(metric)} {sign * merit(study, trial)[0]:.4g}")
+            )
+    return found
+
+
+def _embedded(path: Path) -> str:
+    image = read_png(path)
+    image.thumbnail((WIDEST, 2 * WIDEST), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, format="JPEG", quality=QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -1,0 +1,118 @@
+"""What a trial leaves for the dashboard: validation images of its best epoch, learning curve, metrics per epoch.
+
+They go through Optuna's artifact store, a folder `artifacts` beside the trials, so that every tool that knows Optuna finds them.
+A trial is attached to once, when it ends; an interrupted one leaves nothing, since another trial continues it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+
+from gazegaussian.errors import first_line
+from gazegaussian.training.hooks import IMAGES
+from helpers.results.pictures import draw_curve, read_png
+from helpers.results.tables import read_curves
+from helpers.utils.formatting import with_unit
+
+logger = logging.getLogger(__name__)
+
+ARTIFACTS = "artifacts"  # folder in that of a study
+METRICS, CURVE, VALIDATION = "metrics.csv", "learning_curve.png", "validation_images.png"
+WIDEST = 1600  # pixels of an attached picture; the whole one stays in the trial's folder
+
+
+def epoch_images(run_dir: Path) -> dict[int, Path]:
+    """Validation images of a run by epoch, counted from 1."""
+    return {int(path.stem.removeprefix("epoch_")): path for path in (run_dir / IMAGES).glob("epoch_*.png")}
+
+
+def best_image(run_dir: Path, metric: str, minimize: bool) -> Path | None:
+    """Validation images of the best epoch that has some; None when the run kept none.
+
+    Args:
+        run_dir: Of the run.
+        metric: Column of its `metrics.csv` that decides.
+        minimize: Whether small values are good.
+    """
+    images = epoch_images(run_dir)
+    if not images:
+        return None
+    best = best_epoch(curve_of(run_dir, metric), minimize)
+    return images.get(-1 if best is None else best + 1, images[max(images)])
+
+
+def curve_of(run_dir: Path, metric: str) -> list[float]:
+    """A metric after each epoch of a run; empty when it was not recorded."""
+    table = run_dir / METRICS
+    return read_curves(table).get(metric, []) if table.is_file() else []
+
+
+def best_epoch(values: list[float], minimize: bool) -> int | None:
+    """Position of the best finite value; None when there is none."""
+    choose: Callable[..., int] = min if minimize else max
+    finite = [epoch for epoch, value in enumerate(values) if math.isfinite(value)]
+    return choose(finite, key=lambda epoch: values[epoch]) if finite else None
+
+
+def attach(trial: optuna.Trial, run_dir: Path, metric: str, minimize: bool) -> None:
+    """Attach what a trial left to it; a failure is logged and costs the trial nothing.
+
+    Args:
+        trial: At its end, not yet told.
+        run_dir: Its folder, in that of the study.
+        metric: The first objective.
+        minimize: Whether small values are good.
+    """
+    try:
+        _attach(trial, run_dir, metric, minimize)
+    except Exception as error:  # a full disk, a damaged picture: the trial has its value all the same
+        logger.warning("trial %d: nothing is attached for the dashboard: %s", trial.number, first_line(error))
+
+
+def _attach(trial: optuna.Trial, run_dir: Path, metric: str, minimize: bool) -> None:
+    known = {meta.filename for meta in get_all_artifact_meta(trial)}
+    folder = run_dir.parent / ARTIFACTS
+    with tempfile.TemporaryDirectory() as name:
+        files = [path for path in _prepared(run_dir, Path(name), metric, minimize) if path.name not in known]
+        if files:
+            folder.mkdir(exist_ok=True)
+        for path in files:
+            upload_artifact(study_or_trial=trial, file_path=str(path), artifact_store=_Whole(folder))
+
+
+class _Whole(FileSystemArtifactStore):
+    """Leaves no half of a file behind."""
+
+    def write(self, artifact_id: str, content_body: object) -> None:
+        try:
+            super().write(artifact_id, content_body)  # type: ignore[arg-type]
+        except BaseException:
+            self._get_filepath(artifact_id).unlink(missing_ok=True)
+            raise
+
+
+def _prepared(run_dir: Path, work: Path, metric: str, minimize: bool) -> list[Path]:
+    """Write or find the files to attach."""
+    found = []
+    picture = best_image(run_dir, metric, minimize)
+    if picture is not None:
+        target = work / VALIDATION
+        image = read_png(picture)
+        image.thumbnail((WIDEST, WIDEST))
+        image.save(target)
+        found.append(target)
+    values = curve_of(run_dir, metric)
+    best = best_epoch(values, minimize)
+    if best is not None and all(map(math.isfinite, values)):
+        draw_curve(values, best, with_unit(metric), run_dir.name).save(work / CURVE)
+        found.append(work / CURVE)
+    if (run_dir / METRICS).is_file():
+        found.append(run_dir / METRICS)
+    return found

@@ -1,0 +1,152 @@
+"""Which MeshHead checkpoint stage two starts from: found under the results, or recorded with a winner."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gazegaussian.errors import ConfigError
+from gazegaussian.utils.plain_files import open_plain
+from gazegaussian.yaml_files import read_yaml
+from helpers.search.trial_names import is_rehearsal
+from helpers.utils.files import winners
+
+logger = logging.getLogger(__name__)
+
+MESH_HEAD = "meshhead_checkpoint"
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Best checkpoint of a MeshHead study."""
+
+    study: str  # name of its folder
+    checkpoint: Path
+    image_size: int | None  # pixels; None where its trial left no configuration
+    changed: float  # when the winner was trained last, seconds
+
+    def __str__(self) -> str:
+        return f"{self.study} ({'unknown size' if self.image_size is None else f'{self.image_size} px'})"
+
+
+def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | None = None) -> Path:
+    """Choose the MeshHead checkpoint that a stage two starts from when none is named, and log the choice.
+
+    Studies of the wanted image size come before those of an unknown and those of another one; among equals the
+    preferred study comes first, rehearsals last, and then the one whose winner is the newest.
+
+    Args:
+        out: Where studies are.
+        image_size: Pixels of stage two; None takes any.
+        preferred: Name of the study that belongs to the configuration, `meshhead_quick` for `gazegaussian_quick.yaml`.
+
+    Raises:
+        ConfigError: There is no MeshHead study with a winner.
+    """
+    found = _mesh_head_studies(Path(out))
+    if not found:
+        raise ConfigError(
+            f"No finished MeshHead study under {out}. Run `study meshhead` first, or give --meshhead CHECKPOINT."
+        )
+
+    def rank(one: _Found) -> tuple[bool, bool, bool, bool, float]:
+        fits = image_size in (None, one.image_size)
+        return fits, one.image_size is None, one.study == preferred, not is_rehearsal(one.study), one.changed
+
+    first, *others = sorted(found, key=rank, reverse=True)
+    logger.info("MeshHead of study %s: %s (another one: --meshhead)", first, first.checkpoint)
+    if others:
+        logger.info("other MeshHead studies under %s: %s", out, ", ".join(f"{o}: {o.checkpoint}" for o in others))
+    if None not in (image_size, first.image_size) and first.image_size != image_size:
+        logger.warning("no MeshHead study under %s has %d px; the one of %s is taken", out, image_size, first)
+    return first.checkpoint
+
+
+def _mesh_head_studies(out: Path) -> list[_Found]:
+    found = []
+    for path, content in winners(out, "meshhead"):
+        if not isinstance(content.get("checkpoint"), str):
+            continue
+        stored = Path(content["checkpoint"])
+        # A study folder may have been moved since (from Drive to a local disk, say).
+        moved = path.parent.resolve() / stored.parent.name / stored.name
+        checkpoint = next((p for p in (stored, moved) if p.is_file()), None)
+        if checkpoint is not None:
+            size = _image_size(checkpoint.parent / "config.yaml")
+            found.append(_Found(path.parent.name, checkpoint, size, checkpoint.stat().st_mtime))
+    return found
+
+
+def _image_size(config: Path) -> int | None:
+    try:
+        return int(read_yaml(config)["data"]["image_size"])
+    except (ConfigError, OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def identify(checkpoint: Path) -> dict[str, Any]:
+    """Describe a checkpoint so that it can be recognised: absolute path and sha256 (None when it is gone)."""
+    path = checkpoint.resolve()
+    return {"path": str(path), "sha256": _digest(path)}
+
+
+def recorded_mesh_head(winner: Mapping[str, Any], origin: Path) -> Path | None:
+    """Find the MeshHead checkpoint that the trials of a winner started from.
+
+    Args:
+        winner: Content of `best.json`.
+        origin: That file; looked around when the results were moved together.
+
+    Returns:
+        The checkpoint, or None when the file names none.
+
+    Raises:
+        ConfigError: It is gone, or another one lies in its place.
+    """
+    record = winner.get(MESH_HEAD)
+    if not record:
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("path"), str):
+        raise ConfigError(
+            f"{origin}: {MESH_HEAD} must hold path and sha256 of a checkpoint; give --meshhead CHECKPOINT."
+        )
+    stored, digest = Path(record["path"]), record.get("sha256")
+    moved = origin.resolve().parent.parent.joinpath(*stored.parts[-3:])  # STUDY/trial_0007/best.pt beside this study
+    there = [path for path in (stored, moved) if path.is_file()]
+    same = next((path for path in there if digest in (None, _digest(path))), None)
+    if same is None:
+        what = f"has changed since ({there[0]})" if there else "is gone"
+        raise ConfigError(
+            f"{origin}: its trials started from the MeshHead checkpoint {stored}, which {what}. Give --meshhead CHECKPOINT "
+            "to choose what to start from."
+        )
+    return same
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    stat = path.stat()
+    return _digest_of(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return digest_of(path)
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=16)
+def _digest_of(path: Path, size: int, changed: int) -> str:
+    """Read a file once as long as it looks the same: results are written after every trial."""
+    with open_plain(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,282 @@
+"""What a study found: the order of its trials, the tables of all and of the best, and both on disk.
+
+Better means: meets the constraints, then the first objective, then the others. A pruned trial counts with its best epoch.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from gazegaussian.yaml_files import read_yaml
+from helpers.results.mesh_heads import MESH_HEAD, identify
+from helpers.results.trial_states import FINISHED, state_name, successors
+from helpers.study.compatibility import readable_config
+from helpers.study.heartbeat import BASELINE, REASON
+from helpers.utils.files import write_csv, write_json, write_text, write_yaml
+from helpers.utils.plain_text import markdown
+
+TOP = 10  # trials in top.json, top.csv and top.md
+HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
+
+
+def signs(study: optuna.Study) -> list[int]:
+    """Per objective 1 where small is good and -1 where large is."""
+    return [-1 if direction == StudyDirection.MAXIMIZE else 1 for direction in study.directions]
+
+
+def metric_names(study: optuna.Study) -> list[str]:
+    """Names of the objectives, in the study's order."""
+    stored = study.user_attrs.get("metric", "value")
+    return list(stored) if isinstance(stored, list) else [stored] * len(study.directions)
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Tell whether a trial meets all constraints (it does when there are none)."""
+    return all(violation <= 0 for violation in trial.constraints.values())
+
+
+def merit(study: optuna.Study, trial: FrozenTrial) -> tuple[float, ...]:
+    """What trials are compared by: per objective the best value reached, small is good; infinite when there is none."""
+    if trial.state == TrialState.COMPLETE and trial.values is not None:
+        return tuple(sign * value for sign, value in zip(signs(study), trial.values, strict=True))
+    if trial.state == TrialState.PRUNED and trial.intermediate_values:
+        return (min(signs(study)[0] * value for value in trial.intermediate_values.values()),)
+    return (math.inf,)
+
+
+def best_trial(study: optuna.Study) -> FrozenTrial | None:
+    """The best complete trial that meets the constraints, or None while there is none."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    feasible = [trial for trial in complete if is_feasible(trial)]
+    return min(feasible, key=lambda t: (merit(study, t), t.number), default=None)
+
+
+def baseline_trial(study: optuna.Study) -> FrozenTrial | None:
+    """The complete trial of the run configuration's values, or None when it failed or is still to come."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return next((t for t in complete if t.user_attrs.get(BASELINE)), None)  # an interrupted one comes again
+
+
+def trial_dir(trial: FrozenTrial, folder: Path | None = None) -> Path | None:
+    """Folder of a trial, also when the study's folder was moved since; None when it is gone.
+
+    Args:
+        trial: Of the study.
+        folder: The study's folder.
+    """
+    stored = trial.user_attrs.get("folder")
+    if not stored:
+        return None
+    name = Path(stored).name
+    places = [Path(stored)] if folder is None or name in ("", "..") else [Path(folder) / name, Path(stored)]
+    return next((place for place in places if place.is_dir()), None)
+
+
+def epochs_trained(trial: FrozenTrial, folder: Path | None = None) -> int:
+    """Count the finished epochs of a trial; `folder` as in `trial_dir`."""
+    place = None if trial.intermediate_values else trial_dir(trial, folder)
+    if place is None or not (place / "metrics.csv").is_file():
+        return len(trial.intermediate_values)
+    # Studies with several objectives report nothing, so the trial's own table has to tell.
+    return max((len(values) for values in read_curves(place / "metrics.csv").values()), default=0)
+
+
+def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str, Any]]:
+    """One row per trial: state (see `trial_states`), value, epochs, parameters, reason of a failure.
+
+    Args:
+        study: A loaded study.
+        best_first: Complete trials by value, then pruned ones by their best epoch, then the others; else by number.
+    """
+    trials = list(study.get_trials(deepcopy=False))
+    if best_first:
+        order = {state: rank for rank, state in enumerate(FINISHED)}
+        trials.sort(key=lambda t: (order.get(t.state, len(order)), not is_feasible(t), merit(study, t), t.number))
+    constrained, continued = any(trial.constraints for trial in trials), successors(trials)
+    return [_summary(study, trial, constrained, continued) for trial in trials]
+
+
+def trial_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str, Any]]:
+    """Rows of `summary_rows` for people: the baseline is a state, not a column of its own, which wide tables lack room for."""
+    rows = summary_rows(study, best_first)
+    for row in rows:
+        if row.pop("baseline"):
+            row["state"] = "baseline" if row["state"] == "COMPLETE" else f"baseline {row['state']}"
+    return rows
+
+
+def _summary(
+    study: optuna.Study, trial: FrozenTrial, constrained: bool, continued: Mapping[int, int]
+) -> dict[str, Any]:
+    names, seconds = metric_names(study), trial.user_attrs.get("seconds")
+    if len(study.directions) == 1:
+        values: dict[str, Any] = {"value": trial.value if trial.state in FINISHED else None}
+    else:
+        values = dict(zip(names, trial.values or [None] * len(names), strict=False))
+    feasible = {"feasible": is_feasible(trial) if trial.constraints else None} if constrained else {}
+    note = trial.user_attrs.get(REASON, trial.user_attrs.get("stop_reason", ""))
+    if trial.number in continued:
+        note = f"{note}; trial {continued[trial.number]} goes on from it".removeprefix("; ")
+    return {
+        "trial": trial.number,
+        "state": state_name(trial, continued),
+        **values,
+        **feasible,
+        "epochs": epochs_trained(trial),
+        "seconds": None if seconds is None else round(seconds, 1),
+        "baseline": bool(trial.user_attrs.get(BASELINE, False)),
+        **trial.params,
+        "note": note,
+    }
+
+
+def top_trials(
+    study: optuna.Study,
+    k: int,
+    all_metrics: bool = False,
+    all_hyper_parameters: bool = False,
+    only_completed: bool = False,
+    folder: Path | None = None,
+) -> list[dict[str, Any]]:
+    """The k best trials.
+
+    Args:
+        study: A loaded study.
+        k: How many.
+        all_metrics: Every metric that `metrics.csv` of the trial holds, not the study's alone.
+        all_hyper_parameters: Every field of the trial's configuration, not the searched ones alone.
+        only_completed: Leave pruned trials out.
+        folder: The study's folder, when it was moved since the study ran.
+
+    Returns:
+        `{trial, hyperparameters, metrics}`, best first; a metric has `last`, `min` and `max` over the epochs.
+    """
+    states = (TrialState.COMPLETE,) if only_completed else FINISHED
+    trials = ranked_trials(study, states)[: max(k, 0)]
+    return [_describe(study, trial, all_metrics, all_hyper_parameters, folder) for trial in trials]
+
+
+def ranked_trials(study: optuna.Study, states: Sequence[TrialState] = FINISHED) -> list[FrozenTrial]:
+    """Trials of some states that have a value, best first."""
+    trials = [t for t in study.get_trials(deepcopy=False, states=tuple(states)) if merit(study, t)[0] != math.inf]
+    return sorted(trials, key=lambda t: (not is_feasible(t), merit(study, t), t.number))
+
+
+def _describe(
+    study: optuna.Study, trial: FrozenTrial, all_metrics: bool, all_fields: bool, folder: Path | None
+) -> dict[str, Any]:
+    names = metric_names(study)
+    reported = [trial.intermediate_values[epoch] for epoch in sorted(trial.intermediate_values)]
+    # Several objectives are never reported per epoch, and a migrated trial may bring its value alone.
+    curves = {names[0]: reported} if reported else {n: [v] for n, v in zip(names, trial.values or [], strict=False)}
+    place = trial_dir(trial, folder)
+    if all_metrics and place is not None and (place / "metrics.csv").is_file():
+        curves = {**curves, **read_curves(place / "metrics.csv")}
+    parameters: dict[str, Any] = dict(trial.params)
+    if all_fields and place is not None and (place / "config.yaml").is_file():
+        content = read_yaml(place / "config.yaml")
+        sections = [section for section in content.values() if isinstance(section, dict)]
+        parameters = {name: value for section in sections for name, value in section.items()}
+    metrics = {
+        name: {"last": values[-1], "min": min(values), "max": max(values)} for name, values in curves.items() if values
+    }
+    return {"trial": trial.number, "hyperparameters": parameters, "metrics": metrics}
+
+
+def read_curves(path: Path) -> dict[str, list[float]]:
+    """Columns of a `metrics.csv`, empty cells left out."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    names = [name for name in rows[0] if name != "epoch"] if rows else []
+    return {name: [float(row[name]) for row in rows if row[name]] for name in names}
+
+
+def save_results(study: optuna.Study, folder: Path) -> None:
+    """Write `summary.csv`, and `top.{json,csv,md}` and `best.{json,yaml}` once there are trials for them."""
+    write_csv(folder / "summary.csv", summary_rows(study))
+    save_top(study, folder)
+    best = best_trial(study)
+    if best is None:
+        return
+    first = baseline_trial(study)
+    names, several = metric_names(study), len(study.directions) > 1
+    directions = [direction.name.lower() for direction in study.directions]
+    content = {
+        "study": study.study_name,
+        "stage": study.user_attrs.get("stage"),
+        "metric": names if several else names[0],
+        "direction": directions if several else directions[0],
+        "trial": best.number,
+        "value": best.values if several else best.value,
+        "baseline_value": None if first is None else first.values if several else first.value,
+        "parameters": best.params,
+        "checkpoint": best.user_attrs.get("best_checkpoint"),
+    }
+    start = getattr(readable_config(study), MESH_HEAD, None)
+    if start is not None:
+        content[MESH_HEAD] = identify(start)
+    if several:
+        # The winner above is the best in the first objective; these are all that nothing beats in every objective.
+        content["pareto_front"] = [
+            {"trial": t.number, "values": t.values, "parameters": t.params} for t in _front(study)
+        ]
+    write_json(folder / "best.json", content)
+    write_yaml(folder / "best.yaml", content)
+
+
+def _front(study: optuna.Study) -> list[FrozenTrial]:
+    return sorted(study.best_trials, key=lambda t: (merit(study, t), t.number))
+
+
+def save_top(study: optuna.Study, folder: Path, k: int = TOP) -> list[Path]:
+    """Write the k best trials as `top.json` (`[{trial, hyperparameters, metrics}]`), `top.csv` and `top.md`.
+
+    Returns:
+        The files; none while no trial has a value.
+    """
+    rows = top_trials(study, k, all_metrics=True, folder=folder)
+    if not rows:
+        return []
+    flat = top_table(study, k)
+    return [
+        write_json(folder / "top.json", rows),
+        write_csv(folder / "top.csv", flat),
+        write_text(folder / "top.md", f"# Best trials of {study.study_name}\n\n{markdown_table(flat)}"),
+    ]
+
+
+def top_table(study: optuna.Study, k: int = TOP) -> list[dict[str, Any]]:
+    """The k best trials as flat rows: rank, trial, state, best value per objective, parameters."""
+    rows, top = [], top_trials(study, k)  # first: a trial that another worker finishes now is among those read then
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=FINISHED)}
+    for rank, row in enumerate(top, 1):
+        trial = trials[row["trial"]]
+        values = [sign * value for sign, value in zip(signs(study), merit(study, trial), strict=False)]
+        named = dict(zip(metric_names(study), values, strict=False))
+        note = {} if is_feasible(trial) else {"constraints": "not met"}
+        state = "baseline" if trial.user_attrs.get(BASELINE) else trial.state.name.lower()
+        rows.append({"rank": rank, "trial": trial.number, "state": state, **named, **note, **trial.params})
+    return rows
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write rows as a Markdown table; columns in order of first appearance, floats with four digits."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [[cell(name) for name in names], ["---"] * len(names)]
+    lines += [[cell(row.get(name)) for name in names] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def cell(value: Any) -> str:
+    """Show a value in a table of Markdown: four digits, nothing for None, text on one line and made harmless."""
+    if value is None:
+        return ""
+    return markdown(f"{value:.4g}" if isinstance(value, float) else str(value))

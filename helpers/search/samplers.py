@@ -1,0 +1,128 @@
+"""Samplers of a study: presets by short name, and the grid of a search space."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.samplers import BruteForceSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from gazegaussian.errors import ConfigError
+from helpers.search.registry import build, described, find_class, nested
+from helpers.search.study_config import SHORT_SAMPLERS, Component, StudyFile
+
+logger = logging.getLogger(__name__)
+
+SAMPLERS = tuple(SHORT_SAMPLERS)
+_PRESET_ARGUMENTS: dict[str, dict[str, Any]] = {"tpe_univariate": {"multivariate": False}}
+_GRIDS = ("GridSampler", "BruteForceSampler")
+_RESTART = 1000  # between the seeds of two processes of one study
+
+
+class SpaceGrid(BruteForceSampler):
+    """Every point of the search space once, in random order.
+
+    Optuna's GridSampler identifies points by numbers that it gives to trials, and so knows neither queued trials (the
+    baseline, retries) nor conditional parameters. Its BruteForceSampler looks at the parameters of the trials instead.
+    """
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Leave the end of the study to the number of its trials: `Study.stop` raises under ask and tell."""
+
+
+def grid_size(study: StudyFile) -> int:
+    """Count the points of a search space, conditional parameters where they act only.
+
+    Raises:
+        ConfigError: A parameter has no finite number of values.
+    """
+    grids = {name: space.grid() for name, space in study.parameters.items()}
+    endless = [name for name, grid in grids.items() if grid is None]
+    if endless:
+        raise ConfigError(
+            f"The grid sampler needs a step (or choices) for {', '.join(endless)}: a float has no grid else."
+        )
+    parents = {parent for space in study.parameters.values() for parent in space.when or {}}
+
+    def points(names: list[str], values: dict[str, Any]) -> int:
+        if not names:
+            return 1
+        name, *rest = names
+        grid = grids[name] or ()
+        if not study.is_active(name, values):
+            return points(rest, values)
+        if name not in parents:
+            return len(grid) * points(rest, values)
+        return sum(points(rest, {**values, name: value}) for value in grid)
+
+    return points(study.order(), {})
+
+
+def make_sampler(component: Component, seed: int, study: StudyFile | None = None) -> optuna.samplers.BaseSampler:
+    """Build a sampler.
+
+    Args:
+        component: One of `SAMPLERS`, `optuna.samplers.NAME` or `optunahub.samplers.PACKAGE.NAME` with its arguments; an
+            argument `{name, kwargs}` is a sampler itself.
+        seed: Used where the sampler takes one and the arguments name none.
+        study: Whose space is searched; a grid needs it.
+
+    Raises:
+        ConfigError: Unknown name or argument, or a space without a grid.
+    """
+    found = find_class("samplers", SHORT_SAMPLERS.get(component.name, component.name), SHORT_SAMPLERS)
+    arguments = dict(component.kwargs)
+    for key, value in component.kwargs.items():
+        inner = nested(key, value)
+        if inner is not None:
+            arguments[key] = make_sampler(inner, seed, study)
+    if found.__name__ in _GRIDS:
+        return _make_grid(component, arguments, seed, study)
+    return build("samplers", found, {**_preset(component, study), **arguments}, {"seed": seed})
+
+
+def _preset(component: Component, study: StudyFile | None) -> dict[str, Any]:
+    """Arguments that a short name sets."""
+    conditional = study is not None and any(space.when for space in study.parameters.values())
+    if component.name == "tpe" and study is not None and conditional and not study.multi:
+        return {"multivariate": True, "group": True}  # else parameters that do not always act are drawn alone
+    return dict(_PRESET_ARGUMENTS.get(component.name, {}))
+
+
+def describe_sampler(component: Component, study: StudyFile) -> str:
+    """Name a sampler, its class and the arguments that are not Optuna's defaults."""
+    arguments = {**_preset(component, study), **component.kwargs}
+    return described(component, component.sampler_class, arguments, lambda inner: describe_sampler(inner, study))
+
+
+def _make_grid(component: Component, arguments: dict[str, Any], seed: int, study: StudyFile | None) -> SpaceGrid:
+    if "search_space" in arguments:
+        raise ConfigError(f"Sampler {component.name} takes its grid from the study's search_space: leave its own out.")
+    if study is None:
+        raise ConfigError(f"Sampler {component.name} needs a study file: its grid is the study's search_space.")
+    size = grid_size(study)
+    if study.trials > size:
+        raise ConfigError(
+            f"The grid of the search space has {size} points, fewer than trials {study.trials}: give {size}."
+        )
+    if study.trials < size:
+        logger.info("the grid has %d points: %d trials try a random part of it", size, study.trials)
+    return build("samplers", SpaceGrid, arguments, {"seed": seed})
+
+
+def study_sampler(study: StudyFile, trials_so_far: int = 0) -> optuna.samplers.BaseSampler:
+    """Build the sampler of a study file.
+
+    Args:
+        study: The study file.
+        trials_so_far: The same seed again would repeat the first suggestions after a restart.
+
+    Raises:
+        ConfigError: See `make_sampler`.
+    """
+    return make_sampler(study.sampler, study.seed + _RESTART * trials_so_far, study)

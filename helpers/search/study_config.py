@@ -1,0 +1,287 @@
+"""Study files: what is searched, by whom, how long.
+
+A study file names its parameters under `search_space: category -> parameter -> {type, ...}`; every parameter is a field of
+the run configuration, and an unknown one is refused with the list of the known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import optuna
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from gazegaussian.config import STAGES
+from gazegaussian.errors import ConfigError
+from gazegaussian.fields import check_parameter_names, check_searched, explain
+from gazegaussian.yaml_files import read_yaml
+from helpers.search.constraints import Budget, Constraint
+from helpers.search.parameters import Categorical, Float, Int, Parameter, Strict, same
+from helpers.search.trial_names import DEFAULT_NAME, make_namer, study_folder
+
+Direction = Literal["minimize", "maximize"]
+SHORT_SAMPLERS = {
+    "tpe": "TPESampler",
+    "tpe_univariate": "TPESampler",
+    "random": "RandomSampler",
+    "grid": "GridSampler",
+    "gp": "GPSampler",
+    "cmaes": "CmaEsSampler",
+    "qmc": "QMCSampler",
+}
+
+
+class Component(Strict):
+    """A sampler or pruner: a short or dotted name and its arguments. The name alone will do."""
+
+    name: str
+    kwargs: dict[str, Any] = Field({})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, content: Any) -> Any:
+        if isinstance(content, str):
+            return {"name": content}
+        if isinstance(content, Mapping) and content.get("kwargs", {}) is None:
+            return {**content, "kwargs": {}}
+        return content
+
+    @property
+    def prunes(self) -> bool:
+        """Tell whether a pruner can stop anything."""
+        return self.name.rpartition(".")[2] not in ("none", "NopPruner")
+
+    @property
+    def sampler_class(self) -> str:
+        """Bare name of a sampler's class."""
+        return SHORT_SAMPLERS.get(self.name, self.name.rpartition(".")[2])
+
+
+class StudyFile(Strict):
+    """A whole study file."""
+
+    study_name: Annotated[str, AfterValidator(study_folder)]
+    trials: Annotated[int, Field(gt=0)]
+    epochs: Annotated[int, Field(gt=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    metric: str | Annotated[list[str], Field(min_length=2)] = "val_loss"
+    direction: Direction | Annotated[list[Direction], Field(min_length=2)] = "minimize"
+    constraints: dict[str, str] = Field({}, description='bounds of metrics, such as `render_fps: ">= 30"`')
+    sampler: Component = Component(name="tpe")
+    pruner: Component = Component(name="median")
+    budget: Budget = Budget()
+    keep_best: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="trials whose checkpoints stay; empty = all"
+    )
+    trial_name: str = Field(
+        DEFAULT_NAME, description="of a trial's folder; fields are number and the searched parameters"
+    )
+    max_failures: Annotated[int, Field(gt=0)] = Field(3, description="in a row, before the study stops")
+    search_space: dict[str, dict[str, Annotated[Parameter, Field(discriminator="type")]]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normal_form(cls, content: Any) -> Any:
+        """A list of one objective is that objective; without a word on pruning, none where it cannot work."""
+        if not isinstance(content, Mapping):
+            return content
+        content = dict(content)
+        for key in ("metric", "direction"):
+            if isinstance(content.get(key), list) and len(content[key]) == 1:
+                content[key] = content[key][0]
+        if content.get("budget", {}) is None:
+            del content["budget"]
+        if content.get("pruner", {}) is None:
+            content["pruner"] = {"name": "none"}
+        if "pruner" not in content:
+            try:
+                sampler = Component.model_validate(content.get("sampler", "tpe"))
+            except ValidationError:  # met again at its place, where it can be named
+                return content
+            if isinstance(content.get("metric"), list) or _ignores_pruned(sampler):
+                content["pruner"] = {"name": "none"}
+        return content
+
+    @model_validator(mode="after")
+    def _space_is_sound(self) -> StudyFile:
+        names = [name for category in self.search_space.values() for name in category]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"search_space names {', '.join(twice)} in more than one category")
+        if not names:
+            raise ValueError("search_space is empty")
+        for name, space in self.parameters.items():
+            for parent in space.when or {}:
+                self._check_condition(name, parent)
+        try:
+            self.order()
+        except CycleError as error:
+            raise ValueError(f"when: {' <- '.join(error.args[1])} depend on each other in a circle") from error
+        return self
+
+    def _check_condition(self, name: str, parent: str) -> None:
+        above = self.parameters.get(parent)
+        if above is None:
+            raise ValueError(
+                f"{name} acts when {parent}, which is not searched; searched: {', '.join(self.parameters)}"
+            )
+        if isinstance(above, Float):
+            raise ValueError(f"{name} acts when {parent}, a float; a condition needs a categorical or int parameter")
+        for value in self.parameters[name].wanted(parent):
+            if not above.contains(value):
+                raise ValueError(f"{name} acts when {parent} is {value!r}, which {parent} never is ({compact(above)})")
+
+    @model_validator(mode="after")
+    def _search_is_sound(self) -> StudyFile:
+        if len(self.metrics) != len(self.directions):
+            raise ValueError(
+                f"metric {self.metric} needs as many directions, not {self.direction}: give one of minimize and maximize "
+                "for each"
+            )
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError(f"metric names one twice: {self.metric}")
+        if self.multi and self.pruner.prunes:
+            raise ValueError(
+                f"pruner {self.pruner.name} cannot judge {len(self.metrics)} objectives (Optuna prunes by one): give "
+                "pruner: none"
+            )
+        if self.multi and self.sampler.sampler_class == "CmaEsSampler":
+            raise ValueError(f"sampler {self.sampler.name} searches one objective only: give tpe, gp or random")
+        if self.pruner.prunes and _ignores_pruned(self.sampler):
+            raise ValueError(
+                f"sampler {self.sampler.name} learns nothing from pruned trials: give pruner: none, or the tpe sampler "
+                f"beside pruner {self.pruner.name}"
+            )
+        if self.epochs is not None and (self.budget.min_epochs or 0) > self.epochs:
+            raise ValueError(f"budget.min_epochs {self.budget.min_epochs} is above epochs {self.epochs}")
+        assert self.limits is not None  # parses every constraint
+        make_namer(self.trial_name, self.parameters)
+        return self
+
+    @property
+    def parameters(self) -> dict[str, Categorical | Int | Float]:
+        """All searched parameters by name."""
+        return {name: space for category in self.search_space.values() for name, space in category.items()}
+
+    @property
+    def metrics(self) -> list[str]:
+        """Objectives."""
+        return self.metric if isinstance(self.metric, list) else [self.metric]
+
+    @property
+    def directions(self) -> list[Direction]:
+        """`minimize` or `maximize` per objective."""
+        return self.direction if isinstance(self.direction, list) else [self.direction]
+
+    @property
+    def multi(self) -> bool:
+        """Tell whether there are several objectives."""
+        return len(self.metrics) > 1
+
+    @property
+    def limits(self) -> list[Constraint]:
+        """Constraints, parsed."""
+        return [Constraint.parse(metric, text) for metric, text in self.constraints.items()]
+
+    def order(self) -> list[str]:
+        """Names of the parameters, each after those that its condition asks about."""
+        return list(
+            TopologicalSorter({name: list(space.when or {}) for name, space in self.parameters.items()}).static_order()
+        )
+
+    def is_active(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Tell whether a parameter acts.
+
+        Args:
+            name: The parameter.
+            values: Of the active ones among the parameters before it in `order`.
+        """
+        space = self.parameters[name]
+        return all(
+            parent in values and any(same(values[parent], value) for value in space.wanted(parent))
+            for parent in space.when or {}
+        )
+
+    def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        """Draw the active parameters of a trial; the others keep the run configuration's value."""
+        values: dict[str, Any] = {}
+        for name in self.order():
+            if self.is_active(name, values):
+                values[name] = self.parameters[name].suggest(trial, name)
+        return values
+
+    def fingerprint(self) -> str:
+        """Everything that must not change between two runs of one study."""
+        space = {name: space.model_dump() for name, space in sorted(self.parameters.items())}
+        for content in space.values():
+            if content["when"] is None:  # studies from before there were conditions go on
+                del content["when"]
+        content = {"space": space, "metric": self.metric, "direction": self.direction}
+        if self.constraints:
+            content["constraints"] = self.constraints
+        return json.dumps(content, sort_keys=True)
+
+    def differences(self, fingerprint: str) -> list[str]:
+        """Name what differs from the fingerprint of a stored study, as `what: stored -> here`."""
+        old, new = json.loads(fingerprint), json.loads(self.fingerprint())
+        pairs = [(name, old["space"].get(name), new["space"].get(name)) for name in {**old["space"], **new["space"]}]
+        pairs += [(name, old[name], new[name]) for name in ("metric", "direction")]
+        before, now = old.get("constraints", {}), new.get("constraints", {})
+        pairs += [
+            (f"constraint of {name}", before.get(name, "none"), now.get(name, "none")) for name in {**before, **now}
+        ]
+        return [f"{name}: {compact(before)} -> {compact(now)}" for name, before, now in pairs if before != now]
+
+
+def _ignores_pruned(sampler: Component) -> bool:
+    """Tell whether a sampler learns from complete trials only."""
+    if sampler.sampler_class == "CmaEsSampler":
+        return not sampler.kwargs.get("consider_pruned_trials", False)
+    return sampler.sampler_class == "GPSampler"
+
+
+def compact(space: Any) -> str:
+    """Show a space on one line, unset fields left out."""
+    if isinstance(space, Strict):
+        space = space.model_dump()
+    if not isinstance(space, dict):
+        return "not searched" if space is None else str(space)
+    return ", ".join(f"{k} {v}" for k, v in space.items() if v is not None and v is not False)
+
+
+def load_study_file(path: Path, stage: str) -> StudyFile:
+    """Read and check a study file.
+
+    Args:
+        path: YAML.
+        stage: Whose run configuration the parameters must be fields of.
+
+    Raises:
+        ConfigError: With the file, the field and what is allowed.
+    """
+    try:
+        study = StudyFile.model_validate({str(key): value for key, value in read_yaml(path).items()})
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {explain(error, StudyFile)}") from error
+    names = list(study.parameters)
+    try:
+        check_parameter_names(STAGES[stage], names, str(path))
+    except ConfigError as error:
+        other = next((name for name in STAGES if _has_fields(name, names)), None)
+        if other is None:
+            raise
+        raise ConfigError(f"{path} searches parameters of stage {other!r}, but {stage!r} was asked for.") from error
+    check_searched(STAGES[stage], names, str(path))
+    return study
+
+
+def _has_fields(stage: str, names: list[str]) -> bool:
+    try:
+        check_parameter_names(STAGES[stage], names, stage)
+    except ConfigError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Where trials are stored: SQLite, journal, PostgreSQL, their snapshots, locks and retries."""

@@ -1,0 +1,62 @@
+"""Where the SQLite file of a study folder lives: in it, or on a local disk with snapshots in it.
+
+SQLite needs locks and flushes that Drive and other mounted folders do not give. There the study writes to a local file, and
+`helpers.storage.sqlite_snapshots` copies it into the folder after every epoch, so that a lost machine costs one epoch at most.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import psutil
+
+from helpers.storage.sqlite_snapshots import Snapshots
+
+LOCAL_STORE = "GAZEGAUSSIAN_LOCAL_STORE"
+"""Environment variable: folder on a local disk for live databases, also where no mounted folder is recognised."""
+
+_NAME = "study.db"
+_MOUNTED = {"fuse", "nfs", "nfs4", "cifs", "smbfs", "smb3", "davfs"}
+
+
+def live_database(folder: Path) -> Path:
+    """Path of the SQLite file that a study in `folder` writes."""
+    folder = folder.resolve()
+    named = os.environ.get(LOCAL_STORE)
+    if not named and not is_mounted(folder):
+        return folder / _NAME
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gazegaussian" / "studies"
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    return Path(named or cache).expanduser() / f"{folder.name}-{digest}" / _NAME
+
+
+def snapshots_of(folder: Path) -> Snapshots | None:
+    """Snapshots that belong to a study folder; None where the database itself lives in it."""
+    live = live_database(folder)
+    return None if live.parent == folder.resolve() else Snapshots(live, folder.resolve())
+
+
+def has_store(folder: Path) -> bool:
+    """Tell whether a folder is that of a begun study, here or on a machine that saved snapshots there."""
+    copies = snapshots_of(folder)
+    return live_database(folder).is_file() or (copies is not None and bool(copies.saved()))
+
+
+def study_folders(out: Path) -> list[Path]:
+    """Folders of the begun studies under a folder, by name."""
+    return sorted(path for path in out.glob("*/") if has_store(path))
+
+
+def is_mounted(folder: Path) -> bool:
+    """Tell whether a folder lies on Drive or another network file system; one that is not there yet counts by its parent."""
+    folder = folder.resolve()
+    found, kind = -1, ""
+    for partition in psutil.disk_partitions(all=True):
+        place = Path(partition.mountpoint)
+        if len(place.parts) > found and (folder == place or place in folder.parents):
+            found, kind = len(place.parts), partition.fstype.lower()
+    if "overlay" in kind:  # containers' own disk
+        return False
+    return kind in _MOUNTED or kind.startswith("fuse.")

@@ -1,0 +1,1 @@
+"""Running a study: its specification, trials, checkpoints, workers, interruptions."""

@@ -1,0 +1,150 @@
+"""What a study has spent, and when that is enough.
+
+Epochs and seconds are summed over all trials of the study, those of earlier calls and other workers too. Limits are looked
+at before every epoch. With a limit on the sum, a worker is granted each epoch under the study's lock: epochs that others
+have begun count as trained, so that no number of workers trains one too many. Of seconds, the last epoch may cost more
+than was left.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from helpers.search.constraints import Budget
+from helpers.storage.study_lock import study_lock
+from helpers.study.heartbeat import INHERITED, SECONDS, ancestors, epochs_of
+from helpers.study.stop import stop_asked
+
+GRANTED = "granted"  # user attribute of trials: epochs that the owner may have trained in the end, with inherited ones
+
+
+class LimitReached(Exception):
+    """The study may spend no more; the trial that was at work goes on in a later call."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Paid for so far."""
+
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+def spent(study: optuna.Study) -> Spent:
+    """Add up all trials; what a trial took over from an interrupted one is counted there."""
+    return _spent_by(study.get_trials(deepcopy=False))
+
+
+def _spent_by(trials: list[FrozenTrial]) -> Spent:
+    before = [trial.user_attrs.get(INHERITED, {"epochs": 0, "seconds": 0.0}) for trial in trials]
+    # A trial killed while it took over knows what it inherits, but has not yet got it: hence at least 0.
+    epochs = [max(0, epochs_of(trial) - old["epochs"]) for trial, old in zip(trials, before, strict=True)]
+    seconds = [
+        max(0.0, trial.user_attrs.get(SECONDS, 0.0) - old["seconds"]) for trial, old in zip(trials, before, strict=True)
+    ]
+    return Spent(sum(epochs), sum(seconds))
+
+
+def spent_before(trials: list[FrozenTrial], trial: optuna.Trial) -> Spent:
+    """What the interrupted trials that one continues have spent together.
+
+    Args:
+        trials: All of the study, by number.
+        trial: The one that goes on.
+    """
+    # Each counts what it took over; the latest may have been killed before it had told so.
+    before = list(ancestors(trials, trial))
+    epochs = max((epochs_of(old) for old in before), default=0)
+    return Spent(epochs, max((old.user_attrs.get(SECONDS, 0.0) for old in before), default=0.0))
+
+
+class BudgetWatch:
+    """The limits of one call, and whether somebody asks it to stop.
+
+    Args:
+        budget: Of the study file.
+        timeout: Seconds from now, instead of the budget's.
+        folder: Of the study, where `stop` asks.
+    """
+
+    def __init__(self, budget: Budget, timeout: float | None = None, folder: Path | None = None) -> None:
+        self._budget, self._folder = budget, folder
+        self._timeout = budget.timeout if timeout is None else timeout
+        self._started = time.monotonic()
+
+    def called_off(self) -> str | None:
+        """Say who or what ends this call: a request to stop, or its time; None when nothing does."""
+        asked = None if self._folder is None else stop_asked(self._folder)
+        if asked is None and self._timeout is not None and time.monotonic() - self._started >= self._timeout:
+            return f"timeout of {self._timeout:g} s reached"
+        return asked
+
+    def reached(self, study: optuna.Study, trial: optuna.Trial | None = None) -> str | None:
+        """Say which limit is reached, None when there is some of everything left.
+
+        Args:
+            study: Whose limits.
+            trial: That would go on; None for a new one.
+        """
+        return self.called_off() or self.overspent(study, trial)
+
+    def begin(self, trial: optuna.Trial, done: int) -> None:
+        """Let a new trial begin its first epoch; call it under the lock under which no limit was reached.
+
+        Args:
+            trial: Just asked for.
+            done: Epochs that it inherits.
+        """
+        if self._is_shared:
+            trial.set_user_attr(GRANTED, done + 1)
+
+    def grant(self, study: optuna.Study, trial: optuna.Trial, done: int) -> str | None:
+        """Let a trial begin its next epoch, or say which limit is reached.
+
+        Args:
+            study: Whose limits.
+            trial: At work.
+            done: Epochs that it has trained, inherited ones included.
+
+        Raises:
+            StorageError: The server of the storage does not answer.
+        """
+        if not self._is_shared:
+            return self.called_off()
+        assert self._folder is not None
+        with study_lock(study, self._folder):
+            reason = self.reached(study, trial)
+            if reason is None:
+                trial.set_user_attr(GRANTED, done + 1)
+        return reason
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether there is a limit on the sum over all trials."""
+        return self._budget.max_total_epochs is not None or self._budget.max_compute is not None
+
+    def overspent(self, study: optuna.Study, trial: optuna.Trial | None = None) -> str | None:
+        """Say which limit on the sum over all trials is reached (see `reached`)."""
+        epochs, seconds = self._budget.max_total_epochs, self._budget.max_compute
+        if epochs is None and seconds is None:
+            return None
+        trials = study.get_trials(deepcopy=False)  # once: an epoch that ends meanwhile is begun or paid for
+        paid, begun = _spent_by(trials), _begun_by_others(trials, trial)
+        if epochs is not None and paid.epochs + begun >= epochs:
+            return f"budget max_total_epochs {epochs} reached"
+        pace = paid.seconds / paid.epochs if paid.epochs else 0.0
+        if seconds is not None and paid.seconds + begun * pace >= seconds:
+            return f"budget max_compute {seconds:g} s reached"
+        return None
+
+
+def _begun_by_others(trials: list[FrozenTrial], trial: optuna.Trial | None) -> int:
+    """Count the epochs that other trials have begun and not told of."""
+    running = (other for other in trials if other.state == TrialState.RUNNING)
+    others = (other for other in running if trial is None or other.number != trial.number)
+    return sum(other.user_attrs.get(GRANTED, 0) > epochs_of(other) for other in others)

@@ -1,0 +1,216 @@
+"""Checkpoints on disk: is there room, who takes them over, which ones stay."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from gazegaussian.errors import CheckpointError, UserError
+from gazegaussian.training.files import atomic_copy, is_temporary
+from helpers.results.tables import best_trial, is_feasible, merit, trial_dir
+from helpers.study.heartbeat import ancestors
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS = ("best.pt", "last.pt")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DISK = _FULL | _REFUSED | {errno.EIO}
+# torch.save writes past Python: a full disk is a RuntimeError there.
+_TORCH_WRITE_FAILED = ("inline_container", "PytorchStreamWriter", "file write failed")
+_WRITING_SECONDS = 20.0  # longer than it takes to write a table
+_WITH_COPY = 3  # best, last, and the temporary file that becomes one of them
+
+
+class DiskError(UserError):
+    """Nothing can be written; the trial at work is queued again."""
+
+
+def disk_problem(error: BaseException) -> str | None:
+    """Say in one line what a failed write means for the user; None when the error is about something else."""
+    if isinstance(error, OSError) and error.errno in _DISK:
+        place = f" ({error.filename})" if error.filename else ""
+        if error.errno in _FULL:
+            return f"The disk is full{place}; free some space and run the same command again, it goes on from here."
+        if error.errno in _REFUSED:
+            return f"No permission to write{place}; make the folder writable and run the same command again."
+        return (
+            f"The disk cannot be read or written{place}: {error.strerror}; repair that and run the same command again."
+        )
+    if isinstance(error, RuntimeError) and any(text in str(error) for text in _TORCH_WRITE_FAILED):
+        return (
+            "A checkpoint could not be written, as on a full disk; free some space and run the same command again, it "
+            "goes on from here."
+        )
+    return None
+
+
+def require_writable(folder: Path) -> None:
+    """Make a folder and prove that files can be made in it.
+
+    Raises:
+        DiskError: They cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(prefix=".writable_", dir=folder):
+            pass
+    except OSError as error:
+        why = disk_problem(error) or f"{folder} cannot be used as a folder ({error.strerror}); name another one."
+        raise DiskError(why) from error
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Args:
+        folder: Existing, on the disk in question.
+        needed: Bytes.
+
+    Raises:
+        DiskError: With what is needed, what is free and what to change.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskError(
+            f"A trial needs about {needed / 1e6:.0f} MB for checkpoints in {folder}, where {free / 1e6:.0f} MB are free. "
+            "Free some, set keep_best in the study file, or give another --out; the same command then goes on."
+        )
+
+
+def expected_bytes(folder: Path) -> int:
+    """Disk that a trial needs, by the largest checkpoint in the folder of a study; 0 before there is one."""
+    sizes = (path.stat().st_size for name in CHECKPOINTS for path in folder.glob(f"*/{name}"))
+    return _WITH_COPY * max(sizes, default=0)
+
+
+def bytes_of_model(weights: int) -> int:
+    """Disk that a trial needs: weights and two moments of Adam per checkpoint.
+
+    Args:
+        weights: Bytes of what is trained.
+    """
+    return _WITH_COPY * 3 * weights
+
+
+def take_over(trials: list[FrozenTrial], trial: optuna.Trial, study_folder: Path, folder: Path) -> bool:
+    """Copy what the interrupted trial left that this one continues.
+
+    That trial may have been killed before it had taken over anything itself; then the one before it has it.
+
+    Args:
+        trials: All of the study, by number.
+        trial: The one that goes on.
+        study_folder: Where trials are.
+        folder: Of the trial.
+
+    Returns:
+        Whether there is a checkpoint to go on from.
+    """
+    from gazegaussian.training.run_folder import resume_point  # torch
+
+    for before in ancestors(trials, trial):
+        old = _own_dir(before, study_folder)
+        if old is None:
+            continue
+        remove_unfinished(old)
+        try:
+            start = resume_point(old)
+        except CheckpointError as error:
+            logger.warning("trial %d cannot go on from trial %d: %s", trial.number, before.number, error)
+            start = None
+        if start is None:
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        if (old / "images").is_dir():
+            shutil.copytree(old / "images", folder / "images", dirs_exist_ok=True)
+        # last.pt in the end: it says that all is there. A damaged one stays where it is.
+        for name in ("metrics.csv", "best.pt", *(["last.pt"] if start.name == "last.pt" else [])):
+            if (old / name).exists():
+                atomic_copy(old / name, folder / name)
+        return True
+    return False
+
+
+def _own_dir(trial: FrozenTrial, folder: Path) -> Path | None:
+    """Folder of a trial inside the study's own: the storage may name, and a link may lead to, any other place.
+
+    Trials taken over by `migrate` name the folders of the old study, which is left as it is.
+    """
+    place = trial_dir(trial, folder)
+    return place if place is not None and place.resolve().parent == folder.resolve() else None
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in a trial's folder."""
+    for path in filter(is_temporary, folder.rglob(".*.tmp")):
+        path.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a study's folder; other workers may be writing new ones."""
+    for path in filter(is_temporary, folder.glob(".*.tmp")):
+        with suppress(FileNotFoundError):  # its writer was alive, and has finished it now
+            if time.time() - path.stat().st_mtime > _WRITING_SECONDS:
+                path.unlink()
+
+
+def thin(study: optuna.Study, folder: Path, keep_best: int) -> list[int]:
+    """Remove the checkpoints of pruned, failed and beaten trials; tables and pictures stay.
+
+    The best ones stay, whatever is not dominated in a study of several objectives, and what an interrupted trial needs
+    to go on. Nothing is removed as long as no trial is complete.
+
+    Args:
+        study: The study.
+        folder: Its folder.
+        keep_best: How many complete trials keep theirs.
+
+    Returns:
+        Numbers of the trials that lost theirs now.
+    """
+    trials = study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if not complete:
+        return []
+    ranked = sorted(complete, key=lambda t: (not is_feasible(t), merit(study, t), t.number))
+    kept = {trial.number for trial in ranked[:keep_best]} | _irreplaceable(study)
+    unfinished = [trial for trial in trials if not trial.state.is_finished()]
+    kept |= {t.number for trial in unfinished for t in (trial, *ancestors(trials, trial))}
+    thinned = []
+    for trial in trials:
+        place = None if trial.number in kept else _own_dir(trial, folder)
+        if place is not None and _remove(place / name for name in CHECKPOINTS):
+            thinned.append(trial.number)
+    if thinned:
+        logger.info("checkpoints removed of %s (keep_best %d)", ", ".join(f"trial {n}" for n in thinned), keep_best)
+    return thinned
+
+
+def _irreplaceable(study: optuna.Study) -> set[int]:
+    best = best_trial(study)
+    front = study.best_trials if len(study.directions) > 1 else []
+    return {trial.number for trial in (*front, best) if trial is not None}
+
+
+def _remove(paths: Iterable[Path]) -> bool:
+    """Remove files; tell whether there was one. A file that cannot go only costs space."""
+    removed = False
+    for path in paths:
+        try:
+            path.unlink()
+            removed = True
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            logger.warning("%s cannot be removed: %s", path, error.strerror)
+    return removed

@@ -1,0 +1,184 @@
+"""What the verbs begin with: run configurations, requests, stored studies.
+
+Most input that cannot be used is refused here, in a fraction of a second: torch is imported only where a checkpoint or a
+device is looked at.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+from pydantic import ValidationError
+
+from gazegaussian.config import GazeGaussianRun, RunConfig, load_run, with_parameters
+from gazegaussian.data.splits import load_split
+from gazegaussian.errors import ConfigError
+from gazegaussian.fields import explain
+from gazegaussian.training.files import require_checkpoint
+from helpers.results.mesh_heads import best_mesh_head, recorded_mesh_head
+from helpers.search.space import Component, load_study_file, warn_of_sizes
+from helpers.search.trial_names import TrialNamer
+from helpers.study.compatibility import begun_study, find_study, stored_init, stored_meshhead
+from helpers.study.spec import Crew, StudyRequest
+from helpers.utils.files import read_winner
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def make_config(
+    stage: str,
+    config: Path | None = None,
+    epochs: int | None = None,
+    data: Path | None = None,
+    device: str | None = None,
+    seed: int | None = None,
+    meshhead: Path | None = None,
+    params: Path | None = None,
+    out: Path = Path("optuna_results"),
+    init_from: Path | None = None,
+) -> RunConfig:
+    """Read a run configuration and apply what the command line says.
+
+    Args:
+        stage: `meshhead` or `gazegaussian`.
+        config: YAML file; default `configs/<stage>_quick.yaml`.
+        epochs: Instead of the configured number.
+        data: Folder of HDF5 subjects instead of the embedded synthetic heads.
+        device: `auto`, `cpu` or `cuda`.
+        seed: Of the training.
+        meshhead: Checkpoint that stage two starts from; default the one that the trials behind `params` started from,
+            else the configuration's, else that of a MeshHead study under `out` (see `best_mesh_head`).
+        params: A study's `best.json` or `best.yaml`.
+        out: Where studies are.
+        init_from: Checkpoint of the same stage whose weights, variant and sizes the training begins with; `params` may
+            change the sizes again, and the neural renderer stays the configured one.
+
+    Raises:
+        ConfigError: Unknown stage, file, parameter or value.
+        CheckpointError: `init_from` cannot be used.
+    """
+    path = config or CONFIGS / f"{stage}_quick.yaml"
+    run = load_run(path, stage)
+    init_from = init_from or run.init_from
+    if init_from is not None:
+        require_checkpoint(init_from)
+        from gazegaussian.training.initial_weights import adopt_sizes
+
+        run = adopt_sizes(run, init_from)
+    winner = read_winner(params, stage) if params else {"parameters": {}}
+    changes: dict[str, Any] = dict(winner["parameters"])
+    named = {"epochs": epochs, "root": str(data) if data else None, "device": device, "seed": seed}
+    changes.update({name: value for name, value in named.items() if value is not None})
+    run = with_parameters(run, changes, str(params) if params else "command line")
+    if isinstance(run, GazeGaussianRun) and init_from is not None:
+        if meshhead is not None:
+            raise ConfigError("Expected --meshhead or --init-from, got both: a GazeGaussian brings its points with it.")
+        run = run.model_copy(update={"meshhead_checkpoint": None})
+    elif isinstance(run, GazeGaussianRun):
+        found = recorded_mesh_head(winner, params) if params and meshhead is None else None
+        chosen = meshhead or found or run.meshhead_checkpoint
+        if chosen is None:  # the study of the same sizes: gazegaussian_demo.yaml goes with meshhead_demo
+            chosen = best_mesh_head(out, run.data.image_size, Path(path).stem.replace(stage, "meshhead"))
+        run = run.model_copy(update={"meshhead_checkpoint": chosen})
+    return run
+
+
+def require_inputs(config: RunConfig) -> None:
+    """Refuse a configured folder that holds no data set, or a MeshHead that is not there; what files hold is looked at later.
+
+    Raises:
+        DataError: With what to do.
+        CheckpointError: Likewise.
+    """
+    if config.data.root is not None:
+        load_split(config.data.root)
+    if isinstance(config, GazeGaussianRun) and config.meshhead_checkpoint is not None:
+        require_checkpoint(config.meshhead_checkpoint)
+
+
+def default_request(
+    stage: str,
+    config: Path | None = None,
+    study: Path | None = None,
+    n_trials: int | None = None,
+    epochs: int | None = None,
+    timeout: float | None = None,
+    storage: str | None = None,
+    study_name: str | None = None,
+    pruner: str | None = None,
+    seed: int | None = None,
+    data: Path | None = None,
+    device: str | None = None,
+    out: Path = Path("optuna_results"),
+    meshhead: Path | None = None,
+    isolate: bool | None = None,
+    init_from: Path | None = None,
+    crew: Crew | None = None,
+    trial_name: str | TrialNamer | None = None,
+) -> StudyRequest:
+    """Put a study together from files and overrides (see `make_config` for the shared ones).
+
+    Args:
+        stage: `meshhead` or `gazegaussian`.
+        config: Run configuration.
+        study: Study file; default `configs/<stage>_quick_study.yaml`.
+        n_trials: Finished trials in total.
+        epochs: Per trial.
+        timeout: Seconds of this call, checked after every epoch.
+        storage: Optuna storage URL; default SQLite in the study's folder.
+        study_name: Instead of the study file's.
+        pruner: One of `helpers.search.pruners.PRUNERS`.
+        seed: Of the sampler.
+        data: Folder of HDF5 subjects.
+        device: `auto`, `cpu` or `cuda`.
+        out: Where studies land.
+        meshhead: Checkpoint that stage two starts from; default the one that the study's trials had, if it has some.
+        isolate: Every trial in a process of its own; default on CUDA only.
+        init_from: Checkpoint whose weights every trial begins with (see `make_config`); default the one of the study's
+            trials, if it has some.
+        crew: Who runs the trials; default `Crew()`: on a CPU a trial per core side by side, on CUDA this process alone.
+        trial_name: How trials are called, instead of the study file's format string (see `helpers.search.trial_names`).
+
+    Raises:
+        ConfigError: A file or value cannot be used.
+        DataError: There is no data in the folder that is named.
+        CheckpointError: There is no MeshHead at the path that is named.
+    """
+    study_file = load_study_file(study or CONFIGS / f"{stage}_quick_study.yaml", stage)
+    overrides: dict[str, Any] = {"trials": n_trials, "epochs": epochs, "study_name": study_name, "seed": seed}
+    overrides["trial_name"] = trial_name if isinstance(trial_name, str) else None
+    if pruner is not None:
+        overrides["pruner"] = Component(name=pruner)
+    overrides = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        study_file = type(study_file).model_validate({**study_file.model_dump(), **overrides})
+    except ValidationError as error:
+        raise ConfigError(f"command line: {explain(error, type(study_file))}") from error
+    if meshhead is None or init_from is None:
+        begun = begun_study(study_file.study_name, Path(out) / study_file.study_name, storage)
+        init_from = stored_init(begun) if begun and init_from is None else init_from
+        meshhead = stored_meshhead(begun) if begun and meshhead is None and init_from is None else meshhead
+    run = make_config(stage, config, study_file.epochs, data, device, None, meshhead, None, out, init_from)
+    if run.init_from is not None:
+        warn_of_sizes(run, study_file)
+    if crew is None or crew.ray is None:  # else known where the workers are
+        require_inputs(run)
+    namer = None if isinstance(trial_name, str) else trial_name
+    return StudyRequest(
+        run, study_file, Path(out), storage, timeout, isolate=isolate, trial_name=namer, crew=crew or Crew()
+    )
+
+
+def load_study(folder: Path, storage: str | None = None) -> optuna.Study:
+    """Open a study of `optuna_results` for reading.
+
+    Args:
+        folder: The study's folder.
+        storage: URL, when the study is not in the folder's own SQLite file.
+
+    Raises:
+        ConfigError: There is no such study.
+    """
+    return find_study(Path(folder), storage)

@@ -1,0 +1,132 @@
+"""The loop over the trials of a study, for a process that works alone or as one of several.
+
+`trials` counts finished trials (complete and pruned) in total. A process that finds all that are left at work elsewhere
+waits: one of them may fail, or its process die, and then there is a place again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from itertools import takewhile
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from gazegaussian.config import RunConfig
+from gazegaussian.errors import ConfigError, first_line
+from helpers.results.trial_states import count_finished
+from helpers.search.pruners import study_pruner
+from helpers.storage.backends import open_storage
+from helpers.study.budget import BudgetWatch, LimitReached
+from helpers.study.checkpoints import expected_bytes, require_space
+from helpers.study.compatibility import is_begun, note_search, remember, require_same
+from helpers.study.heartbeat import LOST, REASON, RESUME_OF, all_held
+from helpers.study.resume import save
+from helpers.study.spec import StudyRequest
+from helpers.study.trial import places_left, run_trial
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between two looks at trials of others
+
+
+def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
+    """Create the study or open it again.
+
+    Args:
+        request: Which study, and where.
+        config: The run configuration that its trials start from.
+
+    Raises:
+        ConfigError: The stored study's trials could not be compared, or the storage cannot be opened.
+    """
+    study_file = request.study
+    storage = open_storage(request.storage, request.folder)
+    held = [] if request.storage else optuna.get_all_study_names(storage)
+    if held and study_file.study_name not in held:  # its trials' folders would be overwritten
+        raise ConfigError(
+            f"{request.folder} holds the study {held[0]!r}: the folder was renamed or copied. Rename it to {held[0]!r}, "
+            "or give another --study-name."
+        )
+    try:
+        study = optuna.create_study(
+            study_name=study_file.study_name,
+            storage=storage,
+            directions=study_file.directions,
+            pruner=study_pruner(study_file, config.training.epochs),
+            load_if_exists=True,
+        )
+    except ValueError as error:  # such as another number of objectives under the same name
+        raise ConfigError(f"Cannot open study {study_file.study_name!r}: {first_line(error)}") from error
+    if is_begun(study):
+        require_same(study, study_file, config)
+        note_search(study, study_file, config)
+    else:
+        remember(study, study_file, config)
+    return study
+
+
+def run_trials(study: optuna.Study, request: StudyRequest, config: RunConfig, watch: BudgetWatch) -> str:
+    """Run trials until there are enough or a limit is met.
+
+    Args:
+        study: Opened.
+        request: What is run.
+        config: Of the trials.
+        watch: Limits.
+
+    Returns:
+        Why no more are run.
+
+    Raises:
+        RuntimeError: Too many trials failed in a row, those of other workers counted.
+        UserError: See `run_trial`.
+    """
+    target, pause = request.study.trials, FIRST_PAUSE
+    earlier = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
+    while count_finished(study) < target:
+        limit = watch.reached(study)
+        trials = study.get_trials(deepcopy=False)
+        if limit is None and places_left(trials, target) <= 0 and all_held(trials, request.one_machine):
+            time.sleep(pause * random.uniform(0.5, 1))  # many workers do not look all at once
+            pause = min(2 * pause, LONGEST_PAUSE)
+            continue
+        pause = FIRST_PAUSE
+        if limit is None:
+            require_space(request.folder, expected_bytes(request.folder))
+            try:
+                run_trial(study, request, config, watch)
+            except LimitReached as reached:
+                limit = str(reached)
+        if request.worker is None:
+            save(study, request)
+        if limit is not None:
+            return f"{limit} with {count_finished(study)} finished trials of {target}"
+        failed = failures_in_a_row(study, earlier)
+        if len(failed) >= request.study.max_failures:
+            reason = failed[0].user_attrs.get(REASON, "unknown")
+            raise RuntimeError(f"{len(failed)} trials failed in a row, the last one: {reason}. The study stops here.")
+    return f"all {target} trials are finished"
+
+
+def failures_in_a_row(study: optuna.Study, earlier: set[int]) -> list[FrozenTrial]:
+    """Find the trials that failed last without one that did not, the latest first.
+
+    Args:
+        study: Whose trials, of all workers.
+        earlier: Numbers of trials that do not count.
+    """
+    trials = study.get_trials(deepcopy=False)
+    continued = {trial.user_attrs.get(RESUME_OF) for trial in trials}
+    ended = [
+        trial
+        for trial in trials
+        if trial.datetime_complete is not None
+        and trial.number not in earlier
+        and trial.number not in continued  # interrupted, which is nobody's fault
+        and trial.user_attrs.get(REASON) != LOST
+    ]
+    ended.sort(key=lambda trial: trial.datetime_complete, reverse=True)  # type: ignore[arg-type, return-value]
+    return list(takewhile(lambda trial: trial.state == TrialState.FAIL, ended))

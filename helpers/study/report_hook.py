@@ -1,0 +1,184 @@
+"""Decides after every epoch whether a trial goes on; the same one for a training here and in a process of its own."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import optuna
+
+from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.training.hooks import Hook
+from gazegaussian.training.trainer import Trainer, TrainResult
+from helpers.search.study_config import StudyFile
+from helpers.study.budget import BudgetWatch, LimitReached, Spent
+from helpers.study.checkpoints import bytes_of_model, require_space
+from helpers.study.heartbeat import EPOCHS, INHERITED, RESUME_OF, SECONDS
+
+Metrics = dict[str, float]
+
+
+class TrialFailure(Exception):
+    """Costs this trial alone, as a time limit or a crash of its process does; the text is the reason that is stored."""
+
+
+class Judge(Protocol):
+    """What a training asks; each call returns to let it go on, or raises."""
+
+    def start(self, history: list[Metrics], disk_bytes: int) -> None:
+        """Hear of the epochs that a resumed training brings along, and of the disk that it will need."""
+
+    def epoch(self, epoch: int, metrics: Metrics) -> None:
+        """Hear of a finished epoch, counted from 0."""
+
+
+class RefereeHook(Hook):
+    """Brings the epochs of a training before a judge."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Report what was trained before."""
+        weights = sum(parameter.numel() * parameter.element_size() for parameter in trainer.parameters)
+        self.judge.start(trainer.history, bytes_of_model(weights))
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: Metrics) -> None:
+        """Report the epoch."""
+        self.judge.epoch(epoch, metrics)
+
+
+class Referee:
+    """Reports to Optuna and keeps the limits of the trial and of the study.
+
+    Args:
+        study: Whose trial it is.
+        trial: At work.
+        study_file: Names objectives, constraints and the trial's own limit.
+        epochs: Of a whole trial.
+        watch: Limits of the study.
+        folder: Of the study, made.
+        before: What earlier processes spent on this trial.
+        save: Called when an epoch is reported, before anything is decided.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        trial: optuna.Trial,
+        study_file: StudyFile,
+        epochs: int,
+        watch: BudgetWatch,
+        folder: Path,
+        before: Spent = Spent(),  # noqa: B008  frozen
+        save: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.study, self.trial, self.file, self.epochs, self.folder = study, trial, study_file, epochs, folder
+        self.before, self.rows = before, list[Metrics]()
+        self._save = save
+        self._watch, self._started = watch, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Spent on this trial, earlier processes included."""
+        return self.before.seconds + time.monotonic() - self._started
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the trial's time limit."""
+        limit = self.file.budget.trial_timeout
+        return None if limit is None else limit - self.seconds
+
+    def start(self, history: list[Metrics], disk_bytes: int) -> None:
+        """Report inherited epochs again and ask the pruner what it would have been asked.
+
+        Pruners that keep notes (successive halving) must see every epoch; only what they say about the last one counts,
+        since the trial has gone on after the others.
+
+        Raises:
+            optuna.TrialPruned: The training had been killed before it could hear so.
+            DiskError: The checkpoints will not fit.
+        """
+        require_space(self.folder, disk_bytes)
+        if RESUME_OF in self.trial.user_attrs:
+            # An epoch that was saved but not yet reported is inherited, but was not counted before.
+            epochs = min(len(history), self.before.epochs)
+            self.trial.set_user_attr(INHERITED, {"epochs": epochs, "seconds": self.before.seconds})
+            self.trial.set_user_attr(SECONDS, self.seconds)
+        if any([self._record(epoch, row) for epoch, row in enumerate(history)][-1:]):
+            raise optuna.TrialPruned(f"pruned after epoch {len(history)}")
+
+    def epoch(self, epoch: int, metrics: Metrics) -> None:
+        """Report an epoch, then decide.
+
+        Raises:
+            optuna.TrialPruned: The pruner gives the trial up.
+            NonFiniteError: The metric is NaN or infinite; Optuna never sees it, since a NaN is not pruned and an
+                infinite value would count as a result.
+            TrialFailure: The trial's time is up.
+            LimitReached: The study may spend no more.
+            ConfigError: An objective or constraint is not measured.
+        """
+        pruned = self._record(epoch, metrics)
+        self.trial.set_user_attr(SECONDS, self.seconds)
+        self._save()
+        if pruned:
+            raise optuna.TrialPruned(f"pruned after epoch {epoch + 1}")
+        if epoch + 1 >= self.epochs:
+            return
+        self.check_time()
+        reason = self._watch.grant(self.study, self.trial, epoch + 1)
+        if reason is not None:
+            raise LimitReached(reason)
+
+    def check_time(self) -> None:
+        """Keep the trial's own time limit.
+
+        Raises:
+            TrialFailure: It is over.
+        """
+        if self.seconds_left is not None and self.seconds_left <= 0:
+            limit = self.file.budget.trial_timeout
+            raise TrialFailure(f"trial_timeout of {limit:g} s reached after {len(self.rows)} of {self.epochs} epochs")
+
+    def values(self, result: TrainResult) -> list[float]:
+        """Objectives of the epoch that is best in the first one; its constraints are stored.
+
+        Raises:
+            NonFiniteError: There is no such epoch.
+        """
+        if result.best_epoch < 0:
+            raise NonFiniteError(f"{self.file.metrics[0]} was never finite")
+        row = self.rows[result.best_epoch]
+        values = [result.best_metric, *(row[name] for name in self.file.metrics[1:])]
+        for name, value in zip(self.file.metrics, values, strict=True):
+            if not math.isfinite(value):
+                raise NonFiniteError(f"{name} is {value} in the best epoch {result.best_epoch + 1}")
+        self.set_constraints(row)
+        return values
+
+    def set_constraints(self, row: Metrics) -> None:
+        """Store how far an epoch is from the bounds."""
+        for limit in self.file.limits:
+            self.trial.set_constraint(limit.metric, limit.violation(row[limit.metric]))
+
+    def _record(self, epoch: int, metrics: Metrics) -> bool:
+        """Report an epoch; returns what the pruner says, who is asked after the last one for his notes only."""
+        monitor = self.file.metrics[0]
+        missing = [name for name in (*self.file.metrics, *self.file.constraints) if name not in metrics]
+        if missing:
+            raise ConfigError(
+                f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not measured; measured: "
+                f"{', '.join(sorted(metrics))}. Correct metric or constraints of the study file."
+            )
+        if not math.isfinite(metrics[monitor]):
+            raise NonFiniteError(f"{monitor} is {metrics[monitor]} after epoch {epoch + 1}")
+        self.rows.append(metrics)
+        if self.file.multi:  # Optuna takes no reports of several objectives
+            self.trial.set_user_attr(EPOCHS, len(self.rows))
+            return False
+        self.trial.report(metrics[monitor], epoch)
+        return self.trial.should_prune() and epoch + 1 < self.epochs

@@ -1,0 +1,256 @@
+"""One trial: ask, train, tell. Whatever happens, the trial ends in a state that says so."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from gazegaussian.config import RunConfig, with_parameters
+from gazegaussian.errors import ConfigError, NonFiniteError, UserError, class_and_line
+from gazegaussian.training.trainer import TrainResult
+from helpers.results.artifacts import attach
+from helpers.results.trial_states import FINISHED
+from helpers.search.samplers import study_sampler
+from helpers.search.trial_names import name_trial, plain_name, tag
+from helpers.storage.study_lock import study_lock
+from helpers.study.budget import BudgetWatch, LimitReached, spent_before
+from helpers.study.checkpoints import DiskError, disk_problem, take_over
+from helpers.study.heartbeat import REASON, RESUME_OF, SECONDS, all_held, claimed, reap, requeue
+from helpers.study.isolation import isolated_by_default, train_isolated
+from helpers.study.report_hook import Referee, RefereeHook, TrialFailure
+from helpers.study.spec import StudyRequest
+
+logger = logging.getLogger(__name__)
+
+_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
+
+def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, watch: BudgetWatch) -> TrialState | None:
+    """Run one trial.
+
+    Args:
+        study: Where to ask and tell.
+        request: What is searched, where trials land, how to train.
+        config: The run configuration that the trial's parameters are put into.
+        watch: Limits of the study.
+
+    Returns:
+        How the trial ended; None when none was begun, since others are at work on all that are left.
+
+    Raises:
+        LimitReached: The study may spend no more; the trial, if one was begun, is queued again.
+        KeyboardInterrupt: Ctrl-C; the trial is queued again.
+        UserError: Nothing that another trial would do better; except for a refused configuration it is queued again.
+    """
+    with ExitStack() as stack, ExitStack() as alone:
+        alone.enter_context(study_lock(study, request.folder))
+        trials = _closed(study, request)
+        trial = _admitted(study, request, watch, trials)
+        if trial is None:
+            return None
+        stack.enter_context(claimed(trial, request.worker))
+        before = spent_before(trials, trial)
+        referee = Referee(
+            study, trial, request.study, config.training.epochs, watch, request.folder, before, request.save_snapshot
+        )
+        folder = request.folder / plain_name(trial)
+        try:
+            parameters = request.study.suggest(trial)
+            folder = request.folder / name_trial(study, trial, request.namer)
+            watch.begin(trial, before.epochs)
+            alone.close()  # the next worker sees the parameters, and so proposes others
+            logger.info("%s: %s", tag(trial), ", ".join(f"{k}={_short(v)}" for k, v in parameters.items()))
+            trial.set_user_attr("folder", str(folder))
+            trial_config = with_parameters(config, parameters, f"trial {trial.number}")
+            resume = take_over(trials, trial, request.folder, folder)
+            result = _train(request, trial_config, folder, resume, referee)
+            values = referee.values(result)
+            state = _tell_complete(study, trial, referee, result, values, folder)
+        except optuna.TrialPruned as pruned:
+            state = _tell_pruned(study, trial, referee, folder, str(pruned))
+        except UpdateFinishedTrialError:
+            state = _taken_over(trial)
+        except BaseException as error:
+            state = _after_error(study, request, trial, referee, error, folder)
+    if state not in FINISHED:
+        release_memory()  # out here the error, and with it the frames that held tensors, is gone
+    return state
+
+
+def _closed(study: optuna.Study, request: StudyRequest) -> list[FrozenTrial]:
+    """Queue the trials of dead processes again; returns all trials. Reading them is what the lock is held for longest."""
+    trials = study.get_trials(deepcopy=False)
+    if all_held(trials, request.one_machine):
+        return trials
+    reap(study, request.one_machine, patience=request.patience)
+    return study.get_trials(deepcopy=False)
+
+
+def _admitted(
+    study: optuna.Study, request: StudyRequest, watch: BudgetWatch, trials: list[FrozenTrial]
+) -> optuna.Trial | None:
+    """Ask for a trial, if there is a place for one more; call it under the study's lock."""
+    if places_left(trials, request.study.trials) <= 0:
+        return None
+    limit = watch.overspent(study)
+    if limit is not None:
+        raise LimitReached(limit)
+    study.sampler = study_sampler(request.study, fresh_trials(trials))
+    return study.ask()
+
+
+def places_left(trials: list[FrozenTrial], wanted: int) -> int:
+    """Count the trials that may begin: those at work now are expected to finish."""
+    return wanted - sum(trial.state in (*FINISHED, TrialState.RUNNING) for trial in trials)
+
+
+def fresh_trials(trials: list[FrozenTrial]) -> int:
+    """Count the trials whose parameters were chosen for them, which those that continue an interrupted one are not.
+
+    A sampler seeded with it proposes the same after any interruption as without one.
+    """
+    return sum(trial.state != TrialState.WAITING and RESUME_OF not in trial.user_attrs for trial in trials)
+
+
+def _train(request: StudyRequest, config: RunConfig, folder: Path, resume: bool, referee: Referee) -> TrainResult:
+    apart = isolated_by_default(config) if request.isolate is None else request.isolate
+    if apart:
+        return train_isolated(request.train, config, folder, resume, referee)
+    return request.train(config, folder, [RefereeHook(referee)], resume)
+
+
+def _tell_pruned(study: optuna.Study, trial: optuna.Trial, referee: Referee, folder: Path, why: str) -> TrialState:
+    _note(trial, referee, folder)
+    _attach(trial, referee, folder)
+    first = referee.file.metrics[0]
+    choose: Callable[..., Any] = min if referee.file.directions[0] == "minimize" else max
+    if referee.rows:
+        referee.set_constraints(choose(referee.rows, key=lambda row: row[first]))
+    study.tell(trial, state=TrialState.PRUNED)
+    logger.info("%s %s", tag(trial), why)
+    return TrialState.PRUNED
+
+
+def _tell_complete(
+    study: optuna.Study,
+    trial: optuna.Trial,
+    referee: Referee,
+    result: TrainResult,
+    values: list[float],
+    folder: Path,
+) -> TrialState:
+    _note(trial, referee, folder)
+    _attach(trial, referee, folder)
+    if result.stop_reason:
+        trial.set_user_attr("stop_reason", result.stop_reason)
+    study.tell(trial, values)
+    shown = ", ".join(f"{name} {value:.5f}" for name, value in zip(referee.file.metrics, values, strict=True))
+    logger.info("%s finished: %s", tag(trial), shown)
+    return TrialState.COMPLETE
+
+
+def _taken_over(trial: optuna.Trial) -> TrialState:
+    """Another process held this one for dead (a suspended machine, a cut network) and has queued the trial again."""
+    logger.warning("%s was taken over by another process: what was trained here since then is dropped", tag(trial))
+    return TrialState.RUNNING
+
+
+def _after_error(
+    study: optuna.Study,
+    request: StudyRequest,
+    trial: optuna.Trial,
+    referee: Referee,
+    error: BaseException,
+    folder: Path,
+) -> TrialState:
+    """Fail the trial when it alone is to blame; else queue it again and let the study stop."""
+    try:
+        with study_lock(study, request.folder):
+            _note(trial, referee, folder)
+            return _close(study, trial, error, referee, folder)
+    except UpdateFinishedTrialError:
+        if isinstance(error, Exception) and not isinstance(error, LimitReached | UserError):
+            return _taken_over(trial)
+        raise error from None
+
+
+def _close(
+    study: optuna.Study, trial: optuna.Trial, error: BaseException, referee: Referee, folder: Path
+) -> TrialState:
+    frozen = study.get_trials(deepcopy=False)[trial.number]
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        requeue(study, frozen, "interrupted")
+        logger.info("%s was interrupted; its parameters are queued again", tag(trial))
+        raise error
+    if isinstance(error, LimitReached):
+        requeue(study, frozen, f"not finished: {error}")
+        logger.info("%s is queued again: %s", tag(trial), error)
+        raise error
+    reason = _described(error)
+    disk = disk_problem(error)
+    if disk is not None:
+        requeue(study, frozen, reason)
+        raise DiskError(disk) from error
+    if isinstance(error, UserError) and not isinstance(error, ConfigError):
+        requeue(study, frozen, reason)  # repaired data or a device that is back let this trial go on
+        raise error
+    expected = isinstance(error, NonFiniteError | TrialFailure | UserError) or is_out_of_memory(error)
+    if not expected:
+        logger.error("%s met an error that is not the input's", tag(trial), exc_info=error)
+    trial.set_user_attr(REASON, reason)
+    _attach(trial, referee, folder)
+    study.tell(trial, state=TrialState.FAIL)
+    if isinstance(error, ConfigError):  # the same parameters would meet the same refusal
+        raise error
+    logger.warning("%s failed: %s", tag(trial), reason)
+    traceback.clear_frames(error.__traceback__)  # they hold the tensors of the failed step
+    return TrialState.FAIL
+
+
+def _described(error: BaseException) -> str:
+    """Reason of a failure on one line."""
+    if isinstance(error, TrialFailure):
+        return str(error)
+    if is_out_of_memory(error):
+        return f"out of memory, use batch_size 1 or a smaller model ({class_and_line(error)})"
+    return class_and_line(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether the device or the system had no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _MEMORY_TEXTS)
+
+
+def release_memory() -> None:
+    """Give back what a failed training held on the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _note(trial: optuna.Trial, referee: Referee, folder: Path) -> None:
+    """Store what the trial took and left."""
+    trial.set_user_attr(SECONDS, referee.seconds)
+    for name in ("best", "last"):
+        if (folder / f"{name}.pt").exists():
+            trial.set_user_attr(f"{name}_checkpoint", str((folder / f"{name}.pt").resolve()))
+
+
+def _attach(trial: optuna.Trial, referee: Referee, folder: Path) -> None:
+    attach(trial, folder, referee.file.metrics[0], referee.file.directions[0] == "minimize")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,222 @@
+"""Workers as processes of this machine: one per GPU, or one per CPU core where there is none.
+
+On the CPU workers are forked from a process that has imported what a worker needs: five seconds of imports and their memory
+are spent once. CUDA does not survive a fork, so that where it is found every worker begins from nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import torch
+
+from gazegaussian.config import RunConfig
+from gazegaussian.training.step import resolve_device
+from helpers.study.spec import StudyRequest
+from helpers.study.workers.plan import WorkerPlan, not_portable
+from helpers.study.workers.worker import Ended, work
+
+logger = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parent.parent
+START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+PRELOADED = "helpers.study.workers.preload"
+GRACE = 30.0  # seconds for a worker that was asked to end: its trial is queued again and its checkpoints are whole
+
+
+@dataclass(frozen=True)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+
+
+class LocalTeam:
+    """Processes of this machine.
+
+    Args:
+        config: Says whether GPUs are used.
+        plan: How many workers, and the CPU threads of each.
+
+    Raises:
+        DeviceError: The configured device is not there.
+    """
+
+    def __init__(self, config: RunConfig, plan: WorkerPlan) -> None:
+        self.size = plan.workers
+        self._gpus = visible_gpus(config.training.device)
+        if self._gpus and self.size > len(self._gpus):
+            logger.warning("%d workers share %d GPUs and their memory", self.size, len(self._gpus))
+        self._threads = plan.threads or max(1, torch.get_num_threads() // self.size)
+        self._method = "spawn" if START_METHOD == "forkserver" and torch.cuda.is_available() else START_METHOD
+        self._workers: dict[str, _Worker] = {}
+
+    def start(self, request: StudyRequest, place: int) -> None:
+        """Start the worker that a request names; `place` decides its GPU."""
+        assert request.worker is not None
+        # Read when torch is imported, which the new process does before it hears of anything else.
+        settings = {"OMP_NUM_THREADS": str(self._threads), "TQDM_DISABLE": "1"}
+        if self._method == "forkserver":
+            settings["PYTHONPATH"] = _import_path()
+        if self._gpus:
+            settings["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
+        context: Any = multiprocessing.get_context(self._method)
+        if self._method == "forkserver":
+            context.set_forkserver_preload([PRELOADED])
+        here, there = context.Pipe(duplex=False)
+        levels = (logging.getLogger().getEffectiveLevel(), optuna.logging.get_verbosity())
+        # Not a daemon: those may not start the processes of isolated trials.
+        process = context.Process(target=_main, args=(there, request, self._threads, levels), name=request.worker)
+        with _environment(settings), _interrupts_ignored(), _program_not_imported(request):
+            process.start()
+        there.close()
+        self._workers[request.worker] = _Worker(process, here)
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """Wait for workers to end, and tell of those that have."""
+        wait([worker.pipe for worker in self._workers.values()], seconds)
+        ended = []
+        for name, worker in list(self._workers.items()):
+            if worker.pipe.poll():
+                del self._workers[name]
+                ended.append(_last_words(name, worker))
+        return ended
+
+    def memory(self) -> dict[str, int]:
+        """Resident size of each worker by name, in bytes, the processes of isolated trials included."""
+        found = {}
+        for name, worker in self._workers.items():
+            with suppress(psutil.Error):
+                process = psutil.Process(worker.process.pid)
+                family = [process, *process.children(recursive=True)]
+                found[name] = sum(member.memory_info().rss for member in family)
+        return found
+
+    def dismiss(self, worker: str) -> None:
+        """Ask a worker to end; its trial is queued again and goes on later."""
+        self._workers[worker].process.terminate()
+
+    def close(self) -> None:
+        """End all workers: first they are asked, then they are killed; a second interrupt kills at once."""
+        for worker in self._workers.values():
+            worker.process.terminate()
+        try:
+            for worker in self._workers.values():
+                worker.process.join(GRACE)
+        finally:
+            for worker in self._workers.values():
+                worker.process.kill()
+                worker.process.join()
+                worker.pipe.close()
+            self._workers.clear()
+
+
+def visible_gpus(device: str) -> list[str]:
+    """GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them; none where `device` means the CPU."""
+    if resolve_device(device).type != "cuda":
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _last_words(name: str, worker: _Worker) -> Ended:
+    try:
+        ended: Ended = worker.pipe.recv()
+    except EOFError:
+        ended = Ended(name, death="")
+    worker.pipe.close()
+    worker.process.join(GRACE)
+    worker.process.kill()  # one that has said its last word and does not end
+    worker.process.join()
+    code = worker.process.exitcode
+    if ended.death != "":
+        return ended
+    return Ended(name, death=f"its process ended with exit code {code}", killed=code == -signal.SIGKILL)
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Let a new process inherit that Ctrl-C, which reaches all of a terminal, is its parent's affair."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _program_not_imported(request: StudyRequest) -> Iterator[None]:
+    """Start a process that does not import the program of this one, where it needs nothing of it.
+
+    Else a program without the guard `if __name__ == "__main__":` would run its study again in every worker.
+    """
+    program = sys.modules["__main__"]
+    if not_portable(request) is not None:
+        yield
+        return
+    hidden = {name: getattr(program, name) for name in ("__file__", "__spec__") if hasattr(program, name)}
+    for name in hidden:
+        setattr(program, name, None)
+    try:
+        yield
+    finally:
+        for name, value in hidden.items():
+            setattr(program, name, value)
+
+
+def _import_path() -> str:
+    """`PYTHONPATH` by which the process that workers are forked from finds this package."""
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def _main(pipe: Connection, request: StudyRequest, threads: int, levels: tuple[int, int]) -> None:
+    """Work and tell how it ended; runs in the new process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for the processes of isolated trials
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    assert request.worker is not None
+    name = request.worker.partition("-")[0]
+    logging.basicConfig(
+        level=levels[0], format=f"%(asctime)s {name} %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, force=True
+    )
+    optuna.logging.set_verbosity(levels[1])
+    pipe.send(work(request))
+
+
+def _end_with_parent() -> None:
+    """Without a master nobody counts the time or writes results: end like it, with the trial queued again."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)

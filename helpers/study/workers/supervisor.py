@@ -1,0 +1,208 @@
+"""The master of several workers: starts them, replaces dead ones, keeps the clock, writes the results.
+
+Workers ask the shared storage for trials themselves and keep its limits; the master does no trial. Whatever ends it, no worker
+is left and the trials at work are queued again.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import optuna
+
+from gazegaussian.config import RunConfig
+from gazegaussian.errors import ConfigError, UserError, first_line
+from helpers.results.trial_states import count_finished
+from helpers.storage.study_lock import study_lock
+from helpers.study.budget import BudgetWatch, spent
+from helpers.study.heartbeat import reap
+from helpers.study.resume import save
+from helpers.study.spec import StudyRequest
+from helpers.study.stop import sigterm_interrupts, stop
+from helpers.study.workers.local import LocalTeam
+from helpers.study.workers.memory import MemoryWatch
+from helpers.study.workers.plan import GB, WorkerPlan
+from helpers.study.workers.ray_pool import RayTeam
+from helpers.study.workers.worker import Ended
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+
+
+class Team(Protocol):
+    """Where workers run."""
+
+    size: int
+
+    def start(self, request: StudyRequest, place: int) -> None:
+        """Start the worker that a request names."""
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """Wait for workers to end, and tell of those that have."""
+
+    def close(self) -> None:
+        """End all workers now, and wait until they are gone."""
+
+
+def supervise(study: optuna.Study, request: StudyRequest, watch: BudgetWatch, plan: WorkerPlan | None = None) -> str:
+    """Have a study run by several workers.
+
+    Args:
+        study: Opened.
+        request: What is run, with its crew.
+        watch: Of the master; its clock counts.
+        plan: How many workers this machine runs; None: Ray decides.
+
+    Returns:
+        Why no more trials are run.
+
+    Raises:
+        RuntimeError: Too many trials failed, or workers died, in a row.
+        UserError: What a worker could not use.
+        KeyboardInterrupt: The workers were ended, and their trials are queued again.
+    """
+    assert request.crew is not None
+    memory = None
+    if plan is None:
+        team: Team = RayTeam(request, request.crew)
+    else:
+        team = local = LocalTeam(request.config, plan)
+        memory = MemoryWatch(study, local) if plan.automatic else None
+    master = _Master(study, request, watch, team, memory)
+    try:
+        with sigterm_interrupts():  # again: Ray has put its own handler there
+            return master.run()
+    finally:
+        team.close()
+        with suppress(UserError):  # a storage that is gone; the next run does it
+            master.reap()
+
+
+def unchecked(config: RunConfig) -> None:
+    """Check nothing: the master has done so on the same machine."""
+
+
+@dataclass
+class _Master:
+    study: optuna.Study
+    request: StudyRequest
+    watch: BudgetWatch
+    team: Team
+    memory: MemoryWatch | None = None  # given: fewer workers go on where memory runs short
+
+    def __post_init__(self) -> None:
+        self.error: BaseException | None = None
+        self.told: str | None = None  # why the workers were asked to stop
+        self.reasons: list[str] = []
+        self._dismissed: set[str] = set()
+        self._run, self._started = uuid.uuid4().hex[:8], 0
+        self._at_work: dict[str, int] = {}  # place by name
+        self._names: set[str] = set()
+        self._deaths, self._progress = 0, -1
+        budget = self.request.study.budget.model_copy(update={"timeout": None})  # the master's clock counts
+        self._template = replace(
+            self.request,
+            out=self.request.out.resolve(),
+            study=self.request.study.model_copy(update={"budget": budget}),
+            timeout=None,
+            check=self.request.check if self.request.crew and self.request.crew.ray else unchecked,
+            crew=None,
+        )
+
+    def run(self) -> str:
+        """Work until all workers have ended."""
+        target, saved = self.request.study.trials, count_finished(self.study)
+        logger.info(
+            "starting %d workers; the first epoch takes a while: each opens the data and builds its model",
+            self.team.size,
+        )
+        for place in range(self.team.size):
+            self._start(place)
+        while self._at_work:
+            for ended in self.team.wait(LOOK_SECONDS):
+                self._hear(ended)
+            self._call_off(self.watch.called_off())
+            self._spare_memory()
+            done = count_finished(self.study)
+            if done != saved:
+                saved = done
+                save(self.study, self.request)
+                logger.info("%d of %d trials are finished; workers: %d", done, target, len(self._at_work))
+        save(self.study, self.request)
+        if self.error is not None:
+            raise self.error
+        return next(
+            (reason for reason in self.reasons if "finished trials of" in reason), f"all {target} trials are finished"
+        )
+
+    def reap(self) -> None:
+        """Queue the trials again that dead workers have left."""
+        dead = self._names - self._at_work.keys()
+        with study_lock(self.study, self.request.folder):
+            reap(self.study, self.request.one_machine, dead, self._template.study.max_failures)
+
+    def _start(self, place: int) -> None:
+        self._started += 1
+        name = f"w{self._started}-{self._run}"
+        self._names.add(name)
+        self._at_work[name] = place
+        self.team.start(replace(self._template, worker=name), place)
+
+    def _hear(self, ended: Ended) -> None:
+        place = self._at_work.pop(ended.worker)
+        if ended.error is not None:
+            self.error = self.error or ended.error
+            self._call_off(first_line(ended.error))
+        elif ended.reason is not None:
+            self.reasons.append(ended.reason)
+        else:
+            logger.warning("worker %s: %s", ended.worker, ended.death)
+            self.reap()
+            if ended.worker not in self._dismissed:
+                self._count_death(ended)
+            if self._at_work and self._is_for_memory(ended):
+                logger.warning("it is not replaced, to spare memory; workers: %d", len(self._at_work))
+            elif self.told is None and count_finished(self.study) < self.request.study.trials:
+                self._start(place)
+
+    def _is_for_memory(self, ended: Ended) -> bool:
+        """Tell whether a worker that died has left its memory to the others: we or the system have ended it."""
+        return self.memory is not None and (ended.killed or ended.worker in self._dismissed)
+
+    def _spare_memory(self) -> None:
+        """End a worker before the system has no memory left and kills a process of its own choice."""
+        if self.memory is None or not self._dismissed.isdisjoint(self._at_work):  # one is about to end
+            return
+        self.memory.look()
+        name = self.memory.worker_too_many()
+        if name is not None:
+            logger.warning(
+                "memory runs short (%.2f GB are free): worker %s ends, its trial goes on later; workers: %d",
+                self.memory.free / GB,
+                name,
+                len(self._at_work) - 1,
+            )
+            self._dismissed.add(name)
+            self.memory.dismiss(name)
+
+    def _count_death(self, ended: Ended) -> None:
+        progress = spent(self.study).epochs + count_finished(self.study)
+        self._deaths = self._deaths + 1 if progress == self._progress else 1
+        self._progress = progress
+        if self._deaths >= self.request.study.max_failures * self.team.size:
+            self.error = self.error or RuntimeError(
+                f"{self._deaths} workers ended in a row and no epoch was trained, the last one: {ended.death}. "
+                "The study stops here."
+            )
+            self._call_off(str(self.error))
+
+    def _call_off(self, reason: str | None) -> None:
+        if reason is not None and self.told is None:
+            self.told = reason
+            with suppress(ConfigError):  # the folder cannot be written: the workers meet that themselves
+                stop(self.request.folder, reason)

@@ -1,0 +1,1 @@
+"""optuna-dashboard beside the studies of this program, read only."""
