@@ -75,7 +75,8 @@ def study_commands(quick: bool, work: Path) -> list[Command]:
     for stage in STAGES:
         words = [sys.executable, str(SCRIPT), "study", stage, "--out", OUT]
         if not quick:
-            config, study = work / f"{stage}.yaml", work / f"{stage}_study.yaml"
+            config = work / f"{stage}.yaml"
+            study = work / f"{stage}_study.yaml"
             config.write_text(f"stage: {stage}\n{TINY_DATA}{TINY[stage]}{TINY_TRAINING}")
             study.write_text(TINY_STUDY.format(stage=stage))
             words += ["--config", str(config), "--study", str(study), "--no-audit"]
@@ -105,16 +106,19 @@ def timed(commands: Sequence[Command], work: Path) -> Run:
     """
     seen = _Seen()
     with tempfile.TemporaryDirectory(prefix="run_", dir=work) as out:
-        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        started = time.perf_counter()
         for words in commands:
             _run([word.replace(OUT, out) for word in words], work, seen)
-        wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+        wall = time.perf_counter() - started
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
     waited = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Run(wall, max(waited, sum(list(seen.cpu.values()))), seen.peak / GB)
 
 
 def _run(words: Command, work: Path, seen: _Seen) -> None:
-    process, ended = None, threading.Event()
+    process = None
+    ended = threading.Event()
     try:
         process = subprocess.Popen(words, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         # A daemon: a signal may come at any line, and nothing shall keep the benchmark from ending.
@@ -155,7 +159,8 @@ class _Seen:
 
 def compare(commands: Sequence[Command], loops: int, repeats: int, work: Path) -> dict[str, Run]:
     """Run commands alone and beside busy loops in turn; returns the fastest of each, by name."""
-    alone, beside = [], []
+    alone = []
+    beside = []
     for _ in range(repeats):
         alone.append(timed(commands, work))
         with busy(loops):

@@ -36,7 +36,8 @@ def gaze_grid(limit_deg: float, steps: int) -> torch.Tensor:
 
 def measure(redirector: Redirector, judge: FrozenNetwork, people: list[Batch], grid: torch.Tensor) -> dict[str, float]:
     """Compare commands with the judge's readings over all people."""
-    commanded, read = [], []
+    commanded = []
+    read = []
     for person in people:
         for chunk in grid.split(9):
             images = redirector.image(person, chunk)

@@ -109,7 +109,8 @@ def main() -> int:
     work.mkdir(parents=True, exist_ok=True)
     (work / "run.yaml").write_text(RUN)
     (work / "study.yaml").write_text(STUDY)
-    folder, moments = work / "out" / "kills", random.Random(arguments.seed)
+    folder = work / "out" / "kills"
+    moments = random.Random(arguments.seed)
     lost: list[str] = []
     before: dict[int, tuple[str, float | None]] = {}
     kills = in_trial = 0

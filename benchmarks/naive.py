@@ -27,7 +27,8 @@ def mean_of_images(losses: list[Terms]) -> Terms:
 
 def three_renders(model: GazeGaussian, parameters: HeadParameters, cameras: Cameras) -> GazeRendering:
     """Head, face and eyes, each splatted and turned into an image alone."""
-    face, eyes = model.face(parameters), model.eyes(parameters)
+    face = model.face(parameters)
+    eyes = model.eyes(parameters)
     found = []
     for splats in (_join(face.gaussians, eyes.gaussians), face.gaussians, eyes.gaussians):
         moved, still = _in_camera_frame(splats, cameras)
@@ -42,7 +43,9 @@ def gaze_gaussian_terms(stage: GazeGaussianStage, batch: Batch, epoch: int) -> T
     """As `GazeGaussianStage.losses`, up to rounding (eye_region_importance 0, whose term is no mean over images)."""
     terms = []
     for row in range(batch.image.shape[0]):
-        one, offsets, weights = batch.rows([row]), stage.offsets, stage.config.loss
+        one = batch.rows([row])
+        offsets = stage.offsets
+        weights = stage.config.loss
         parameters, cameras = offsets.apply_to(one.parameters, one.cameras, one.index)
         rendering = three_renders(stage.model, parameters, cameras)
         found = gaze_gaussian_losses(

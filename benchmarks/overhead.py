@@ -38,10 +38,12 @@ SPACE = {"optimisation": {"lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log
 class EmptyStage:
     """Implements the stage protocol with next to nothing."""
 
-    name, variant = "empty", "ours"
+    name = "empty"
+    variant = "ours"
 
     def __init__(self, lr: float) -> None:
-        self.lr, self.module = lr, nn.Linear(1, 1)
+        self.lr = lr
+        self.module = nn.Linear(1, 1)
 
     def architecture(self) -> dict[str, Any]:
         """Nothing."""
@@ -89,7 +91,8 @@ class Clock(Hook):
 def train(config: RunConfig, folder: Path, hooks: Sequence[Hook], resume: bool) -> TrainResult:
     """Train the empty model with the real trainer."""
     folder.mkdir(parents=True, exist_ok=True)
-    stage, content = EmptyStage(config.optim.lr), config.model_dump(mode="json")
+    stage = EmptyStage(config.optim.lr)
+    content = config.model_dump(mode="json")
     watched = [*hooks, Clock(folder / "clock.txt")]
     trainer = Trainer(stage, config.training, config.optim, folder, watched, content)
     return trainer.fit(resume=resume_point(folder) if resume else None)
@@ -111,7 +114,8 @@ def study_seconds(out: Path, config: RunConfig, trials: int, isolate: bool) -> t
     )
     started = time.perf_counter()
     run_study(StudyRequest(config, study, out, train=train, check=lambda _: None, isolate=isolate))
-    whole, epochs = time.perf_counter() - started, epoch_seconds(out)
+    whole = time.perf_counter() - started
+    epochs = epoch_seconds(out)
     return epochs, (whole - sum(epochs)) / trials
 
 
@@ -142,7 +146,8 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|")
     for name, epochs, besides in rows:
-        middle, high = statistics.median(epochs), statistics.quantiles(epochs, n=20)[-1]
+        middle = statistics.median(epochs)
+        high = statistics.quantiles(epochs, n=20)[-1]
         added = middle - statistics.median(alone)
         beside = "" if besides is None else f"{besides:.2f}"
         print(

@@ -31,7 +31,8 @@ class Server:
 
     def __init__(self) -> None:
         # Not among pytest's folders, which belong to root alone.
-        self.folder, self._bin = Path(tempfile.mkdtemp(prefix="postgres-")), _required()
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._bin = _required()
         self._user = "postgres" if os.geteuid() == 0 else None
         with closing(socket.socket()) as listener:
             listener.bind(("127.0.0.1", 0))

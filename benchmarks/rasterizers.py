@@ -73,15 +73,18 @@ def shell(triangles: int) -> tuple[Tensor, Tensor]:
     points = torch.stack([theta.sin() * phi.cos(), theta.cos(), theta.sin() * phi.sin()], -1).reshape(-1, 3)
     points = 0.55 * points * (1 + 0.15 * torch.sin(6 * points[:, :1]) * torch.cos(5 * points[:, 1:2]))
     index = torch.arange(points.shape[0]).view(rings, 2 * rings)
-    a, b = index[:-1], index[:-1].roll(-1, 1)
-    c, d = index[1:].roll(-1, 1), index[1:]
+    a = index[:-1]
+    b = index[:-1].roll(-1, 1)
+    c = index[1:].roll(-1, 1)
+    d = index[1:]
     return points, torch.cat([torch.stack([a, b, c], -1), torch.stack([a, c, d], -1)]).reshape(-1, 3)
 
 
 def splat_calls(case: tuple[int, int, int, int], device: str) -> dict[str, Callable[[], object]]:
     """Forward + backward of each backend."""
     batch, count, size, channels = case
-    gaussians, view = head(batch, count, channels).to(device), cameras(batch, size, device)
+    gaussians = head(batch, count, channels).to(device)
+    view = cameras(batch, size, device)
     leaves = [t.requires_grad_() for t in vars(gaussians).values()]
     background = torch.zeros(channels, device=device)
     to_image = torch.randn(batch, channels, size, size, device=device)
@@ -102,7 +105,8 @@ def mesh_calls(case: tuple[int, int, int], device: str) -> dict[str, Callable[[]
     batch, triangles, size = case
     points, faces = shell(triangles)
     points = points.repeat(batch, 1, 1).to(device).requires_grad_()
-    faces, values = faces.to(device), torch.randn(*points.shape[:2], 6, device=device).requires_grad_()
+    faces = faces.to(device)
+    values = torch.randn(*points.shape[:2], 6, device=device).requires_grad_()
     view = cameras(batch, size, device)
 
     def call(backend: str) -> None:

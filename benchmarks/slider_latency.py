@@ -29,12 +29,15 @@ def measure(panel: RedirectPanel, changes: int) -> dict[str, float]:
         Milliseconds: median and p90 of what passes, median of what the processor works.
     """
     names = list(panel.sliders)
-    spent, worked = [], []
+    spent = []
+    worked = []
     for count in range(changes):
         slider = panel.sliders[names[count % len(names)]]
         value = slider.min + (7 * count) % (slider.max - slider.min + 1)
         value = value if value != slider.value else slider.min + (slider.value - slider.min + 1) % 3
-        before, started, busy = panel.images[0].value, time.perf_counter(), time.process_time()
+        before = panel.images[0].value
+        started = time.perf_counter()
+        busy = time.process_time()
         slider.value = value
         spent.append(1000 * (time.perf_counter() - started))
         worked.append(1000 * (time.process_time() - busy))

@@ -44,7 +44,9 @@ from helpers.search.space import StudyFile
 from helpers.study.heartbeat import RESUME_OF
 from helpers.study.isolation import Train
 
-NAME, EPOCHS, WARM_UP = "soak", 8, 100
+NAME = "soak"
+EPOCHS = 8
+WARM_UP = 100
 BLOCKS = 10  # of trials, whose increments of memory are compared
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -107,7 +109,8 @@ def request(out: Path, trials: int, train: Train) -> StudyRequest:
 def killed_again_and_again(out: Path, trials: int, seed: int, longest: float) -> Iterator[list[float]]:
     """Keep a second worker on the study while a `with` block lasts; gives the seconds that each killed one lived."""
     lives: list[float] = []
-    over, moments = threading.Event(), random.Random(seed)
+    over = threading.Event()
+    moments = random.Random(seed)
 
     def kill() -> None:
         command = [sys.executable, "-m", "benchmarks.soak", "--join", "--out", str(out), "--trials", str(trials)]
@@ -187,7 +190,8 @@ def main() -> int:
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.disable(logging.INFO)
-    out, memory = arguments.out or Path(tempfile.mkdtemp(prefix="soak-")), Memory()
+    out = arguments.out or Path(tempfile.mkdtemp(prefix="soak-"))
+    memory = Memory()
     if arguments.join:
         run_study(request(out, arguments.trials, announced))
         return 0
@@ -199,7 +203,8 @@ def main() -> int:
     seconds = time.monotonic() - started
     report(study, asked.folder)
     found = faults(study, asked.folder, arguments.trials)
-    states, retries = Counter(t.state.name for t in study.trials), sum(RESUME_OF in t.user_attrs for t in study.trials)
+    states = Counter(t.state.name for t in study.trials)
+    retries = sum(RESUME_OF in t.user_attrs for t in study.trials)
     middle, low, high = memory.slope()
     print(f"{len(study.trials)} trials in {seconds:.0f} s, states {dict(states)}; {len(memory.trials)} of them here")
     print(f"workers killed {len(lives)}, trials cut and queued again {retries}")

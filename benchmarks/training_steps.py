@@ -135,7 +135,8 @@ def dit_rows(stage: GazeGaussianStage, repeats: int, device: str) -> list[Row]:
     """Neural renderer, forward + backward, over depth and patch size."""
     side = stage.config.data.image_size // stage.config.model.feature_downscale
     features = torch.rand(1, FEATURE_CHANNELS, side, side, device=device, requires_grad=True)
-    parameters, found = rows_of(stage, 1, device).parameters, []
+    parameters = rows_of(stage, 1, device).parameters
+    found = []
     for patch, depth in DIT_SIZES:
         sizes: dict[str, Any] = {"dit_depth": depth, "dit_patch_size": patch}
         config = GazeGaussianModel.model_validate({**stage.config.model.model_dump(), **sizes})

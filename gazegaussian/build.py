@@ -164,7 +164,9 @@ class Redirector:
         device: torch.device,
         trained_gaze: tuple[float, float] | None = None,
     ) -> None:
-        self.model, self.image_size, self.device = model.to(device), image_size, device
+        self.model = model.to(device)
+        self.image_size = image_size
+        self.device = device
         self.trained_gaze = trained_gaze
 
     @torch.no_grad()

@@ -20,7 +20,8 @@ def first_line(error: BaseException | str) -> str:
 
 def class_and_line(error: BaseException) -> str:
     """Class and first line of an error, the class alone where there is no text."""
-    name, line = type(error).__name__, first_line(str(error))
+    name = type(error).__name__
+    line = first_line(str(error))
     return f"{name}: {line}" if line else name
 
 

@@ -50,7 +50,8 @@ def measure_checkpoint(config: RunConfig, checkpoint: Path, people: Sequence[str
     content = load_checkpoint(checkpoint, config.stage)
     images = config.data.max_val_images
     share = None if images is None else max(IMAGES_PER_PERSON, -(-images // len(people)))
-    root, device = resolve_data(config), resolve_device(config.training.device)
+    root = resolve_data(config)
+    device = resolve_device(config.training.device)
     found = {}
     with cpu_threads(config.training.threads):
         stage = build_stage(config)

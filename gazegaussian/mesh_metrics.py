@@ -28,7 +28,8 @@ def boundary_f_score(mask: Tensor, target: Tensor) -> Tensor:
         In [0, 1]; 1 where both contours agree. [B]
     """
     reach = max(1, round(BOUNDARY_TOLERANCE * mask.shape[-2]))
-    own, true = _contour(mask), _contour(target)
+    own = _contour(mask)
+    true = _contour(target)
     near_true, near_own = (nn.functional.max_pool2d(x, 2 * reach + 1, 1, reach) for x in (true, own))
     precision = (own * near_true).sum((1, 2, 3)) / own.sum((1, 2, 3)).clamp_min(1)
     recall = (true * near_own).sum((1, 2, 3)) / true.sum((1, 2, 3)).clamp_min(1)

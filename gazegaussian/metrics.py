@@ -51,11 +51,13 @@ def ruler_parts(render: Tensor, batch: Batch, judge: Judge) -> dict[str, Tensor]
         l1, ssim, psnr (dB), perceptual, gaze_error_deg, head_pose_error_deg, gaze_label_error_deg. Each [B]
     """
     render = render.clamp(0, 1)
-    target, mask = batch.image, batch.head_mask
+    target = batch.image
+    mask = batch.head_mask
     masked = render * mask + 1 - mask
     similarity = structural_similarity_index_measure(masked, target, data_range=1.0, reduction="none")
     noise = peak_signal_noise_ratio(masked, target, data_range=1.0, reduction="none", dim=(1, 2, 3))
-    read, wanted = judge.gaze(render, batch.landmarks_2d), judge.gaze(target, batch.landmarks_2d)
+    read = judge.gaze(render, batch.landmarks_2d)
+    wanted = judge.gaze(target, batch.landmarks_2d)
     head = angular_error(judge.head_pose(render), judge.head_pose(target))
     assert isinstance(similarity, Tensor)
     return {

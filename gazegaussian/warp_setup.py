@@ -29,7 +29,8 @@ __all__ = ["start", "wp"]
 def _no_native_stderr() -> Iterator[None]:
     """Drop what native code writes to stderr: Warp warns there that a machine without a GPU has no driver."""
     sys.stderr.flush()
-    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    kept = os.dup(2)
+    sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 2)
     try:
         yield

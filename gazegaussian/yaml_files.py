@@ -19,7 +19,9 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.utils.plain_files import open_plain
 
 _LARGEST_FILE = 2_000_000  # bytes
-_MOST_VALUES, _DEEPEST, _LONGEST_VALUE = 50_000, 50, 2_000
+_MOST_VALUES = 50_000
+_DEEPEST = 50
+_LONGEST_VALUE = 2_000
 # Beside YAML's own: what its constructors raise for dates, numbers and keys that are none.
 _REFUSED = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast

@@ -24,11 +24,13 @@ class Rows:
 class TinyStage:
     """Width is `dit_num_heads`, depth of a second branch `dit_depth`; `faults` names what is wrong with it."""
 
-    name, variant = "gazegaussian", "ours"
+    name = "gazegaussian"
+    variant = "ours"
     images = 12
 
     def __init__(self, config, faults=()):
-        self.config, self.faults = config, faults
+        self.config = config
+        self.faults = faults
         width = config.model.dit_num_heads
         self.module = torch.nn.ModuleDict(
             {
@@ -49,7 +51,8 @@ class TinyStage:
         pass
 
     def batches(self, epoch):
-        size, count = self.config.training.batch_size, self.config.data.max_train_images or self.images
+        size = self.config.training.batch_size
+        count = self.config.data.max_train_images or self.images
         g = torch.Generator().manual_seed(epoch)
         x = torch.randn(self.images, 2, generator=g)
         rows = [torch.arange(i, min(i + size, count)) for i in range(0, count, size)]
@@ -63,7 +66,8 @@ class TinyStage:
         return self.module["main"](x) + extra
 
     def losses(self, batch, epoch):
-        weights, offsets = self.config.loss, self.module["offsets"](batch.image)
+        weights = self.config.loss
+        offsets = self.module["offsets"](batch.image)
         if "diverges" in self.faults and self.config.optim.lr > 1e-2:
             raise NonFiniteError("bad loss")
         predicted = self._predict(batch.x) + offsets
@@ -100,7 +104,8 @@ class Builder:
     """Builds stages and counts them."""
 
     def __init__(self, *faults):
-        self.faults, self.count = faults, 0
+        self.faults = faults
+        self.count = 0
 
     def __call__(self, config):
         self.count += 1

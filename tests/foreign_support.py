@@ -33,7 +33,9 @@ def super_journal(database: Path, victim: Path) -> Path:
     """Put a rollback journal beside a database that names a file, which SQLite deletes once a writer has rolled it back."""
     raw = database.read_bytes()
     (size,) = struct.unpack(">H", raw[16:18])
-    page, nonce, name = raw[:size], 12345, str(victim).encode()
+    page = raw[:size]
+    nonce = 12345
+    name = str(victim).encode()
     total = nonce
     for place in range(size - 200, 0, -200):
         total = (total + page[place]) & 0xFFFFFFFF

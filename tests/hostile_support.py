@@ -20,8 +20,11 @@ from gazegaussian.errors import UserError
 
 FORK = multiprocessing.get_context("fork")
 MUTATIONS = int(os.environ.get("GAZEGAUSSIAN_FUZZ", "10"))
-SECONDS, MEMORY = 5, 1 << 30  # of CPU, and beyond what the process has already
-FINE, REFUSED = "fine", "refused"
+# of CPU, and beyond what the process has already
+SECONDS = 5
+MEMORY = 1 << 30
+FINE = "fine"
+REFUSED = "refused"
 
 
 class Payload:
@@ -87,7 +90,8 @@ def mutations(good: bytes, seed: int = 0, count: int = MUTATIONS) -> Iterator[by
     chance = random.Random(seed)
     for _ in range(count):
         bad = bytearray(good)
-        kind, place = chance.randrange(5), chance.randrange(len(good))
+        kind = chance.randrange(5)
+        place = chance.randrange(len(good))
         length = chance.choice([1, 4, 64, 1024])
         if kind == 0:
             del bad[place:]

@@ -46,7 +46,8 @@ def mesh_head_of(found: Imported):
 
 
 def gaze_gaussian_of(found: Imported):
-    config, sizes = found.config.model, found.architecture
+    config = found.config.model
+    sizes = found.architecture
     mesh_config = MeshHeadModel.model_validate(sizes["mesh_model"])
     model = gaze_gaussian_class(config)(
         config, mesh_config, sizes["image_size"], sizes["face_points"], sizes["eye_points"]
@@ -92,7 +93,8 @@ def small_mesh_head(**parameters):
     stage.prepare()
     model = stage.module
     jiggle(model.branches, 0.02)
-    model.tet_verts, model.tets = model.grid.points, model.grid.tetrahedra().int()
+    model.tet_verts = model.grid.points
+    model.tets = model.grid.tetrahedra().int()
     return model
 
 

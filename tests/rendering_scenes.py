@@ -44,7 +44,8 @@ def make_gaussians(batch: int, count: int, channels: int, dtype=torch.float64, s
     means = 0.35 * normal(batch, count, 3)
     means[:, :5, 2] = -4.5
     opacities = torch.sigmoid(2.5 * normal(batch, count) + 0.5)
-    opacities[:, 5:12], opacities[:, 12:16] = 0.9999, 0.001
+    opacities[:, 5:12] = 0.9999
+    opacities[:, 12:16] = 0.001
     scales = torch.exp(0.6 * normal(batch, count, 3) - 3)
     made = (means, normal(batch, count, 4), scales, opacities, normal(batch, count, channels))
     return Gaussians(*(t.to(dtype) for t in made))
@@ -74,12 +75,17 @@ def sphere(rings: int = 12, radius: float = 0.5, bump: float = 0.0) -> tuple[Ten
     points = torch.stack([t.sin() * p.cos(), t.cos(), t.sin() * p.sin()], -1).reshape(-1, 3)
     points = torch.cat([points, torch.tensor([[0.0, 1, 0], [0, -1, 0]], dtype=torch.float64)])
     grow = 1 + bump * torch.sin(6 * points[:, :1]) * torch.cos(5 * points[:, 1:2] + 1)
-    across, north, south = 2 * rings, points.shape[0] - 2, points.shape[0] - 1
+    across = 2 * rings
+    north = points.shape[0] - 2
+    south = points.shape[0] - 1
     faces = []
     for j in range(across):
         k = (j + 1) % across
         faces += [(north, k, j), (south, (rings - 2) * across + j, (rings - 2) * across + k)]
         for i in range(rings - 2):
-            a, b, c, d = i * across + j, i * across + k, (i + 1) * across + k, (i + 1) * across + j
+            a = i * across + j
+            b = i * across + k
+            c = (i + 1) * across + k
+            d = (i + 1) * across + j
             faces += [(a, b, c), (a, c, d)]
     return points * grow * radius, torch.tensor(faces)

@@ -20,7 +20,8 @@ from gazegaussian.types import Batch
 
 torch.set_num_threads(1)  # these networks are so small that waking a second thread costs ten times the work
 
-SIZE, CAMERAS = 64, 4
+SIZE = 64
+CAMERAS = 4
 _TRAINING = {"batch_size": 2, "epochs": 1, "device": "cpu", "warm_start_steps": 60, "preview_images": 0}
 
 
@@ -122,7 +123,8 @@ def untrained_checkpoints(folder: Path, count: int = 2) -> list[Path]:
     Returns:
         Their `best.pt`.
     """
-    run, paths = gaze_run(), []
+    run = gaze_run()
+    paths = []
     for seed in range(count):
         stage = gaze_stage(run, seed=seed)
         jiggle(stage.model.eyes, seed=seed)

@@ -75,7 +75,8 @@ def test_unknown_sweeps_are_refused():
 
 def test_a_sweep_without_a_panel(checkpoints, tmp_path, monkeypatch):
     monkeypatch.setattr(animation, "find_ffmpeg", lambda: None)
-    root, person = heads()[1].root, heads()[1].keys[0].removesuffix(".h5")
+    root = heads()[1].root
+    person = heads()[1].keys[0].removesuffix(".h5")
     written = helpers.save_sweep(checkpoints[0], root, person, 0, "gaze-left-right", tmp_path / "a.gif")
     assert written == [tmp_path / "a.gif"]
     assert Image.open(written[0]).size == (SIZE, SIZE)

@@ -231,7 +231,8 @@ def test_the_batch_size_is_asked_at_the_number_of_images_that_the_study_validate
     class LeftOver(Builder):
         def __call__(self, config):
             stage = super().__call__(config)
-            usual, images = stage.validate, config.data.max_val_images
+            usual = stage.validate
+            images = config.data.max_val_images
             left = images % config.training.batch_size
             stage.validate = lambda: {**usual(), "val_loss": usual()["val_loss"] * (1 + 0.1 * left)}
             return stage

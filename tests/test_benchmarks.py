@@ -31,7 +31,8 @@ def test_rasterizers(capsys, monkeypatch):
 
 
 def test_training_steps(capsys, monkeypatch):
-    mesh, gaze = mesh_stage(), gaze_stage()
+    mesh = mesh_stage()
+    gaze = gaze_stage()
     mesh.prepare()
     monkeypatch.setattr(training_steps, "stages", lambda *_, **__: (mesh, gaze))
     monkeypatch.setattr(training_steps, "DIT_SIZES", [(4, 1)])
@@ -49,7 +50,8 @@ def test_training_steps(capsys, monkeypatch):
 
 def test_the_naive_gazegaussian_step_has_the_same_losses():
     stage = gaze_stage(gaze_run(eye_region_importance=0.0))
-    expected, naive = stage.losses(batch(2), 0), gaze_gaussian_terms(stage, batch(2), 0)
+    expected = stage.losses(batch(2), 0)
+    naive = gaze_gaussian_terms(stage, batch(2), 0)
     assert list(naive) == list(expected)
     for name, value in expected.items():
         assert naive[name].item() == pytest.approx(value.item(), abs=2e-6, rel=1e-4), name

@@ -15,7 +15,9 @@ from helpers.study.budget import spent
 from helpers.study.run import run_study
 
 NONE = {"pruner": {"name": "none"}}
-COMPLETE, FAIL, WAITING = TrialState.COMPLETE, TrialState.FAIL, TrialState.WAITING
+COMPLETE = TrialState.COMPLETE
+FAIL = TrialState.FAIL
+WAITING = TrialState.WAITING
 
 
 def states(study):
@@ -133,7 +135,8 @@ def test_no_trial_is_pruned_before_the_least_epochs(tmp_path):
 
 def sized_train(config, run_dir, hooks, resume, best_size=math.inf):
     """The best epoch is number 2; size grows, fps falls."""
-    trainer, values = FakeTrainer(), [0.5, 0.4, 0.1, 0.3]
+    trainer = FakeTrainer()
+    values = [0.5, 0.4, 0.1, 0.3]
     for hook in hooks:
         hook.on_fit_start(trainer)
     for epoch, value in enumerate(values):

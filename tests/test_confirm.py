@@ -20,19 +20,25 @@ from helpers.analysis.shares import largest_count
 from helpers.analysis.test_people import TestPeople
 from helpers.reporting.findings import answer, gain
 
-BASE_LR, SMALL_LR = 1e-3, 1e-4
+BASE_LR = 1e-3
+SMALL_LR = 1e-4
 
 
 class Planted:
     """A training whose metric is `10 + noise(seed, lr) - effect`, the effect for every lr but the baseline's."""
 
     def __init__(self, effect, noise, shared=0.0):
-        self.effect, self.noise, self.shared, self.calls = effect, noise, shared, []
+        self.effect = effect
+        self.noise = noise
+        self.shared = shared
+        self.calls = []
 
     def __call__(self, config, run_dir, hooks, resume):
-        seed, lr = config.training.seed, config.optim.lr
+        seed = config.training.seed
+        lr = config.optim.lr
         self.calls.append((run_dir.name, seed, resume))
-        own, common = random.Random(f"{seed} {lr}").gauss(0, 1), random.Random(f"{seed}").gauss(0, 1)
+        own = random.Random(f"{seed} {lr}").gauss(0, 1)
+        common = random.Random(f"{seed}").gauss(0, 1)
         value = 10 + self.noise * own + self.shared * common - (self.effect if lr != BASE_LR else 0)
         for hook in hooks:
             hook.on_epoch_end(FakeTrainer(), 0, {config.training.monitor: value})
@@ -65,7 +71,8 @@ def test_a_planted_gain_is_confirmed_and_its_size_is_measured(tmp_path):
 def test_a_winner_by_luck_is_found_out(tmp_path):
     """The study picks the luckiest of 12; with fresh seeds less is left of its lead."""
     asked = studied(tmp_path, Planted(effect=0.0, noise=1.0), trials=12)
-    baseline, winner = run_study(asked).trials[0], best_trial(run_study(asked))
+    baseline = run_study(asked).trials[0]
+    winner = best_trial(run_study(asked))
     report = confirm_study(asked, top=1, seeds=20)
     found = next(row for row in report.configurations if not row.is_baseline)
     claimed = baseline.value - winner.value
@@ -210,7 +217,8 @@ def test_a_failed_training_counts_as_the_worst_and_is_said_first(tmp_path):
 
 def test_a_candidate_that_never_fails_is_ahead_of_a_better_one_that_does(tmp_path):
     def train(config, run_dir, hooks, resume):
-        lr, seed = config.optim.lr, config.training.seed
+        lr = config.optim.lr
+        seed = config.training.seed
         hard = 5.0 if seed in (2, 4) else 0.0
         if hard and lr < SMALL_LR:
             raise NonFiniteError("loss is nan")
@@ -228,7 +236,8 @@ def test_a_candidate_that_never_fails_is_ahead_of_a_better_one_that_does(tmp_pat
 def test_constraints_hold_in_every_seed_or_no_gain_is_claimed(tmp_path):
     def measured(config, run_dir, hooks, resume):
         found = Planted(1.0, 0.01)(config, run_dir, [], resume)
-        base, seed = config.optim.lr == BASE_LR, config.training.seed
+        base = config.optim.lr == BASE_LR
+        seed = config.training.seed
         gaze = 7.0 if base or seed == 0 else 9.0  # kept in the search by luck
         row = {**found.history[0], "gaze_error_deg": gaze}
         for hook in hooks:
@@ -426,7 +435,8 @@ def test_a_continued_trial_that_misses_a_constraint_would_not_have_won(tmp_path)
         """Hands a hook the constrained metric, too."""
 
         def __init__(self, hook, gaze):
-            self.hook, self.gaze = hook, gaze
+            self.hook = hook
+            self.gaze = gaze
 
         def on_fit_start(self, trainer):
             self.hook.on_fit_start(trainer)

@@ -87,7 +87,8 @@ def test_landmarks_use_the_true_inverse_where_the_published_code_does_not(folder
     differs = []
     for i in range(3):
         row = dataset.location(i)[1]
-        rotation, shift = file.read("w2c_Rmat", row).astype(float), file.read("w2c_Tvec", row).astype(float)
+        rotation = file.read("w2c_Rmat", row).astype(float)
+        shift = file.read("w2c_Tvec", row).astype(float)
         camera = np.concatenate([file.read("facial_landmarks_3d", row), file.read("vertice", row)[::100]]).astype(float)
         ours = dataset[i]["landmarks_3d"].numpy()
         np.testing.assert_allclose(ours @ rotation.T + shift, camera, atol=1e-5)  # back to where they came from

@@ -67,7 +67,8 @@ def order(loader, epoch: int) -> list[list[int]]:
 
 
 def test_order_depends_on_seed_and_epoch_alone(dataset: HeadDataset) -> None:
-    one, two = make_loader(dataset, 2, True, seed=3), make_loader(dataset, 2, True, seed=3)
+    one = make_loader(dataset, 2, True, seed=3)
+    two = make_loader(dataset, 2, True, seed=3)
     first = order(one, 1)
     order(one, 7)
     assert order(one, 1) == first == order(two, 1)
@@ -80,7 +81,8 @@ def test_order_depends_on_seed_and_epoch_alone(dataset: HeadDataset) -> None:
 
 def test_workers_forked_after_files_were_opened_give_the_same_batches(dataset: HeadDataset) -> None:
     assert dataset[0]["image"].shape == (3, 64, 64)  # opens a file in this process
-    alone, forked = make_loader(dataset, 4, True, seed=1), make_loader(dataset, 4, True, seed=1, workers=2)
+    alone = make_loader(dataset, 4, True, seed=1)
+    forked = make_loader(dataset, 4, True, seed=1, workers=2)
     for epoch in (0, 1):
         assert order(alone, epoch) == order(forked, epoch)
     alone.set_epoch(2)

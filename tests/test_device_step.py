@@ -31,7 +31,8 @@ class HostWaits(TorchDispatchMode):
         self.counts = Counter()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name, kwargs = func.overloadpacket.__name__, kwargs or {}
+        name = func.overloadpacket.__name__
+        kwargs = kwargs or {}
         by_mask = name in INDEXING and any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
         repeats = name == "repeat_interleave" and kwargs.get("output_size") is None
         if name in WAITS or by_mask or repeats:
@@ -76,7 +77,8 @@ def test_a_gazegaussian_step_waits_twice(tmp_path):
 
 def test_the_splats_of_cuda_wait_once():
     """For the length of their tile lists, culled splats or not. (Their backward is two kernels: slow on a CPU.)"""
-    scene, cameras = make_gaussians(2, 60, 3, torch.float32), make_cameras(2, 24, 16, torch.float32)
+    scene = make_gaussians(2, 60, 3, torch.float32)
+    cameras = make_cameras(2, 24, 16, torch.float32)
     with HostWaits() as waits:
         render_splats(scene, cameras, torch.zeros(3), "warp-blocks")
     assert waits.counts == {"_local_scalar_dense": 1}
@@ -115,7 +117,8 @@ def test_a_batch_is_the_mean_of_its_images():
         gradient = {name: p.grad.clone() for name, p in stage.model.named_parameters() if p.grad is not None}
         return {name: value.item() for name, value in terms.items()}, gradient
 
-    (first, first_grad), (second, second_grad) = losses_and_gradient([0]), losses_and_gradient([1])
+    (first, first_grad) = losses_and_gradient([0])
+    (second, second_grad) = losses_and_gradient([1])
     together, gradient = losses_and_gradient([0, 1])
     for name, value in together.items():
         assert value == pytest.approx((first[name] + second[name]) / 2, abs=2e-6, rel=1e-4), name
@@ -125,8 +128,10 @@ def test_a_batch_is_the_mean_of_its_images():
 
 
 def test_all_images_and_layers_of_a_step_share_one_render(monkeypatch):
-    stage, seen = gaze_stage(), []
-    render, renderer = splats._splat_warp, stage.model.renderer.forward
+    stage = gaze_stage()
+    seen = []
+    render = splats._splat_warp
+    renderer = stage.model.renderer.forward
 
     def splatted(gaussians, *rest):
         seen.append(("splats", gaussians.means.shape[0]))
@@ -144,14 +149,16 @@ def test_all_images_and_layers_of_a_step_share_one_render(monkeypatch):
 
 def test_training_splats_with_the_chosen_backend():
     """The backends agree in a whole step, and another than warp was really used."""
-    rows, found = batch(2), {}
+    rows = batch(2)
+    found = {}
     for backend in ("warp", "torch"):
         stage = gaze_stage(gaze_run(splat_backend=backend))
         terms = stage.losses(rows, 0)
         torch.stack(list(terms.values())).sum().backward()
         found[backend] = {name: term.item() for name, term in terms.items()}, stage.model.face.means.grad
     assert found["torch"][0] == {name: pytest.approx(term, rel=1e-4) for name, term in found["warp"][0].items()}
-    ours, theirs = found["warp"][1], found["torch"][1]
+    ours = found["warp"][1]
+    theirs = found["torch"][1]
     assert (ours - theirs).abs().max() <= 1e-3 * theirs.abs().max()
     assert not torch.equal(ours, theirs)
 

@@ -174,7 +174,8 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_final(columbia, tmp_path)
 
 
 def test_a_server_without_ranges_sends_it_all_again(columbia, tmp_path):
-    columbia.ranges, columbia.cut = False, [1000]
+    columbia.ranges = False
+    columbia.cut = [1000]
     assert check_dataset(download(tmp_path)).ok
 
 

@@ -31,7 +31,8 @@ class SlowStage(TinyStage):
 
     def __init__(self, config, start=0.15, step=0.02):
         super().__init__(config)
-        self.start, self.step = start, step
+        self.start = start
+        self.step = step
         self.module["ballast"] = torch.nn.Linear(1, WEIGHTS // 2)
 
     def parameter_groups(self, optim):
@@ -143,7 +144,8 @@ class Extended:
     """A study file with other values of some attributes."""
 
     def __init__(self, study, **changes):
-        self.study, self.changes = study, changes
+        self.study = study
+        self.changes = changes
 
     def __getattr__(self, name):
         return self.changes[name] if name in self.changes else getattr(self.study, name)

@@ -104,7 +104,8 @@ def test_the_table_stands_beside_the_published_values(checkpoint, nothing_option
 class Prophet(torch.nn.Module):
     """Renders the target itself."""
 
-    variant, image_size = "ours", 64
+    variant = "ours"
+    image_size = 64
 
     def __init__(self, dataset):
         super().__init__()
@@ -152,7 +153,8 @@ def test_the_source_is_read_with_its_own_landmarks(nothing_optional):
     dataset = heads()[1]
     judge = load_frozen("judge")
     session = _Session(torch.nn.Identity(), dataset, Judges(judge), torch.device("cpu"))
-    source, target = dataset.batch([0]), dataset.batch([2])
+    source = dataset.batch([0])
+    target = dataset.batch([2])
     found = session._values(source.image, source.landmarks_2d, target)
     read = [judge.gaze(batch.image, batch.landmarks_2d) for batch in (source, target)]
     assert found["gaze_error_deg"].item() == pytest.approx(angular_error(*read).rad2deg().item(), abs=1e-4)
@@ -162,7 +164,8 @@ def test_the_source_is_read_with_its_own_landmarks(nothing_optional):
 def test_intervals_cover_the_mean_of_other_people():
     rng = np.random.default_rng(0)
     subjects = np.repeat(np.arange(15), 6)
-    hits, naive = 0, 0
+    hits = 0
+    naive = 0
     for _ in range(150):
         values = rng.normal(0, 1, 15)[subjects] + rng.normal(0, 0.3, 90)  # people differ more than images of one
         found = over_subjects(values, subjects, "x")
@@ -231,7 +234,9 @@ def test_few_subjects_are_said_and_enough_are_not():
 @pytest.mark.parametrize("people", [2, 3, 5, 10])
 def test_intervals_of_few_people_hold_what_they_promise(people):
     """Where a percentile bootstrap held the mean in 51, 74, 85 and 89% instead of 95%."""
-    rng, held, samples = np.random.default_rng(people), 0, 2000
+    rng = np.random.default_rng(people)
+    held = 0
+    samples = 2000
     subjects = np.repeat(np.arange(people), 4)
     for _ in range(samples):
         values = rng.normal(size=people)[subjects] + rng.normal(0, 0.5, len(subjects))

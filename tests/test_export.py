@@ -30,7 +30,8 @@ from helpers.study.heartbeat import BASELINE
 @pytest.fixture(scope="module")
 def training(tmp_path_factory):
     """A finished training of stage two."""
-    folder, run = tmp_path_factory.mktemp("training") / "mine", gaze_run()
+    folder = tmp_path_factory.mktemp("training") / "mine"
+    run = gaze_run()
     train(gaze_stage(run), run, folder)
     return folder
 
@@ -133,7 +134,8 @@ def test_the_best_trial_comes_with_report_origin_and_parameters(study):
 
 
 def test_a_training_says_which_code_made_it_and_brings_its_mesh_head(training, tmp_path):
-    folder, start = shutil.copytree(training, tmp_path / "run"), tmp_path / "mesh.pt"
+    folder = shutil.copytree(training, tmp_path / "run")
+    start = tmp_path / "mesh.pt"
     readme = (export(folder, tmp_path / "out").folder / "README.md").read_text()
     assert "code unknown" in readme, "the exporting code is not the one that trained"
     content = torch.load(folder / "best.pt", weights_only=True)

@@ -21,7 +21,10 @@ from helpers import load_study
 from helpers.study.checkpoints import DiskError, bytes_of_model, disk_problem, thin
 from helpers.study.run import run_study
 
-COMPLETE, FAIL, PRUNED, WAITING = TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED, TrialState.WAITING
+COMPLETE = TrialState.COMPLETE
+FAIL = TrialState.FAIL
+PRUNED = TrialState.PRUNED
+WAITING = TrialState.WAITING
 NONE = {"pruner": {"name": "none"}}
 
 
@@ -39,7 +42,8 @@ class At(Hook):
     """Raises in an epoch, after the checkpoints are written."""
 
     def __init__(self, epoch, error=KeyboardInterrupt):
-        self.epoch, self.error = epoch, error
+        self.epoch = epoch
+        self.error = error
 
     def on_epoch_end(self, trainer, epoch, metrics):
         if epoch == self.epoch:
@@ -50,7 +54,8 @@ class At(Hook):
 
 
 def test_out_of_memory_in_the_forward_fails_one_trial_and_frees_its_tensors(tmp_path, monkeypatch):
-    held, alive = [], []
+    held = []
+    alive = []
 
     class Hungry(LineStage):
         def losses(self, batch, epoch):

@@ -24,7 +24,9 @@ from helpers.study import heartbeat as ownership
 from helpers.study.heartbeat import current_owner, is_alive, reap
 
 FORK = multiprocessing.get_context("fork")
-FAIL, COMPLETE, WAITING = TrialState.FAIL, TrialState.COMPLETE, TrialState.WAITING
+FAIL = TrialState.FAIL
+COMPLETE = TrialState.COMPLETE
+WAITING = TrialState.WAITING
 
 
 def train(config, run_dir, hooks, resume):
@@ -83,7 +85,8 @@ def test_without_any_readable_checkpoint_nothing_is_begun_anew_in_silence(tmp_pa
 
 @pytest.mark.parametrize("jump", [-1e8, 1e8])
 def test_a_clock_that_jumps_ends_no_budget_and_bends_no_measurement(tmp_path, monkeypatch, jump):
-    real, moved = time.time, []
+    real = time.time
+    moved = []
 
     def jumping(config, run_dir, hooks, resume):
         moved.append(jump)
@@ -130,7 +133,8 @@ def hold(folder, began, over):
         began.set()
         over.wait(120)
 
-    build_run, gazegaussian.build.train_run = gazegaussian.build.train_run, stop
+    build_run = gazegaussian.build.train_run
+    gazegaussian.build.train_run = stop
     try:
         helpers.train(config(), folder)
     except AttributeError:  # what is no result is of no interest here
@@ -140,7 +144,8 @@ def hold(folder, began, over):
 
 
 def test_two_trainings_started_at_once_do_not_share_a_folder(tmp_path, small_stage):  # noqa: F811
-    began, over = FORK.Event(), FORK.Event()
+    began = FORK.Event()
+    over = FORK.Event()
     process = FORK.Process(target=hold, args=(tmp_path / "run", began, over))
     process.start()
     assert began.wait(120)

@@ -12,7 +12,8 @@ from PIL import Image
 from helpers.notebook import figure_display
 from helpers.reporting.figures import find_browser
 
-PLOTLY, PNG = "application/vnd.plotly.v1+json", "image/png"
+PLOTLY = "application/vnd.plotly.v1+json"
+PNG = "image/png"
 
 
 @pytest.fixture(autouse=True)

@@ -268,7 +268,8 @@ def test_a_database_of_another_version_is_named_and_not_brought_up_to_date(study
 @pytest.mark.parametrize("kind", ["link", "pipe"])
 def test_sidecars_that_lead_elsewhere_are_refused(tmp_path, finished, suffix, kind):
     """Named by its URL: such a database need not lie in a study's folder."""
-    place, victim = tmp_path / "given", tmp_path / "victim.txt"
+    place = tmp_path / "given"
+    victim = tmp_path / "victim.txt"
     place.mkdir()
     victim.write_text("precious")
     (place / "s.db").write_bytes((finished / "study.db").read_bytes())

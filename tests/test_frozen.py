@@ -17,7 +17,9 @@ from gazegaussian.training.frozen import mirror
 
 torch.set_num_threads(1)
 NAMES = ("guide", "judge")
-FRESH_SEED, PEOPLE, SIZE = 77_077, 6, 256
+FRESH_SEED = 77_077
+PEOPLE = 6
+SIZE = 256
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -97,7 +99,8 @@ def test_reading_changes_no_state(network):
 
 
 def test_perceptual_distance_is_one(network):
-    a, b = picture(), picture(1)
+    a = picture()
+    b = picture(1)
     assert network.perceptual(a, a).item() == pytest.approx(0.0, abs=1e-6)
     torch.testing.assert_close(network.perceptual(a, b), network.perceptual(b, a))
     slightly = (a + 0.02 * picture(2)).clamp(0, 1)
@@ -107,7 +110,8 @@ def test_perceptual_distance_is_one(network):
 
 
 def test_gaze_is_read_from_the_eyes_and_not_from_the_lids_landmarks(network, fresh):
-    image, points = fresh["image"][:2], fresh["facial_landmarks"][:2]
+    image = fresh["image"][:2]
+    points = fresh["facial_landmarks"][:2]
     read = network.gaze(image, points)
     moved = points.clone()
     moved[:, [row for row in range(68) if row not in STEADY_LANDMARKS]] += 7.0
@@ -136,7 +140,9 @@ def test_errors_on_fresh_people(network, fresh):
 
 
 def test_a_mirrored_training_image_is_the_crop_of_the_mirrored_picture(fresh):
-    image, points, gaze = fresh["image"][:2], fresh["facial_landmarks"][:2], fresh["pitchyaw_head"][:2]
+    image = fresh["image"][:2]
+    points = fresh["facial_landmarks"][:2]
+    gaze = fresh["pitchyaw_head"][:2]
     given = crop_eyes(image, points), layout(points)[0], gaze
     flipped = points * torch.tensor([-1.0, 1.0]) + torch.tensor([SIZE - 1.0, 0.0])
     order = [*range(16, -1, -1), *range(17, 27), *range(27, 31), *range(35, 30, -1)]  # brows are not looked at
@@ -168,7 +174,8 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch, damage):
 
 def test_several_images_share_one_reference():
     network = load_frozen("guide")
-    images, references = torch.cat([picture(i) for i in range(4)]), torch.cat([picture(i) for i in (7, 8)])
+    images = torch.cat([picture(i) for i in range(4)])
+    references = torch.cat([picture(i) for i in (7, 8)])
     single = [network.perceptual(images[i : i + 1], references[i % 2 : i % 2 + 1]) for i in range(4)]
     torch.testing.assert_close(network.perceptual(images, references), torch.cat(single), atol=1e-6, rtol=1e-5)
 

@@ -14,7 +14,9 @@ def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-POINTS, POSE, SCALE = random(2, 30, 3), random(2, 6, seed=1), random(2, 1, seed=2).abs() + 0.5
+POINTS = random(2, 30, 3)
+POSE = random(2, 6, seed=1)
+SCALE = random(2, 1, seed=2).abs() + 0.5
 QUATS = torch.nn.functional.normalize(random(2, 4, seed=3), dim=-1)
 CALLS = {
     "head_to_world": lambda: head_to_world(POINTS, POSE, SCALE),
@@ -36,7 +38,8 @@ def test_autocast_does_not_touch_geometry(name):
 
 
 def test_autocast_does_not_touch_cameras():
-    rows, offsets = batch(2), ImageOffsets(4)
+    rows = batch(2)
+    offsets = ImageOffsets(4)
     with torch.no_grad():
         offsets.rotation.fill_(0.01)
     _, exact = offsets.apply_to(rows.parameters, rows.cameras, rows.index)
@@ -47,7 +50,8 @@ def test_autocast_does_not_touch_cameras():
 
 
 def test_image_offsets_start_without_effect_and_act_on_their_own_image():
-    rows, offsets = batch(2), ImageOffsets(4)
+    rows = batch(2)
+    offsets = ImageOffsets(4)
     parameters, cameras = offsets.apply_to(rows.parameters, rows.cameras, rows.index)
     assert torch.equal(parameters.shape_code, rows.parameters.shape_code)
     torch.testing.assert_close(cameras.rotation, rows.cameras.rotation)

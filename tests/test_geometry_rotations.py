@@ -60,13 +60,16 @@ def test_quaternion_of_a_matrix_comes_back_up_to_sign():
 
 
 def test_quaternion_product_is_the_matrix_product():
-    a, b = unit_quats(50, 1), unit_quats(50, 2)
+    a = unit_quats(50, 1)
+    b = unit_quats(50, 2)
     torch.testing.assert_close(quat_to_matrix(quat_multiply(a, b)), quat_to_matrix(a) @ quat_to_matrix(b))
     torch.testing.assert_close(quat_multiply(a[:1], b).shape, b.shape)
 
 
 def test_rotation_about_a_centre_is_rigid_and_keeps_the_centre():
-    points, centre, quats = random(2, 30, 3), random(3, seed=3), unit_quats(2)
+    points = random(2, 30, 3)
+    centre = random(3, seed=3)
+    quats = unit_quats(2)
     moved = rotate_about(points, quats, centre)
     torch.testing.assert_close(torch.cdist(moved, moved), torch.cdist(points, points))
     kept = rotate_about(centre.expand(2, 1, 3), quats, centre)
@@ -125,7 +128,8 @@ def test_head_direction_in_the_camera():
 
 def test_turning_camera_and_head_together_changes_nothing():
     pose = torch.cat([random(4, 3, scale=0.5), random(4, 3, seed=1)], dim=1)
-    camera, turn = axis_angle_to_matrix(random(4, 3, seed=2)), axis_angle_to_matrix(random(4, 3, seed=3))
+    camera = axis_angle_to_matrix(random(4, 3, seed=2))
+    turn = axis_angle_to_matrix(random(4, 3, seed=3))
     quat = matrix_to_quat(turn @ axis_angle_to_matrix(pose[:, :3]))
     angle = 2 * torch.atan2(quat[:, 1:].norm(dim=-1), quat[:, 0])
     turned = torch.cat([torch.nn.functional.normalize(quat[:, 1:], dim=-1) * angle[:, None], pose[:, 3:]], dim=1)
@@ -135,7 +139,9 @@ def test_turning_camera_and_head_together_changes_nothing():
 
 
 def test_head_frame_and_world():
-    points, pose, scale = random(3, 20, 3), random(3, 6, seed=1), random(3, 1, seed=2).abs() + 0.5
+    points = random(3, 20, 3)
+    pose = random(3, 6, seed=1)
+    scale = random(3, 1, seed=2).abs() + 0.5
     world = head_to_world(points, pose, scale)
     torch.testing.assert_close(world_to_head(world, pose, scale), points)
     one = scale[1] * axis_angle_to_matrix(pose[1, :3]) @ points[1, 4] + pose[1, 3:]

@@ -133,7 +133,8 @@ def test_brute_force_finds_the_same_crossing_edges(grid):
     expected = []
     for offset in offsets:
         start = index[((index + offset) < side).all(1)]
-        a, b = start @ grid._stride, (start + offset) @ grid._stride
+        a = start @ grid._stride
+        b = (start + offset) @ grid._stride
         crossed = (field[a] < 0) != (field[b] < 0)
         expected.append(torch.stack([a[crossed], b[crossed]], dim=1))
     expected = torch.unique(torch.cat(expected), dim=0)  # lexicographic

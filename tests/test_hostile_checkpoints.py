@@ -46,7 +46,8 @@ def use(path):
 
 
 def test_a_payload_is_not_executed(tmp_path):
-    path, marker = tmp_path / "last.pt", tmp_path / "executed"
+    path = tmp_path / "last.pt"
+    marker = tmp_path / "executed"
     torch.save({**content(), "schema_version": 1, "extra": Payload(marker)}, path)
     assert_refused(use, path, "more than weights")
     torch.save({"meshhead": {"a": Payload(marker)}}, path, _use_new_zipfile_serialization=False)

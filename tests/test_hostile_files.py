@@ -57,7 +57,8 @@ YAML = {
 
 @pytest.mark.parametrize("content", YAML.values(), ids=YAML.keys())
 def test_yaml_beyond_measure_is_refused_at_once(tmp_path, content):
-    path, marker = tmp_path / "study.yaml", tmp_path / "executed"
+    path = tmp_path / "study.yaml"
+    marker = tmp_path / "executed"
     path.write_bytes(content.replace("{marker}", str(marker)).encode("utf-8", "surrogateescape"))
     assert_refused(read_yaml, path, str(path))
     assert not marker.exists()
@@ -73,7 +74,8 @@ def leaves(content, place=()):
 
 def with_hostile_values(good, seed):
     """Copies with one hostile value each."""
-    chance, places = random.Random(seed), list(leaves(good))
+    chance = random.Random(seed)
+    places = list(leaves(good))
     for _ in range(2 * MUTATIONS):
         bad = copy.deepcopy(good)
         *above, last = chance.choice(places)

@@ -25,7 +25,8 @@ def planted(count, seed=0, conditional=False, value=lambda x: (x - 0.3) ** 2, di
         parameters = {"strong": generator.random(), "idle": generator.random(), "kind": generator.choice("ab")}
         distributions = {"strong": UNIT, "idle": UNIT, "kind": CategoricalDistribution(("a", "b"))}
         if conditional and number % 2:
-            parameters["sometimes"], distributions["sometimes"] = generator.random(), UNIT
+            parameters["sometimes"] = generator.random()
+            distributions["sometimes"] = UNIT
         values = [value(parameters["strong"])] * len(directions)
         study.add_trial(create_trial(params=parameters, distributions=distributions, values=values))
     return study
@@ -184,7 +185,8 @@ def test_functions_are_orthonormal_over_what_a_random_search_draws(space):
 
 
 def test_the_order_of_choices_without_order_does_not_matter():
-    kinds, others = ("conv", "dit", "mlp"), ("mlp", "conv", "dit")
+    kinds = ("conv", "dit", "mlp")
+    others = ("mlp", "conv", "dit")
     generator = random.Random(0)
     values = [generator.choice(kinds) for _ in range(9)]
     one, other = (searched_scale(CategoricalDistribution(order), values).functions for order in (kinds, others))

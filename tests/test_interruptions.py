@@ -17,7 +17,10 @@ from helpers.storage.backends import open_storage
 from helpers.study.heartbeat import claimed, reap, requeue
 from helpers.study.run import run_study
 
-COMPLETE, FAIL, PRUNED, WAITING = TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED, TrialState.WAITING
+COMPLETE = TrialState.COMPLETE
+FAIL = TrialState.FAIL
+PRUNED = TrialState.PRUNED
+WAITING = TrialState.WAITING
 
 
 def states(study):
@@ -28,7 +31,8 @@ class At(Hook):
     """Raises in an epoch, after the checkpoints are written."""
 
     def __init__(self, epoch, error=KeyboardInterrupt):
-        self.epoch, self.error = epoch, error
+        self.epoch = epoch
+        self.error = error
 
     def on_epoch_end(self, trainer, epoch, metrics):
         if epoch == self.epoch:

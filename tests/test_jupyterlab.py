@@ -54,7 +54,8 @@ def start(root, state):
     environment = {**os.environ, **folders, **quiet, "JUPYTER_TOKEN": token}
     with (state / "log").open("w") as log:
         server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *words], env=environment, stderr=log, cwd=root)
-    told, deadline = state / "RUNTIME" / f"jpserver-{server.pid}.json", time.monotonic() + LIMIT
+    told = state / "RUNTIME" / f"jpserver-{server.pid}.json"
+    deadline = time.monotonic() + LIMIT
     while not told.exists() or not told.read_text().endswith("}"):
         assert server.poll() is None, (state / "log").read_text()
         assert time.monotonic() < deadline, (state / "log").read_text()

@@ -39,7 +39,8 @@ def test_a_study_on_drive_is_kept_there_by_snapshots(tmp_path, local, monkeypatc
 
 
 def test_a_machine_lost_in_the_middle_of_a_trial_costs_one_epoch(tmp_path, local, monkeypatch):
-    drive, lost = tmp_path / "drive", tmp_path / "lost"
+    drive = tmp_path / "drive"
+    lost = tmp_path / "lost"
     epochs = []
 
     class Epochs(Hook):

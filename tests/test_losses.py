@@ -44,14 +44,16 @@ def test_ssim_equals_torchmetrics_away_from_the_border():
 
 
 def test_ssim_of_equal_images_is_one_and_symmetric():
-    a, b = noise(2, 3, 20, 20), noise(2, 3, 20, 20, seed=1)
+    a = noise(2, 3, 20, 20)
+    b = noise(2, 3, 20, 20, seed=1)
     torch.testing.assert_close(ssim(a, a), torch.ones(2))
     torch.testing.assert_close(ssim(a, b), ssim(b, a))
     assert (ssim(a, b) < 0.5).all()
 
 
 def test_gradient_of_ssim_against_finite_differences():
-    a, b = noise(1, 1, 13, 12).double().requires_grad_(), noise(1, 1, 13, 12, seed=1).double()
+    a = noise(1, 1, 13, 12).double().requires_grad_()
+    b = noise(1, 1, 13, 12, seed=1).double()
     assert torch.autograd.gradcheck(lambda x: ssim(x, b), (a,), fast_mode=True)
 
 
@@ -59,7 +61,8 @@ def test_gradient_of_ssim_against_finite_differences():
 
 
 def test_a_term_is_l1_and_ssim_by_hand():
-    a, b = noise(2, 3, 16, 16), noise(2, 3, 16, 16, seed=1)
+    a = noise(2, 3, 16, 16)
+    b = noise(2, 3, 16, 16, seed=1)
     terms = image_terms({"head": (a, b), "eyes": (a, b), "eyes_image": (b, b)}, eye_weight=3.0, ssim_weight=0.5)
     expected = (a - b).abs().mean() + 0.5 * (1 - ssim(a, b).mean())
     assert terms["head"].item() == pytest.approx(expected.item(), rel=1e-5)
@@ -121,8 +124,10 @@ def test_orthogonality_reaches_the_branches_of_both_streams():
 
 
 def test_descending_on_orthogonality_makes_branches_orthogonal():
-    a, b = noise(1, 20, 8).requires_grad_(), noise(1, 20, 8, seed=1).requires_grad_()
-    optimizer, rows = torch.optim.Adam([a, b], 0.05), torch.ones(20, dtype=torch.bool)
+    a = noise(1, 20, 8).requires_grad_()
+    b = noise(1, 20, 8, seed=1).requires_grad_()
+    optimizer = torch.optim.Adam([a, b], 0.05)
+    rows = torch.ones(20, dtype=torch.bool)
     first = mean_abs_cosine(a, b, rows).item()
     for _ in range(60):
         optimizer.zero_grad()
@@ -143,7 +148,8 @@ def stage():
 @pytest.fixture(scope="module")
 def terms(stage):
     """Unweighted layers, rendered once; the loss under any weights."""
-    rows, guide = batch(2), load_frozen("guide")
+    rows = batch(2)
+    guide = load_frozen("guide")
     with torch.no_grad():
         rendering = stage.model(rows.parameters, rows.cameras)
 
@@ -183,7 +189,8 @@ def test_terms_of_every_epoch_have_the_same_names(terms):
     ],
 )
 def test_every_searched_weight_scales_its_own_terms(terms, weight, scaled):
-    base, tripled = terms(**{weight: 0.5}), terms(**{weight: 1.5})
+    base = terms(**{weight: 0.5})
+    tripled = terms(**{weight: 1.5})
     for name, value in base.items():
         if name in scaled:
             torch.testing.assert_close(tripled[name], 3 * value)
@@ -228,7 +235,8 @@ def test_weights_of_the_stage_scale_their_terms(name):
 
 
 def test_gaze_term_vanishes_for_the_target_itself(terms):
-    rows, guide = batch(2), load_frozen("guide")
+    rows = batch(2)
+    guide = load_frozen("guide")
     images = dict.fromkeys(LAYERS, rows.image)
     maps = {name: noise(2, 32, 16, 16) for name in LAYERS}
     found = gaze_gaussian_losses(maps, images, rows, GazeGaussianLoss(perceptual_start_epoch=0), 0, guide)
@@ -237,7 +245,8 @@ def test_gaze_term_vanishes_for_the_target_itself(terms):
 
 
 def test_gaze_term_pulls_the_render_towards_the_target():
-    rows, guide = batch(1), load_frozen("guide")
+    rows = batch(1)
+    guide = load_frozen("guide")
     image = noise(1, 3, 64, 64).requires_grad_()
     maps = {name: noise(1, 32, 16, 16) for name in LAYERS}
     config = GazeGaussianLoss(perceptual_start_epoch=0)

@@ -118,13 +118,15 @@ def test_the_head_starts_close_to_its_neutral_geometry():
 def test_expression_stays_near_the_landmarks_and_pose_takes_the_rest(trained):
     points = trained.neutral_mesh().vertices.detach()
     squared = nearest_squared(points, trained.landmarks_3d_neutral)
-    one, two = random_parameters(1, 1), random_parameters(1, 2)
+    one = random_parameters(1, 1)
+    two = random_parameters(1, 2)
     base, _ = trained.deform(points, one)
     expression, _ = trained.deform(points, replace(one, shape_code=two.shape_code))
     posed, _ = trained.deform(points, replace(one, pose=two.pose))
     moved_by_expression = (expression - base)[0].norm(dim=-1)
     moved_by_pose = (posed - base)[0].norm(dim=-1)
-    far, near = squared > 0.25, squared < 0.1
+    far = squared > 0.25
+    near = squared < 0.1
     assert far.any()
     assert near.any()
     assert moved_by_expression[far].max() == 0
@@ -222,7 +224,8 @@ def test_chunks_of_the_grid_change_nothing(trained, monkeypatch):
 
 def test_deform_and_color_give_what_forward_gives(trained):
     parameters = random_parameters(2)
-    output, neutral = trained(parameters), trained.neutral_mesh()
+    output = trained(parameters)
+    neutral = trained.neutral_mesh()
     torch.testing.assert_close(trained.deform(neutral.vertices, parameters)[1], output.displacement, atol=1e-6, rtol=0)
     colors = trained.color(neutral.vertices, neutral.features, parameters)
     torch.testing.assert_close(colors, output.colors, atol=1e-6, rtol=0)
@@ -230,7 +233,8 @@ def test_deform_and_color_give_what_forward_gives(trained):
 
 def test_weights_alone_carry_the_head(trained):
     parameters = random_parameters(1)
-    ours, copy = trained(parameters), fresh(trained)(parameters)
+    ours = trained(parameters)
+    copy = fresh(trained)(parameters)
     for field in fields(ours):
         assert torch.equal(getattr(ours, field.name), getattr(copy, field.name)), field.name
 
@@ -282,7 +286,8 @@ def test_exported_mesh_reads_back(trained, tmp_path, name):
 
 def test_one_batch_can_be_overfitted():
     torch.manual_seed(0)
-    model, batch = MeshHead(CONFIG), random_batch(1)
+    model = MeshHead(CONFIG)
+    batch = random_batch(1)
     model.initialise_landmarks(face_landmarks())
     model.warm_start(100)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)

@@ -59,7 +59,8 @@ def test_two_people_in_one_batch_are_posed_as_if_alone():
     stage = mesh_stage()
     stage.prepare()
     give_codes_influence(stage.module.branches)
-    pair, other = batch(2), heads()[1].batch([0])
+    pair = batch(2)
+    other = heads()[1].batch([0])
     codes = torch.cat([pair.parameters.shape_code[:1], other.parameters.shape_code])
     parameters = replace(pair.parameters, shape_code=codes)
     with torch.no_grad():

@@ -42,9 +42,13 @@ def test_color_counts_inside_the_mask_only():
 
 
 def test_intersection_over_union_by_hand():
-    a, b = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
-    a[0, :, :, :2], b[0, :, :, 1:3] = 1, 1  # a third
-    a[1], b[1] = 1, 1
+    a = torch.zeros(2, 1, 4, 4)
+    b = torch.zeros(2, 1, 4, 4)
+    # a third
+    a[0, :, :, :2] = 1
+    b[0, :, :, 1:3] = 1
+    a[1] = 1
+    b[1] = 1
     torch.testing.assert_close(silhouette_iou(a, b), torch.tensor([1 / 3, 1.0]))
     assert soft_iou_loss(a, b).item() == pytest.approx(1 - (1 / 3 + 1) / 2)
     empty = torch.zeros(1, 1, 4, 4)

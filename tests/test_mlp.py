@@ -53,7 +53,8 @@ def test_input_returns_in_the_middle_after_the_hidden_vector(hidden, skip, width
 def test_a_condition_equals_concatenating_it_to_every_point(hidden, shared):
     torch.manual_seed(0)
     mlp = MLP(5 + 4, hidden, 3)
-    points, condition = torch.randn(6, 5) if shared else torch.randn(2, 6, 5), torch.randn(2, 4)
+    points = torch.randn(6, 5) if shared else torch.randn(2, 6, 5)
+    condition = torch.randn(2, 4)
     points.requires_grad_()
     whole = torch.cat([points.expand(2, 6, 5), condition[:, None].expand(2, 6, 4)], -1)
     torch.testing.assert_close(mlp(points, condition), mlp(whole))
@@ -81,7 +82,8 @@ def test_deformation_network_agrees_with_the_published_code():
 def test_silent_inputs_start_without_influence_and_learn():
     torch.manual_seed(0)
     network = MLP(12, [16, 16], 4, silent=5)
-    points, codes = torch.randn(7, 7), torch.randn(2, 5)
+    points = torch.randn(7, 7)
+    codes = torch.randn(2, 5)
     torch.testing.assert_close(network(points, codes), network(points, 3 * codes))
     network(points, codes).square().sum().backward()
     for layer in (network.layers[0], network.layers[network.skip]):

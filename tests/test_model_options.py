@@ -51,7 +51,9 @@ def test_the_code_basis_begins_silent_and_is_linear_in_the_code():
     assert all(part.abs().max() == 0 for part in basis(code))
     with torch.no_grad():
         basis.response.normal_()
-    one, two, both = basis(code[:1]), basis(code[1:2]), basis(code[:1] + code[1:2])
+    one = basis(code[:1])
+    two = basis(code[1:2])
+    both = basis(code[:1] + code[1:2])
     for a, b, c in zip(one, two, both, strict=True):
         torch.testing.assert_close(a + b, c, rtol=1e-4, atol=1e-5)
     assert [part.shape[-1] for part in one] == [3, 3, 1]

@@ -35,7 +35,9 @@ try:
 except KeyboardInterrupt:
     sys.exit(130)
 """
-COMPLETE, FAIL, WAITING = TrialState.COMPLETE, TrialState.FAIL, TrialState.WAITING
+COMPLETE = TrialState.COMPLETE
+FAIL = TrialState.FAIL
+WAITING = TrialState.WAITING
 
 
 @pytest.fixture
@@ -58,7 +60,9 @@ class Acting(PlainView):
 
     def __init__(self, act, epochs=3):
         super().__init__()
-        self.act, self.acted, self.epochs = act, False, epochs
+        self.act = act
+        self.acted = False
+        self.epochs = epochs
 
     def begin(self, stop):
         self.stop = stop
@@ -150,7 +154,8 @@ def test_widgets_are_labelled_and_follow_the_study(monkeypatch, capsys):
     updates = []
     monkeypatch.setattr(monitor_views, "display", lambda *_, **__: None)
     monkeypatch.setattr(monitor_views, "update_display", lambda bundle, **_: updates.append(bundle))
-    view, pressed = WidgetView(), []
+    view = WidgetView()
+    pressed = []
     view.begin(lambda: pressed.append(1))
     for _ in range(2):
         view.show(found(*TRIALS))
@@ -189,7 +194,10 @@ def test_a_click_in_a_real_kernel_stops_the_study(tmp_path, program, repo_root):
     """What a front end sends while the cell runs; the cell queued behind it runs afterwards."""
     environment = {**os.environ, "JPY_SESSION_NAME": "01.ipynb"}
     manager, client = start_new_kernel(env=environment)
-    button, text, kinds, clicked = None, "", set(), False
+    button = None
+    text = ""
+    kinds = set()
+    clicked = False
     try:
         names = {"root": str(repo_root), "program": str(program), "folder": str(tmp_path / "toy")}
         client.execute(CELL.format(**names))
@@ -200,7 +208,8 @@ def test_a_click_in_a_real_kernel_stops_the_study(tmp_path, program, repo_root):
                 message = client.get_iopub_msg(timeout=1)
             except queue.Empty:
                 continue
-            kind, content = message["msg_type"], message["content"]
+            kind = message["msg_type"]
+            content = message["content"]
             kinds.add(kind)
             assert kind != "error", content
             text += content.get("text", "")

@@ -11,7 +11,9 @@ from gazegaussian.models.neural_renderers import ConvRenderer, DiTRenderer, blur
 from gazegaussian.nn.dit import DiTRefiner
 from gazegaussian.types import HeadParameters
 
-DEPTHS, HEADS, PATCHES = (4, 6, 8, 12), (4, 8, 16), (4, 8, 16)
+DEPTHS = (4, 6, 8, 12)
+HEADS = (4, 8, 16)
+PATCHES = (4, 8, 16)
 SIDE = 32
 
 
@@ -64,7 +66,8 @@ def test_patches_keep_their_places():
     refiner = DiTRefiner(channels=3, side=8, patch=4, depth=1, heads=4, head_dim=16, condition_dim=5)
     with torch.no_grad():
         torch.nn.init.normal_(refiner.unembed.weight)
-    x, condition = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 5)
+    x = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    condition = torch.zeros(1, 5)
     changed = x.clone()
     changed[..., 4:, :4] += torch.rand(4, 4, generator=torch.Generator().manual_seed(1))
     moved = refiner(changed, condition) - refiner(x, condition)
@@ -88,7 +91,8 @@ def test_attention_carries_information_between_patches():
 def test_shape_code_pose_and_gaze_all_condition_the_dit(field):
     renderer = dit()
     jiggle(renderer, 0.1)
-    one, two = parameters(1), parameters(1, seed=1)
+    one = parameters(1)
+    two = parameters(1, seed=1)
     name = ("shape_code", "pose", "gaze")[field]
     fields = {n: getattr(two if n == name else one, n) for n in ("shape_code", "pose", "scale", "gaze")}
     with torch.no_grad():
@@ -102,7 +106,8 @@ def test_samples_of_a_batch_do_not_see_each_other(kind):
     torch.manual_seed(0)
     renderer = build_renderer(GazeGaussianModel(renderer=kind, dit_depth=2, dit_num_heads=4, dit_head_dim=4), 16)
     jiggle(renderer, 0.1)
-    x, p = features(2, 16), parameters(2)
+    x = features(2, 16)
+    p = parameters(2)
     with torch.no_grad():
         both = renderer(x, p)
         for i in range(2):
@@ -112,7 +117,8 @@ def test_samples_of_a_batch_do_not_see_each_other(kind):
 def test_renderers_start_by_showing_the_first_three_channels():
     for renderer in (ConvRenderer(attention=True), ConvRenderer(attention=False)):
         dark, bright = (torch.full((1, 32, 8, 8), 0.5) for _ in range(2))
-        dark[:, :3], bright[:, :3] = 0.1, 0.9
+        dark[:, :3] = 0.1
+        bright[:, :3] = 0.9
         assert renderer(bright, parameters(1)).mean() - renderer(dark, parameters(1)).mean() > 0.5
 
 

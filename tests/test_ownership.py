@@ -88,7 +88,8 @@ def test_a_process_that_was_held_for_dead_drops_its_trial_and_works_on(tmp_path)
 
 def test_only_one_process_is_in_the_lock_and_a_dead_one_leaves_it(tmp_path):
     study = run_study(request(tmp_path, trials=1))
-    folder, log = tmp_path / "toy", tmp_path / "log.txt"
+    folder = tmp_path / "toy"
+    log = tmp_path / "log.txt"
 
     def visit():
         for _ in range(5):

@@ -55,7 +55,8 @@ def test_it_is_half_as_large_and_draws_the_same(original, small):
 
 
 def test_positions_keep_their_precision(original, small):
-    whole, half = load_gaze_gaussian(original).state_dict(), load_gaze_gaussian(small).state_dict()
+    whole = load_gaze_gaussian(original).state_dict()
+    half = load_gaze_gaussian(small).state_dict()
     assert whole.keys() == half.keys()
     assert torch.equal(whole["face.means"], half["face.means"])
     assert not torch.equal(whole["face.features"], half["face.features"])
@@ -81,7 +82,8 @@ def test_a_training_begins_with_it_and_adopts_the_sizes_of_its_points(small):
     run = adopt_sizes(gaze_run(dit_depth=1), small)
     assert {name: getattr(run.model, name) for name in OPTIONS} == OPTIONS
     assert run.model.dit_depth == 1, "the renderer stays the configured one"
-    begun, packed_model = begin_gaze_gaussian(run), load_gaze_gaussian(small)
+    begun = begin_gaze_gaussian(run)
+    packed_model = load_gaze_gaussian(small)
     for name, value in packed_model.state_dict().items():
         if not name.startswith("renderer."):
             assert torch.equal(begun.state_dict()[name], value), name

@@ -28,7 +28,8 @@ def test_people_that_differ_widen_the_interval():
     rows = tuple((1.0 + 0.1 * seed, 3.0 + 0.1 * seed, -1.0 + 0.1 * seed) for seed in range(5))
     zero = Sample((0.0,) * 5, ((0.0,) * 3,) * 5)
     values = tuple(statistics.fmean(row) for row in rows)
-    alone, with_people = paired_gain(Sample(values), zero, -1), paired_gain(Sample(values, rows), zero, -1)
+    alone = paired_gain(Sample(values), zero, -1)
+    with_people = paired_gain(Sample(values, rows), zero, -1)
     assert alone.low > 0.9
     assert with_people.low < 0, "three people from -1 to 3 do not show that others gain"
     assert with_people.mean == alone.mean
@@ -63,8 +64,10 @@ def test_it_says_how_many_seeds_the_gain_would_need():
     report = ConfirmReport("val_loss", "minimize", (1, 2, 3, 4), rows)
     assert report.best.improvement_low < 0 < report.best.improvement
     needed = int(re.search(r"(\d+) seeds in all would show it in 8 of 10", report.statement)[1])
-    gained, level = report.best.gain, corrected_level(1, 2)
-    rng, shown = np.random.default_rng(0), 0
+    gained = report.best.gain
+    level = corrected_level(1, 2)
+    rng = np.random.default_rng(0)
+    shown = 0
     for _ in range(400):
         drawn = rng.normal(gained.mean, gained.std, needed)
         shown += paired_interval(list(drawn), level)[1] > 0

@@ -105,7 +105,8 @@ def test_a_server_that_stays_away_ends_the_study_and_the_same_call_goes_on(tmp_p
 
 def test_the_lock_of_a_study_is_the_servers_and_goes_with_the_process(tmp_path, url):
     study = optuna.create_study(study_name="toy", storage=open_storage(url, tmp_path))
-    inside, release = FORK.Event(), FORK.Event()
+    inside = FORK.Event()
+    release = FORK.Event()
 
     def holder():
         study = optuna.load_study(study_name="toy", storage=open_storage(url, tmp_path))
@@ -128,7 +129,8 @@ def test_the_lock_of_a_study_is_the_servers_and_goes_with_the_process(tmp_path, 
 
 def test_an_answer_that_is_lost_after_the_commit_counts_once(tmp_path, server, url, monkeypatch):
     study = optuna.create_study(study_name="toy", storage=open_storage(url, tmp_path))
-    trial, real = study.ask(), optuna.storages.RDBStorage.set_trial_state_values
+    trial = study.ask()
+    real = optuna.storages.RDBStorage.set_trial_state_values
     lost = []
 
     def cut(self, *args, **kwargs):

@@ -78,7 +78,8 @@ def test_under_noise_the_final_value_lies_within_a_few_spreads(name):
 
 def test_scale_and_shift_of_the_metric_do_not_matter():
     curve = list(CURVES["fast exponential"](T)[:9] + 0.01 * np.sin(T[:9]))
-    plain, scaled = predict(curve, EPOCHS), predict([1000 * value - 50 for value in curve], EPOCHS)
+    plain = predict(curve, EPOCHS)
+    scaled = predict([1000 * value - 50 for value in curve], EPOCHS)
     assert scaled.final == pytest.approx(1000 * plain.final - 50, rel=1e-6)
     assert scaled.spread == pytest.approx(1000 * plain.spread, rel=1e-6)
 

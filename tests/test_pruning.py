@@ -76,7 +76,8 @@ def test_every_preset_can_be_made_for_any_length(name, epochs):
 
 @pytest.mark.parametrize("name", PRUNERS)
 def test_words_on_a_pruner_name_what_is_built(name):
-    made, said = pruner(name, 12), describe_pruner(Component(name=name), 12)
+    made = pruner(name, 12)
+    said = describe_pruner(Component(name=name), 12)
     assert said.startswith(f"{name}: {type(made).__name__}")
     inner = getattr(made, "_wrapped_pruner", None)
     assert inner is None or f"wrapped median: {type(inner).__name__} (n_startup_trials 3, " in said
@@ -87,7 +88,8 @@ def test_words_on_a_pruner_name_what_is_built(name):
 
 
 def test_words_on_a_sampler_name_its_class_and_what_it_is_given():
-    study, given = study_file(), Component(name="tpe", kwargs={"n_startup_trials": 5})
+    study = study_file()
+    given = Component(name="tpe", kwargs={"n_startup_trials": 5})
     assert describe_sampler(given, study) == f"tpe: {type(make_sampler(given, 0, study)).__name__} (n_startup_trials 5)"
     assert "multivariate False" in describe_sampler(Component(name="tpe_univariate"), study)
     assert describe_sampler(Component(name="optuna.samplers.QMCSampler"), study) == "optuna.samplers.QMCSampler"

@@ -31,9 +31,12 @@ def cameras_of(arrays):
     size = int(published_arrays("camera.npz")["image_size"])
     normalised = arrays["intrinsics_ndc"]
     intrinsics = torch.eye(3)
-    intrinsics[0, 0], intrinsics[1, 1] = normalised[0, 0] * size / 2, normalised[1, 1] * size / 2
-    intrinsics[0, 2], intrinsics[1, 2] = (normalised[0, 2] + 1) * size / 2, (normalised[1, 2] + 1) * size / 2
-    rotation, translation = arrays["extrinsics"][:, :3], arrays["extrinsics"][:, 3]
+    intrinsics[0, 0] = normalised[0, 0] * size / 2
+    intrinsics[1, 1] = normalised[1, 1] * size / 2
+    intrinsics[0, 2] = (normalised[0, 2] + 1) * size / 2
+    intrinsics[1, 2] = (normalised[1, 2] + 1) * size / 2
+    rotation = arrays["extrinsics"][:, :3]
+    translation = arrays["extrinsics"][:, 3]
     return Cameras(rotation[None], translation[None], intrinsics[None], size, size)
 
 
@@ -83,7 +86,8 @@ def test_matrices_of_the_published_cameras():
         arrays = sample(name)
         cameras = cameras_of(arrays)
         view = torch.eye(4)
-        view[:3, :3], view[3, :3] = cameras.rotation[0].T, cameras.translation[0]
+        view[:3, :3] = cameras.rotation[0].T
+        view[3, :3] = cameras.translation[0]
         close(arrays["world_view_transform"], view)
         close(arrays["full_proj_transform"], view @ arrays["projection_matrix"])
         close(arrays["camera_center"], -cameras.rotation[0].T @ cameras.translation[0])
@@ -118,7 +122,8 @@ def test_the_two_camera_functions():
     near, far, fovx, fovy = arrays["fn/proj_args_znear_zfar_fovx_fovy"].tolist()
     close(arrays["fn/proj"], projection(fovx, fovy, near, far))
     view = torch.eye(4)
-    view[:3, :3], view[:3, 3] = arrays["fn/R_arg"].T, arrays["fn/t_arg"]
+    view[:3, :3] = arrays["fn/R_arg"].T
+    view[:3, 3] = arrays["fn/t_arg"]
     close(arrays["fn/world2view2"], view)
     close(arrays["fn/world2view2_translate_scale"][:3, :3], view[:3, :3])  # moving the camera turns nothing
 

@@ -41,7 +41,8 @@ def test_gaze_gaussian_renders_the_same_after_its_import(published_gaze_gaussian
     listed = {"fg_CD_predictor_eyes.eye_offset", "neural_render.bg_featmap", "neural_render.rgb_upsample.1.f"}
     assert set(found.unused) == {*listed, "iden_offset", "epoch"}
     assert found.unused["epoch"] == "not known to this program"
-    imported, rows = load_gaze_gaussian(path), batch(2)
+    imported = load_gaze_gaussian(path)
+    rows = batch(2)
     with torch.no_grad():
         expected = published_gaze_gaussian.eval()(rows.parameters, rows.cameras, layers=False)
         image = imported(rows.parameters, rows.cameras, layers=False)

@@ -70,7 +70,8 @@ def test_eyes_outside_the_head_count_as_published_only():
     row = torch.nonzero(batch.head_mask[0, 0] == 0)[0]
     batch.left_eye_mask[0, 0, row[0], row[1]] = 1
     images = {name: torch.zeros_like(batch.image) for name in LAYERS}
-    ours, published = layer_pairs(images, images, batch), layer_pairs(images, images, batch, batch.eye_mask)
+    ours = layer_pairs(images, images, batch)
+    published = layer_pairs(images, images, batch, batch.eye_mask)
     pixel = (0, slice(None), row[0], row[1])
     assert (ours["eyes"][0][pixel] == 1).all()
     assert (published["eyes"][0][pixel] == 0).all()
@@ -108,7 +109,8 @@ def test_noise_ratio_of_the_ruler():
 
 def test_gaze_directions_and_angles():
     arrays = published_arrays("losses.npz")
-    one, two = arrays["pitchyaw_1"], arrays["pitchyaw_2"]
+    one = arrays["pitchyaw_1"]
+    two = arrays["pitchyaw_2"]
     close(pitchyaw_to_vector(one), arrays["vector_1"])
     close(pitchyaw_to_vector(two), arrays["vector_2"])
     degrees = angular_error(one, two) * 180 / math.pi

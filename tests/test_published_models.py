@@ -38,7 +38,8 @@ def no_gradients():
 
 
 def test_neutral_mesh():
-    io, neutral = published_arrays("meshhead_io.npz"), mesh_head().neutral_mesh()
+    io = published_arrays("meshhead_io.npz")
+    neutral = mesh_head().neutral_mesh()
     close(neutral.vertices, io["neutral_verts"])
     assert torch.equal(neutral.faces, io["neutral_faces"].long())
     close(neutral.features, io["neutral_verts_feature"])
@@ -55,8 +56,10 @@ def test_posed_mesh_with_rotating_eyes():
 
 
 def test_raw_deformations():
-    io, model = published_arrays("meshhead_io.npz"), mesh_head()
-    points, given = io["recon_verts0"], parameters(io)
+    io = published_arrays("meshhead_io.npz")
+    model = mesh_head()
+    points = io["recon_verts0"]
+    given = parameters(io)
     shape = torch.tanh(conditioned(model.branches.shape_deform, positional_encoding(points), given.shape_code))
     close(shape, io["recon_shape_deform"])
     moved = points + 0.3 * model._influence(points).shape * shape
@@ -66,19 +69,22 @@ def test_raw_deformations():
 
 
 def test_signed_distances():
-    io, model = published_arrays("meshhead_io.npz"), mesh_head()
+    io = published_arrays("meshhead_io.npz")
+    model = mesh_head()
     close(model.query(io["query_pts"])[0], io["query_sdf"][..., 0])
     close(model.query(model.tet_verts)[0], io["tet_sdf"][0, :, 0])
 
 
 def test_deformed_landmarks():
-    io, model = published_arrays("meshhead_io.npz"), mesh_head()
+    io = published_arrays("meshhead_io.npz")
+    model = mesh_head()
     found = model.deform_landmarks(io["deform_query_pts"], io["deform_shape_code"])
     close(found, io["deform_deformed_pts"])
 
 
 def test_eyes_that_are_moved_point_by_point():
-    arrays, content = published_arrays("meshhead_norotate_b2.npz"), mesh_head_content()
+    arrays = published_arrays("meshhead_norotate_b2.npz")
+    content = mesh_head_content()
     content["meshhead"].update({name: value for name, value in arrays.items() if name.startswith("eye_deform_mlp")})
     found = mesh_head_from(content)
     assert found.config.model.eye_motion == "offset"
@@ -96,7 +102,8 @@ def test_subdivided_tetrahedra():
 
 
 def test_neutral_mesh_on_subdivided_tetrahedra():
-    arrays, content = published_arrays("meshhead_subdivide.npz"), mesh_head_content()
+    arrays = published_arrays("meshhead_subdivide.npz")
+    content = mesh_head_content()
     content["meshhead"].update(tet_verts=arrays["tet_verts"], tets=arrays["tets"])
     model = mesh_head_of(mesh_head_from(content))
     assert model.config.grid_resolution * 2 == arrays["sub_grid_res"].item()
@@ -136,14 +143,16 @@ def test_streams_start_from_the_mesh_as_published():
 
 @pytest.mark.parametrize(("name", "row"), [("face", 0), ("eyes", 0), ("face_b1", 1)])
 def test_stream(name, row):
-    io, model = published_arrays("gaussian_io.npz"), gaze_gaussian()
+    io = published_arrays("gaussian_io.npz")
+    model = gaze_gaussian()
     stream = model.eyes if name == "eyes" else model.face
     assert_splats(stream(parameters(io, "in_", slice(row, row + 1))).gaussians, io, f"{name}_")
 
 
 def test_scales_rotations_and_opacities_of_the_eyes():
     """Of one stream by itself, so that a part of the fixtures is enough."""
-    io, arrays = published_arrays("gaussian_io.npz"), published_arrays("gazegaussian_ckpt.npz")
+    io = published_arrays("gaussian_io.npz")
+    arrays = published_arrays("gazegaussian_ckpt.npz")
     entries = {ours: f"gazegaussian/{theirs}" for ours, theirs in EYES.entries()}
     wanted = {ours: theirs for ours, theirs in entries.items() if ".layers." not in ours or "eye_attributes" in ours}
     state = {ours.removeprefix(EYES.ours): arrays[theirs] for ours, theirs in wanted.items()}
@@ -159,7 +168,8 @@ def test_scales_rotations_and_opacities_of_the_eyes():
 
 
 def test_samples_of_a_batch_do_not_see_each_other():
-    io, model = published_arrays("gaussian_io.npz"), gaze_gaussian()
+    io = published_arrays("gaussian_io.npz")
+    model = gaze_gaussian()
     for stream in (model.face, model.eyes):
         both = stream(parameters(io, "in_")).gaussians
         for row in range(2):
@@ -169,7 +179,8 @@ def test_samples_of_a_batch_do_not_see_each_other():
 
 
 def test_eye_stream_that_is_moved_point_by_point():
-    arrays, content = published_arrays("gaussian_eyes_norotate.npz"), gaze_content()
+    arrays = published_arrays("gaussian_eyes_norotate.npz")
+    content = gaze_content()
     branch = {name: value for name, value in arrays.items() if name.startswith("eye_deform_mlp")}
     content["gazegaussian"].update({f"fg_CD_predictor_eyes.{name}": value for name, value in branch.items()})
     model = gaze_gaussian_of(gaze_gaussian_from(content))
@@ -206,9 +217,11 @@ def renderer_of(arrays, attention):
 
 
 def test_renderer_of_the_checkpoint():
-    io, renderer = published_arrays("neural_renderer_128_512_io.npz"), gaze_gaussian().renderer
+    io = published_arrays("neural_renderer_128_512_io.npz")
+    renderer = gaze_gaussian().renderer
     close(renderer(io["x"].float(), from_code(io["shape_code"])), io["rgb"])
-    attention, renderer.attention = renderer.attention, None
+    attention = renderer.attention
+    renderer.attention = None
     try:
         image = renderer(io["x"].float(), from_code(io["shape_code"]))
     finally:

@@ -48,7 +48,8 @@ def test_landmarks_of_the_variant_guide_its_training_alone(published_mesh_head):
     terms = {}
     for variant in ("ours", "published"):
         stage = mesh_stage(mesh_run())
-        stage.module, stage.variant = published_mesh_head, variant
+        stage.module = published_mesh_head
+        stage.variant = variant
         with torch.no_grad():
             terms[variant] = {**stage.losses(rows, 0), **stage.validate()}
     for name, value in terms["ours"].items():

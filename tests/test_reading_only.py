@@ -39,7 +39,8 @@ def command(*words):
 
 
 def ask(app, path):
-    environ, found = {"PATH_INFO": path}, []
+    environ = {"PATH_INFO": path}
+    found = []
     setup_testing_defaults(environ)
     body = b"".join(app(environ, lambda status, headers, *more: found.append(status)))
     return found[0], body
@@ -144,7 +145,8 @@ def test_checkpoints_of_others_are_only_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "cwd")
     before = snapshot(tmp_path / "theirs")
     subject = next(data.glob("*.h5")).stem
-    checkpoint, out = tmp_path / "theirs" / "training" / "best.pt", tmp_path / "out"
+    checkpoint = tmp_path / "theirs" / "training" / "best.pt"
+    out = tmp_path / "out"
     out.mkdir()
     angles = ["--pitch", "0", "--yaw", "5"]
     assert (

@@ -35,7 +35,8 @@ def pixels(image):
 
 def test_a_gaze_slider_moves_the_eyes_and_coming_back_gives_the_same_image(panel):
     panel.set(gaze_yaw=-20)
-    left, first = pixels(panel.images[0]), panel.images[0].value
+    left = pixels(panel.images[0])
+    first = panel.images[0].value
     panel.sliders["gaze_yaw"].value = 20
     change = np.abs(pixels(panel.images[0]) - left).mean(-1)
     eyes = panel.people.batch(panel.person.value, panel.frame.value, SIZE).eye_mask[0, 0].bool().numpy()
@@ -75,7 +76,8 @@ def test_sliders_begin_as_in_the_image_and_stop_at_their_ends(panel):
 
 
 def test_limits_hold_all_training_labels_and_leave_a_constant_angle_room():
-    train, limits = heads()[0], People(heads()[0].root).limits()
+    train = heads()[0]
+    limits = People(heads()[0].root).limits()
     pose = train.batch(range(len(train))).parameters.pose
     labels = np.concatenate([np.degrees(train.gaze), facing(pose).rad2deg().numpy()], 1)
     low, high = np.array(list(limits.values())).T
@@ -105,7 +107,8 @@ def test_a_burst_of_changes_draws_the_last_one_alone(panel, monkeypatch):
 
 
 def test_requests_during_an_act_are_not_lost():
-    wanted, done = [1], []
+    wanted = [1]
+    done = []
 
     async def play():
         coalesced = Coalesced(lambda: done.append(wanted[0]), 0.01)
@@ -143,7 +146,8 @@ def test_another_person_brings_images_and_angles_of_their_own(panel):
     people = list(panel.people.names)
     assert "held out" in people[0]
     assert "seen in training" in people[-1]
-    before, source = panel.images[0].value, panel.source.value
+    before = panel.images[0].value
+    source = panel.source.value
     panel.person.value = panel.people.names[people[-1]]
     assert len(panel.frame.options) == 4
     assert panel.images[0].value != before
@@ -202,7 +206,9 @@ print("ready", slider.model_id, panel.images[0].model_id, panel.status.model_id)
 def test_a_dragged_slider_in_a_kernel_is_followed_without_a_queue(repo_root, checkpoints, tmp_path):
     """Sends what a front end sends, faster than images are drawn, and looks at what comes back."""
     manager, client = start_new_kernel()
-    words, images, status = [], 0, ""
+    words = []
+    images = 0
+    status = ""
     try:
         names = {"root": str(repo_root), "checkpoint": str(checkpoints[0]), "data": str(heads()[1].root)}
         client.execute(CELL.format(**names, out=str(tmp_path)))
@@ -212,7 +218,8 @@ def test_a_dragged_slider_in_a_kernel_is_followed_without_a_queue(repo_root, che
                 message = client.get_iopub_msg(timeout=1)
             except queue.Empty:
                 continue
-            kind, content = message["msg_type"], message["content"]
+            kind = message["msg_type"]
+            content = message["content"]
             assert kind != "error", content
             if kind == "stream" and "ready" in content["text"]:
                 words = content["text"].split()

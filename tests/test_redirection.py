@@ -68,8 +68,10 @@ def test_beyond_training_is_warned_of(tmp_path, monkeypatch, caplog):
 @pytest.mark.parametrize(("stored", "warned"), [(32, True), (64, False)])
 def test_data_of_another_size_is_warned_of(tmp_path, monkeypatch, caplog, stored, warned):
     class Data:
-        stored_size, batch = lambda self, index: stored, lambda self, rows: None
-        __init__, __len__ = lambda self, *_, for_training: None, lambda self: 1
+        stored_size = lambda self, index: stored
+        batch = lambda self, rows: None
+        __init__ = lambda self, *_, for_training: None
+        __len__ = lambda self: 1
         posed = True
 
     model = torch.nn.Identity()

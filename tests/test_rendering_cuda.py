@@ -84,7 +84,8 @@ def test_blocks_add_up_before_they_write(tmp_path, channels):
 @pytest.mark.parametrize("channels", [3, 32])
 @pytest.mark.parametrize("size", [(26, 22), (130, 70)])
 def test_splats_on_cuda_agree_with_the_oracle(channels, size):
-    gaussians, cameras = make_gaussians(3, 150, channels), make_cameras(3, *size)
+    gaussians = make_gaussians(3, 150, channels)
+    cameras = make_cameras(3, *size)
     background = torch.linspace(-1, 2, channels)
     expected = outputs_and_grads(gaussians, cameras, background.double(), "torch")
     single = Gaussians(*(getattr(gaussians, n).float().cuda() for n in FIELDS))
@@ -97,7 +98,8 @@ def test_splats_on_cuda_agree_with_the_oracle(channels, size):
 @pytest.mark.cuda
 @needs_cuda
 def test_splats_follow_the_current_stream():
-    gaussians, cameras = make_gaussians(2, 400, 3, torch.float32).to("cuda"), make_cameras(2, 64, 64).to("cuda")
+    gaussians = make_gaussians(2, 400, 3, torch.float32).to("cuda")
+    cameras = make_cameras(2, 64, 64).to("cuda")
     warm_up(device="cuda")
     expected = render_splats(gaussians, cameras, torch.ones(3, device="cuda")).features
     with torch.cuda.stream(torch.cuda.Stream()):
@@ -130,7 +132,8 @@ def test_mesh_on_cuda_agrees_with_the_cpu():
 @needs_cuda
 def test_gsplat_agrees():
     pytest.importorskip("gsplat", reason="gsplat is not installed")
-    gaussians, cameras = make_gaussians(2, 300, 3, torch.float32).to("cuda"), make_cameras(2, 64, 48).to("cuda")
+    gaussians = make_gaussians(2, 300, 3, torch.float32).to("cuda")
+    cameras = make_cameras(2, 64, 48).to("cuda")
     background = torch.ones(3, device="cuda")
     ours = outputs_and_grads(gaussians, cameras, background, "warp", max_alpha=0.999)
     theirs = outputs_and_grads(gaussians, cameras, background, "gsplat", max_alpha=0.999)

@@ -22,8 +22,10 @@ KERNELS = ["warp", "warp-blocks"]
 
 
 def test_cpu_runs_are_bit_identical_and_do_not_depend_on_threads():
-    gaussians, cameras = make_gaussians(2, 400, 8, torch.float32), make_cameras(2, 48, 48, torch.float32)
-    before, results = torch.get_num_threads(), []
+    gaussians = make_gaussians(2, 400, 8, torch.float32)
+    cameras = make_cameras(2, 48, 48, torch.float32)
+    before = torch.get_num_threads()
+    results = []
     try:
         for threads in (1, 2, 3, 1):
             torch.set_num_threads(threads)
@@ -39,7 +41,8 @@ def test_cpu_runs_are_bit_identical_and_do_not_depend_on_threads():
 @pytest.mark.parametrize("backend", [*KERNELS, "torch"])
 @pytest.mark.parametrize("case", ["none", "transparent", "behind", "outside"])
 def test_nothing_to_see_gives_the_background_and_no_gradient(backend, case):
-    gaussians, cameras = make_gaussians(2, 0 if case == "none" else 20, 3, torch.float32), make_cameras(2, 9, 7)
+    gaussians = make_gaussians(2, 0 if case == "none" else 20, 3, torch.float32)
+    cameras = make_cameras(2, 9, 7)
     if case == "transparent":
         gaussians = replace(gaussians, opacities=torch.zeros(2, 20))
     elif case == "behind":
@@ -57,7 +60,8 @@ def test_nothing_to_see_gives_the_background_and_no_gradient(backend, case):
 @pytest.mark.parametrize("backend", [*KERNELS, "torch"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 3e38])
 def test_splats_that_are_not_finite_are_left_out(backend, bad):
-    gaussians, cameras = make_gaussians(2, 80, 3, torch.float32), make_cameras(2, 16, 16, torch.float32)
+    gaussians = make_gaussians(2, 80, 3, torch.float32)
+    cameras = make_cameras(2, 16, 16, torch.float32)
     spoilt = {n: getattr(gaussians, n).clone() for n in FIELDS}
     spoilt["means"][:, 20:23, 0] = bad
     spoilt["means"][:, 23, 2] = bad if bad != 3e38 else math.nan  # a point as far as that is seen all the same
@@ -79,7 +83,8 @@ def test_splats_that_are_not_finite_are_left_out(backend, bad):
 
 
 def test_padding_with_transparent_splats_changes_nothing():
-    gaussians, cameras = make_gaussians(2, 60, 3, torch.float32), make_cameras(2, 16, 16, torch.float32)
+    gaussians = make_gaussians(2, 60, 3, torch.float32)
+    cameras = make_cameras(2, 16, 16, torch.float32)
     padded = Gaussians(
         *(
             torch.nn.functional.pad(getattr(gaussians, n), (0, 0, 0, 40) if n != "opacities" else (0, 40))
@@ -94,7 +99,8 @@ def test_padding_with_transparent_splats_changes_nothing():
 
 @pytest.mark.parametrize("backend", [*KERNELS, "torch"])
 def test_batch_rows_are_independent(backend):
-    gaussians, cameras = make_gaussians(3, 60, 3, torch.float32), make_cameras(3, 20, 12, torch.float32)
+    gaussians = make_gaussians(3, 60, 3, torch.float32)
+    cameras = make_cameras(3, 20, 12, torch.float32)
     together = render_splats(gaussians, cameras, torch.ones(3), backend)
     for row in range(3):
         alone = render_splats(gaussians.rows([row]), cameras.rows([row]), torch.ones(3), backend)
@@ -104,7 +110,8 @@ def test_batch_rows_are_independent(backend):
 
 @pytest.mark.parametrize("channels", [1, 5, 70])
 def test_any_number_of_channels(channels):
-    gaussians, cameras = make_gaussians(1, 50, channels), make_cameras(1, 12, 12)
+    gaussians = make_gaussians(1, 50, channels)
+    cameras = make_cameras(1, 12, 12)
     expected = outputs_and_grads(gaussians, cameras, torch.ones(channels).double(), "torch")
     single = Gaussians(*(getattr(gaussians, n).float() for n in FIELDS))
     errors = relative_errors(outputs_and_grads(single, cameras, torch.ones(channels), "warp"), expected)
@@ -113,7 +120,8 @@ def test_any_number_of_channels(channels):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_and_autocast_are_computed_in_float32(dtype):
-    half, cameras = make_gaussians(2, 60, 3, dtype), make_cameras(2, 16, 16, torch.float32)
+    half = make_gaussians(2, 60, 3, dtype)
+    cameras = make_cameras(2, 16, 16, torch.float32)
     single = Gaussians(*(getattr(half, n).float() for n in FIELDS))
     expected = outputs_and_grads(single, cameras, torch.ones(3), "warp")
     got = outputs_and_grads(half, cameras, torch.ones(3, dtype=dtype), "warp")
@@ -135,7 +143,8 @@ def _render_in_child(gaussians, cameras, queue) -> None:
 
 
 def test_works_in_a_forked_process(monkeypatch):
-    gaussians, cameras = make_gaussians(2, 1500, 3, torch.float32), make_cameras(2, 40, 40, torch.float32)
+    gaussians = make_gaussians(2, 1500, 3, torch.float32)
+    cameras = make_cameras(2, 40, 40, torch.float32)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # the parent gets a pool, which does not survive the fork
     expected = outputs_and_grads(gaussians, cameras, torch.ones(3), "warp")["means"]
     context = multiprocessing.get_context("fork")
@@ -149,7 +158,8 @@ def test_works_in_a_forked_process(monkeypatch):
 
 
 def test_gradients_stop_where_none_are_asked_for():
-    gaussians, cameras = make_gaussians(1, 30, 3, torch.float32), make_cameras(1, 12, 12, torch.float32)
+    gaussians = make_gaussians(1, 30, 3, torch.float32)
+    cameras = make_cameras(1, 12, 12, torch.float32)
     features = gaussians.features.clone().requires_grad_()
     out = render_splats(replace(gaussians, features=features), cameras, torch.zeros(3))
     out.features.sum().backward()
@@ -160,7 +170,8 @@ def test_gradients_stop_where_none_are_asked_for():
 
 
 def test_wrong_calls_say_what_to_change():
-    gaussians, cameras = make_gaussians(2, 8, 3, torch.float32), make_cameras(2, 8, 8, torch.float32)
+    gaussians = make_gaussians(2, 8, 3, torch.float32)
+    cameras = make_cameras(2, 8, 8, torch.float32)
     for backend, word in (("cuda", "auto, warp"), ("gsplat", "gsplat")):
         with pytest.raises(UserError, match=word):
             render_splats(gaussians, cameras, torch.zeros(3), backend)

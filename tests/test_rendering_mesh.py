@@ -42,7 +42,8 @@ def test_the_nearest_face_is_seen(backend):
     cameras = make_cameras(1, 40, 32)
     expected = covering(vertices, faces, cameras)
     # A colour per face: its own three vertices.
-    own, colours = vertices[faces].reshape(-1, 3), torch.arange(faces.shape[0]).double().repeat_interleave(3)
+    own = vertices[faces].reshape(-1, 3)
+    colours = torch.arange(faces.shape[0]).double().repeat_interleave(3)
     apart = torch.arange(own.shape[0]).view(-1, 3)
     dtype = torch.float64 if backend == "torch" else torch.float32
     got = render_mesh(own[None].to(dtype), apart, colours[None, :, None].to(dtype), cameras, -1.0, backend)
@@ -71,7 +72,8 @@ def test_interpolation_is_perspective_correct(backend):
 @pytest.mark.parametrize("attribute", ["attributes", "silhouette"])
 def test_gradients_are_those_of_finite_differences(attribute):
     vertices, faces = sphere(5, bump=0.1)
-    cameras, generator = make_cameras(1, 24, 20), torch.Generator().manual_seed(0)
+    cameras = make_cameras(1, 24, 20)
+    generator = torch.Generator().manual_seed(0)
     values = torch.randn(1, vertices.shape[0], 2, generator=generator, dtype=torch.float64)
     weights = torch.randn(1, 2 if attribute == "attributes" else 1, 20, 24, generator=generator, dtype=torch.float64)
 
@@ -205,7 +207,8 @@ def test_what_cannot_be_drawn_is_left_out(backend, case):
 
 def test_one_spoilt_vertex_takes_only_its_faces_away():
     vertices, faces = sphere(8)
-    whole, spoilt = vertices.float()[None].clone(), vertices.float()[None].clone()
+    whole = vertices.float()[None].clone()
+    spoilt = vertices.float()[None].clone()
     spoilt[0, 40] = math.nan
     spoilt.requires_grad_()
     cameras = make_cameras(1, 24, 24, torch.float32)
@@ -254,7 +257,8 @@ def test_faces_written_to_are_noticed():
 
 
 def test_wrong_calls_say_what_to_change():
-    points, faces = torch.zeros(1, 3, 3), torch.tensor([[0, 1, 2]])
+    points = torch.zeros(1, 3, 3)
+    faces = torch.tensor([[0, 1, 2]])
     cameras = frontal(1, 8, dtype=torch.float32)
     with pytest.raises(UserError, match="below 3"):
         render_mesh(points, faces + 1, points, cameras, 0.0)

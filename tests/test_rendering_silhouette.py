@@ -49,7 +49,8 @@ def test_silhouette_loss_finds_the_size_and_place_of_the_target(start):
     vertices = vertices.float()[None]
     shift = torch.tensor([0.04, -0.03, 0.0])
     target = render_mesh(0.44 * vertices + shift, faces, vertices, cameras, 0.0).mask
-    radius, move = torch.tensor(start, requires_grad=True), torch.zeros(3, requires_grad=True)
+    radius = torch.tensor(start, requires_grad=True)
+    move = torch.zeros(3, requires_grad=True)
     optimizer = torch.optim.Adam([radius, move], lr=0.01)
     for _ in range(80):
         optimizer.zero_grad()

@@ -64,7 +64,8 @@ def test_gradients_are_those_of_finite_differences(backend):
     scales = 0.8 + torch.rand(2, 3, 3, generator=generator, dtype=torch.float64)
     opacities = 0.3 + 0.4 * torch.rand(2, 3, generator=generator, dtype=torch.float64)
     features = torch.randn(2, 3, 2, generator=generator, dtype=torch.float64)
-    cameras, background = make_cameras(2, 5, 4), torch.tensor([0.3, -0.7], dtype=torch.float64)
+    cameras = make_cameras(2, 5, 4)
+    background = torch.tensor([0.3, -0.7], dtype=torch.float64)
 
     def render(*tensors):
         out = render_splats(Gaussians(*tensors[:5]), cameras, tensors[5], backend)
@@ -75,7 +76,8 @@ def test_gradients_are_those_of_finite_differences(backend):
 
 
 def test_warp_projection_equals_the_differentiable_one():
-    gaussians, cameras = make_gaussians(3, 60, 1, torch.float32), make_cameras(3, 40, 30, torch.float32)
+    gaussians = make_gaussians(3, 60, 1, torch.float32)
+    cameras = make_cameras(3, 40, 30, torch.float32)
     shape = [getattr(gaussians, n).clone().requires_grad_() for n in ("means", "quats", "scales")]
     expected = torch_projection.project(replace(gaussians, means=shape[0], quats=shape[1], scales=shape[2]), cameras)
     flat = tuple(t.detach().flatten(0, 1) for t in shape)
@@ -86,7 +88,8 @@ def test_warp_projection_equals_the_differentiable_one():
     assert 0 < drawn.sum() < drawn.numel()
     for name in ("means", "conics", "depths", "extents"):
         torch.testing.assert_close(getattr(got, name)[drawn], getattr(expected, name)[drawn], rtol=1e-4, atol=1e-5)
-    to_means, to_conics = torch.randn_like(expected.means), torch.randn_like(expected.conics)
+    to_means = torch.randn_like(expected.means)
+    to_conics = torch.randn_like(expected.conics)
     grads = torch.autograd.grad((expected.means, expected.conics), shape, (to_means, to_conics))
     for mine, theirs in zip(
         project_flat_backward(flat, opacities, cameras, got, to_means, to_conics), grads, strict=True
@@ -118,8 +121,11 @@ def test_one_round_splat_has_the_closed_form(backend):
     assert alpha[5, 10] == pytest.approx(0.8, abs=1e-6)
     # One pixel up. The Jacobian's depth column adds (x / z)^2 and (y / z)^2.
     spread = (40 * scale / 5) ** 2
-    x, y = 0.05, -0.025
-    a, b, c = spread * (1 + x * x) + 0.3, spread * x * y, spread * (1 + y * y) + 0.3
+    x = 0.05
+    y = -0.025
+    a = spread * (1 + x * x) + 0.3
+    b = spread * x * y
+    c = spread * (1 + y * y) + 0.3
     assert alpha[4, 10] == pytest.approx(0.8 * math.exp(-0.5 * a / (a * c - b * b)), rel=1e-5)
 
 

@@ -159,7 +159,8 @@ class Page(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.tags, self.sources = [], []
+        self.tags = []
+        self.sources = []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)

@@ -41,7 +41,8 @@ def test_every_figure_has_a_table_that_agrees_with_it(study):
     assert all(row["seconds per epoch"] == row["seconds"] / row["epochs"] for row in found["timeline"])
     values = [trial.value for trial in study.trials if trial.state == TrialState.COMPLETE]
     for row in found["edf"]:
-        share, value = float(row["share of trials at or below"].rstrip("%")) / 100, row["val_loss"]
+        share = float(row["share of trials at or below"].rstrip("%")) / 100
+        value = row["val_loss"]
         assert value in values
         assert sum(v < value for v in values) < share * len(values) <= sum(v <= value for v in values)
     assert found["slice"][0]["best trial"] == f"{best_trial(study).params['lr']:.4g}"

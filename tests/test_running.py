@@ -20,14 +20,18 @@ from helpers.storage.location import LOCAL_STORE
 from helpers.study.progress import TrialProgress, epochs_ahead
 
 NONE = {"pruner": {"name": "none"}}
-COMPLETE, FAIL, WAITING = TrialState.COMPLETE, TrialState.FAIL, TrialState.WAITING
+COMPLETE = TrialState.COMPLETE
+FAIL = TrialState.FAIL
+WAITING = TrialState.WAITING
 
 
 class At(Hook):
     """Does something once, after an epoch of the training (counted over all trials)."""
 
     def __init__(self, epoch, act):
-        self.left, self.act, self.epochs = epoch, act, []
+        self.left = epoch
+        self.act = act
+        self.epochs = []
 
     def on_epoch_end(self, trainer, epoch, metrics):
         self.epochs.append(epoch)

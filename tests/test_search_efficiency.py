@@ -24,7 +24,9 @@ from gazegaussian.errors import ConfigError
 from helpers.search.parameters import Categorical, Float, Int
 from helpers.search.study_config import Component
 
-EPOCHS, ROWS, WARM_UP = 8, 120, 0.5
+EPOCHS = 8
+ROWS = 120
+WARM_UP = 0.5
 SPACE = {
     "lr": {"type": "float", "min": 1e-5, "max": 1e-1, "log": True},
     "width": {"type": "categorical", "choices": [16, 32, 64]},
@@ -366,7 +368,8 @@ def test_batched_halving_promotes_half_of_a_rung_and_what_is_near_the_cut():
 
 
 def test_a_warm_started_study_knows_the_other_file_but_does_not_own_its_results():
-    table, earlier = valley(noise=0.02), valley(noise=0.0)
+    table = valley(noise=0.02)
+    earlier = valley(noise=0.0)
     found = warm_started(earlier)(table, 0, 6 * (EPOCHS + WARM_UP), 1)
     assert found.trials[0].row == 0
     assert all(trial.row < len(table) for trial in found.trials)

@@ -148,7 +148,8 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path, url):
     study = open_study(url, tmp_path)
     add_trial(study)
     path = next(p for p in tmp_path.iterdir() if p.name.startswith("study."))
-    before, size = content(url, tmp_path), path.stat().st_size
+    before = content(url, tmp_path)
+    size = path.stat().st_size
     note = ["x" * 2000] * 10  # more than the free bytes of the last page
     with file_limit(size + 40), pytest.raises(StorageError, match="full") as error:
         study.set_user_attr("note", note)

@@ -54,7 +54,8 @@ def test_each_point_is_in_exactly_one_eye_or_in_the_face():
     landmarks = torch.zeros(stage.model.mesh_config.landmarks, 3)
     eye_rows = [row for eye in EYE_LANDMARKS for row in eye]
     landmarks[eye_rows] = stage.model.eyes.landmarks
-    side, means = stage.model.eyes.side, stage.model.eyes.means.detach()
+    side = stage.model.eyes.side
+    means = stage.model.eyes.means.detach()
     assert (eye_membership(stage.model.face.means.detach(), landmarks) == -1).all()
     assert torch.equal(side, eye_membership(means, landmarks))
     assert set(side.tolist()) == {0, 1}
@@ -70,7 +71,8 @@ def test_each_eye_turns_rigidly_about_its_own_centre():
     turned, quats = eyes.rotate(parameters)
     torch.testing.assert_close(quats.norm(dim=-1), torch.ones_like(quats[..., 0]))
     for i in range(2):
-        rows, other = eyes.side == i, eyes.centres[1 - i]
+        rows = eyes.side == i
+        other = eyes.centres[1 - i]
         before = eyes.means[rows].expand(2, -1, -1)
         torch.testing.assert_close(distances(turned[:, rows]), distances(before), atol=1e-5, rtol=0)
         reach = (before - eyes.centres[i]).norm(dim=-1)
@@ -88,7 +90,8 @@ def test_gaze_moves_the_eyes_alone():
     jiggle(stage.model.eyes)
     parameters = gazes(batch(1).parameters, (0.0, 0.0), (0.2, 0.4))
     with torch.no_grad():
-        face, eyes = stage.model.face(parameters).gaussians, stage.model.eyes(parameters).gaussians
+        face = stage.model.face(parameters).gaussians
+        eyes = stage.model.eyes(parameters).gaussians
     for name in ("means", "quats", "scales", "opacities", "features"):
         rows = getattr(face, name)
         torch.testing.assert_close(rows[0], rows[1], atol=1e-6, rtol=1e-6)
@@ -162,16 +165,17 @@ def test_learned_cameras_render_what_fixed_cameras_render():
 
 
 def test_half_precision_keeps_positions_and_terms():
-    stage, rows = gaze_stage(), batch(2)
+    stage = gaze_stage()
+    rows = batch(2)
     jiggle(stage.model, 0.03)
     with torch.no_grad():
-        exact, terms, ruler = stage.model(rows.parameters, rows.cameras), stage.losses(rows, 0), stage.validate()
+        exact = stage.model(rows.parameters, rows.cameras)
+        terms = stage.losses(rows, 0)
+        ruler = stage.validate()
         with torch.autocast("cpu", torch.bfloat16):
-            half, half_terms, half_ruler = (
-                stage.model(rows.parameters, rows.cameras),
-                stage.losses(rows, 0),
-                stage.validate(),
-            )
+            half = stage.model(rows.parameters, rows.cameras)
+            half_terms = stage.losses(rows, 0)
+            half_ruler = stage.validate()
     for a, b in zip(exact.streams(), half.streams(), strict=True):
         torch.testing.assert_close(a.gaussians.means, b.gaussians.means, atol=1e-3, rtol=0)
         assert b.gaussians.means.dtype == torch.float32
@@ -216,7 +220,8 @@ def test_first_step_with_another_eye_rate_changes_the_eyes_alone():
         optimizer.step()
         return {name: p.detach() for name, p in stage.module.named_parameters()}
 
-    one, two = after_one_step(1.0), after_one_step(2.0)
+    one = after_one_step(1.0)
+    two = after_one_step(2.0)
     changed = {name for name in one if not torch.equal(one[name], two[name])}
     assert changed
     assert all(name.startswith("model.eyes.") for name in changed)
@@ -262,11 +267,13 @@ def test_mesh_head_of_other_widths_starts_stage_two_and_its_checkpoint_renders_t
     stage_two = gaze_stage(gaze_run(), mesh_head)
     for stream in (stage_two.model.face, stage_two.model.eyes):
         for name in ("shape_color", "shape_deform"):
-            inherited, source = getattr(stream, name).state_dict(), getattr(mesh_head.branches, name).state_dict()
+            inherited = getattr(stream, name).state_dict()
+            source = getattr(mesh_head.branches, name).state_dict()
             assert all(torch.equal(inherited[key], source[key]) for key in source)
 
     result = train(stage_two, gaze_run(), tmp_path / "two")
-    loaded, pair = load_gaze_gaussian(result.best_checkpoint), heads()[1].batch([0, 1])
+    loaded = load_gaze_gaussian(result.best_checkpoint)
+    pair = heads()[1].batch([0, 1])
     stage_two.module.eval()
     with torch.no_grad():
         expected = stage_two.model(pair.parameters, pair.cameras, layers=False)

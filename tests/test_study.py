@@ -33,14 +33,16 @@ class FakeTrainer:
     """What hooks see of a trainer."""
 
     def __init__(self, config=None):
-        self.history, self.parameters = [], []
+        self.history = []
+        self.parameters = []
         self.config = config
 
 
 def fake_train(config, run_dir, hooks, resume, slope=1.0, seconds=0.0):
     """A learning curve that depends on lr alone; reports like the real loop."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    trainer, values = FakeTrainer(config.training), []
+    trainer = FakeTrainer(config.training)
+    values = []
     for hook in hooks:
         hook.on_fit_start(trainer)
     for epoch in range(config.training.epochs):
@@ -75,7 +77,9 @@ def test_baseline_is_the_first_trial_and_pruned_is_stored_as_pruned(tmp_path):
 
 
 def test_a_trial_that_was_trained_to_its_end_is_complete_whatever_the_pruner_says(tmp_path, monkeypatch):
-    epochs, asked = 8, []  # as in `study_file`
+    # as in `study_file`
+    epochs = 8
+    asked = []
 
     def prune_at_the_end(trial):
         asked.append(trial.number)

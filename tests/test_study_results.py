@@ -80,7 +80,8 @@ def study_of(directions, trials, metric):
 
 
 def test_a_trial_that_breaks_a_constraint_is_never_the_best(tmp_path):
-    broken, met = {"render_fps": 3.0}, {"render_fps": -1.0}
+    broken = {"render_fps": 3.0}
+    met = {"render_fps": -1.0}
     study = study_of(["maximize"], [([1.0], met), ([9.0], broken), ([2.0], met)], "psnr")
     assert best_trial(study).number == 2
     assert [row["trial"] for row in top_trials(study, 3)] == [2, 0, 1]

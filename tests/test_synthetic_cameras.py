@@ -94,7 +94,8 @@ def test_two_processes_make_what_one_makes_and_complete_what_was_interrupted(tmp
     (there / "xgaze_subject0003.h5").write_bytes(b"half")
     synthesize(there, 4, **SMALL, workers=2)
     assert kept.stat().st_mtime_ns == stamp
-    expected, found = contents(here), contents(there)
+    expected = contents(here)
+    found = contents(there)
     assert expected.keys() == found.keys()
     for name, arrays in expected.items():
         assert all(np.array_equal(values, found[name][key]) for key, values in arrays.items()), name

@@ -84,7 +84,8 @@ def test_cameras_of_a_frame_see_one_head(person) -> None:
     assert (person["cam_index"].reshape(SETTINGS.frames, -1) == chosen).all()
     nose = []
     for frame in range(SETTINGS.frames):
-        pose, scale = person["pose"][frame * SETTINGS.cameras], person["scale"][frame * SETTINGS.cameras]
+        pose = person["pose"][frame * SETTINGS.cameras]
+        scale = person["scale"][frame * SETTINGS.cameras]
         angle = np.linalg.norm(pose[:3])
         x, y, z = pose[:3] / angle
         cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
@@ -141,10 +142,12 @@ def test_the_pupil_is_where_the_gaze_label_points(gaze: tuple[float, float], cam
 
 
 def test_lids_follow_the_vertical_gaze_and_never_sink_into_the_eyeball() -> None:
-    model, ids = head_model(), landmark_vertices()
+    model = head_model()
+    ids = landmark_vertices()
     rng = np.random.default_rng(5)
     for _ in range(8):
-        head, expression = model.neutral(draw(IDENTITY, rng)), draw(EXPRESSION, rng)
+        head = model.neutral(draw(IDENTITY, rng))
+        expression = draw(EXPRESSION, rng)
         heights = []
         for pitch in np.radians([-25, 0, 25]):
             skin = model.express(head, expression, np.array([pitch, 0.0]))
@@ -189,8 +192,10 @@ def test_every_hundredth_tracked_vertex_is_spread_over_face_and_head() -> None:
 
 
 def test_heads_fit_the_models_box() -> None:
-    shell, model = head_model().hair, head_model()
-    low, high = np.array([-1.6, -1.7, -2.5]), np.array([1.6, 1.8, 1.0])
+    shell = head_model().hair
+    model = head_model()
+    low = np.array([-1.6, -1.7, -2.5])
+    high = np.array([1.6, 1.8, 1.0])
     for i in range(60):
         rng = np.random.default_rng([2, i])
         identity = draw(IDENTITY, rng)
@@ -217,7 +222,9 @@ def test_codes_are_standardised_dense_and_determine_the_image() -> None:
     assert 0.8 < codes[:, 80:144].std() < 1.2
     assert (codes[:, :144] != 0).all()
 
-    identity, expression, gaze = draw(IDENTITY, rng), draw(EXPRESSION, rng), np.array([0.1, -0.2])
+    identity = draw(IDENTITY, rng)
+    expression = draw(EXPRESSION, rng)
+    gaze = np.array([0.1, -0.2])
     code = latent_code(identity, expression).astype(float)
     decoded = []
     for traits, start, columns in ((IDENTITY, 0, 80), (EXPRESSION, 80, 64)):

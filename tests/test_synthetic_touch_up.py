@@ -74,7 +74,8 @@ def test_an_eye_is_one_opening_without_holes():
 @pytest.fixture(scope="module")
 def drawn():
     """Images, head masks and the labels of their samples, of people and cameras that were faulty."""
-    labels, finish = [], shading._finish
+    labels = []
+    finish = shading._finish
 
     def remember(canvas, label, size, shadow):
         labels.append(label.reshape(2 * size, 2 * size).copy())

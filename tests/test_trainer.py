@@ -26,12 +26,16 @@ class Points:
 class LineStage:
     """Fits a line; dropout makes the random state matter."""
 
-    name, variant = "line", "ours"
+    name = "line"
+    variant = "ours"
 
     def __init__(self, seed=0, bad_at=None, validation=None):
         torch.manual_seed(seed)
         self.module = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(0.3), torch.nn.Linear(8, 1))
-        self.bad_at, self.calls, self.prepared, self.validation = bad_at, 0, 0, validation
+        self.bad_at = bad_at
+        self.calls = 0
+        self.prepared = 0
+        self.validation = validation
 
     def architecture(self):
         return {"inputs": 2}

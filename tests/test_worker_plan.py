@@ -185,7 +185,8 @@ def test_a_study_of_files_asks_for_workers_by_itself(tmp_path):
 
 def test_trials_in_this_process_get_the_threads_of_the_plan(tmp_path, machine):
     machine(cores=2, memory=0)
-    before, seen = torch.get_num_threads(), []
+    before = torch.get_num_threads()
+    seen = []
 
     def look(config, run_dir, hooks, resume):
         seen.append(torch.get_num_threads())

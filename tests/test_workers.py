@@ -207,7 +207,8 @@ def test_the_end_of_the_master_ends_its_workers_in_a_state_that_goes_on(tmp_path
 def test_one_process_waits_for_the_trials_of_another_and_takes_over_what_it_leaves(tmp_path):
     """A process that finds every place taken does not run one too many, and does not leave while one may come free."""
     study = run_study(request(tmp_path, noted, trials=1, **NONE))
-    held, release = FORK.Event(), FORK.Event()
+    held = FORK.Event()
+    release = FORK.Event()
 
     def holder():
         with claimed(study.ask()):

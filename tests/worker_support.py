@@ -26,7 +26,9 @@ class Note(Hook):
     """Writes every trained epoch into one file of all processes."""
 
     def __init__(self, log: Path, trial: str, seconds: float):
-        self.log, self.trial, self.seconds = log, trial, seconds
+        self.log = log
+        self.trial = trial
+        self.seconds = seconds
 
     def on_epoch_end(self, trainer, epoch, metrics):
         time.sleep(self.seconds)
@@ -38,7 +40,9 @@ class Once(Hook):
     """Does something at the end of an epoch, before the study hears of it, in one process alone."""
 
     def __init__(self, folder: Path, epoch: int, act):
-        self.mark, self.epoch, self.act = folder / "acted", epoch, act
+        self.mark = folder / "acted"
+        self.epoch = epoch
+        self.act = act
 
     def on_epoch_end(self, trainer, epoch, metrics):
         if epoch == self.epoch:

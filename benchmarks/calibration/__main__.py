@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks.calibration.checks import CHECKS, Row
 
-RUNS, SHORT_RUNS = 4000, 300
+RUNS = 4000
+SHORT_RUNS = 300
 HEADING = ("statement", "case", "before", "now", "aim", "holds")
 
 

@@ -13,7 +13,10 @@ from benchmarks.soak import BLOCKS, growth
 from helpers.analysis.paired_gain import PairedGain, Sample, corrected_level, paired_gain, paired_interval, seeds_needed
 from helpers.analysis.shares import clopper_pearson, expected_best, largest_count
 
-FALSE, COVERED, HEAVY = (0.0, 0.035), (0.93, 0.97), (0.90, 0.98)  # what the shares are to be
+# what the shares are to be
+FALSE = (0.0, 0.035)
+COVERED = (0.93, 0.97)
+HEAVY = (0.90, 0.98)
 AT_LEAST_95 = (0.93, 1.0)  # of intervals that may only be too wide
 SURE = 0.99  # a share misses its aim when its own interval at this level does
 
@@ -54,7 +57,9 @@ def interval_of_seeds(generator: np.random.Generator, runs: int) -> Iterator[Row
     """95% interval of the mean gain, one candidate, people that agree."""
     for name, draw, aim in (("normal", worlds.normal, COVERED), ("t3", worlds.heavy, HEAVY)):
         for seeds in (3, 5, 10):
-            noise, now, before = Noise(draw=draw), 0, 0
+            noise = Noise(draw=draw)
+            now = 0
+            before = 0
             for _ in range(runs):
                 losses = noise.losses(generator, 2, seeds, 1)
                 row = report(losses).configurations
@@ -70,7 +75,8 @@ def interval_of_people(generator: np.random.Generator, runs: int) -> Iterator[Ro
     for people in (4, 8, 15):
         for seeds in (3, 5, 10):
             for noise in (Noise(1, 1, 1), Noise(0.3, 1, 1)):
-                now, before = 0, 0
+                now = 0
+                before = 0
                 for _ in range(runs):
                     losses = noise.losses(generator, 2, seeds, people)
                     now += covers(next(one.gain for one in report(losses).configurations if not one.is_baseline))
@@ -89,7 +95,11 @@ def false_better(
     """'Better by' when nothing is better: planned seeds, and some added later."""
     for top in tops:
         for seeds in planned_seeds:
-            noise, planned, either, before, before_either = Noise(), 0, 0, 0, 0
+            noise = Noise()
+            planned = 0
+            either = 0
+            before = 0
+            before_either = 0
             for _ in range(runs):
                 losses = noise.losses(generator, top + 1, 2 * seeds, 1)
                 first = says_better(report(losses[:, :seeds]))
@@ -108,7 +118,10 @@ def false_better(
 def luck_of_people(generator: np.random.Generator, runs: int) -> Iterator[Row]:
     """The best of 30 configurations on the validation people; on other people none is better."""
     for people in (6, 12):
-        noise, chosen, now, before = Noise(seed=0.002, person=0.01 * people**0.5, shared=0.0), 30, 0, 0
+        noise = Noise(seed=0.002, person=0.01 * people**0.5, shared=0.0)
+        chosen = 30
+        now = 0
+        before = 0
         for _ in range(runs):
             seen = noise.losses(generator, chosen + 1, 6, people).mean(axis=2)  # the first seed searched
             best = 1 + int(np.argmin(seen[1:, 0]))
@@ -121,9 +134,11 @@ def luck_of_people(generator: np.random.Generator, runs: int) -> Iterator[Row]:
 def noise_of_epochs(generator: np.random.Generator, runs: int) -> Iterator[Row]:
     """The best of E noisy epochs, whose true loss is the same at every epoch and for both."""
     for sd, epochs in (((0.002, 0.006), (8, 8)), ((0.002, 0.006), (30, 30)), ((0.004, 0.004), (8, 30))):
-        now, before = 0, 0
+        now = 0
+        before = 0
         for _ in range(runs):
-            seen, test = np.empty((2, 5)), np.empty((2, 5, 8))
+            seen = np.empty((2, 5))
+            test = np.empty((2, 5, 8))
             for index in range(2):
                 seen[index] = 0.25 + sd[index] * generator.normal(size=(5, epochs[index])).min(axis=1)
                 test[index] = 0.25 + sd[index] * generator.normal(size=(5, 8))
@@ -135,7 +150,10 @@ def noise_of_epochs(generator: np.random.Generator, runs: int) -> Iterator[Row]:
 
 def failed_seeds(generator: np.random.Generator, runs: int) -> Iterator[Row]:
     """A candidate that is better where it trains and fails in some seeds beside one that is a little better in all."""
-    claimed, ahead, before, cases = 0, 0, 0, 0
+    claimed = 0
+    ahead = 0
+    before = 0
+    cases = 0
     while cases < runs:
         losses = Noise(seed=0.002, shared=0.01).losses(generator, 3, 5, 1)
         losses[1] -= 0.02
@@ -158,7 +176,8 @@ def failed_seeds(generator: np.random.Generator, runs: int) -> Iterator[Row]:
 def constraints(generator: np.random.Generator, runs: int) -> Iterator[Row]:
     """A candidate, or the baseline, that misses a constraint in some seeds."""
     for index, who in ((1, "the candidate"), (0, "the baseline")):
-        claimed, cases = 0, 0
+        claimed = 0
+        cases = 0
         while cases < runs:
             losses = Noise(seed=0.002, shared=0.01).losses(generator, 2, 5, 1)
             losses[1] -= 0.02
@@ -219,7 +238,8 @@ def memory(generator: np.random.Generator, runs: int) -> Iterator[Row]:
         for _ in range(runs):
             steps = generator.normal(size=len(trials))
             walk = {"random walk": 1.0, "autoregressive 0.98": 0.98, "independent": 0.0}[name]
-            memory_now, series = 0.0, []
+            memory_now = 0.0
+            series = []
             for step in steps:
                 memory_now = walk * memory_now + step
                 series.append(memory_now)

@@ -63,7 +63,8 @@ class Plant:
 class PlantedStage:
     """Implements `gazegaussian.training.stage.Stage`; `dit_num_heads` is its width, `dit_depth` a second branch's depth."""
 
-    name, variant = "gazegaussian", "ours"
+    name = "gazegaussian"
+    variant = "ours"
 
     def __init__(self, config: GazeGaussianRun, plant: Plant) -> None:
         self.config = config
@@ -116,7 +117,8 @@ class PlantedStage:
     def losses(self, batch: Rows, epoch: int) -> dict[str, Tensor]:
         """Terms of the loss, the gaze term as planted."""
         self.steps += 1
-        weights, offsets = self.config.loss, self.offsets(batch.image)
+        weights = self.config.loss
+        offsets = self.offsets(batch.image)
         predicted = self._predict(batch.x) + offsets
         terms = {"color": self.plant.color(self.value) * (predicted - batch.y).square().mean()}
         if self.plant.noise:

@@ -14,7 +14,8 @@ from helpers.analysis.confirmed import BASELINE_ROW, confirmed
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Floats]
 
-METRIC, LOSS = "val_loss", 10.0
+METRIC = "val_loss"
+LOSS = 10.0
 RESAMPLES = 1000
 
 

@@ -30,10 +30,12 @@ from gazegaussian.training.images import spread
 from helpers.inference.shipped import describe, is_packed, unseen_people
 from helpers.inference.strip import redirection_strip
 
-PEOPLE, PAIRS = 80, 320
+PEOPLE = 80
+PAIRS = 320
 STRIP_PEOPLE = 4
 STRIP_COMMANDS = ((0.0, -25.0), (0.0, 0.0), (0.0, 25.0), (20.0, 0.0), (-20.0, 0.0))  # pitch and yaw, degrees
-GRID_DEG, GRID_STEPS = 20.0, 5
+GRID_DEG = 20.0
+GRID_STEPS = 5
 
 
 @dataclass(frozen=True)

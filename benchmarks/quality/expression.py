@@ -61,8 +61,10 @@ def slope_with_interval(
         rendered: Of the renders. [N]
         people: Person of each, 0 to P - 1. [N]
     """
-    x, y = within_people(true, people), within_people(rendered, people)
-    products, squares = np.bincount(people, x * y), np.bincount(people, x * x)
+    x = within_people(true, people)
+    y = within_people(rendered, people)
+    products = np.bincount(people, x * y)
+    squares = np.bincount(people, x * x)
     slope = products.sum() / squares.sum()
     left_out = (products.sum() - products) / (squares.sum() - squares)
     count = len(left_out)
@@ -83,7 +85,8 @@ def mouth_slope(redirector: Redirector, dataset: HeadDataset, per_person: int = 
         people, images, mouth_slope, and low and high of its 95% interval.
     """
     pairs = redirection_pairs(dataset, per_person, seed=0)
-    true, rendered = [], []
+    true = []
+    rendered = []
     for start in range(0, len(pairs), CHUNK):
         batch = redirection_batch(dataset, pairs[start : start + CHUNK])
         true.append(darkness(batch.image, batch.landmarks_2d))

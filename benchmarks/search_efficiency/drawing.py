@@ -65,7 +65,8 @@ def half_decades(study: StudyFile) -> list[tuple[float, float]]:
     space = study.parameters.get(LR)
     if not isinstance(space, Float) or not space.log or space.step is not None:
         return []
-    low, high = 2 * math.log10(space.min), 2 * math.log10(space.max)
+    low = 2 * math.log10(space.min)
+    high = 2 * math.log10(space.max)
     inner = [edge for edge in range(math.ceil(low), math.floor(high) + 1) if low + 1e-6 < edge < high - 1e-6]
     edges = [space.min, *(10 ** (edge / 2) for edge in inner), space.max]
     found = list(itertools.pairwise(edges))

@@ -109,7 +109,9 @@ def compare(
         drawn = generator.integers(0, count, (RESAMPLES, count))
         weights = np.stack([np.bincount(sample, minlength=count) for sample in drawn]) / count  # [R, n]
         weights = np.concatenate([np.full((1, count), 1 / count), weights])  # the first row is the sample itself
-        means, goals = weights @ own, weights @ paired  # [1 + R, T]
+        # [1 + R, T]
+        means = weights @ own
+        goals = weights @ paired
         level = goals[:, at]
         shares = times[_first(means, level)] / times[_first(goals, level)]
         shares[~(means <= level[:, None] + 1e-12).any(axis=1)] = np.inf

@@ -63,7 +63,8 @@ class Plan:
             if curve.seed == self.training_seed and curve.status == "complete" and curve.index < self.count
         }
         ranked = sorted((index for index in results if index > 0), key=lambda index: results[index])
-        best, others = ranked[: self.best], sorted(ranked[self.best :])
+        best = ranked[: self.best]
+        others = sorted(ranked[self.best :])
         generator = np.random.default_rng(recording.header.seed)
         drawn = generator.permutation(others)[: self.random].tolist()
         return [0, *best, *drawn]

@@ -95,7 +95,10 @@ def read_target(path: Path, count: int) -> FloatArray:
 def load_base_mesh() -> BaseMesh:
     """Read, cut and subdivide the base mesh (a second, once per process)."""
     points, uv, quads, uv_quads, names = _read_obj(data_folder() / "mpfb2/3dobjs/base.obj")
-    blocks, triangles, parts, start = [], [], [], 0
+    blocks = []
+    triangles = []
+    parts = []
+    start = 0
     for group, kind in _GROUPS.items():
         chosen = names == group
         if group == "body":
@@ -109,7 +112,9 @@ def load_base_mesh() -> BaseMesh:
         triangles.append(np.concatenate([fine[:, [0, 1, 2]], fine[:, [0, 2, 3]]]) + start)
         parts.append(label)
         start += operator.shape[0]
-    operator, faces, part = sparse.vstack(blocks).tocsr(), np.concatenate(triangles), np.concatenate(parts)
+    operator = sparse.vstack(blocks).tocsr()
+    faces = np.concatenate(triangles)
+    part = np.concatenate(parts)
     operator, faces, part = _cut_neck(operator, faces, part, points)
     vertex_uv = np.zeros((len(points), 2))
     vertex_uv[quads.ravel()] = uv[uv_quads.ravel()]
@@ -126,7 +131,12 @@ def load_base_mesh() -> BaseMesh:
 
 def _read_obj(path: Path) -> tuple[FloatArray, FloatArray, IntArray, IntArray, NDArray[np.str_]]:
     """Return points, texture coordinates, quads, texture quads and the group of each quad."""
-    points, uv, quads, uv_quads, names, group = [], [], [], [], [], ""
+    points = []
+    uv = []
+    quads = []
+    uv_quads = []
+    names = []
+    group = ""
     for line in path.read_text().splitlines():
         words = line.split()
         if not words:
@@ -152,7 +162,8 @@ def _catmull_clark(quads: IntArray, count: int) -> tuple[sparse.csr_matrix, IntA
     """
     used, flat = np.unique(quads, return_inverse=True)
     quads = flat.reshape(quads.shape)
-    n, f = len(used), len(quads)
+    n = len(used)
+    f = len(quads)
     half = np.stack([quads, np.roll(quads, -1, 1)], -1).reshape(-1, 2)
     edges, edge_of = np.unique(np.sort(half, 1), axis=0, return_inverse=True)
     edge_of = edge_of.reshape(f, 4)
@@ -216,7 +227,8 @@ def _cut_neck(
             continue
         turn = next(i for i in range(3) if up[i] != up[i - 1] and up[i] != up[(i + 1) % 3])  # the odd one out
         a, b, c = (int(face[(turn + i) % 3]) for i in range(3))
-        ab, ac = crossing(a, b), crossing(a, c)
+        ab = crossing(a, b)
+        ac = crossing(a, c)
         if up[turn]:
             pieces.append([a, ab, ac])
             rim.append((ac, ab))

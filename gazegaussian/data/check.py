@@ -75,7 +75,9 @@ def check_dataset(root: Path | str) -> DatasetReport:
         except DataError as error:
             problems[name] = str(error)
             continue
-        subjects, images, skipped = subjects + 1, images + usable, skipped + len(file) - usable
+        subjects = subjects + 1
+        images = images + usable
+        skipped = skipped + len(file) - usable
         sizes.add(file.size)
         useful |= {key} if usable else set()
         file.close()

@@ -19,7 +19,8 @@ FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
 
 _CENTRE = np.array([0.0, 7.55, 0.55])
-_SEGMENTS, _ROWS = 128, 72
+_SEGMENTS = 128
+_ROWS = 72
 _BOTTOM = 6.05  # dm, lower end of the longest hair
 
 # Hairline: height (dm) over the azimuth from the front (degrees), short hair and long hair.

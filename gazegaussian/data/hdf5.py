@@ -73,7 +73,8 @@ class HeadDataset(Dataset):
         Raises:
             DataError: When the folder, a file or the split is unusable, or nothing usable is left.
         """
-        self.root, self.size = Path(root), size
+        self.root = Path(root)
+        self.size = size
         if size < 1 or (max_images is not None and max_images < 1):
             raise DataError(f"{root}: expected size and max_images of at least 1, found {size} and {max_images}")
         self.prefix = find_set(self.root).prefix if prefix is None else prefix
@@ -109,7 +110,8 @@ class HeadDataset(Dataset):
         """Decode one image with its labels."""
         image, masks = self._decode(index) if self._pictures is None else (a[index] for a in self._pictures)
         read = self._read_labels(index) if self._label_cache is None else self._label_cache[index]
-        rotation, translation = read["w2c_Rmat"], read["w2c_Tvec"]
+        rotation = read["w2c_Rmat"]
+        translation = read["w2c_Tvec"]
         points = np.concatenate([read["facial_landmarks_3d"], read["vertice"]]) if self.posed else np.empty((0, 3))
         factor = self.size / self._where(index)[0].size
         flags = torch.from_numpy(np.array(masks)).float()[:, None]  # [3, 1, S, S]

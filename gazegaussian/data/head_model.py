@@ -26,8 +26,10 @@ EYE_MIDDLE = np.array([0.0, 0.12, 0.30])
 # Catmull-Clark pulls the lids a little into the eyeball of the coarse mesh; the painted ball is that much smaller.
 _BALL_FACTOR = 0.985
 # Lids slide over the eyeball: angles (degrees, up positive) at rest, and their share of the gaze pitch.
-_UPPER_REST, _LOWER_REST = 4.5, -2.0
-_UPPER_FOLLOWS, _LOWER_FOLLOWS = 0.80, 0.45
+_UPPER_REST = 4.5
+_LOWER_REST = -2.0
+_UPPER_FOLLOWS = 0.80
+_LOWER_FOLLOWS = 0.45
 # Angle (degrees) of a fully active unit; these units rotate the lids instead of moving them along straight lines.
 _UPPER_UNITS = {"blink": -40.0, "wide": 13.0}
 _LID_UNITS = ("units/eyeBlink", "units/eyeWide")
@@ -98,7 +100,8 @@ class HeadModel:
         for lids, centre, radius in zip(self._lids, head.eye_centres, head.eye_radii, strict=True):
             x, y, z = (skin[lids.ids] - centre).T
             angle = np.radians(upper * lids.upper + lower * lids.lower)
-            sine, cosine = np.sin(angle), np.cos(angle)
+            sine = np.sin(angle)
+            cosine = np.cos(angle)
             turned = np.stack([x, y * cosine + z * sine, z * cosine - y * sine], 1)
             far = np.linalg.norm(turned, axis=1)
             lift = np.where(lids.outside, np.maximum(_LID_CLEARANCE * radius / far, 1), 1)
@@ -176,7 +179,8 @@ def gaze_vector(pitchyaw: FloatArray) -> FloatArray:
 
 def rotation_xyz(x: float, y: float, z: float) -> FloatArray:
     """Return Rz(z) Ry(y) Rx(x), angles in rad. [3, 3]"""
-    (cx, cy, cz), (sx, sy, sz) = np.cos([x, y, z]), np.sin([x, y, z])
+    (cx, cy, cz) = np.cos([x, y, z])
+    (sx, sy, sz) = np.sin([x, y, z])
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
@@ -190,7 +194,8 @@ def gaze_rotation(pitchyaw: FloatArray) -> FloatArray:
 
 def normal_operator(triangles: IntArray, count: int) -> sparse.csr_matrix:
     """Sum over the triangles at a vertex. [count, T]"""
-    rows, cols = triangles.ravel(), np.repeat(np.arange(len(triangles)), 3)
+    rows = triangles.ravel()
+    cols = np.repeat(np.arange(len(triangles)), 3)
     return sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, cols)), (count, len(triangles)))
 
 
@@ -207,13 +212,16 @@ def unit_sphere(rings: int = 40, segments: int = 64) -> tuple[FloatArray, IntArr
     phi = np.linspace(0, 2 * np.pi, segments, endpoint=False)
     points = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta) + 0 * phi], -1)
     i = np.arange(rings)[:, None] * segments
-    j, k = np.arange(segments), (np.arange(segments) + 1) % segments
+    j = np.arange(segments)
+    k = (np.arange(segments) + 1) % segments
     one = np.stack([i + j, i + segments + j, i + k], -1).reshape(-1, 3)
     two = np.stack([i + k, i + segments + j, i + segments + k], -1).reshape(-1, 3)
     return points.reshape(-1, 3), np.concatenate([one, two]).astype(np.int32)
 
 
-_ANCESTRY, _GENDER, _AGE = ("african", "asian", "caucasian"), ("female", "male"), ("young", "old")
+_ANCESTRY = ("african", "asian", "caucasian")
+_GENDER = ("female", "male")
+_AGE = ("young", "old")
 _WEIGHT = ("minweight", "averageweight", "maxweight")
 
 

@@ -93,7 +93,8 @@ def _on_ball(base: BaseMesh, points: list[tuple[float, float]]) -> FloatArray:
     out = []
     for x, y in points:
         eye = 0 if x > 0 else 1
-        dx, dy = x - centres[eye, 0], y - centres[eye, 1]
+        dx = x - centres[eye, 0]
+        dy = y - centres[eye, 1]
         out.append((x, y, centres[eye, 2] + np.sqrt(max(radii[eye] ** 2 - dx * dx - dy * dy, 0.0))))
     return np.array(out)
 
@@ -108,7 +109,8 @@ def landmark_vertices() -> IntArray:
     drop = model.jaw_drop
     face = (base.part == SKIN) & (base.vertices[:, 2] > 1.0)
     half = 0.4 * float(drop[face].max())
-    upper, lower = face & (drop < half), face & (drop > half)
+    upper = face & (drop < half)
+    lower = face & (drop > half)
     ids = _front(model, _JAW + _mirror(_JAW) + _BROW + _mirror(_BROW) + _NOSE + _NOSTRIL + _mirror(_NOSTRIL), skin)
     other = [(-_EYE[i][0], _EYE[i][1]) for i in (3, 2, 1, 0, 5, 4)]
     eyes = _on_ball(base, _EYE + other)
@@ -149,7 +151,8 @@ def lip_mask() -> FloatArray:
     with Image.open(data_folder() / "mpfb2/textures/mpfb_lips.jpg") as picture:
         mask = np.asarray(picture.convert("L"), np.float32) / 255
     mask = ndimage.gaussian_filter(mask, 1.5)
-    rows, cols = (1 - base.uv[:, 1]) * (mask.shape[0] - 1), base.uv[:, 0] * (mask.shape[1] - 1)
+    rows = (1 - base.uv[:, 1]) * (mask.shape[0] - 1)
+    cols = base.uv[:, 0] * (mask.shape[1] - 1)
     value = ndimage.map_coordinates(mask, [rows, cols], order=1)
     inside = (np.abs(base.vertices[:, 0]) < 0.3) & (
         base.vertices[:, 2] > 1.0
@@ -185,8 +188,10 @@ def occlusion(directions: int = 96, pixels: int = 256) -> FloatArray:
     middle = vertices.mean(0)
     # Golden-spiral directions over the sphere.
     k = np.arange(directions) + 0.5
-    polar, turn = np.arccos(1 - 2 * k / directions), np.pi * (1 + 5**0.5) * k
-    seen, total = np.zeros(count), np.zeros(count)
+    polar = np.arccos(1 - 2 * k / directions)
+    turn = np.pi * (1 + 5**0.5) * k
+    seen = np.zeros(count)
+    total = np.zeros(count)
     for d in np.stack([np.sin(polar) * np.cos(turn), np.cos(polar), np.sin(polar) * np.sin(turn)], 1):
         side = np.cross(d, [0.3, 0.9, 0.31])
         side /= np.linalg.norm(side)

@@ -16,7 +16,10 @@ class EpochSampler(Sampler[int]):
     """A permutation per epoch, reproducible after a restart in the middle of training."""
 
     def __init__(self, count: int, shuffle: bool, seed: int, limit: int | None = None) -> None:
-        self.count, self.shuffle, self.seed, self.epoch = count, shuffle, seed, 0
+        self.count = count
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = 0
         self.limit = count if limit is None else min(limit, count)
 
     def __len__(self) -> int:

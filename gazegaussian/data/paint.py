@@ -18,7 +18,9 @@ from gazegaussian.data.hair import hairline
 FloatArray = NDArray[np.float32]
 
 AXIS_Z = 0.55  # dm, the cylinder's axis x = 0, z = AXIS_Z in the base mesh's frame
-LOW, HIGH = 5.80, 8.60  # dm, heights that the texture covers
+# dm, heights that the texture covers
+LOW = 5.80
+HIGH = 8.60
 _ROWS_AT_ONCE = 16
 
 _SKIN = [
@@ -136,7 +138,8 @@ def _strokes(height: FloatArray, turn: FloatArray) -> FloatArray:
 
 def _brows(look: dict[str, float], field: dict[str, FloatArray], rows: slice) -> FloatArray:
     """Opacity of the brows on some texture rows. [rows, cols]"""
-    turn, height = np.abs(field["turn"]), field["height"][rows]
+    turn = np.abs(field["turn"])
+    height = field["height"][rows]
     arch = (look["brow_arch"] - 0.5) * np.array([-0.02, 0.0, 0.02, 0.035, 0.02, -0.02])
     line = np.interp(turn, _BROW_TURN, _BROW_HEIGHT + arch)
     half = (0.020 + 0.026 * look["brow_weight"]) * np.interp(turn, _BROW_TURN, [0.85, 1.1, 1.0, 0.8, 0.55, 0.25])
@@ -164,7 +167,8 @@ def skin_texture(look: dict[str, float], rows: int = 768, cols: int = 1280) -> F
         here = slice(start, start + _ROWS_AT_ONCE)
         part = {name: values if values.shape[0] == 1 else values[here] for name, values in field.items()}
         _paint_skin(look, part, image[here])
-    hair, skin = hair_colour(look), skin_colour(look)
+    hair = hair_colour(look)
+    skin = skin_colour(look)
     band = slice(int((7.30 - LOW) / (HIGH - LOW) * rows), int((7.62 - LOW) / (HIGH - LOW) * rows))
     brow = np.asarray(_brows(look, field, band), np.float32)[..., None]
     image[band] += brow * (hair * np.float32(0.75) + np.float32(0.04) * skin - image[band])
@@ -199,8 +203,10 @@ def sample(texture: FloatArray, azimuth: FloatArray, height: FloatArray) -> Floa
     rows, cols = texture.shape[:2]
     y = np.clip((height - LOW) * ((rows - 1) / (HIGH - LOW)), 0, rows - 1.001)
     x = (azimuth + np.pi) * (cols / (2 * np.pi))
-    y0, x0 = y.astype(np.int32), x.astype(np.int32)
-    fy, fx = (y - y0)[:, None].astype(np.float32), (x - x0)[:, None].astype(np.float32)
+    y0 = y.astype(np.int32)
+    x0 = x.astype(np.int32)
+    fy = (y - y0)[:, None].astype(np.float32)
+    fx = (x - x0)[:, None].astype(np.float32)
     x0 %= cols
     x1 = (x0 + 1) % cols
     flat = texture.reshape(-1, texture.shape[2])

@@ -176,10 +176,16 @@ def _shade_surface(
     light: Light,
 ) -> NDArray[np.float32]:
     """Colour of skin, eyes and mouth at the covered pixels. [P, 3]"""
-    look, values = person.look, seen.values
+    look = person.look
+    values = seen.values
     normal = unit(values[:, :3])
-    x, y, z = values[:, 3], values[:, 4], values[:, 5]
-    lips, margin, upper, sky = values[:, 6:7], values[:, 7:8], values[:, 8:9], values[:, 9]
+    x = values[:, 3]
+    y = values[:, 4]
+    z = values[:, 5]
+    lips = values[:, 6:7]
+    margin = values[:, 7:8]
+    upper = values[:, 8:9]
+    sky = values[:, 9]
     azimuth = np.arctan2(x, z - AXIS_Z)
     colour = sample(person.texture, azimuth, y)
     streaks = 1 + 0.03 * np.sin(x * 220 + 3 * np.sin(x * 45))[:, None]
@@ -222,7 +228,8 @@ def _add_hair(
     """Draw the hair shell over `canvas` and `label`, cut at the hairline by strands."""
     assert frame.hair is not None
     assert frame.hair_normals is not None
-    look, shell = person.look, head_model().hair
+    look = person.look
+    shell = head_model().hair
     xy, depth = _project(frame.hair, rotation, translation, focal * SUPERSAMPLING, side)
     paint = np.column_stack([frame.hair_normals, shell.down, shell.azimuth, shell.canonical[:, 1]]).astype(np.float32)
     edge, inner = shell.kept(look["hair_length"], look["hairline"])

@@ -206,7 +206,8 @@ def _without_file(prefix: str, files: list[str]) -> _Lists:
     if known is not None:
         published = {name: [key for key in keys if key in present] for name, keys in known.splits.items()}
         if published["val"] and sum(map(len, published.values())) == len(files):
-            source, held_out = f"the published split of {known.title}", list(known.splits["val"])
+            source = f"the published split of {known.title}"
+            held_out = list(known.splits["val"])
             return _Lists(source, published, held_out, present, evaluation_only=known.evaluation_only)
         if known.evaluation_only:
             return _Lists("the folder", {"train": [], "val": files}, files, present, evaluation_only=True)

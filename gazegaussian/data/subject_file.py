@@ -149,7 +149,8 @@ class SubjectFile:
 
     def _require_stored(self, stored: Mapping[str, h5py.Dataset]) -> None:
         """Refuse shapes that so small a file cannot hold: to read them would take hours or all memory."""
-        declared, there = sum(found.size * found.dtype.itemsize for found in stored.values()), self.path.stat().st_size
+        declared = sum(found.size * found.dtype.itemsize for found in stored.values())
+        there = self.path.stat().st_size
         if declared > _MOST_COMPRESSED * there:
             raise DataError(
                 f"{self.path}: expected values for the shapes that it declares ({declared / 1e6:.0f} MB), found a file of "

@@ -112,7 +112,8 @@ def hair_colours(
     wave = 0.05 * look["hair_waves"] * np.sin(values[:, 7] * (9 + 8 * look["hair_waves"]) + 3 * values[:, 6])
     turn = values[:, 6] + wave
     noise = _strand_noise()
-    fine, coarse = noise[(turn * 700).astype(np.int64) % 8192], noise[(turn * 130 + 77).astype(np.int64) % 8192]
+    fine = noise[(turn * 700).astype(np.int64) % 8192]
+    coarse = noise[(turn * 130 + 77).astype(np.int64) % 8192]
     line = hairline(values[:, 6], look["hair_length"], look["hairline"])
     keep = values[:, 7] - line + 0.022 * fine + 0.018 * coarse > 0.02
     normal = unit(values[:, :3])

@@ -24,10 +24,14 @@ from gazegaussian.errors import DataError
 FloatArray = NDArray[np.floating]
 
 GENERATOR_VERSION = 3
-GAZE_PITCH, GAZE_YAW = np.radians(25.0), np.radians(30.0)
-HEAD_PITCH_DEG, HEAD_YAW_DEG = 12.0, 20.0
+GAZE_PITCH = np.radians(25.0)
+GAZE_YAW = np.radians(30.0)
+HEAD_PITCH_DEG = 12.0
+HEAD_YAW_DEG = 20.0
 # Of the test people few views each: an interval for other people needs many people.
-TEST_PEOPLE, TEST_FRAMES, TEST_CAMERAS = 40, 2, 2
+TEST_PEOPLE = 40
+TEST_FRAMES = 2
+TEST_CAMERAS = 2
 _RANGES = {
     "people": (1, 9999),
     "size": (16, 4096),
@@ -150,7 +154,8 @@ def render_view(subject: Subject, labels: FrameLabels, frame: Frame, camera: int
     """Render one camera of a frame and compute its labels (arrays without the leading dimension)."""
     rig = rig_camera(camera)
     rotation = rig.rotation @ labels.rotation
-    scaled, translation = subject.scale * rotation, rig.rotation @ labels.pose[3:] + rig.translation
+    scaled = subject.scale * rotation
+    translation = rig.rotation @ labels.pose[3:] + rig.translation
     focal = rig.focal * size
     pixels = shade(subject.person, frame, scaled, translation, focal, size, rig.light)
     landmarks = frame.skin[landmark_vertices()] @ scaled.T + translation
@@ -194,5 +199,6 @@ def _eye_masks(
 def _axis_angle(rotation: FloatArray) -> FloatArray:
     """Axis-angle vector of a rotation of less than half a turn. [3]"""
     axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
-    sine, cosine = np.linalg.norm(axis) / 2, (np.trace(rotation) - 1) / 2
+    sine = np.linalg.norm(axis) / 2
+    cosine = (np.trace(rotation) - 1) / 2
     return axis / (2 * sine) * np.arctan2(sine, cosine) if sine > 1e-12 else np.zeros(3)

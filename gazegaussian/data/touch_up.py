@@ -110,7 +110,8 @@ def _repaint(canvas: NDArray[np.float32], label: NDArray[np.int8], where: Mask, 
 
 def _box(mask: Mask, margin: int, side: int) -> Box:
     """Smallest rectangle around a mask, widened by a margin as far as the image goes."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    rows = np.flatnonzero(mask.any(1))
+    columns = np.flatnonzero(mask.any(0))
     return (
         slice(max(0, rows[0] - margin), min(side, rows[-1] + 1 + margin)),
         slice(max(0, columns[0] - margin), min(side, columns[-1] + 1 + margin)),

@@ -25,7 +25,11 @@ PairMeasure = Callable[[Tensor, Tensor], Tensor]  # two batches of images in [0,
 # Where the recogniser expects eyes, nose and corners of the mouth in its 112 px crop, pixels (the template of ArcFace).
 FACE_TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 FACE_SIZE = 112
-LEFT_EYE, RIGHT_EYE, NOSE, MOUTH_CORNERS = slice(36, 42), slice(42, 48), 30, (48, 54)  # of the 68 landmarks
+# of the 68 landmarks
+LEFT_EYE = slice(36, 42)
+RIGHT_EYE = slice(42, 48)
+NOSE = 30
+MOUTH_CORNERS = (48, 54)
 
 
 class NotAvailable(Exception):
@@ -118,7 +122,9 @@ def align_faces(images: Tensor, landmarks_2d: Tensor) -> Tensor:
     points = torch.stack([*middle, marks[:, NOSE], *(marks[:, corner] for corner in MOUTH_CORNERS)], 1)  # [B, 5, 2]
     template = points.new_tensor(FACE_TEMPLATE)
     # From template to image, in complex numbers: image = a * template + b, both complex; the least-squares solution.
-    source, target = torch.view_as_complex(template), torch.view_as_complex(points.contiguous())  # [5], [B, 5]
+    # [5], [B, 5]
+    source = torch.view_as_complex(template)
+    target = torch.view_as_complex(points.contiguous())
     centred_source = source - source.mean()
     turn = (centred_source.conj() * target).sum(1) / centred_source.abs().square().sum()  # [B]
     shift = target.mean(1) - turn * source.mean()

@@ -30,7 +30,8 @@ def neutral_landmarks(model: GazeGaussian) -> Tensor:
     eyes = [row for eye in EYE_LANDMARKS for row in eye]
     rest = [row for row in range(LANDMARKS) if row not in eyes]
     found = model.face.landmarks.new_empty(LANDMARKS, 3)
-    found[eyes], found[rest] = model.eyes.landmarks, model.face.landmarks[: len(rest)]
+    found[eyes] = model.eyes.landmarks
+    found[rest] = model.face.landmarks[: len(rest)]
     return found.cpu()
 
 

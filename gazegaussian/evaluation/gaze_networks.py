@@ -20,7 +20,8 @@ from gazegaussian.training.checkpoints import read_weights
 from gazegaussian.training.files import require_checkpoint
 
 INPUT_SIZE = 224
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 RESNET50_STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))  # width, blocks, stride
 VGG16_CONVOLUTIONS = (64, 64, None, 128, 128, None, 256, 256, 256, None, 512, 512, 512, None, 512, 512, 512, None)
 EXPANSION = 4  # of a bottleneck's width
@@ -32,9 +33,12 @@ class Bottleneck(nn.Module):
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
         outputs = EXPANSION * width
-        self.conv1, self.bn1 = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
-        self.conv3, self.bn3 = nn.Conv2d(width, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
         self.downsample: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
@@ -51,7 +55,8 @@ class ResNet50(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
         inputs = 64
         for number, (width, blocks, stride) in enumerate(RESNET50_STAGES, start=1):
             stage = [
@@ -140,7 +145,9 @@ class VggGaze(GazeNetwork):
                 layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU()]
                 inputs = width
         self.vgg16 = nn.Sequential(*layers)
-        self.FC1, self.FC2, self.FC3 = nn.Linear(inputs, 64), nn.Linear(64, 64), nn.Linear(64, outputs)
+        self.FC1 = nn.Linear(inputs, 64)
+        self.FC2 = nn.Linear(64, 64)
+        self.FC3 = nn.Linear(64, outputs)
 
     def outputs(self, x: Tensor) -> Tensor:
         """Angles of normalised images."""

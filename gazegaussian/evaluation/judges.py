@@ -20,7 +20,8 @@ class Judges:
     """
 
     def __init__(self, judge: FrozenNetwork, network: GazeNetwork | None = None) -> None:
-        self.judge, self.network = judge, network
+        self.judge = judge
+        self.network = network
         self.reads_labels = network is None
         self.gaze_by = judge.description if network is None else network.description
         self.head_by = network.description if network is not None and network.reads_head else judge.description
@@ -45,7 +46,8 @@ class FaceFeatures(nn.Module):
 
     def __init__(self, judge: FrozenNetwork) -> None:
         super().__init__()
-        self.face, self.num_features = judge.face, judge.face.out_channels
+        self.face = judge.face
+        self.num_features = judge.face.out_channels
 
     def forward(self, image: Tensor) -> Tensor:
         """[B, 3, H, W] in [0, 1] -> [B, 80]."""

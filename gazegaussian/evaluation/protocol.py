@@ -142,7 +142,10 @@ class _Session:
     """One evaluation while it runs."""
 
     def __init__(self, model: GazeGaussian, dataset: HeadDataset, judges: Judges, device: torch.device) -> None:
-        self.model, self.dataset, self.judges, self.device = model, dataset, judges, device
+        self.model = model
+        self.dataset = dataset
+        self.judges = judges
+        self.device = device
         self.lpips, self.lpips_by = _optional(lambda: load_lpips(device))
         self.inception, self.inception_by = _optional(lambda: load_inception(device))
         self.recogniser, self.recogniser_by = _optional(load_recogniser)
@@ -181,7 +184,8 @@ class _Session:
 
     def metrics(self) -> dict[str, Measured]:
         """All metrics in the order of the table."""
-        judges, judge = self.judges, self.judges.judge.description
+        judges = self.judges
+        judge = self.judges.judge.description
         same = "torchmetrics, no mask"
         by = {
             "gaze_error_deg": judges.gaze_by,
@@ -241,7 +245,8 @@ class _Session:
         _, owner = np.unique([row["subject"] for row in self.rows], return_inverse=True)
         if not self._faces or owner.max() == 0:
             return None
-        faces, subject = torch.cat(self._faces), torch.from_numpy(owner)
+        faces = torch.cat(self._faces)
+        subject = torch.from_numpy(owner)
         return (faces @ faces.T)[subject[:, None] != subject].mean().item()
 
     def _rows_of(self, chunk: Sequence[tuple[int, int]], values: dict[str, Tensor]) -> list[dict[str, Any]]:

@@ -80,7 +80,8 @@ def over_subjects(values: Sequence[float], subjects: Sequence[Any], by: str) -> 
     """
     numbers = np.asarray(values, np.float64)
     _, owner = np.unique(np.asarray(subjects), return_inverse=True)
-    sums, counts = np.bincount(owner, numbers), np.bincount(owner)
+    sums = np.bincount(owner, numbers)
+    counts = np.bincount(owner)
     people = len(sums)
     mean = float(numbers.mean())
     if people < 2:

@@ -40,7 +40,8 @@ def angular_error(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Angles in [0, pi]. [...]
     """
-    u, v = pitchyaw_to_vector(a), pitchyaw_to_vector(b)
+    u = pitchyaw_to_vector(a)
+    v = pitchyaw_to_vector(b)
     cross = torch.linalg.cross(u, v).square().sum(-1)
     return torch.atan2((cross + 1e-14).sqrt(), (u * v).sum(-1))
 

@@ -64,7 +64,8 @@ def head_ellipsoid(landmarks: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Centre and radii. [3], [3]
     """
-    low, high = landmarks.amin(0), landmarks.amax(0)
+    low = landmarks.amin(0)
+    high = landmarks.amax(0)
     low[2] = torch.minimum(low[2], high[2] - HEAD_DEPTH * (high[0] - low[0]))
     margin = 0.1
     low = torch.maximum(low, low.new_tensor(BOX_MIN) + margin)

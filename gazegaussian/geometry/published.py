@@ -13,7 +13,8 @@ from gazegaussian.types import Cameras
 def centred(cameras: Cameras) -> Cameras:
     """The same cameras with the principal point in the middle of the image, as the published splatting has them."""
     intrinsics = cameras.intrinsics.clone()
-    intrinsics[:, 0, 2], intrinsics[:, 1, 2] = cameras.width / 2, cameras.height / 2
+    intrinsics[:, 0, 2] = cameras.width / 2
+    intrinsics[:, 1, 2] = cameras.height / 2
     return replace(cameras, intrinsics=intrinsics)
 
 

@@ -40,8 +40,10 @@ def matrix_to_quat(matrix: Tensor) -> Tensor:
 
 def quat_multiply(a: Tensor, b: Tensor) -> Tensor:
     """Hamilton product: rotate by b, then by a; leading dims broadcast. [..., 4] x [..., 4] -> [..., 4]."""
-    aw, av = a[..., :1], a[..., 1:]
-    bw, bv = b[..., :1], b[..., 1:]
+    aw = a[..., :1]
+    av = a[..., 1:]
+    bw = b[..., :1]
+    bv = b[..., 1:]
     av, bv = torch.broadcast_tensors(av, bv)
     scalar = aw * bw - (av * bv).sum(-1, keepdim=True)
     vector = aw * bv + bw * av + torch.linalg.cross(av, bv)

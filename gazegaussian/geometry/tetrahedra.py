@@ -60,7 +60,8 @@ def _triangle_table() -> Tensor:
         inside = [i for i in range(4) if pattern >> i & 1]
         outside = [i for i in range(4) if i not in inside]
         if len(inside) == 2:
-            (a, b), (c, d) = inside, outside
+            (a, b) = inside
+            (c, d) = outside
             ring = [edge_of[tuple(sorted(pair))] for pair in ((a, c), (a, d), (b, d), (b, c))]  # type: ignore[index]
             triangles = [[ring[0], ring[1], ring[2]], [ring[0], ring[2], ring[3]]]
         else:

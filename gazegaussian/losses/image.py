@@ -11,8 +11,10 @@ from gazegaussian.config import GazeGaussianLoss
 from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.types import Batch
 
-SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
-SSIM_C1, SSIM_C2 = 1e-4, 9e-4
+SSIM_WINDOW = 11
+SSIM_SIGMA = 1.5
+SSIM_C1 = 1e-4
+SSIM_C2 = 9e-4
 REGION_GRID = 4  # px
 REGION_WIDTH = 0.12  # of the distance of the outer eye corners: where the weight of a landmark has fallen to 1 / e
 
@@ -36,7 +38,8 @@ def _window(x: Tensor) -> Tensor:
     times as long with the channels in the batch dimension.
     """
     x = x.contiguous(memory_format=torch.channels_last)
-    half, channels = SSIM_WINDOW // 2, x.shape[1]
+    half = SSIM_WINDOW // 2
+    channels = x.shape[1]
     taps = torch.exp(-torch.arange(-half, half + 1, device=x.device, dtype=x.dtype).square() / (2 * SSIM_SIGMA**2))
     taps = (taps / taps.sum()).expand(channels, 1, -1)
     x = nn.functional.conv2d(x, taps[..., None].contiguous(), padding=(half, 0), groups=channels)
@@ -55,7 +58,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     """
     filtered = _window(torch.cat([a, b, a * a + b * b, 2 * a * b], dim=1))  # [B, 4 C, H, W]
     mean_a, mean_b, squares, twice_product = filtered.split(a.shape[1], dim=1)
-    twice_means, mean_squares = 2 * mean_a * mean_b, mean_a.square() + mean_b.square()
+    twice_means = 2 * mean_a * mean_b
+    mean_squares = mean_a.square() + mean_b.square()
     similarity = ((twice_means + SSIM_C1) * (twice_product - twice_means + SSIM_C2)) / (
         (mean_squares + SSIM_C1) * (squares - mean_squares + SSIM_C2)  # the variances appear as their sum only
     )
@@ -165,7 +169,8 @@ def _head_terms(
     targets = [on_white(batch.image, mask) for mask in masks.values()]
     size = features["head"].shape[-2:]
     small = nn.functional.interpolate(torch.cat([*targets, *masks.values()], dim=1), size, mode="area")
-    terms, errors = {}, {}
+    terms = {}
+    errors = {}
     for name, wanted, mask in zip(masks, small[:, :9].split(3, dim=1), small[:, 9:].split(1, dim=1), strict=True):
         errors[name] = (on_white(features[name][:, :3].float(), mask) - wanted).abs()
         terms[name] = errors[name].mean() * _layer_weight(name, config.eye_loss_importance, config.face_loss_importance)

@@ -23,7 +23,8 @@ def soft_iou_loss(silhouette: Tensor, mask: Tensor) -> Tensor:
 
 def silhouette_iou(mask: Tensor, target: Tensor) -> Tensor:
     """Hard intersection over union of masks in [0, 1]. [B, 1, H, W] x 2 -> [B]."""
-    a, b = mask > 0.5, target > 0.5
+    a = mask > 0.5
+    b = target > 0.5
     return (a & b).sum((1, 2, 3)).float() / (a | b).sum((1, 2, 3)).clamp_min(1)
 
 

@@ -13,13 +13,17 @@ from gazegaussian.nn.mlp import MLP
 POINT_FEATURES = 128
 DEFORM_SCALE = 0.3
 TURN_SCALE = 0.3  # largest quaternion component that gaze adds: about 35 degrees
-ENCODED_POINT, ENCODED_POSE, ENCODED_GAZE = encoded_dim(3), encoded_dim(6), encoded_dim(2)
+ENCODED_POINT = encoded_dim(3)
+ENCODED_POSE = encoded_dim(6)
+ENCODED_GAZE = encoded_dim(2)
 EYE_DEPTH = 0.14  # centre of the eyeball behind the middle of its landmarks, model units
 EYE_LANDMARKS = (tuple(range(36, 42)), tuple(range(42, 48)))  # image-left eye, image-right eye
 
 # Squared distances between which an influence falls from 1 to 0. Expression: published. Eye: ours, an eye's own size.
-SHAPE_NEAR, SHAPE_FAR = 0.1, 0.25
-EYE_NEAR, EYE_FAR = 0.01, 0.05
+SHAPE_NEAR = 0.1
+SHAPE_FAR = 0.25
+EYE_NEAR = 0.01
+EYE_FAR = 0.05
 
 
 def nearest_squared(points: Tensor, landmarks: Tensor) -> Tensor:
@@ -35,7 +39,9 @@ def falloff(squared: Tensor, near: float, far: float) -> Tensor:
 
 def hidden_widths(config: MeshHeadModel) -> dict[str, list[int]]:
     """Hidden widths of every network of both stages."""
-    shape, pose, eye = config.shape_mlp_width, config.pose_mlp_width, config.eye_mlp_width
+    shape = config.shape_mlp_width
+    pose = config.pose_mlp_width
+    eye = config.eye_mlp_width
     usual = {
         "geometry": [config.geometry_width] * 5,
         "shape_color": [shape] * 2,
@@ -56,7 +62,8 @@ class Branches(nn.Module):
 
     def __init__(self, config: MeshHeadModel) -> None:
         super().__init__()
-        widths, code = hidden_widths(config), SHAPE_CODE_DIM
+        widths = hidden_widths(config)
+        code = SHAPE_CODE_DIM
         self.shape_color = MLP(POINT_FEATURES + code, widths["shape_color"], FEATURE_CHANNELS, code)
         self.pose_color = MLP(POINT_FEATURES + ENCODED_POSE, widths["pose_color"], FEATURE_CHANNELS)
         self.eye_color = MLP(POINT_FEATURES + ENCODED_GAZE, widths["eye_color"], FEATURE_CHANNELS)

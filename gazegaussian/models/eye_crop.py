@@ -12,7 +12,8 @@ from torch import Tensor
 
 STEADY_LANDMARKS = (*range(17), *range(27, 36), 36, 39, 42, 45)  # jaw, nose, eye corners
 CORNERS = ((36, 39), (42, 45))  # image-left eye, image-right eye
-CROP_HEIGHT, CROP_WIDTH = 40, 64
+CROP_HEIGHT = 40
+CROP_WIDTH = 64
 CROP_HALF_WIDTH = 0.3  # of the landmarks' size (root mean square distance from their middle)
 
 
@@ -42,7 +43,8 @@ def crop_eyes(image: Tensor, landmarks_2d: Tensor, zoom: float = 1.0) -> Tensor:
     Returns:
         Image-left, then image-right eye. [B, 6, 40 * zoom, 64 * zoom]
     """
-    height, width = round(CROP_HEIGHT * zoom), round(CROP_WIDTH * zoom)
+    height = round(CROP_HEIGHT * zoom)
+    width = round(CROP_WIDTH * zoom)
     _, _, size = layout(landmarks_2d)
     half = CROP_HALF_WIDTH * zoom * size  # [B] pixels
     x = (torch.arange(width, device=image.device) + 0.5) / width * 2 - 1

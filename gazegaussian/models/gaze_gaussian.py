@@ -85,7 +85,9 @@ class GazeGaussian(nn.Module):
     ) -> None:
         super().__init__()
         assert config.variant == self.variant, "gazegaussian.models.variants picks the class"
-        self.config, self.mesh_config, self.image_size = config, mesh_config, image_size
+        self.config = config
+        self.mesh_config = mesh_config
+        self.image_size = image_size
         self.face = self.face_class(mesh_config, face_points)
         self.eyes = self.eye_class(mesh_config, eye_points)
         for stream in (self.face, self.eyes):
@@ -140,7 +142,8 @@ class GazeGaussian(nn.Module):
             Images and feature maps.
         """
         cameras = self._film(cameras)
-        face, eyes = self.face(parameters), self.eyes(parameters)
+        face = self.face(parameters)
+        eyes = self.eyes(parameters)
         splats = _join(face.gaussians, eyes.gaussians)
         if cameras.rotation.requires_grad or cameras.translation.requires_grad:
             splats, cameras = _in_camera_frame(splats, cameras)
@@ -199,7 +202,8 @@ def _join(a: Gaussians, b: Gaussians) -> Gaussians:
 
 def _in_camera_frame(splats: Gaussians, cameras: Cameras) -> tuple[Gaussians, Cameras]:
     """Move the splats instead of the cameras, which get no gradient from the renderer."""
-    rotation, translation = cameras.rotation, cameras.translation
+    rotation = cameras.rotation
+    translation = cameras.translation
     with full_precision(splats.means):
         means = splats.means @ rotation.transpose(1, 2) + translation[:, None]
     moved = replace(splats, means=means, quats=quat_multiply(matrix_to_quat(rotation)[:, None], splats.quats))

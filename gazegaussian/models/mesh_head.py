@@ -126,7 +126,8 @@ class MeshHead(nn.Module):
         """
         centre, radii = head_ellipsoid(self.landmarks_3d_neutral.detach())
         core = (((points - centre) / radii).norm(dim=-1) - CORE) * radii.min()
-        low, high = points.new_tensor(BOX_MIN), points.new_tensor(BOX_MAX)
+        low = points.new_tensor(BOX_MIN)
+        high = points.new_tensor(BOX_MAX)
         cell = (high - low) / self.config.grid_resolution
         box = torch.maximum(low + cell - points, points - high + cell).amax(-1)
         return torch.maximum(torch.minimum(sdf, core), box).clamp(max=1)
@@ -144,7 +145,8 @@ class MeshHead(nn.Module):
         device = self.landmarks_3d_neutral.device
         centre, radii = head_ellipsoid(self.landmarks_3d_neutral.detach().cpu())
         generator = torch.Generator().manual_seed(seed)
-        box_low, box_high = torch.tensor(BOX_MIN), torch.tensor(BOX_MAX)
+        box_low = torch.tensor(BOX_MIN)
+        box_high = torch.tensor(BOX_MAX)
         optimizer = torch.optim.Adam(self.geometry.parameters(), WARM_START_LR / max(self.config.geometry_width, 64))
         decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, max(steps, 1))
         half = WARM_START_POINTS // 2
@@ -219,7 +221,8 @@ class MeshHead(nn.Module):
 
     def _act(self, neutral: NeutralMesh, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
         """Deformed vertices, then landmarks [B, V + L, 3], head frame, and colours of the vertices [B, V, 32]."""
-        points, count = torch.cat([neutral.vertices, self.landmarks_3d_neutral]), len(neutral.vertices)
+        points = torch.cat([neutral.vertices, self.landmarks_3d_neutral])
+        count = len(neutral.vertices)
         influence = self._influence(points)
         moved, _ = self._deform(points, influence, parameters)
         on_mesh = Influence(influence.shape[:count], influence.eyes[:, :count])

@@ -107,7 +107,8 @@ def split_points(mesh_head: MeshHead, config: GazeGaussianModel) -> tuple[Stream
         if eyes:  # subdivide the neighbourhood only
             near = eye_membership(neutral.vertices, landmarks, 3 * EYE_RADIUS) >= 0
             faces = faces[near[faces].any(1)]
-        vertices, triangles = neutral.vertices.cpu().numpy(), faces.cpu().numpy()
+        vertices = neutral.vertices.cpu().numpy()
+        triangles = faces.cpu().numpy()
         for _ in range(subdivisions):
             vertices, triangles = trimesh.remesh.subdivide(vertices, triangles)
         if not eyes:
@@ -247,7 +248,8 @@ class Stream(nn.Module):
         opacities = self.opacity_logits + ATTRIBUTE_SCALE * opacity
         if self.code_basis is not None:
             offset, tint, density = self.code_basis(parameters.shape_code)
-            positions, opacities = positions + offset, opacities + density
+            positions = positions + offset
+            opacities = opacities + density
             features = torch.cat([features[..., :COLOR_CHANNELS] + tint, features[..., COLOR_CHANNELS:]], dim=-1)
         quats = self._unit_quats(self.quats + ATTRIBUTE_SCALE * quat)
         scales = torch.exp(self.log_scales + ATTRIBUTE_SCALE * scale) * parameters.scale[:, None]
@@ -267,9 +269,12 @@ class FaceStream(Stream):
 
     def __init__(self, mesh_config: MeshHeadModel, points: int) -> None:
         super().__init__(points, 3, mesh_config.landmarks - sum(map(len, EYE_LANDMARKS)))
-        branches, widths = Branches(mesh_config), hidden_widths(mesh_config)
-        self.shape_color, self.pose_color = branches.shape_color, branches.pose_color
-        self.shape_deform, self.pose_deform = branches.shape_deform, branches.pose_deform
+        branches = Branches(mesh_config)
+        widths = hidden_widths(mesh_config)
+        self.shape_color = branches.shape_color
+        self.pose_color = branches.pose_color
+        self.shape_deform = branches.shape_deform
+        self.pose_deform = branches.pose_deform
         self.shape_attributes = MLP(POINT_FEATURES + SHAPE_CODE_DIM, widths["shape_attributes"], 8, SHAPE_CODE_DIM)
         self.pose_attributes = MLP(POINT_FEATURES + ENCODED_POSE, widths["pose_attributes"], 8)
 
@@ -280,7 +285,8 @@ class FaceStream(Stream):
     def forward(self, parameters: HeadParameters) -> StreamOutput:
         """Splats of B heads."""
         weight = falloff(nearest_squared(self.means.detach(), self.landmarks), SHAPE_NEAR, SHAPE_FAR)[:, None]
-        features, points = torch.tanh(self.features), positional_encoding(self.means)
+        features = torch.tanh(self.features)
+        points = positional_encoding(self.means)
         shape = Reach(weight, parameters.shape_code)
         pose = Reach(1 - weight, positional_encoding(parameters.pose))
         shape_color = shape.of(self.shape_color, features)
@@ -303,9 +309,12 @@ class EyePoints(Stream):
 
     def __init__(self, mesh_config: MeshHeadModel, points: int) -> None:
         super().__init__(points, 1, sum(map(len, EYE_LANDMARKS)))
-        branches, widths = Branches(mesh_config), hidden_widths(mesh_config)
-        self.shape_color, self.eye_color = branches.shape_color, branches.eye_color
-        self.shape_deform, self.eye_rotation = branches.shape_deform, branches.eye_rotation
+        branches = Branches(mesh_config)
+        widths = hidden_widths(mesh_config)
+        self.shape_color = branches.shape_color
+        self.eye_color = branches.eye_color
+        self.shape_deform = branches.shape_deform
+        self.eye_rotation = branches.eye_rotation
         self.eye_attributes = MLP(POINT_FEATURES + ENCODED_GAZE, widths["eye_attributes"], 6)
 
     def _own_landmarks(self, landmarks: Tensor) -> Tensor:
@@ -354,7 +363,8 @@ class EyeStream(EyePoints):
 
     def forward(self, parameters: HeadParameters) -> StreamOutput:
         """Splats of the eyes of B heads."""
-        features, gaze = torch.tanh(self.features), positional_encoding(parameters.gaze)
+        features = torch.tanh(self.features)
+        gaze = positional_encoding(parameters.gaze)
         eye_color = conditioned(self.eye_color, features, gaze)
         shape_color = conditioned(self.shape_color, features, parameters.shape_code)
         places = positional_encoding(self.eyeball_positions(parameters.gaze))

@@ -63,7 +63,8 @@ class DiTRefiner(nn.Module):
     ) -> None:
         super().__init__()
         width = heads * head_dim
-        self.patch, self.grid = patch, side // patch
+        self.patch = patch
+        self.grid = side // patch
         self.embed = nn.Linear(channels * patch * patch, width)
         self.positions = nn.Parameter(torch.randn(1, self.grid * self.grid, width) * 0.02)
         self.condition = nn.Sequential(nn.Linear(condition_dim, width), nn.SiLU(), nn.Linear(width, width))
@@ -77,7 +78,8 @@ class DiTRefiner(nn.Module):
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
         """Refine a map. [B, C, H, W], [B, condition_dim] -> [B, C, H, W]."""
         batch, channels = features.shape[:2]
-        g, p = self.grid, self.patch
+        g = self.grid
+        p = self.patch
         x = features.reshape(batch, channels, g, p, g, p).permute(0, 2, 4, 1, 3, 5)  # [B, g, g, C, p, p]
         x = self.embed(x.reshape(batch, g * g, channels * p * p)) + self.positions  # [B, T, D]
         vector = self.condition(condition)

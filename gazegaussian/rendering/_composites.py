@@ -77,7 +77,8 @@ def composite_bands(scene: FlatScene) -> Composited:
 def composite_bands_backward(scene: FlatScene, out: Composited, grad_image: Tensor, grad_alpha: Tensor) -> SplatGrads:
     """Gradients of `composite_bands`."""
     batch, width, height = scene.size
-    bands, kernels = out.saved, band_kernels(scene.features.shape[1])
+    bands = out.saved
+    kernels = band_kernels(scene.features.shape[1])
     vector = kernels.vector
     entry_features = scene.features.new_empty(bands.splats.shape[0], scene.features.shape[1])
     entry_shape = scene.features.new_empty(bands.splats.shape[0], 6)
@@ -86,12 +87,14 @@ def composite_bands_backward(scene: FlatScene, out: Composited, grad_image: Tens
     shape = [width, height, bands.rows, bands.per_image, scene.max_alpha]
     images = [as_array(out.image, vector), as_array(out.transmittance)]
     images += [as_array(grad_image, vector), as_array(grad_alpha)]
-    before, behind = torch.empty_like(out.transmittance), torch.empty_like(out.transmittance)
+    before = torch.empty_like(out.transmittance)
+    behind = torch.empty_like(out.transmittance)
     inputs = [*_scene_arrays(scene, vector), *lists, *shape, *images]
     work = [*inputs, as_array(before), as_array(behind), *buffers]
     launch_strided(kernels.backward, batch * bands.per_image, work)
 
-    means, conics = torch.empty_like(scene.splats.means), torch.empty_like(scene.splats.conics)
+    means = torch.empty_like(scene.splats.means)
+    conics = torch.empty_like(scene.splats.conics)
     grads = SplatGrads(means, conics, torch.empty_like(scene.opacities), torch.empty_like(scene.features))
     totals = _splat_arrays(ProjectedSplats(means, conics, means, means), grads.opacities, grads.features, vector)
     work = [as_array(bands.slots), *buffers, *totals]
@@ -106,7 +109,8 @@ def composite_tiles(scene: FlatScene) -> Composited:
     # Small maps need small tiles, or most of the GPU has nothing to do.
     tiles = bin_tiles(scene.splats, batch, width, height, 8 if max(width, height) <= 64 else 16)
     pixels = batch * height * width
-    image, transmittance = scene.features.new_empty(pixels, scene.features.shape[1]), scene.features.new_empty(pixels)
+    image = scene.features.new_empty(pixels, scene.features.shape[1])
+    transmittance = scene.features.new_empty(pixels)
     last = torch.empty(pixels, dtype=torch.int32, device=scene.features.device)
     inputs = [*_scene_arrays(scene, kernels.vector), as_array(scene.background, kernels.vector)]
     lists = [as_array(tiles.splats), as_array(tiles.offsets)]
@@ -120,8 +124,10 @@ def composite_tiles(scene: FlatScene) -> Composited:
 def composite_tiles_backward(scene: FlatScene, out: Composited, grad_image: Tensor, grad_alpha: Tensor) -> SplatGrads:
     """Gradients of `composite_tiles`."""
     batch, width, height = scene.size
-    (tiles, last), kernels = out.saved, tile_kernels(scene.features.shape[1])
-    grad_features, grad_shape = torch.zeros_like(scene.features), scene.features.new_zeros(scene.features.shape[0], 6)
+    (tiles, last) = out.saved
+    kernels = tile_kernels(scene.features.shape[1])
+    grad_features = torch.zeros_like(scene.features)
+    grad_shape = scene.features.new_zeros(scene.features.shape[0], 6)
     vector = kernels.vector
     inputs = [*_scene_arrays(scene, vector), as_array(scene.background, vector)]
     lists = [as_array(tiles.splats), as_array(tiles.offsets)]
@@ -132,7 +138,8 @@ def composite_tiles_backward(scene: FlatScene, out: Composited, grad_image: Tens
     with cpu_blocks():
         work = [*inputs, *lists, *shape, *images, *outputs]
         launch(kernels.backward, threads, work, scene.features.device, block_dim=BLOCK)
-    means, conics = grad_shape[:, :2].contiguous(), grad_shape[:, 2:5].contiguous()
+    means = grad_shape[:, :2].contiguous()
+    conics = grad_shape[:, 2:5].contiguous()
     return SplatGrads(means, conics, grad_shape[:, 5].contiguous(), grad_features)
 
 

@@ -113,12 +113,14 @@ def bin_bands(splats: ProjectedSplats, batch: int, width: int, height: int, rows
         Entries of every band, nearest splat first; equal depths in the order of their ids.
     """
     total = splats.means.shape[0]
-    per_row, per_image = max(total // batch, 1), (height + rows - 1) // rows
+    per_row = max(total // batch, 1)
+    per_image = (height + rows - 1) // rows
     cpu = torch.device("cpu")
     boxes = torch.empty(total, 4, dtype=torch.int32)
     slots = torch.zeros(total + 1, dtype=torch.int32)
     counts = torch.zeros(batch * per_image + 1, dtype=torch.int32)
-    means, extents = as_array(splats.means.contiguous(), wp.vec2), as_array(splats.extents.contiguous(), wp.vec2)
+    means = as_array(splats.means.contiguous(), wp.vec2)
+    extents = as_array(splats.extents.contiguous(), wp.vec2)
     box_array = as_array(boxes, wp.vec4i)
     where = [width, height, per_row, rows, per_image, box_array, as_array(slots), as_array(counts)]
     launch(_count_bands, total, [means, extents, *where], cpu)
@@ -137,9 +139,12 @@ def bin_bands(splats: ProjectedSplats, batch: int, width: int, height: int, rows
 
 def pixel_boxes(means: Tensor, extents: Tensor, width: int, height: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pixels whose centres lie in the boxes ``means +- extents``: x0, x1, y0, y1, ends exclusive, empty if culled."""
-    low, high = means - extents - 0.5, means + extents - 0.5
-    x0, x1 = low[:, 0].ceil().clamp(0, width).long(), (high[:, 0].floor() + 1).clamp(0, width).long()
-    y0, y1 = low[:, 1].ceil().clamp(0, height).long(), (high[:, 1].floor() + 1).clamp(0, height).long()
+    low = means - extents - 0.5
+    high = means + extents - 0.5
+    x0 = low[:, 0].ceil().clamp(0, width).long()
+    x1 = (high[:, 0].floor() + 1).clamp(0, width).long()
+    y0 = low[:, 1].ceil().clamp(0, height).long()
+    y1 = (high[:, 1].floor() + 1).clamp(0, height).long()
     return x0, torch.maximum(x0, x1), y0, torch.maximum(y0, y1)
 
 
@@ -165,13 +170,15 @@ def bin_tiles(splats: ProjectedSplats, batch: int, width: int, height: int, side
     Returns:
         Entries of every tile, nearest splat first; equal depths in the order of their ids.
     """
-    across, down = (width + side - 1) // side, (height + side - 1) // side
+    across = (width + side - 1) // side
+    down = (height + side - 1) // side
     per_row = max(splats.means.shape[0] // batch, 1)
     order = torch.argsort(splats.depths.detach(), stable=True)
     # Culled splats stay, with no entries: leaving them out would make the host wait for how many are left.
     x0, x1, y0, y1 = pixel_boxes(splats.means.detach()[order], splats.extents[order], width, height)
     hit = (splats.extents[order, 0] > 0) & (x1 > x0) & (y1 > y0)
-    first_x, first_y = x0 // side, y0 // side
+    first_x = x0 // side
+    first_y = y0 // side
     columns = (x1 - 1) // side - first_x + 1
     owner, rank = expand_counts(torch.where(hit, columns * ((y1 - 1) // side - first_y + 1), 0))
     row = rank // columns[owner]

@@ -48,9 +48,11 @@ def render_gsplat(
 
     if max_alpha != _MAX_ALPHA:
         _log.debug("gsplat clamps alpha at %s, not %s", _MAX_ALPHA, max_alpha)
-    batch, channels = gaussians.features.shape[0], gaussians.features.shape[-1]
+    batch = gaussians.features.shape[0]
+    channels = gaussians.features.shape[-1]
     view = torch.eye(4, device=background.device).repeat(batch, 1, 1)
-    view[:, :3, :3], view[:, :3, 3] = cameras.rotation, cameras.translation
+    view[:, :3, :3] = cameras.rotation
+    view[:, :3, 3] = cameras.translation
     # Scenes are a batch dimension, each with one camera.
     image, alpha, _ = rasterization(
         means=gaussians.means,

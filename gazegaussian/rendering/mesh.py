@@ -48,7 +48,8 @@ def edge_table(faces: Tensor) -> Tensor:
     owner = torch.arange(f.shape[0], device=f.device).repeat(3)
     code = corners[:, 0] * (f.max() + 1) + corners[:, 1]
     code, order = torch.sort(code, stable=True)
-    corners, owner = corners[order], owner[order]
+    corners = corners[order]
+    owner = owner[order]
     same_as_next = torch.nn.functional.pad(code[1:] == code[:-1], (0, 1))
     same_as_previous = torch.nn.functional.pad(code[1:] == code[:-1], (1, 0))
     partner = torch.where(same_as_next, owner.roll(-1), -1)
@@ -142,7 +143,8 @@ def render_mesh(
     """
     if backend not in ("auto", "warp", "torch"):
         raise UserError(f"Expected a mesh backend in auto, warp, torch; got {backend!r}.")
-    width, height = cameras.width, cameras.height
+    width = cameras.width
+    height = cameras.height
     with torch.autocast(device_type=vertices.device.type, enabled=False):
         vertices = vertices.to(torch.promote_types(vertices.dtype, torch.float32))
         attributes = attributes.to(vertices)
@@ -153,7 +155,8 @@ def render_mesh(
         visibility = mesh_reference if use_torch else mesh_kernels
         topology = _topology(faces)
         _check(vertices, topology, attributes, cameras)
-        triangles, edges = topology.faces, topology.edges
+        triangles = topology.faces
+        edges = topology.edges
         xy, depth = _to_image(vertices, cameras)
 
         found = visibility.visible_faces(xy.detach(), depth.detach(), triangles, NEAR, width, height)

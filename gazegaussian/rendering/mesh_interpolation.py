@@ -46,7 +46,8 @@ def interpolate_torch(
     at = image[:, None] * xy.shape[1] + corners
     delta = xy.flatten(0, 1)[at] - pixel_centres(pixel, width, xy.dtype)[:, None]
     x, y = delta.unbind(-1)
-    following, last = [1, 2, 0], [2, 0, 1]
+    following = [1, 2, 0]
+    last = [2, 0, 1]
     weights = (x[:, following] * y[:, last] - y[:, following] * x[:, last]) / depth.flatten()[at]
     weights = weights / weights.sum(-1, keepdim=True)
     values = (weights[..., None] * attributes.flatten(0, 1)[at]).sum(1).to(attributes.dtype)

@@ -213,7 +213,9 @@ def nearest_border(
     Returns:
         Edge ids, -1 where none is near. [B, H * W] int64
     """
-    batch, height, ids = xy.shape[0], covered.shape[1] // width, _ids(edges.shape[0])
+    batch = xy.shape[0]
+    height = covered.shape[1] // width
+    ids = _ids(edges.shape[0])
     key = torch.full(covered.shape, NO_HIT, dtype=torch.int64, device=xy.device)
     mesh = [as_array(xy.contiguous(), wp.vec2d), as_array(depth.contiguous()), as_array(faces, wp.vec3i)]
     mesh += [as_array(edges, wp.vec4i), near, width, height, radius, as_array(covered), as_array(key), ids]

@@ -42,13 +42,16 @@ def visible_faces(xy: Tensor, depth: Tensor, faces: Tensor, near: float, width: 
     """Face seen at each pixel centre. Arguments and returns as in `mesh_kernels.visible_faces`."""
     rows = []
     for points, z in zip(xy, depth, strict=True):
-        corners, corner_depth = points[faces.long()], z[faces.long()]
+        corners = points[faces.long()]
+        corner_depth = z[faces.long()]
         drawn = torch.nonzero(_winding(corners, corner_depth, near))[:, 0]
-        corners, corner_depth = corners[drawn], corner_depth[drawn]
+        corners = corners[drawn]
+        corner_depth = corner_depth[drawn]
         owner, px, py = _pairs(corners.amin(1), corners.amax(1), width, height)
         delta = corners[owner] - (torch.stack([px, py], -1).to(xy) + 0.5)[:, None]
         area = _cross(delta[:, 1] - delta[:, 0], delta[:, 2] - delta[:, 0])
-        wa, wb = _cross(delta[:, 1], delta[:, 2]) / area, _cross(delta[:, 2], delta[:, 0]) / area
+        wa = _cross(delta[:, 1], delta[:, 2]) / area
+        wb = _cross(delta[:, 2], delta[:, 0]) / area
         weights = torch.stack([wa, wb, 1 - wa - wb], -1)
         inside = (weights >= 0).all(-1)
         nearness = (weights / corner_depth[owner]).sum(-1)[inside]
@@ -83,7 +86,8 @@ def nearest_border(
 
 def closest_point(points: Tensor, ends: Tensor) -> Tensor:
     """Point of a segment that is nearest to a point. [K, 2], [K, 2 ends, 2] -> [K, 2]"""
-    start, along = ends[:, 0], ends[:, 1] - ends[:, 0]
+    start = ends[:, 0]
+    along = ends[:, 1] - ends[:, 0]
     length = along.square().sum(-1).clamp_min(1e-12)
     position = (((points - start) * along).sum(-1) / length).clamp(0, 1)
     return start + position[:, None] * along

@@ -76,9 +76,11 @@ def project(gaussians: Gaussians, cameras: Cameras) -> ProjectedSplats:
         rows, ids = torch.nonzero(_drawable(gaussians, cameras), as_tuple=True)
         # A first pass finds what overflows; in the second it would put NaN into the gradients.
         *_, sound = _project_rows(gaussians, cameras, rows, ids)
-        rows, ids = rows[sound], ids[sound]
+        rows = rows[sound]
+        ids = ids[sound]
     mean, conic, depth, extent, _ = _project_rows(gaussians, cameras, rows, ids)
-    total, flat = gaussians.opacities.numel(), rows * gaussians.opacities.shape[1] + ids
+    total = gaussians.opacities.numel()
+    flat = rows * gaussians.opacities.shape[1] + ids
     return ProjectedSplats(
         means=mean.new_zeros(total, 2).index_copy(0, flat, mean),
         conics=conic.new_zeros(total, 3).index_copy(0, flat, conic),
@@ -91,20 +93,31 @@ def _project_rows(
     gaussians: Gaussians, cameras: Cameras, rows: Tensor, ids: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Mean, conic, depth, extent and soundness of the splats `ids` of the batch rows `rows`. [K, ...]"""
-    rotation, k = cameras.rotation[rows], cameras.intrinsics[rows]
-    fx, fy, cx, cy = k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2]
+    rotation = cameras.rotation[rows]
+    k = cameras.intrinsics[rows]
+    fx = k[:, 0, 0]
+    fy = k[:, 1, 1]
+    cx = k[:, 0, 2]
+    cy = k[:, 1, 2]
     centre = (rotation * gaussians.means[rows, ids][:, None]).sum(-1) + cameras.translation[rows]  # [K, 3]
     z = centre[:, 2]
-    x, y = centre[:, 0] / z, centre[:, 1] / z
+    x = centre[:, 0] / z
+    y = centre[:, 1] / z
     mean = torch.stack([fx * x + cx, fy * y + cy], -1)
 
-    limit_x, limit_y = FRUSTUM_MARGIN * 0.5 * cameras.width / fx, FRUSTUM_MARGIN * 0.5 * cameras.height / fy
-    x, y = torch.maximum(torch.minimum(x, limit_x), -limit_x), torch.maximum(torch.minimum(y, limit_y), -limit_y)
+    limit_x = FRUSTUM_MARGIN * 0.5 * cameras.width / fx
+    limit_y = FRUSTUM_MARGIN * 0.5 * cameras.height / fy
+    x = torch.maximum(torch.minimum(x, limit_x), -limit_x)
+    y = torch.maximum(torch.minimum(y, limit_y), -limit_y)
     row_u = (fx / z)[:, None] * (rotation[:, 0] - x[:, None] * rotation[:, 2])  # rows of J R, world to pixels
     row_v = (fy / z)[:, None] * (rotation[:, 1] - y[:, None] * rotation[:, 2])
     axes = torch.stack(rotation_columns(gaussians.quats[rows, ids]), 1) * gaussians.scales[rows, ids][..., None]
-    u, v = (axes * row_u[:, None]).sum(-1), (axes * row_v[:, None]).sum(-1)  # [K, 3] projected principal axes
-    a, b, c = (u * u).sum(-1) + DILATION, (u * v).sum(-1), (v * v).sum(-1) + DILATION
+    # [K, 3] projected principal axes
+    u = (axes * row_u[:, None]).sum(-1)
+    v = (axes * row_v[:, None]).sum(-1)
+    a = (u * u).sum(-1) + DILATION
+    b = (u * v).sum(-1)
+    c = (v * v).sum(-1) + DILATION
     det = a * c - b * b
     conic = torch.stack([c, -b, a], -1) / det[:, None]
     with torch.no_grad():

@@ -109,7 +109,8 @@ def project_flat(shape: tuple[Tensor, Tensor, Tensor], opacities: Tensor, camera
     Returns:
         As `projection.project`. Where the extents are negative the other fields are not set.
     """
-    total, device = opacities.shape[0], opacities.device
+    total = opacities.shape[0]
+    device = opacities.device
     mean, conic, depth, extent = (torch.empty(total, k, device=device) for k in (2, 3, 1, 2))
     splats = ProjectedSplats(mean, conic, depth[:, 0], extent)
     outputs = [as_array(mean, wp.vec2), as_array(conic, wp.vec3), as_array(splats.depths), as_array(extent, wp.vec2)]

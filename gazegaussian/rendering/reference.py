@@ -30,11 +30,15 @@ def composite_brute_force(scene: FlatScene) -> tuple[Tensor, Tensor]:
     Returns:
         Features over the background [B, H, W, C] and accumulated opacity [B, H, W].
     """
-    splats, opacities, features, background = scene.splats, scene.opacities, scene.features, scene.background
+    splats = scene.splats
+    opacities = scene.opacities
+    features = scene.features
+    background = scene.background
     batch, width, height = scene.size
     ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixels = torch.stack([xs, ys], -1).reshape(-1, 2).to(features) + 0.5
-    images, alphas = [], []
+    images = []
+    alphas = []
     for ids in torch.arange(opacities.shape[0]).view(batch, -1):
         ids = ids[splats.extents[ids, 0] > 0]
         ids = ids[torch.argsort(splats.depths[ids], stable=True)]
@@ -104,7 +108,10 @@ class _CompositePairs(torch.autograd.Function):
 
 def composite_torch(scene: FlatScene) -> tuple[Tensor, Tensor]:
     """Composite in vectorised torch. Argument and returns as in `composite_brute_force`."""
-    splats, opacities, features, background = scene.splats, scene.opacities, scene.features, scene.background
+    splats = scene.splats
+    opacities = scene.opacities
+    features = scene.features
+    background = scene.background
     batch, width, height = scene.size
     with torch.no_grad():
         order = torch.argsort(splats.depths, stable=True)
@@ -113,11 +120,14 @@ def composite_torch(scene: FlatScene) -> tuple[Tensor, Tensor]:
         owner, rank = expand_counts((x1 - x0) * (y1 - y0))
         columns = (x1 - x0)[owner]
         row = torch.div(rank, columns, rounding_mode="floor")
-        px, py = x0[owner] + rank - row * columns, y0[owner] + row
+        px = x0[owner] + rank - row * columns
+        py = y0[owner] + row
         splat = order[owner]
         centre = torch.stack([px, py], -1).to(features.dtype) + 0.5
         seen = _alpha(splats.means[splat] - centre, splats.conics[splat], opacities[splat], scene.max_alpha) > 0
-        splat, px, py = splat[seen], px[seen], py[seen]
+        splat = splat[seen]
+        px = px[seen]
+        py = py[seen]
         image = torch.div(splat, max(opacities.shape[0] // batch, 1), rounding_mode="floor")
         pixel, permutation = torch.sort((image * height + py) * width + px, stable=True)
         splat = splat[permutation]

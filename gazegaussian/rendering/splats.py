@@ -49,8 +49,11 @@ class _WarpSplats(torch.autograd.Function):
         size = (cameras.rotation.shape[0], cameras.width, cameras.height)
         out = compositor.forward(FlatScene(splats, opacities, features, background, size, max_alpha))
         ctx.save_for_backward(means, quats, scales, opacities, features, background, out.image, out.transmittance)
-        ctx.splats, ctx.cameras, ctx.max_alpha = splats, cameras, max_alpha
-        ctx.compositor, ctx.saved = compositor, out.saved
+        ctx.splats = splats
+        ctx.cameras = cameras
+        ctx.max_alpha = max_alpha
+        ctx.compositor = compositor
+        ctx.saved = out.saved
         return out.image, 1 - out.transmittance
 
     @staticmethod
@@ -81,7 +84,8 @@ def _splat_warp(
     tensors = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities[..., None])
     means, quats, scales, opacities = (t.reshape(-1, t.shape[-1]).contiguous() for t in tensors)
     features = gaussians.features.reshape(-1, channels)
-    images, alphas = [], []
+    images = []
+    alphas = []
     for part, behind in zip(features.split(_MAX_VECTOR, 1), background.split(_MAX_VECTOR), strict=True):
         image, alpha = _WarpSplats.apply(
             means,
@@ -107,7 +111,8 @@ def _splat_torch(
     """Splat in torch: features [B, H, W, C], alpha [B, H, W]."""
     size = (gaussians.means.shape[0], cameras.width, cameras.height)
     splats = project(gaussians, cameras)
-    opacities, features = gaussians.opacities.reshape(-1), gaussians.features.flatten(0, 1)
+    opacities = gaussians.opacities.reshape(-1)
+    features = gaussians.features.flatten(0, 1)
     return _REFERENCES[name](FlatScene(splats, opacities, features, background, size, max_alpha))
 
 

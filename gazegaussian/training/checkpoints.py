@@ -133,7 +133,8 @@ def _require_stored(path: Path) -> None:
 
 def _require_plain(content: Any) -> None:
     """Refuse tensors that are larger than what is stored of them, and plain values beyond number (one list in many)."""
-    waiting, count = [content], 0
+    waiting = [content]
+    count = 0
     while waiting:
         value = waiting.pop()
         count += 1

@@ -32,11 +32,16 @@ from gazegaussian.training.frozen_data import (
 
 logger = logging.getLogger(__name__)
 
-PEOPLE, FRAMES, CAMERAS = 220, 6, 3
-TEST_PEOPLE, TEST_FRAMES = 40, 4
+PEOPLE = 220
+FRAMES = 6
+CAMERAS = 3
+TEST_PEOPLE = 40
+TEST_FRAMES = 4
 BATCH = 48
-LEARNING_RATE, WARM_UP_STEPS = 1.5e-3, 100
-EYE_PASSES, FACE_PASSES = 60, 16
+LEARNING_RATE = 1.5e-3
+WARM_UP_STEPS = 100
+EYE_PASSES = 60
+FACE_PASSES = 16
 RADIAN_SCALE = 10.0  # smooth L1 is quadratic below a tenth of a radian
 # Rows of STEADY_LANDMARKS in a mirrored image: jaw, nose bridge, nostrils, eye corners.
 MIRRORED_ROWS = [*range(16, -1, -1), *range(17, 21), *range(25, 20, -1), *range(29, 25, -1)]
@@ -61,7 +66,8 @@ def central_crop(eyes: Tensor, half_resolution: bool = False) -> Tensor:
 def sample_crop(eyes: Tensor, shift: Tensor, angle: Tensor, scale: Tensor) -> Tensor:
     """Cut moved, turned and scaled crops. shift [B, 2] in half widths, angle [B] rad, scale [B]. -> [B, 6, 40, 64]."""
     aspect = CROP_HEIGHT / CROP_WIDTH
-    cos, sin = angle.cos() * scale / CROP_ZOOM, angle.sin() * scale / CROP_ZOOM
+    cos = angle.cos() * scale / CROP_ZOOM
+    sin = angle.sin() * scale / CROP_ZOOM
     theta = torch.stack(
         [torch.stack([cos, -sin * aspect, shift[:, 0]], 1), torch.stack([sin / aspect, cos, shift[:, 1]], 1)], 1
     )
@@ -73,7 +79,8 @@ def augment_colors(images: Tensor, generator: torch.Generator) -> Tensor:
     """Vary brightness, contrast and noise per image."""
     n = len(images)
     draw = torch.rand(3, n, 1, 1, 1, generator=generator)
-    bright, contrast = draw[0] * 0.3 - 0.15, draw[1] * 0.5 + 0.75
+    bright = draw[0] * 0.3 - 0.15
+    contrast = draw[1] * 0.5 + 0.75
     noise = torch.randn(images.shape, generator=generator) * 0.03 * draw[2]
     return ((images - 0.5) * contrast + 0.5 + bright + noise).clamp(0, 1)
 
@@ -170,7 +177,8 @@ def train_frozen(name: str, data: FrozenData, test: FrozenData, share: float = 1
         parameters = [p for module in modules for p in module.parameters()]
         optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, weight_decay=2e-2)
         passes = max(1, round(usual * share))
-        total, step = passes * -(-len(data.gaze) // BATCH), 0
+        total = passes * -(-len(data.gaze) // BATCH)
+        step = 0
         for number in range(1, passes + 1):
             network.train()
             for batch in batches(data, generator):

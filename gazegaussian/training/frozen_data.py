@@ -20,7 +20,8 @@ from gazegaussian.models.eye_crop import crop_eyes, layout
 from gazegaussian.progress import progress as show_progress
 
 SEEDS = {"guide": 1001, "judge": 2002, "test": 3003}
-IMAGE_SIZE, FACE_SIZE = 256, 128
+IMAGE_SIZE = 256
+FACE_SIZE = 128
 CROP_ZOOM = 1.375  # crops are kept larger than the network sees, for shifts and rotations
 
 

@@ -57,7 +57,8 @@ class GazeGaussianStage:
         self.model.splat_backend = config.training.splat_backend
         self.offsets = ImageOffsets(len(train))
         self.module = nn.ModuleDict({"model": self.model, "offsets": self.offsets})
-        self.guide, self.judge = load_frozen("guide"), load_frozen("judge")
+        self.guide = load_frozen("guide")
+        self.judge = load_frozen("judge")
         self.loader = make_loader(
             train,
             config.training.batch_size,

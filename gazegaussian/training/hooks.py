@@ -112,7 +112,8 @@ def stop_reason(history: Sequence[Mapping[str, float]], training: TrainingConfig
     if training.patience is None:
         return None
     sign = 1 if training.monitor_mode == "min" else -1
-    best, since = math.inf, 0
+    best = math.inf
+    since = 0
     for row in history:
         value = sign * row[training.monitor]
         best, since = (value, 0) if value < best - training.min_delta else (best, since + 1)

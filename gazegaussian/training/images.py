@@ -12,7 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 GAP = 2  # white pixels between tiles
-SMALLEST, LARGEST = 8, 20  # pixels of letters: those that can be read, those that need not grow with the picture
+# pixels of letters: those that can be read, those that need not grow with the picture
+SMALLEST = 8
+LARGEST = 20
 
 
 def spread(count: int, wanted: int | None) -> list[int]:
@@ -75,7 +77,8 @@ def text_band(like: Tensor, labels: Sequence[str], tile: int) -> Tensor:
     Returns:
         [3, band, W]
     """
-    width, column = like.shape[-1], like.shape[-1] / len(labels)
+    width = like.shape[-1]
+    column = like.shape[-1] / len(labels)
     sizes = range(min(max(SMALLEST, tile // 12), LARGEST), SMALLEST - 1, -1)
     for size in sizes:  # the largest that fits; where none does, the smallest
         font = ImageFont.load_default(size=size)

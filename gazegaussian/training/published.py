@@ -127,7 +127,8 @@ def mesh_head_from(content: Mapping[str, Any]) -> Imported:
     state = _tensors(content["meshhead"])
     translated = _translate(state, [MESH_HEAD])
     config = _mesh_config(translated, len(translated.state["landmarks_3d_neutral"]))
-    tets, points = translated.state["tets"], translated.state["tet_verts"]
+    tets = translated.state["tets"]
+    points = translated.state["tet_verts"]
     if tets.numel() and not 0 <= tets.min() <= tets.max() < len(points):
         raise CheckpointError(f"tets names points up to {tets.max()}, and tet_verts has {len(points)} of them.")
     model = _checked(build_mesh_head(config), translated)

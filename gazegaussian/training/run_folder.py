@@ -15,7 +15,8 @@ from gazegaussian.training.trainer import TrainResult
 
 logger = logging.getLogger(__name__)
 
-BEST, LAST = "best.pt", "last.pt"
+BEST = "best.pt"
+LAST = "last.pt"
 TRACES = (BEST, LAST, "metrics.csv", "run.log")
 
 
@@ -49,7 +50,8 @@ def find_run(config: RunConfig, run_dir: Path) -> EarlierRun | None:
         begun_with = content["config"]["training"]["epochs"]
         more = config.training.epochs > begun_with
         changed = changed_fields(content["config"], config, {"epochs"} if more else ())
-        history, best = [dict(row) for row in content["history"]], content["best"]
+        history = [dict(row) for row in content["history"]]
+        best = content["best"]
         reason = stop_reason(history, config.training)
         result = TrainResult(best["metric"], best["epoch"], history, run_dir / BEST, run_dir / LAST, reason)
     if changed == [f"epochs: {begun_with} -> {config.training.epochs}"]:

@@ -56,7 +56,10 @@ class Trainer:
         hooks: Sequence[Hook] = (),
         config: dict[str, Any] | None = None,
     ) -> None:
-        self.stage, self.config, self.optim, self.run_dir = stage, training, optim, Path(run_dir)
+        self.stage = stage
+        self.config = training
+        self.optim = optim
+        self.run_dir = Path(run_dir)
         self.run_config = config or {}
         self.device = resolve_device(training.device)
         self.dtype = resolve_precision(training.precision, self.device)
@@ -67,7 +70,8 @@ class Trainer:
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.history: list[dict[str, float]] = []
-        self.best_metric, self.best_epoch = math.nan, -1
+        self.best_metric = math.nan
+        self.best_epoch = -1
         self._stop_reason: str | None = None
         self.hooks: list[Hook] = [MetricsFile(), PreviewImages(), EpochLine(), EarlyStopping(), *hooks]
 
@@ -134,7 +138,8 @@ class Trainer:
         metrics["seconds"] = time.perf_counter() - start
         self.history.append(metrics)
         if self._improved(metrics[self.config.monitor]):
-            self.best_metric, self.best_epoch = metrics[self.config.monitor], epoch
+            self.best_metric = metrics[self.config.monitor]
+            self.best_epoch = epoch
             save_checkpoint(self.best_path, self._state())
         save_checkpoint(self.last_path, self._state())
         for hook in self.hooks:
@@ -199,7 +204,8 @@ class Trainer:
             self.optimizer.load_state_dict(content["optimizer"])
             self.scaler.load_state_dict(content["scaler"])
             self.history = list(content["history"])
-            self.best_metric, self.best_epoch = content["best"]["metric"], content["best"]["epoch"]
+            self.best_metric = content["best"]["metric"]
+            self.best_epoch = content["best"]["epoch"]
             self.scheduler.last_epoch = content["scheduler"]["last_epoch"]
             for group, base in zip(self.optimizer.param_groups, self.scheduler.base_lrs, strict=True):
                 group["lr"] = base * self._decay(self.scheduler.last_epoch)

@@ -79,7 +79,8 @@ def find_special(folder: Path) -> tuple[Path, str] | None:
     Raises:
         OSError: More entries than any study leaves.
     """
-    waiting, count = [folder], 0
+    waiting = [folder]
+    count = 0
     while waiting:
         try:
             with os.scandir(waiting.pop()) as found:

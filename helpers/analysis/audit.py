@@ -120,7 +120,8 @@ def audit_study(request: StudyRequest, build: Build | None = None, use_cache: bo
     if rows:
         logger.info("audit: goes on; passed before: %s", ", ".join(rows))
     say_if_new(request.out)
-    started, total = time.monotonic(), len(study.parameters)
+    started = time.monotonic()
+    total = len(study.parameters)
     audit = Auditor(study, base, build or keeping_data())
     with torch.random.fork_rng():  # a study after an audit is the study without one
         for number, name in enumerate(missing, len(rows) + 1):

@@ -73,11 +73,14 @@ def is_another_draw(base: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> 
         base: By name.
         other: The same names and shapes.
     """
-    first, second = [], []
+    first = []
+    second = []
     changed = [name for name, value in base.items() if value.numel() > 1 and not torch.equal(value, other[name])]
     for name in [name for name in changed if base[name].numel() >= FEW] or changed:
-        a, b = base[name].double().flatten(), other[name].double().flatten()
-        spread_a, spread_b = a.std().item(), b.std().item()
+        a = base[name].double().flatten()
+        b = other[name].double().flatten()
+        spread_a = a.std().item()
+        spread_b = b.std().item()
         if not (spread_a > 0 and spread_b > 0 and math.isfinite(spread_a) and math.isfinite(spread_b)):
             return False
         if abs(math.log(spread_b / spread_a)) > max(0.1, ERRORS / math.sqrt(a.numel())):
@@ -86,7 +89,8 @@ def is_another_draw(base: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> 
         second.append((b - b.mean()) / spread_b)
     if not first:
         return False
-    a, b = torch.cat(first), torch.cat(second)
+    a = torch.cat(first)
+    b = torch.cat(second)
     return abs(float((a @ b) / (a.norm() * b.norm()))) < RELATED
 
 

@@ -89,9 +89,11 @@ class Auditor:
         if not values:
             return AuditRow(name, (here,), None, None, 0.0, "has one value only: nothing is searched")
         context = self._context(config)
-        reach, failures = NOTHING, {}
+        reach = NOTHING
+        failures = {}
         silent = _not_asked(self.study, config, name, [here, *values])
-        bent, unasked = context.bent.get(name, ""), ""
+        bent = context.bent.get(name, "")
+        unasked = ""
         own_shape = parameter_fields(config)[name][0] == "model"
         for value in values:
             if bent and reach.found:
@@ -103,7 +105,8 @@ class Auditor:
             if found.failure:
                 failures[value] = found.failure
             reach = _stronger(reach, found)
-            bent, unasked = bent or (f"{text} for {shown(here)} -> {shown(value)}" if text else ""), unasked or why
+            bent = bent or (f"{text} for {shown(here)} -> {shown(value)}" if text else "")
+            unasked = unasked or why
         if not reach.found and not silent:
             reach = self._otherwise(context.reference, config, name, values)
         bends: Bends = True if bent else "shape" if unasked else False

@@ -151,7 +151,9 @@ class MetricOfPredictions:
     """
 
     def __init__(self, probe: Probe, metrics: list[str], batch: Any, epoch: int) -> None:
-        self.metrics, self.batch, self.epoch = metrics, batch, epoch
+        self.metrics = metrics
+        self.batch = batch
+        self.epoch = epoch
         self.calls: list[tuple[str, Any]] = []
         self.training_calls: list[tuple[str, Any]] = []
         with recorded(probe.stage, self.calls):
@@ -223,7 +225,8 @@ def beyond_chance(before: Sequence[Metrics], after: Sequence[Metrics], values: s
     """Say what lies apart in all repeats, by more than the repeats themselves differ."""
     changes = []
     for name in before[0]:
-        old, new = [row[name] for row in before], [row.get(name, math.nan) for row in after]
+        old = [row[name] for row in before]
+        new = [row.get(name, math.nan) for row in after]
         if any(map(math.isnan, [*old, *new])):
             apart = any(map(math.isnan, old)) != any(map(math.isnan, new))
         else:

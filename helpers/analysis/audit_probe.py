@@ -229,7 +229,8 @@ def difference(base: Step, other: Step, scale: Step) -> float:
     Returns:
         The largest share of any parameter, or that of all together. 0 for equal steps.
     """
-    work, usual = {}, {}
+    work = {}
+    usual = {}
     for name in base.updates.keys() & other.updates.keys():
         zero = torch.zeros(())
         weight = torch.maximum(base.gradients.get(name, zero).abs(), other.gradients.get(name, zero).abs())
@@ -237,7 +238,8 @@ def difference(base: Step, other: Step, scale: Step) -> float:
         usual[name] = norm([weight * (scale.updates[name] - base.updates[name])])
         if usual[name] == 0:  # a stage with one batch only
             usual[name] = norm([weight * base.updates[name]])
-    all_work, all_usual = math.hypot(*work.values()), math.hypot(*usual.values())
+    all_work = math.hypot(*work.values())
+    all_usual = math.hypot(*usual.values())
     if all_work == 0:
         return 0.0
     if all_usual == 0:

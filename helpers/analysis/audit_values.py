@@ -54,7 +54,8 @@ def _values(space: Categorical | Int | Float) -> list[Any]:
     else:
         points = [low + (high - low) * share for share in QUARTERS]
     if grid is not None:
-        first, step = grid[0], grid[1] - grid[0]
+        first = grid[0]
+        step = grid[1] - grid[0]
         points = [grid[min(max(round((point - first) / step), 0), len(grid) - 1)] for point in points]
     else:
         points = [low, *points[1:-1], high]  # the ends free of rounding

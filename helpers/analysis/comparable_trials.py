@@ -80,7 +80,8 @@ def comparable_trials(study: optuna.Study, objective: int = 0) -> ComparableTria
     wanted = math.ceil(ENOUGH * (len(complete) + len(pruned))) - len(complete)
     epoch = reached[wanted - 1]
     sign = signs(study)[0]
-    used, found = list[FrozenTrial](), list[float]()
+    used = list[FrozenTrial]()
+    found = list[float]()
     for trial in sorted([*complete, *pruned], key=lambda t: t.number):
         value = _best_until(trial, epoch, sign)
         if value is not None:

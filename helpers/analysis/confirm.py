@@ -134,7 +134,8 @@ def _report(
     mesh_heads: bool,
 ) -> ConfirmReport:
     """Put the trainings together; values are of the test people where every finished training was measured on them."""
-    metric, sign = metric_names(source.study)[0], signs(source.study)[0]
+    metric = metric_names(source.study)[0]
+    sign = signs(source.study)[0]
     finished = [one for found in trained.values() for one in found if one.run.value is not None]
     everyone = bool(finished) and all(has_values(one.people, metric) for one in finished)
     rows = []

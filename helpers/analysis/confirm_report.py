@@ -90,7 +90,8 @@ class ConfirmReport:
     @property
     def facts(self) -> GainFacts | None:
         """What is said of the best; None when no candidate was trained to the end."""
-        best, baseline = self.best, self.baseline
+        best = self.best
+        baseline = self.baseline
         if best is None:
             return None
         seen = paired_gain(Sample(best.seen), Sample(baseline.seen), self.sign).mean if self.people else None
@@ -130,7 +131,8 @@ class ConfirmReport:
 
     def warnings(self) -> list[str]:
         """What failed, missed a constraint or is smaller than the noise, when trained with several seeds."""
-        said, seeds = [], len(self.seeds)
+        said = []
+        seeds = len(self.seeds)
         for row in self.configurations:
             name = "The baseline" if row.is_baseline else f"Trial {row.trial}"
             if row.failed:

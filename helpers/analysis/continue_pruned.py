@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONTINUED_FILE, CONTINUED_FOLDER = "continued.json", "continued"
+CONTINUED_FILE = "continued.json"
+CONTINUED_FOLDER = "continued"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from helpers.utils.durations import duration
 if TYPE_CHECKING:
     from helpers.study.run import StudyRequest
 
-GB, MB = 1e9, 1e6
+GB = 1e9
+MB = 1e6
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ class _FitStart(Hook):
 def _measure(request: StudyRequest, config: RunConfig, build: Build) -> tuple[Measured, str]:
     """Train one epoch; returns what was seen and the device's name."""
     clock = time.perf_counter
-    started, begun = clock(), _FitStart()
+    started = clock()
+    begun = _FitStart()
     try:
         request.check(config)
         checked = clock()

@@ -51,7 +51,8 @@ def pruning_outlook(request: StudyRequest, epochs: int) -> Outlook:
     cap = getattr(getattr(study, "budget", None), "max_total_epochs", None)
     if cap is not None:
         left = max(0, cap - sum(len(trial.intermediate_values) for trial in finished))
-        expected, most = min(expected, left), min(most, left)
+        expected = min(expected, left)
+        most = min(most, left)
         why += f"; the budget allows {left} epochs more"
     return Outlook(trials, expected, most, why)
 
@@ -63,7 +64,8 @@ def _pruned(request: StudyRequest, finished: list[FrozenTrial], epochs: int) -> 
         return 0.0, epochs, "no pruning: there are several objectives"
     pruned = [len(trial.intermediate_values) for trial in finished if trial.state == TrialState.PRUNED]
     if len(finished) >= ENOUGH_TRIALS:
-        share, length = len(pruned) / len(finished), sum(pruned) / max(len(pruned), 1)
+        share = len(pruned) / len(finished)
+        length = sum(pruned) / max(len(pruned), 1)
         after = f", after {length:.1f} epochs on average" if pruned else ""
         return (
             share,

@@ -30,8 +30,12 @@ MAIN_SIZE, PAIR_SIZE, MEAN_SIZE = (
     3.0,
 )  # scales of the half-Cauchy priors; the metric's standard deviation is 1
 LEVEL = 0.95  # of the shadows stay below the level
-LEAST_SIZE, LEAST_REST = 1e-10, 1e-6  # variances, so that nothing is divided by 0
-BAG_BURNED, BAG_KEPT = 40, 60  # steps of the sampler
+# variances, so that nothing is divided by 0
+LEAST_SIZE = 1e-10
+LEAST_REST = 1e-6
+# steps of the sampler
+BAG_BURNED = 40
+BAG_KEPT = 60
 BAG = 0.632  # of the trials are fitted for the out-of-bag R2, as a resample with replacement has
 
 
@@ -75,7 +79,8 @@ def variance_shares(scales: Sequence[Scale], values: np.ndarray, seed: int = 0, 
     designs = [_with_shadows(real, [scales[i] for i in picked], generator) for _ in range(chains)]
     sampler = _Sampler(np.stack([one.columns for one in designs]), np.tile(target, (chains, 1)), designs[0], generator)
     energies, rests, states = sampler.run(burned, kept)
-    mains, pairs = energies[..., :count], energies[..., count : groups - 1].sum(-1)
+    mains = energies[..., :count]
+    pairs = energies[..., count : groups - 1].sum(-1)
     shadows = energies[..., groups:]
     rest = rests + shadows.sum(-1)  # a shadow explains noise
     total = mains.sum(-1) + pairs + rest
@@ -97,7 +102,8 @@ def _design(scales: Sequence[Scale]) -> _Design:
     pairs = [(i, j) for i in range(len(scales)) for j in range(i)]
     each = max(1, PAIRED // max(len(pairs), 1))
     for i, j in pairs:
-        one, other = scales[i], scales[j]
+        one = scales[i]
+        other = scales[j]
         joint = (one.variances[:, :, None] * other.variances[:, None, :]).reshape(len(one.variances), -1)
         chosen = np.argsort(-joint[0], kind="stable")[:each]
         products = (one.functions[:, :, None] * other.functions[:, None, :]).reshape(len(one.functions), -1)
@@ -111,7 +117,10 @@ def _design(scales: Sequence[Scale]) -> _Design:
 
 
 def _with_shadows(real: _Design, scales: Sequence[Scale], generator: np.random.Generator) -> _Design:
-    columns, variances, group, sizes = [real.columns], [real.variances], [real.group], list(real.sizes)
+    columns = [real.columns]
+    variances = [real.variances]
+    group = [real.group]
+    sizes = list(real.sizes)
     for scale in scales:
         columns.append(scale.functions[generator.permutation(len(scale.functions))])
         variances.append(scale.variances)
@@ -162,7 +171,9 @@ class _Sampler:
         rest = np.full(chains, 0.5)
         helping_rest = np.ones(chains)
         relative = np.tile(self.variances[1], (chains, 1))
-        energies, rests, states = [], [], []
+        energies = []
+        rests = []
+        states = []
         self.means = np.zeros_like(relative)
         for step in range(burned + kept):
             prior = relative * sizes[:, self.group]
@@ -249,8 +260,10 @@ def _out_of_bag(
     trials = len(target)
     inside = min(trials - 1, max(2, round(BAG * trials)))
     orders = np.stack([generator.permutation(trials) for _ in range(resamples)])
-    bags, outside = orders[:, :inside], orders[:, inside:]
-    sums, counts = np.zeros(trials), np.zeros(trials)
+    bags = orders[:, :inside]
+    outside = orders[:, inside:]
+    sums = np.zeros(trials)
+    counts = np.zeros(trials)
     if states is None:
         centres = target[bags].mean(axis=1, keepdims=True)
         sampler = _Sampler(real.columns[bags], target[bags] - centres, real, generator)

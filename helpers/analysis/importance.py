@@ -101,7 +101,8 @@ def parameter_importances(
     """
     metric = metric_names(study)[objective]
     comparable = comparable_trials(study, objective)
-    trials, values = comparable.trials, comparable.values
+    trials = comparable.trials
+    values = comparable.values
     count = len(trials)
     if count < FEW_TRIALS:
         return Importances((), metric, count, f"Too few trials: {comparable.sentence}, importances need {FEW_TRIALS}.")
@@ -162,7 +163,8 @@ def _summary(
         # Shuffled values reach as much in 1 of 20: a share of 0 is not excluded.
         rows.append(row if telling and row.value > shares.level else Importance(name, row.value, 0.0, row.high))
     rows.sort(key=lambda row: (-row.value, row.parameter))
-    pairs, rest = _row(PAIRS, shares.pairs, percentiles), _row(REST, shares.rest, percentiles)
+    pairs = _row(PAIRS, shares.pairs, percentiles)
+    rest = _row(REST, shares.rest, percentiles)
     *rows, pairs, rest = _widened([*rows, pairs, rest])
     if few or not telling:
         free = 1 - sum(row.low for row in rows)

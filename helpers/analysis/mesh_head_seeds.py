@@ -35,7 +35,8 @@ def stage_one(config: RunConfig) -> RunConfig:
     if not content["config"]:
         raise ConfigError(f"{origin} does not say how it was trained, so it cannot be trained again with other seeds.")
     first = parse_run(content["config"], "meshhead", origin)
-    here, known = config.model_dump(mode="json"), parameter_fields(first)
+    here = config.model_dump(mode="json")
+    known = parameter_fields(first)
     shared = {name: here[known[name][0]][name] for name in sorted(RUNTIME_FIELDS) if name in known}
     return with_parameters(first.model_copy(update={"data": config.data}), shared)
 

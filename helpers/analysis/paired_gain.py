@@ -178,7 +178,8 @@ def seeds_needed(gain: PairedGain, level: float) -> int | None:
     """
     if gain.mean is None or gain.std is None or gain.mean <= 0:
         return None
-    mean, std = gain.mean, gain.std
+    mean = gain.mean
+    std = gain.std
 
     def shown(seeds: int) -> bool:
         error = std / math.sqrt(seeds)
@@ -206,7 +207,8 @@ def _people_part(rows: Sequence[tuple[float, ...]], level: float) -> tuple[float
     """Standard error and half-width that people add to those of seeds."""
     if not rows:
         return 0.0, 0.0
-    seeds, people = len(rows), len(rows[0])
+    seeds = len(rows)
+    people = len(rows[0])
     by_seed = [statistics.fmean(row) for row in rows]
     by_person = [statistics.fmean(column) for column in zip(*rows, strict=True)]
     mean = statistics.fmean(by_seed)

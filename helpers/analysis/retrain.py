@@ -83,7 +83,8 @@ def open_source(
     study = find_study(folder, request.storage if request else storage)
     config = stored_config(study)
     if request is not None:  # where to compute may differ from where the study ran, what to compute may not
-        content, known = request.config.model_dump(mode="json"), parameter_fields(config)
+        content = request.config.model_dump(mode="json")
+        known = parameter_fields(config)
         runtime = {key: content[known[key][0]][key] for key in sorted(RUNTIME_FIELDS) if key in known}
         config = with_parameters(config, runtime)
     (check or (request.check if request else preflight))(config)
@@ -126,7 +127,8 @@ def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = 
         UserError: Data, checkpoint or device cannot be used.
         KeyboardInterrupt: The same call goes on later.
     """
-    key, path = _key(config), folder / RUN_FILE
+    key = _key(config)
+    path = folder / RUN_FILE
     known = _read(path)
     if known is not None and known.get("key") != key:
         if not _is_key(known.get("key")):

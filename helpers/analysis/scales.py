@@ -97,7 +97,8 @@ def _table(numbers: np.ndarray, values: np.ndarray, space: FloatDistribution | I
 def _ends(space: FloatDistribution | IntDistribution) -> tuple[float, float]:
     """Ends of the searched scale; whole numbers and steps stand in the middle of theirs."""
     half = 0.5 * (space.step or 0.0)
-    low, high = space.low - half, space.high + half
+    low = space.low - half
+    high = space.high + half
     return (math.log(low), math.log(high)) if space.log else (low, high)
 
 

@@ -18,7 +18,8 @@ from gazegaussian.training.files import atomic_path, commit_file
 from gazegaussian.utils.own_output import MARK
 from helpers.inference.scene import Angles, Limits, Painter, People
 
-FRAMES, FRAMES_PER_SECOND = 24, 12
+FRAMES = 24
+FRAMES_PER_SECOND = 12
 REACH = 0.9  # of what training saw: at its very border there were few examples
 
 

@@ -32,7 +32,9 @@ from helpers.utils.shown_paths import shown_environment, shown_path
 logger = logging.getLogger(__name__)
 
 MESHHEAD = "meshhead.pt"
-_CONFIG, _PARAMETERS, _README = "config.yaml", "parameters.json", "README.md"
+_CONFIG = "config.yaml"
+_PARAMETERS = "parameters.json"
+_README = "README.md"
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def _write(content: _Content, out: Path) -> None:
     """Write everything but the checksums."""
     for name, path in content.copies.items():
         _copy(path, out / name)
-    config, facts = content.config, content.facts
+    config = content.config
+    facts = content.facts
     write_yaml(out / _CONFIG, config.model_dump(mode="json"))
     if facts.parameters:
         write_json(out / _PARAMETERS, {"stage": config.stage, "parameters": facts.parameters})

@@ -16,7 +16,9 @@ from pathlib import Path
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.plain_files import open_plain
 
-SUMS, ORIGIN, CHECKPOINT = "SHA256SUMS", "origin.json", "best.pt"
+SUMS = "SHA256SUMS"
+ORIGIN = "origin.json"
+CHECKPOINT = "best.pt"
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\0]{1,255})")
 _FACTS = {"stage", "variant", "sha256", "metric", "epoch"}  # keys of every origin.json
 _LARGEST_MARK = 1_000_000  # bytes
@@ -33,7 +35,8 @@ def own_files(folder: Path) -> dict[str, str]:
         Digests of the files that are still what was written, by name, the list of them included; empty without our mark.
     """
     try:
-        sums, origin = _small(folder / SUMS), _small(folder / ORIGIN)
+        sums = _small(folder / SUMS)
+        origin = _small(folder / ORIGIN)
     except (OSError, ValueError):
         return {}
     listed = _listed(sums, origin)

@@ -81,7 +81,9 @@ class People:
     """
 
     def __init__(self, root: Path, unseen: bool = False) -> None:
-        self.root, self.unseen, splits = Path(root), unseen, load_split(root)
+        self.root = Path(root)
+        self.unseen = unseen
+        splits = load_split(root)
         held_out, seen = (splits["test"], []) if unseen else (splits["val"], splits["train"])
         self.names = {f"{Path(key).stem} (held out)": key for key in held_out}
         self.names |= {f"{Path(key).stem} (seen in training)": key for key in seen}
@@ -110,7 +112,8 @@ class People:
         if self.unseen:
             ends = (degrees(GAZE_PITCH), degrees(GAZE_YAW), HEAD_PITCH_DEG, HEAD_YAW_DEG)
             return {field.name: (-round(end), round(end)) for field, end in zip(fields(Angles), ends, strict=True)}
-        found, prefix = [], find_set(self.root).prefix
+        found = []
+        prefix = find_set(self.root).prefix
         for key in load_split(self.root, prefix)["train"]:
             file = SubjectFile(self.root / f"{prefix}{key}")
             gaze, pose = (torch.from_numpy(file.read(name, slice(None))).float() for name in ("pitchyaw_head", "pose"))
@@ -144,7 +147,10 @@ class Painter:
     def __init__(
         self, checkpoint: Path, title: str, people: People, judge: Judge | None = None, device: str = "auto"
     ) -> None:
-        self.checkpoint, self.title, self.people, self.judge = Path(checkpoint), title, people, judge
+        self.checkpoint = Path(checkpoint)
+        self.title = title
+        self.people = people
+        self.judge = judge
         self._redirector = load_redirector(self.checkpoint, device)
         self._drawn = functools.lru_cache(maxsize=KEPT_IMAGES)(self._draw)
 
@@ -200,7 +206,8 @@ def moved_landmarks(batch: Batch, pose: Tensor) -> Tensor:
     Returns:
         Pixels. [B, 68, 2]
     """
-    labels, before = batch.parameters, batch.landmarks_3d[:, :LANDMARKS]
+    labels = batch.parameters
+    before = batch.landmarks_3d[:, :LANDMARKS]
     after = head_to_world(world_to_head(before, labels.pose, labels.scale), pose, labels.scale)
     return batch.landmarks_2d + project_points(after, batch.cameras) - project_points(before, batch.cameras)
 

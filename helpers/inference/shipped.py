@@ -38,7 +38,8 @@ def unseen_people(checkpoint: Path, count: int | None = None, cache: Path | None
         data = content["config"]["data"]
         if not is_packed(content) or data["root"] is not None:
             raise ConfigError(f"Expected --data with a folder of HDF5 subjects to show {checkpoint} with, got none.")
-        size, seed = int(data["image_size"]), int(data["synthetic_seed"])
+        size = int(data["image_size"])
+        seed = int(data["synthetic_seed"])
         count = SHOWN if count is None else count
         name = f"unseen_v{GENERATOR_VERSION}_p{count}_s{size}_seed{seed}"
         above = Path(data["cache"]) if cache is None else cache
@@ -54,7 +55,8 @@ def describe(checkpoint: Path) -> str:
     """Say in a sentence what a packed model is and how it was trained."""
     content = load_checkpoint(checkpoint, STAGE)
     with contents_of(checkpoint):
-        origin, size = content["origin"], content["architecture"]["image_size"]
+        origin = content["origin"]
+        size = content["architecture"]["image_size"]
         data = origin["data"]
         comes = " that comes with this program" if str(checkpoint) == DEMO else ""
         people = f"{data['people']} synthetic people" if "people" in data else f"the data set {data['folder']}"

@@ -89,6 +89,7 @@ def _warn_beyond_training(redirector: Redirector, commands: Sequence[tuple[float
     """Say where the model has to guess."""
     columns = zip(("pitch", "yaw"), zip(*commands, strict=True), redirector.trained_gaze or (), strict=False)
     for name, values, limit in columns:
-        largest, seen = max(values, key=abs), math.degrees(limit)
+        largest = max(values, key=abs)
+        seen = math.degrees(limit)
         if abs(largest) > seen:
             logger.warning("%s %g degrees is beyond the +-%.0f degrees that training saw", name, largest, seen)

@@ -16,7 +16,8 @@ class Coalesced:
     """
 
     def __init__(self, act: Callable[[], None], delay: float) -> None:
-        self._act, self._delay = act, delay
+        self._act = act
+        self._delay = delay
         self._timer: asyncio.TimerHandle | None = None
 
     def ask(self) -> None:

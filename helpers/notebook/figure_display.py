@@ -22,7 +22,9 @@ from helpers.reporting.figures import find_browser
 
 logger = logging.getLogger(__name__)
 
-START_SECONDS, FIGURE_SECONDS = 12.0, 3.0  # for the browser, and for each figure on average
+# for the browser, and for each figure on average
+START_SECONDS = 12.0
+FIGURE_SECONDS = 3.0
 _GIVE_UP_SECONDS = 20.0  # for one figure
 
 
@@ -30,7 +32,9 @@ class _Painter:
     """Draws PNGs as long as that is quick."""
 
     def __init__(self) -> None:
-        self.figures, self.seconds, self.broken = 0, 0.0, False
+        self.figures = 0
+        self.seconds = 0.0
+        self.broken = False
 
     def png(self, figure: go.Figure) -> bytes | None:
         """Draw a figure in the size of its layout; None where that cannot be done in time."""

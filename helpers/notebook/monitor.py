@@ -23,7 +23,8 @@ from helpers.study.progress import StudyProgress, StudyReader
 from helpers.study.stop import stop
 from helpers.utils.runtime import has_front_end, kernel_passes_clicks
 
-POLL_SECONDS, LOOK_SECONDS = 0.2, 2.0
+POLL_SECONDS = 0.2
+LOOK_SECONDS = 2.0
 _INTERRUPTED = (0, 130, -signal.SIGINT)  # exit codes of a script that was asked to stop
 
 
@@ -37,7 +38,9 @@ class Monitor:
     """
 
     def __init__(self, folder: Path, script: Script, view: View) -> None:
-        self.folder, self.script, self.view = folder, script, view
+        self.folder = folder
+        self.script = script
+        self.view = view
         self.stopping = False
         self._reader: StudyReader | None = None
         self._interrupts = 0

@@ -107,7 +107,8 @@ class WidgetView(PlainView):
 
     def __init__(self, clickable: bool = True) -> None:
         super().__init__()
-        wide, bar = widgets.Layout(width="100%"), widgets.Layout(width="420px")
+        wide = widgets.Layout(width="100%")
+        bar = widgets.Layout(width="420px")
         named = {"description_width": "110px"}
         colors = {**named, "bar_color": PALETTE[0]}
         self.trials = widgets.IntProgress(description="Trials", style=colors, layout=bar)
@@ -118,7 +119,8 @@ class WidgetView(PlainView):
         )
         hint = widgets.HTML("To stop, interrupt the cell; running it again goes on.")
         self.box = widgets.VBox([self.trials, self.epochs, self.facts, self.button if clickable else hint])
-        self._figure, self._drawn = f"curves-{uuid.uuid4().hex}", tuple[TrialProgress, ...]()
+        self._figure = f"curves-{uuid.uuid4().hex}"
+        self._drawn = tuple[TrialProgress, ...]()
 
     def begin(self, stop: Callable[[], None]) -> None:
         """Display everything once."""
@@ -130,12 +132,14 @@ class WidgetView(PlainView):
         """Print a line, and show on the button that it was heard."""
         super().say(line)
         if line.startswith("Stopping"):
-            self.button.description, self.button.disabled = "Stopping ...", True
+            self.button.description = "Stopping ..."
+            self.button.disabled = True
 
     def show(self, found: StudyProgress) -> None:
         """Update bars, facts and, after an epoch, the curves."""
         length = found.epochs_per_trial or 1
-        self.trials.max, self.trials.value = max(found.wanted or 1, 1), found.finished
+        self.trials.max = max(found.wanted or 1, 1)
+        self.trials.value = found.finished
         self.epochs.max = length * max(1, len(found.running))
         self.epochs.value = sum(trial.epochs for trial in found.running)
         facts = {**sentences(found), "memory in use": memory_sentence()}
@@ -149,7 +153,8 @@ class WidgetView(PlainView):
         """Show the last state; the button has nothing left to stop."""
         if found is not None:
             self.show(found)
-        self.button.description, self.button.disabled = "Ended", True
+        self.button.description = "Ended"
+        self.button.disabled = True
         self.say(line)
 
     def _draw(self, found: StudyProgress) -> None:

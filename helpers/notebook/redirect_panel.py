@@ -48,7 +48,9 @@ class RedirectPanel:
     """
 
     def __init__(self, painters: Sequence[Painter], people: People, folder: Path, delay: float | None = None) -> None:
-        self.painters, self.people, self.folder = list(painters), people, Path(folder)
+        self.painters = list(painters)
+        self.people = people
+        self.folder = Path(folder)
         self.limits = people.limits()
         self._held = False
         self._make_inputs()
@@ -105,13 +107,15 @@ class RedirectPanel:
         models = "_".join(painter.name for painter in self.painters)
         name = f"{Path(self.person.value).stem}_image{self.frame.value}_{sweep}_{models}.gif"
         written = write_animation(strips, self.folder / name)
-        self.movie.value, self.movie.layout.display = written[0].read_bytes(), ""
+        self.movie.value = written[0].read_bytes()
+        self.movie.layout.display = ""
         self.movie.layout.width = f"{strips[0].width}px"  # else as wide as the cell
         self.told.value = html.escape(f"Written: {', '.join(map(str, written))}")
         return written
 
     def _make_inputs(self) -> None:
-        wide, named_ = widgets.Layout(width="420px"), {"description_width": "90px"}
+        wide = widgets.Layout(width="420px")
+        named_ = {"description_width": "90px"}
         self.person = widgets.Dropdown(
             options=list(self.people.names.items()), description="Person", style=named_, layout=wide
         )
@@ -145,7 +149,8 @@ class RedirectPanel:
         columns = [widgets.VBox([widgets.HTML("source"), self.source])]
         for painter, caption, image in zip(self.painters, self.captions, self.images, strict=True):
             columns.append(widgets.VBox([widgets.HTML(html.escape(painter.title)), image, caption]))
-        self.status, self.told = widgets.HTML(), widgets.HTML()
+        self.status = widgets.HTML()
+        self.told = widgets.HTML()
         self.movie = widgets.Image(format="gif", layout=widgets.Layout(display="none", max_width="100%"))
         moving = list(self.sliders.values())
         self.box = widgets.VBox(
@@ -193,7 +198,8 @@ class RedirectPanel:
         started = time.perf_counter()
         found = self._paint(self.angles)
         for drawn, image, caption in zip(found, self.images, self.captions, strict=True):
-            image.value, caption.value = drawn.png, _reading(drawn)
+            image.value = drawn.png
+            caption.value = _reading(drawn)
         milliseconds = 1000 * (time.perf_counter() - started)
         self.status.value = f'<span role="status">{self._sentence()} Drawn in {milliseconds:.0f} ms.</span>'
 
@@ -227,7 +233,8 @@ class RedirectPanel:
     @contextmanager
     def _hold(self) -> Iterator[None]:
         """Set several widgets without drawing after each."""
-        before, self._held = self._held, True
+        before = self._held
+        self._held = True
         try:
             yield
         finally:

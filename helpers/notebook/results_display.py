@@ -94,7 +94,9 @@ def figure_rows(
 
 
 def _history(study: optuna.Study, objective: int) -> Rows:
-    sign, best, rows = signs(study)[objective], float("inf"), Rows()
+    sign = signs(study)[objective]
+    best = float("inf")
+    rows = Rows()
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         best = min(best, sign * trial.values[objective])
         values = {metric_names(study)[objective]: trial.values[objective], "best so far": sign * best}
@@ -103,7 +105,8 @@ def _history(study: optuna.Study, objective: int) -> Rows:
 
 
 def _curves(study: optuna.Study) -> Rows:
-    sign, rows = signs(study)[0], Rows()
+    sign = signs(study)[0]
+    rows = Rows()
     for trial in study.get_trials(deepcopy=False, states=FINISHED):
         curve = [trial.intermediate_values[epoch] for epoch in sorted(trial.intermediate_values)]
         if curve:
@@ -114,10 +117,12 @@ def _curves(study: optuna.Study) -> Rows:
 
 
 def _times(study: optuna.Study, folder: Path) -> Rows:
-    rows, trials = Rows(), study.get_trials(deepcopy=False)
+    rows = Rows()
+    trials = study.get_trials(deepcopy=False)
     continued = successors(trials)
     for trial in trials:
-        seconds, epochs = trial.user_attrs.get("seconds"), epochs_trained(trial, folder)
+        seconds = trial.user_attrs.get("seconds")
+        epochs = epochs_trained(trial, folder)
         start = None if trial.datetime_start is None else trial.datetime_start.strftime("%Y-%m-%d %H:%M:%S")
         each = {"seconds": seconds, "seconds per epoch": seconds / epochs if seconds and epochs else None}
         rows.append(

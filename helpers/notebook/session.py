@@ -161,7 +161,9 @@ def plan_study(
     if sizes not in SIZES:
         raise ConfigError(f"Expected sizes to be one of {', '.join(SIZES)}, got {sizes!r}.")
     if smoke:
-        sizes, trials, epochs = "quick", 2, 1
+        sizes = "quick"
+        trials = 2
+        epochs = 1
     first = f"{stage}_{REHEARSAL}" if smoke else study_name or f"{stage}_{sizes}"
     names = [first]
     for number in count(2):

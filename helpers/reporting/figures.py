@@ -112,7 +112,8 @@ def _ordered_parameters(comparable: ComparableTrials, found: Importances) -> lis
 
 def _timeline(study: optuna.Study) -> go.Figure:
     """Optuna's timeline with the interrupted trials apart from the failed ones, and with what resumed ones took over."""
-    figure, trials = visualization.plot_timeline(study), study.get_trials(deepcopy=False)
+    figure = visualization.plot_timeline(study)
+    trials = study.get_trials(deepcopy=False)
     continued = successors(trials)
     for trace in figure.data:
         trace.text = [_inherited(trials[number]) + text for number, text in zip(trace.y, trace.text, strict=True)]

@@ -61,10 +61,14 @@ def measure_spending(study: optuna.Study, folder: Path) -> Spending:
     continued = {t.user_attrs.get(RESUME_OF) for t in trials if t.state != TrialState.WAITING} - {None}
     config = readable_config(study)
     planned = None if config is None else config.training.epochs
-    epochs, saved_epochs, unknown = 0, 0, 0
-    seconds, saved_seconds = 0.0, 0.0
+    epochs = 0
+    saved_epochs = 0
+    unknown = 0
+    seconds = 0.0
+    saved_seconds = 0.0
     for trial in (trial for trial in trials if trial.number not in continued):
-        trained, each = epochs_trained(trial, folder), _seconds_per_epoch(trial, folder)
+        trained = epochs_trained(trial, folder)
+        each = _seconds_per_epoch(trial, folder)
         epochs += trained
         seconds += trial.user_attrs.get("seconds") or trained * (each or 0.0)
         if trial.state == TrialState.PRUNED and planned:
@@ -81,13 +85,15 @@ def _seconds_per_epoch(trial: FrozenTrial, folder: Path) -> float | None:
         measured = read_curves(place / "metrics.csv").get("seconds")
         if measured:
             return sum(measured) / len(measured)
-    total, trained = trial.user_attrs.get("seconds"), epochs_trained(trial, folder)
+    total = trial.user_attrs.get("seconds")
+    trained = epochs_trained(trial, folder)
     return total / trained if total and trained else None
 
 
 def gain(study: optuna.Study) -> float | None:
     """How much better the best trial is than the baseline in the first objective; None without a feasible baseline."""
-    best, first = best_trial(study), baseline_trial(study)
+    best = best_trial(study)
+    first = baseline_trial(study)
     if best is None or first is None or not is_feasible(first):
         return None
     return signs(study)[0] * (first.values[0] - best.values[0])
@@ -111,8 +117,10 @@ def answer(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]:
 
 def _in_search(study: optuna.Study, best: FrozenTrial, confirm: ConfirmReport | None) -> list[str]:
     """What one training of each says, and what chance alone would."""
-    first, improvement = baseline_trial(study), gain(study)
-    metric, value = metric_names(study)[0], f"{best.values[0]:.4g}"
+    first = baseline_trial(study)
+    improvement = gain(study)
+    metric = metric_names(study)[0]
+    value = f"{best.values[0]:.4g}"
     named = "the baseline (the run configuration"
     if first is None:
         return [
@@ -148,7 +156,8 @@ def _in_search(study: optuna.Study, best: FrozenTrial, confirm: ConfirmReport | 
 
 
 def _over_seeds(confirm: ConfirmReport, best: FrozenTrial) -> list[str]:
-    said, winner = list(confirm.sentences), confirm.best
+    said = list(confirm.sentences)
+    winner = confirm.best
     if winner is not None and winner.trial != best.number:
         said.append(
             f"Over seeds trial {winner.trial} is ahead of trial {best.number}, the best of the search, whose values "
@@ -167,7 +176,8 @@ def span(space: BaseDistribution) -> str:
 
 def warnings_of(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]:
     """What limits the answer beyond what it says itself, one sentence each."""
-    best, said = best_trial(study), []
+    best = best_trial(study)
+    said = []
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if best is not None:
         said += [f"The best value lies on the border of its range: {border}." for border in borders(study, best)]
@@ -195,7 +205,8 @@ def all_pruned(study: optuna.Study) -> bool:
 
 def parameter_rows(study: optuna.Study, confirm: ConfirmReport | None) -> list[dict[str, Any]]:
     """The best trial's parameters beside those that won over seeds and the baseline's, with the ranges searched."""
-    best, first = best_trial(study), baseline_trial(study)
+    best = best_trial(study)
+    first = baseline_trial(study)
     if best is None:
         return []
     columns: dict[str, Mapping[str, Any]] = {f"trial {best.number}, best of the search": best.params}
@@ -213,7 +224,8 @@ def parameter_rows(study: optuna.Study, confirm: ConfirmReport | None) -> list[d
 
 def troubles_of(study: optuna.Study, spending: Spending) -> list[dict[str, Any]]:
     """The usual troubles that were seen, with what to change."""
-    trials, best = study.get_trials(deepcopy=False), best_trial(study)
+    trials = study.get_trials(deepcopy=False)
+    best = best_trial(study)
     finished = [trial for trial in trials if trial.state in FINISHED]
     rows = []
     memory = [

@@ -11,7 +11,11 @@ from helpers.analysis.importance import Importance, Importances
 from helpers.reporting.palette import PALETTE
 
 WIDTH = 850  # pixels
-ROW, LINE, HEAD, AXIS = 34, 17, 105, 60  # pixels: a share, a line of the caption, title with legend, axis
+# pixels: a share, a line of the caption, title with legend, axis
+ROW = 34
+LINE = 17
+HEAD = 105
+AXIS = 60
 CAPTION = 122  # characters in a line of the caption
 GREY = "#777777"
 PARAMETERS = "a parameter by itself, 90% interval"

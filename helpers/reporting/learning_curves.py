@@ -40,7 +40,8 @@ class Curve:
 def intermediate_values(study: optuna.Study) -> go.Figure:
     """Draw the curves of a study that reports each epoch, but for interrupted trials: who goes on repeats their curve."""
     trials = study.get_trials(deepcopy=False)
-    continued, best = successors(trials), best_trial(study)
+    continued = successors(trials)
+    best = best_trial(study)
     curves = [
         Curve(trial.number, NAMES[state_name(trial, continued)], trial.intermediate_values)
         for trial in trials
@@ -56,9 +57,11 @@ def draw_curves(curves: Collection[Curve], best: int | None) -> go.Figure:
         curves: None empty.
         best: Number of the best trial, if there is one.
     """
-    order, figure = list(STYLES), go.Figure()
+    order = list(STYLES)
+    figure = go.Figure()
     styled = [(BEST if curve.trial == best else curve.state, curve) for curve in curves]
-    counts, named = Counter(curve.state for curve in curves), set[str]()
+    counts = Counter(curve.state for curve in curves)
+    named = set[str]()
     for style, curve in sorted(styled, key=lambda pair: -order.index(pair[0])):
         color, dash, width, mark = STYLES[style]
         epochs = sorted(curve.values)

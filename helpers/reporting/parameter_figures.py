@@ -23,9 +23,15 @@ from helpers.analysis.comparable_trials import ComparableTrials, as_study, compa
 from helpers.analysis.importance import FEW_TRIALS
 from helpers.results.tables import signs
 
-MOST_AXES, MOST_PAIRED = 10, 4  # parameters side by side, and parameters of which every pair is drawn
+# parameters side by side, and parameters of which every pair is drawn
+MOST_AXES = 10
+MOST_PAIRED = 4
 # Slices: panels in a row, then pixels: a panel's width, a row's height, of that its labels, above and below the rows.
-COLUMNS, PANEL, ROW, LABELS, BORDERS = 4, 230, 270, 100, 150
+COLUMNS = 4
+PANEL = 230
+ROW = 270
+LABELS = 100
+BORDERS = 150
 HINT_TRIALS = 10  # below which figures over parameters say that they are a hint
 MARGIN = 0.08  # around the panels of ranks, so that neighbours' ticks stay apart
 # The dark part of Plasma, good to bad: for colour-blind readers, and every colour stands out from white (3 to 1).
@@ -106,7 +112,8 @@ def _coloured(figure: go.Figure, names: list[str], small_is_good: bool) -> go.Fi
 def _in_rows(figure: go.Figure) -> go.Figure:
     """Arrange the panels of a slice figure in rows."""
     axes = list(figure.select_xaxes())
-    rows, columns = math.ceil(len(axes) / COLUMNS), min(len(axes), COLUMNS)
+    rows = math.ceil(len(axes) / COLUMNS)
+    columns = min(len(axes), COLUMNS)
     height = ROW * rows + BORDERS  # pixels
     title = figure.layout.yaxis.title.text
     arranged = make_subplots(rows, columns, shared_yaxes="all", vertical_spacing=LABELS / (ROW * rows))

@@ -161,8 +161,10 @@ def report_sections(
         importances: Of its parameters.
         figures: As `study_figures` gives them.
     """
-    confirm, continued = load_confirm(folder), load_continued(folder)
-    spending, drawn = measure_spending(study, folder), figures or {}
+    confirm = load_confirm(folder)
+    continued = load_continued(folder)
+    spending = measure_spending(study, folder)
+    drawn = figures or {}
     troubles = troubles_of(study, spending)
     pictures = report_pictures(study, folder)
     missing = missing_figures(study, drawn)

@@ -22,7 +22,9 @@ from helpers.utils.formatting import with_unit
 logger = logging.getLogger(__name__)
 
 IN_REPORT = 3  # side by side
-WIDEST, QUALITY = 720, 85  # pixels and JPEG quality in the report: about 0.1 MB each
+# pixels and JPEG quality in the report: about 0.1 MB each
+WIDEST = 720
+QUALITY = 85
 ROWS = {
     "meshhead": (
         "the target is the held-out image, whose codes are all given; below it what the mesh renders of them, and the "
@@ -56,7 +58,8 @@ def report_pictures(study: optuna.Study, folder: Path) -> list[ReportPicture]:
         study: A loaded study.
         folder: Its folder.
     """
-    best, first = ranked_trials(study)[:IN_REPORT], baseline_trial(study)
+    best = ranked_trials(study)[:IN_REPORT]
+    first = baseline_trial(study)
     if first is not None and first.number not in {trial.number for trial in best}:
         best = [*best[: IN_REPORT - 1], first]
     found = []
@@ -81,8 +84,10 @@ def picture_key(study: optuna.Study) -> str:
 
 
 def _pictured(study: optuna.Study, folder: Path, trials: Sequence[FrozenTrial]) -> list[tuple[Path, str]]:
-    metric, sign = metric_names(study)[0], signs(study)[0]
-    first, found = baseline_trial(study), []
+    metric = metric_names(study)[0]
+    sign = signs(study)[0]
+    first = baseline_trial(study)
+    found = []
     for trial in trials:
         place = trial_dir(trial, folder)
         picture = None if place is None else best_image(place, metric, sign == 1)

@@ -24,7 +24,9 @@ from helpers.utils.formatting import with_unit
 logger = logging.getLogger(__name__)
 
 ARTIFACTS = "artifacts"  # folder in that of a study
-METRICS, CURVE, VALIDATION = "metrics.csv", "learning_curve.png", "validation_images.png"
+METRICS = "metrics.csv"
+CURVE = "learning_curve.png"
+VALIDATION = "validation_images.png"
 WIDEST = 1600  # pixels of an attached picture; the whole one stays in the trial's folder
 
 

@@ -115,7 +115,8 @@ def recorded_mesh_head(winner: Mapping[str, Any], origin: Path) -> Path | None:
         raise ConfigError(
             f"{origin}: {MESH_HEAD} must hold path and sha256 of a checkpoint; give --meshhead CHECKPOINT."
         )
-    stored, digest = Path(record["path"]), record.get("sha256")
+    stored = Path(record["path"])
+    digest = record.get("sha256")
     moved = origin.resolve().parent.parent.joinpath(*stored.parts[-3:])  # STUDY/trial_0007/best.pt beside this study
     there = [path for path in (stored, moved) if path.is_file()]
     same = next((path for path in there if digest in (None, _digest(path))), None)

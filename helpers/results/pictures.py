@@ -14,10 +14,16 @@ from gazegaussian.errors import first_line
 from gazegaussian.training.images import captioned
 
 LARGEST_PICTURE = 100_000_000  # pixels; 5,000 images of a trial have a tenth
-INK, GREY, LIGHT = "#222222", "#666666", "#dddddd"
+INK = "#222222"
+GREY = "#666666"
+LIGHT = "#dddddd"
 CURVE, BEST = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion; the best epoch is ringed and named
 SIZE = (560, 420)  # the dashboard shows it 200 pixels wide, and whole on a click
-_LEFT, _RIGHT, _TOP, _BOTTOM = 90, 20, 74, 64  # pixels around the plot
+# pixels around the plot
+_LEFT = 90
+_RIGHT = 20
+_TOP = 74
+_BOTTOM = 64
 _TICKS = 5
 
 
@@ -31,11 +37,15 @@ def draw_curve(values: Sequence[float], best: int, metric: str, title: str) -> I
         title: Above the plot.
     """
     image = Image.new("RGB", SIZE, "white")
-    draw, small = ImageDraw.Draw(image), ImageFont.load_default(size=19)
-    low, high = min(values), max(values)
+    draw = ImageDraw.Draw(image)
+    small = ImageFont.load_default(size=19)
+    low = min(values)
+    high = max(values)
     margin = 0.05 * (high - low) or abs(high) * 0.05 or 1.0
-    low, high = low - margin, high + margin
-    width, height = SIZE[0] - _LEFT - _RIGHT, SIZE[1] - _TOP - _BOTTOM
+    low = low - margin
+    high = high + margin
+    width = SIZE[0] - _LEFT - _RIGHT
+    height = SIZE[1] - _TOP - _BOTTOM
     last = max(1, len(values) - 1)
 
     def place(epoch: float, value: float) -> tuple[float, float]:

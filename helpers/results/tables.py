@@ -24,7 +24,8 @@ from helpers.utils.files import write_csv, write_json, write_text, write_yaml
 from helpers.utils.plain_text import markdown
 
 TOP = 10  # trials in top.json, top.csv and top.md
-HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
+HTML_FILE = "report.html"
+MARKDOWN_FILE = "report.md"
 
 
 def signs(study: optuna.Study) -> list[int]:
@@ -100,7 +101,8 @@ def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str
     if best_first:
         order = {state: rank for rank, state in enumerate(FINISHED)}
         trials.sort(key=lambda t: (order.get(t.state, len(order)), not is_feasible(t), merit(study, t), t.number))
-    constrained, continued = any(trial.constraints for trial in trials), successors(trials)
+    constrained = any(trial.constraints for trial in trials)
+    continued = successors(trials)
     return [_summary(study, trial, constrained, continued) for trial in trials]
 
 
@@ -116,7 +118,8 @@ def trial_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str, 
 def _summary(
     study: optuna.Study, trial: FrozenTrial, constrained: bool, continued: Mapping[int, int]
 ) -> dict[str, Any]:
-    names, seconds = metric_names(study), trial.user_attrs.get("seconds")
+    names = metric_names(study)
+    seconds = trial.user_attrs.get("seconds")
     if len(study.directions) == 1:
         values: dict[str, Any] = {"value": trial.value if trial.state in FINISHED else None}
     else:
@@ -207,7 +210,8 @@ def save_results(study: optuna.Study, folder: Path) -> None:
     if best is None:
         return
     first = baseline_trial(study)
-    names, several = metric_names(study), len(study.directions) > 1
+    names = metric_names(study)
+    several = len(study.directions) > 1
     directions = [direction.name.lower() for direction in study.directions]
     content = {
         "study": study.study_name,
@@ -255,7 +259,9 @@ def save_top(study: optuna.Study, folder: Path, k: int = TOP) -> list[Path]:
 
 def top_table(study: optuna.Study, k: int = TOP) -> list[dict[str, Any]]:
     """The k best trials as flat rows: rank, trial, state, best value per objective, parameters."""
-    rows, top = [], top_trials(study, k)  # first: a trial that another worker finishes now is among those read then
+    # first: a trial that another worker finishes now is among those read then
+    rows = []
+    top = top_trials(study, k)
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=FINISHED)}
     for rank, row in enumerate(top, 1):
         trial = trials[row["trial"]]

@@ -21,7 +21,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 _FEWEST = 4  # points; the fit has three parameters
 _RATES = 256  # of each family
-_SLOWEST, _FASTEST = 0.3, 30.0  # e-folds of an exponential from the first epoch to the target
+# e-folds of an exponential from the first epoch to the target
+_SLOWEST = 0.3
+_FASTEST = 30.0
 _EXPONENTS = (0.05, 4.0)
 _SPIKES = 9  # points, from which on two of them may be spikes
 _FLAT = 1e-12  # variance of a decay over the epochs seen, below which it is no decay
@@ -72,11 +74,14 @@ def predict(values: list[float], target: int) -> Prediction | None:
         return None
     best = np.minimum.accumulate(np.where(known, seen, np.inf))[known]
     decays = _decays(len(seen), target)
-    at, ahead = decays[:, :-1][:, known], decays[:, -1]
+    at = decays[:, :-1][:, known]
+    ahead = decays[:, -1]
     weights = np.arange(1.0, len(seen) + 1)[known]
     weights /= weights.sum()
-    mean, centres = weights @ best, at @ weights
-    y, x = best - mean, at - centres[:, None]
+    mean = weights @ best
+    centres = at @ weights
+    y = best - mean
+    x = at - centres[:, None]
     spread = (x * x) @ weights  # [2 * rates]
     slope = np.where(spread > _FLAT, (x @ (weights * y)) / np.maximum(spread, _FLAT), 0.0)
     slope = np.maximum(slope, 0.0)
@@ -132,8 +137,12 @@ class PredictedFinalLossPruner(optuna.pruners.BasePruner):
         for name, bound in least.items():
             if given[name] < bound:
                 raise ValueError(f"{name} must be at least {bound}, not {given[name]}")
-        self.target_epoch, self.startup_trials, self.warmup_epochs = target_epoch, startup_trials, warmup_epochs
-        self.top_k, self.interval, self.margin = top_k, interval, margin
+        self.target_epoch = target_epoch
+        self.startup_trials = startup_trials
+        self.warmup_epochs = warmup_epochs
+        self.top_k = top_k
+        self.interval = interval
+        self.margin = margin
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Decide on a trial after its last reported epoch."""

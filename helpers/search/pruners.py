@@ -28,7 +28,8 @@ class MinEpochsPruner(optuna.pruners.BasePruner):
     """
 
     def __init__(self, wrapped: optuna.pruners.BasePruner, min_epochs: int) -> None:
-        self.wrapped, self.min_epochs = wrapped, min_epochs
+        self.wrapped = wrapped
+        self.min_epochs = min_epochs
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Decide on a trial."""

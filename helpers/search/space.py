@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 def configured(study: StudyFile, config: RunConfig) -> dict[str, Any]:
     """Values of the run configuration for all searched parameters, active or not."""
-    fields, content = parameter_fields(config), config.model_dump(mode="json")
+    fields = parameter_fields(config)
+    content = config.model_dump(mode="json")
     return {name: content[fields[name][0]][fields[name][1]] for name in study.parameters}
 
 

@@ -227,10 +227,12 @@ class StudyFile(Strict):
 
     def differences(self, fingerprint: str) -> list[str]:
         """Name what differs from the fingerprint of a stored study, as `what: stored -> here`."""
-        old, new = json.loads(fingerprint), json.loads(self.fingerprint())
+        old = json.loads(fingerprint)
+        new = json.loads(self.fingerprint())
         pairs = [(name, old["space"].get(name), new["space"].get(name)) for name in {**old["space"], **new["space"]}]
         pairs += [(name, old[name], new[name]) for name in ("metric", "direction")]
-        before, now = old.get("constraints", {}), new.get("constraints", {})
+        before = old.get("constraints", {})
+        now = new.get("constraints", {})
         pairs += [
             (f"constraint of {name}", before.get(name, "none"), now.get(name, "none")) for name in {**before, **now}
         ]

@@ -26,7 +26,8 @@ class _PatientStub:
     """The generated stub, each call with a deadline and a clear error."""
 
     def __init__(self, stub: Any, address: str) -> None:
-        self._wrapped, self._address = stub, address
+        self._wrapped = stub
+        self._address = address
 
     def __getattr__(self, name: str) -> Callable[[Any], Any]:
         call = getattr(self._wrapped, name)
@@ -52,4 +53,5 @@ class Proxy(GrpcStorageProxy):
     def _setup(self) -> None:
         super()._setup()
         stub: Any = _PatientStub(self._stub, f"{self._host}:{self._port}")
-        self._stub, self._cache = stub, GrpcClientCache(stub)
+        self._stub = stub
+        self._cache = GrpcClientCache(stub)

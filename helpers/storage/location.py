@@ -52,11 +52,13 @@ def study_folders(out: Path) -> list[Path]:
 def is_mounted(folder: Path) -> bool:
     """Tell whether a folder lies on Drive or another network file system; one that is not there yet counts by its parent."""
     folder = folder.resolve()
-    found, kind = -1, ""
+    found = -1
+    kind = ""
     for partition in psutil.disk_partitions(all=True):
         place = Path(partition.mountpoint)
         if len(place.parts) > found and (folder == place or place in folder.parents):
-            found, kind = len(place.parts), partition.fstype.lower()
+            found = len(place.parts)
+            kind = partition.fstype.lower()
     if "overlay" in kind:  # containers' own disk
         return False
     return kind in _MOUNTED or kind.startswith("fuse.")

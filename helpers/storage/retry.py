@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 300.0  # seconds that a call waits for a server which does not answer
 T = TypeVar("T")
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between two attempts
+# seconds between two attempts
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
 
 
 class Unreachable(StorageError):
@@ -46,7 +48,8 @@ def patiently(call: Callable[[bool], T]) -> T:
     Raises:
         Unreachable: The server has not answered for `PATIENCE` seconds.
     """
-    started, pause = time.monotonic(), _FIRST_PAUSE
+    started = time.monotonic()
+    pause = _FIRST_PAUSE
     while True:
         again = pause > _FIRST_PAUSE
         try:

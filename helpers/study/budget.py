@@ -73,7 +73,8 @@ class BudgetWatch:
     """
 
     def __init__(self, budget: Budget, timeout: float | None = None, folder: Path | None = None) -> None:
-        self._budget, self._folder = budget, folder
+        self._budget = budget
+        self._folder = folder
         self._timeout = budget.timeout if timeout is None else timeout
         self._started = time.monotonic()
 
@@ -130,11 +131,13 @@ class BudgetWatch:
 
     def overspent(self, study: optuna.Study, trial: optuna.Trial | None = None) -> str | None:
         """Say which limit on the sum over all trials is reached (see `reached`)."""
-        epochs, seconds = self._budget.max_total_epochs, self._budget.max_compute
+        epochs = self._budget.max_total_epochs
+        seconds = self._budget.max_compute
         if epochs is None and seconds is None:
             return None
         trials = study.get_trials(deepcopy=False)  # once: an epoch that ends meanwhile is begun or paid for
-        paid, begun = _spent_by(trials), _begun_by_others(trials, trial)
+        paid = _spent_by(trials)
+        begun = _begun_by_others(trials, trial)
         if epochs is not None and paid.epochs + begun >= epochs:
             return f"budget max_total_epochs {epochs} reached"
         pace = paid.seconds / paid.epochs if paid.epochs else 0.0

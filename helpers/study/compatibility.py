@@ -29,12 +29,19 @@ from helpers.utils.environment import environment
 logger = logging.getLogger(__name__)
 
 # Attributes of the study.
-FINGERPRINT, STAGE, METRIC, CONFIG, STOP_REASON = "fingerprint", "stage", "metric", "config", "stop_reason"
-MESHHEAD, INIT_FROM = "meshhead_sha256", "init_from_sha256"
+FINGERPRINT = "fingerprint"
+STAGE = "stage"
+METRIC = "metric"
+CONFIG = "config"
+STOP_REASON = "stop_reason"
+MESHHEAD = "meshhead_sha256"
+INIT_FROM = "init_from_sha256"
 WANTED = "trials_wanted"  # finished trials that the last call was to reach
-ENVIRONMENT, SAMPLER_SEED = "environment", "sampler_seed"
+ENVIRONMENT = "environment"
+SAMPLER_SEED = "sampler_seed"
 EARLIER_SEARCHES = "earlier_searches"  # list: sampler, seed and pruner before a change, and the first trial after it
-SAMPLER, PRUNER = "sampler", "pruner"
+SAMPLER = "sampler"
+PRUNER = "pruner"
 
 
 def remember(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:

@@ -26,7 +26,10 @@ from gazegaussian.errors import UserError
 logger = logging.getLogger(__name__)
 
 # User attributes of trials.
-OWNER, RESUME_OF, REASON, BASELINE = "owner", "resume_of", "fail_reason", "baseline"
+OWNER = "owner"
+RESUME_OF = "resume_of"
+REASON = "fail_reason"
+BASELINE = "baseline"
 BEAT = "beat"  # counts while the owner lives
 SECONDS = "seconds"  # of the whole trial, earlier processes included
 EPOCHS = "epochs"  # trained so far, where nothing is reported (several objectives)
@@ -69,7 +72,8 @@ def claimed(trial: optuna.Trial, worker: str | None = None) -> Iterator[None]:
         trial: Just asked for.
         worker: Name of this process in a crew.
     """
-    token, ended = uuid.uuid4().hex, threading.Event()
+    token = uuid.uuid4().hex
+    ended = threading.Event()
     _AT_WORK.add(token)
     try:
         trial.set_user_attr(OWNER, {**current_owner(), "token": token, "worker": worker})
@@ -221,9 +225,11 @@ def reap(
 
 def _deaths_before(trials: list[FrozenTrial], trial: FrozenTrial) -> int:
     """Count the processes that died in a trial before without leaving it an epoch more than they had found."""
-    epochs, deaths = epochs_of(trial), 0
+    epochs = epochs_of(trial)
+    deaths = 0
     for before in ancestors(trials, trial):
         if before.user_attrs.get(REASON) != LOST or epochs_of(before) < epochs:
             break
-        epochs, deaths = epochs_of(before), deaths + 1
+        epochs = epochs_of(before)
+        deaths = deaths + 1
     return deaths

@@ -146,7 +146,8 @@ class _Line:
     """The child's end of the pipe; log records may come from several threads."""
 
     def __init__(self, pipe: Connection) -> None:
-        self._pipe, self._lock = pipe, threading.Lock()
+        self._pipe = pipe
+        self._lock = threading.Lock()
 
     def send(self, kind: str, content: Any) -> None:
         with self._lock, _parent_needed():
@@ -192,7 +193,8 @@ class _LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         plain = logging.makeLogRecord(record.__dict__)
-        plain.msg, plain.args = record.getMessage(), None
+        plain.msg = record.getMessage()
+        plain.args = None
         if record.exc_info:
             plain.exc_text = logging.Formatter().formatException(record.exc_info)
         plain.exc_info = None
@@ -211,7 +213,8 @@ def _child(
     tqdm.set_lock(threading.RLock())  # its own lock is a named semaphore, which a killed process leaks with a warning
     line = _Line(pipe)
     root = logging.getLogger()
-    root.handlers, root.level = [_LineHandler(line)], level
+    root.handlers = [_LineHandler(line)]
+    root.level = level
     try:
         line.send("result", train(config, folder, [RefereeHook(_RemoteReferee(line))], resume))
     except _Dismissed:

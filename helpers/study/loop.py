@@ -29,7 +29,9 @@ from helpers.study.trial import places_left, run_trial
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between two looks at trials of others
+# seconds between two looks at trials of others
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 5.0
 
 
 def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
@@ -84,7 +86,8 @@ def run_trials(study: optuna.Study, request: StudyRequest, config: RunConfig, wa
         RuntimeError: Too many trials failed in a row, those of other workers counted.
         UserError: See `run_trial`.
     """
-    target, pause = request.study.trials, FIRST_PAUSE
+    target = request.study.trials
+    pause = FIRST_PAUSE
     earlier = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
     while count_finished(study) < target:
         limit = watch.reached(study)

@@ -112,7 +112,8 @@ def _plan(old: optuna.Study, study_file: StudyFile) -> _Plan:
     start = baseline(study_file, config)
     check_space(study_file, config)
     limits = {metric: Constraint.parse(metric, text) for metric, text in stored.get("constraints", {}).items()}
-    moved, dropped = [], {}
+    moved = []
+    dropped = {}
     for trial in old.get_trials(deepcopy=False, states=FINISHED):
         try:
             moved.append(_moved(trial, old.study_name, study_file, config, limits))
@@ -188,7 +189,8 @@ def _moved(
     new.user_attrs = {**kept, ORIGIN: {"study": origin, "trial": trial.number}}
     new.system_attrs = {}  # notes of samplers and pruners hold for the old space only
     for limit in study_file.limits:
-        before, violation = limits.get(limit.metric), trial.constraints.get(limit.metric)
+        before = limits.get(limit.metric)
+        violation = trial.constraints.get(limit.metric)
         if violation is None and trial.state == TrialState.PRUNED:
             continue
         if before is None or violation is None:

@@ -23,7 +23,9 @@ from helpers.study.budget import spent
 from helpers.study.compatibility import CONFIG, STOP_REASON, WANTED, only_study
 from helpers.study.heartbeat import RESUME_OF, epochs_of, is_held
 
-RUNNING, FINISHED, INTERRUPTED = "running", ("complete", "pruned"), "interrupted"
+RUNNING = "running"
+FINISHED = ("complete", "pruned")
+INTERRUPTED = "interrupted"
 STATES = (RUNNING, *FINISHED, "failed", INTERRUPTED, "waiting")
 FAULTS = (SQLAlchemyError, StorageInternalError)  # what an opened store raises when it cannot be read
 
@@ -85,7 +87,8 @@ class StudyReader:
     """
 
     def __init__(self, folder: Path, storage: str | None = None) -> None:
-        self._folder, self._url = Path(folder), storage
+        self._folder = Path(folder)
+        self._url = storage
         self._alone = storage is None and snapshots_of(self._folder) is not None
         try:
             store = open_storage(storage, self._folder, must_exist=True) if storage else read_only_store(self._folder)
@@ -105,12 +108,14 @@ class StudyReader:
             raise _unreadable(self._folder, error, self._url) from None
 
     def _read(self) -> StudyProgress:
-        study, known = self._study, self._study.user_attrs
+        study = self._study
+        known = self._study.user_attrs
         everything = study.get_trials(deepcopy=False)
         continued = {trial.user_attrs.get(RESUME_OF) for trial in everything}
         trials = tuple(self._trial(t, continued) for t in everything if t.state != TrialState.WAITING)
         length = _epochs_per_trial(known.get(CONFIG))
-        paid, wanted = spent(study), known.get(WANTED)
+        paid = spent(study)
+        wanted = known.get(WANTED)
         pace = paid.seconds / paid.epochs if paid.epochs and paid.seconds else None
         ahead = None if length is None or wanted is None else epochs_ahead(trials, wanted, length)
         workers = max(1, sum(trial.state == RUNNING for trial in trials))

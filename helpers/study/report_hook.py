@@ -76,10 +76,16 @@ class Referee:
         before: Spent = Spent(),  # noqa: B008  frozen
         save: Callable[[], object] = lambda: None,
     ) -> None:
-        self.study, self.trial, self.file, self.epochs, self.folder = study, trial, study_file, epochs, folder
-        self.before, self.rows = before, list[Metrics]()
+        self.study = study
+        self.trial = trial
+        self.file = study_file
+        self.epochs = epochs
+        self.folder = folder
+        self.before = before
+        self.rows = list[Metrics]()
         self._save = save
-        self._watch, self._started = watch, time.monotonic()
+        self._watch = watch
+        self._started = time.monotonic()
 
     @property
     def seconds(self) -> float:

@@ -20,7 +20,9 @@ from gazegaussian.utils.plain_files import open_plain
 
 STOP_FILE = "stop"
 LONGEST_REASON = 1000  # bytes
-STOPPED, INTERRUPTED = "stopped on request", "interrupted"  # how reasons begin that people or signals give
+# how reasons begin that people or signals give
+STOPPED = "stopped on request"
+INTERRUPTED = "interrupted"
 
 
 def stop(folder: Path, reason: str = STOPPED) -> None:

@@ -19,7 +19,8 @@ def shown_path(path: Path | str, base: Path | None = None) -> str:
     >>> shown_path("/data/people/someone/x.h5", Path("/work"))
     'people/someone/x.h5'
     """
-    path, base = Path(path), (base or Path.cwd()).absolute()
+    path = Path(path)
+    base = (base or Path.cwd()).absolute()
     if not path.is_absolute():
         return str(path)
     if path.is_relative_to(base):

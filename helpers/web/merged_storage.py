@@ -64,7 +64,8 @@ class JoinedStorage(BaseStorage):
     """
 
     def __init__(self, find: Callable[[], dict[str, Opener]], hidden: Sequence[str] = ()) -> None:
-        self._find, self._hidden = find, frozenset(hidden)
+        self._find = find
+        self._hidden = frozenset(hidden)
         self._names: list[str] = []  # the position of a store gives the numbers of its trials
         self._stores: dict[str, BaseStorage] = {}
         self._studies: list[

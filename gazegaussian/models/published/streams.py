@@ -93,7 +93,8 @@ class PublishedEyeStream(_Published, EyePoints):
 
     def forward(self, parameters: HeadParameters) -> StreamOutput:
         """Splats of the eyes of B heads."""
-        features, gaze = torch.tanh(self.features), positional_encoding(parameters.gaze)
+        features = torch.tanh(self.features)
+        gaze = positional_encoding(parameters.gaze)
         eye_color = conditioned(self.eye_color, features, gaze)
         shape_color = conditioned(self.shape_color, features, parameters.shape_code)
         deltas = conditioned(self.eye_attributes, features, gaze)

@@ -92,7 +92,8 @@ def _automatic(request: StudyRequest, study: optuna.Study, chosen: int | None) -
     obstacle = not_portable(request)
     if obstacle is not None:
         return WorkerPlan(1, threads, line=f"one trial at a time: {obstacle}")
-    needed, free = memory_needed(study), resources.available_memory()
+    needed = memory_needed(study)
+    free = resources.available_memory()
     workers = max(1, min(wanted, int((free - MEMORY_RESERVE) // needed)))
     short = f"{free / GB:.1f} GB of memory are free, a trial needs about {needed / GB:.1f} GB"
     if workers == 1:

@@ -132,7 +132,8 @@ class RayTeam:
         # Made here: without Ray this module can be imported, too.
         actor = self._ray.remote(Worker).options(**self.options, max_restarts=0).remote()
         call = actor.work.remote(request, Path.cwd(), levels_here())
-        self._actors[request.worker], self._calls[call] = actor, request.worker
+        self._actors[request.worker] = actor
+        self._calls[call] = request.worker
 
     def wait(self, seconds: float) -> list[Ended]:
         """Wait for actors to end, and tell of those that have."""

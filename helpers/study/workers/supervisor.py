@@ -100,10 +100,12 @@ class _Master:
         self.told: str | None = None  # why the workers were asked to stop
         self.reasons: list[str] = []
         self._dismissed: set[str] = set()
-        self._run, self._started = uuid.uuid4().hex[:8], 0
+        self._run = uuid.uuid4().hex[:8]
+        self._started = 0
         self._at_work: dict[str, int] = {}  # place by name
         self._names: set[str] = set()
-        self._deaths, self._progress = 0, -1
+        self._deaths = 0
+        self._progress = -1
         budget = self.request.study.budget.model_copy(update={"timeout": None})  # the master's clock counts
         self._template = replace(
             self.request,
@@ -116,7 +118,8 @@ class _Master:
 
     def run(self) -> str:
         """Work until all workers have ended."""
-        target, saved = self.request.study.trials, count_finished(self.study)
+        target = self.request.study.trials
+        saved = count_finished(self.study)
         logger.info(
             "starting %d workers; the first epoch takes a while: each opens the data and builds its model",
             self.team.size,
