@@ -28,8 +28,8 @@ from optuna.trial import TrialState
 from tqdm.auto import tqdm
 
 from helpers import load_study
+from helpers.results.attributes import RESUME_OF
 from helpers.results.trial_states import FINISHED
-from helpers.study.heartbeat import RESUME_OF
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 12

@@ -36,9 +36,9 @@ from gazegaussian.config import MeshHeadRun, RunConfig, with_parameters
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
 from helpers import Crew, StudyRequest, run_study
+from helpers.results.attributes import RESUME_OF
 from helpers.search.space import StudyFile
 from helpers.storage.study_lock import study_lock
-from helpers.study.heartbeat import RESUME_OF
 from helpers.study.trial import FINISHED
 from helpers.study.workers import local as local_team
 

@@ -39,9 +39,10 @@ from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
 from helpers import StudyRequest, report, run_study
 from helpers.analysis.paired_gain import paired_interval
-from helpers.results.trial_states import FINISHED, state_name, successors
+from helpers.results.attributes import RESUME_OF
+from helpers.results.lineage import successors
+from helpers.results.trial_states import FINISHED, state_name
 from helpers.search.space import StudyFile
-from helpers.study.heartbeat import RESUME_OF
 from helpers.study.isolation import Train
 
 NAME = "soak"

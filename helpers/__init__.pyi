@@ -12,14 +12,14 @@ from .api import train as train
 from .inference.evaluation import evaluate as evaluate
 from .inference.export import Exported as Exported
 from .inference.export import export as export
-from .inference.export import train_winner as train_winner
+from .inference.export_source import train_winner as train_winner
 from .inference.import_checkpoint import import_checkpoint as import_checkpoint
 from .inference.redirect import redirect as redirect
 from .inference.redirect import save_sweep as save_sweep
 from .reporting.figures import save_figures as save_figures
 from .reporting.figures import study_figures as study_figures
 from .reporting.report import report as report
-from .results.tables import best_trial as best_trial
+from .results.ranking import best_trial as best_trial
 from .results.tables import save_results as save_results
 from .results.tables import summary_rows as summary_rows
 from .results.tables import top_trials as top_trials

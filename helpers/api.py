@@ -19,10 +19,10 @@ from helpers.search.pruners import study_pruner
 from helpers.search.samplers import study_sampler
 from helpers.storage.backends import open_storage
 from helpers.storage.location import has_store
-from helpers.study.checkpoints import require_writable
 from helpers.study.resume import complete_study, is_reported
 from helpers.study.spec import StudyRequest
 from helpers.study.stop import forget_stop
+from helpers.utils.disk import require_writable
 from helpers.utils.environment import store_environment
 from helpers.utils.files import say_if_new
 

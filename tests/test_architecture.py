@@ -124,6 +124,52 @@ def test_helpers_enter_through_the_front_door():
     assert found == []
 
 
+# Rooms of `helpers`, from the lowest row up: a file imports from its own room and from lower rows only.
+ORDER = [
+    {"utils", "search", "storage"},
+    {"results"},
+    {"study"},
+    {"analysis"},
+    {"reporting", "web"},
+    {"inference", "api"},
+    {"notebook", "cli"},
+]
+ROW = {room: number for number, rooms in enumerate(ORDER) for room in rooms}
+DOOR = {"__init__", "predicted_final_loss"}  # the verbs, and a name that study files of earlier versions hold
+
+
+def room(path):
+    """helpers/study/workers/plan.py -> study; helpers/api.py -> api."""
+    return path.relative_to(ROOT / "helpers").parts[0].removesuffix(".py")
+
+
+def turning_back(own, names):
+    """Imports of a room from a room of its own row or above it, or through the door."""
+    for name in names:
+        if name.split(".")[0] == "helpers":
+            other = name.split(".")[1]
+            if other != own and ROW.get(other, len(ORDER)) >= ROW[own]:
+                yield name
+
+
+@pytest.mark.parametrize("path", sources("helpers"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_rooms_import_from_lower_rows_only(path):
+    if room(path) not in DOOR:
+        assert list(turning_back(room(path), imports_of(path))) == []
+
+
+def test_the_rule_of_rooms_sees_what_turns_back():
+    seen = [
+        "helpers.study.run.run",
+        "helpers.utils.files.x",
+        "helpers.results.tables.y",
+        "helpers.train",
+        "optuna.Study",
+    ]
+    assert list(turning_back("results", seen)) == ["helpers.study.run.run", "helpers.train"]
+    assert list(turning_back("search", seen)) == [name for name in seen if name.startswith("helpers")]
+
+
 def notebook_code(path):
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":

@@ -19,9 +19,10 @@ from test_study import fake_train, line_train, request
 from gazegaussian.errors import NonFiniteError
 from gazegaussian.training.hooks import Hook, save_image
 from helpers import load_study, run_study
-from helpers.results.artifacts import ARTIFACTS, CURVE, METRICS, VALIDATION, WIDEST, attach
+from helpers.results.artifacts import ARTIFACTS, CURVE, VALIDATION, WIDEST, attach
 from helpers.results.pictures import SIZE, captioned_row, draw_curve
-from helpers.results.tables import best_trial
+from helpers.results.ranking import best_trial
+from helpers.results.run_files import METRICS
 
 
 def attached(study, trial):

@@ -150,7 +150,7 @@ def test_a_passed_audit_is_not_repeated_until_something_changes(tmp_path, monkey
     rules = tmp_path / "rules"
     rules.mkdir()
     (rules / "audit_reach.py").write_text("other = 'rules'")
-    monkeypatch.setattr("helpers.analysis.audit.analysis.__file__", str(rules / "__init__.py"))
+    monkeypatch.setattr("helpers.analysis.audit.RULES", rules)
     assert not audit_study(request(tmp_path, "lr", "vgg_importance"), build).cached, "an audit by other rules counts"
 
 

@@ -21,10 +21,9 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
 from helpers import export, train_winner
 from helpers import train as train_verb
+from helpers.results.attributes import BASELINE, CONFIG, ENVIRONMENT, SAMPLER_SEED, STAGE
 from helpers.storage.errors import StorageError
-from helpers.study.checkpoints import DiskError
-from helpers.study.compatibility import CONFIG, ENVIRONMENT, SAMPLER_SEED, STAGE
-from helpers.study.heartbeat import BASELINE
+from helpers.utils.disk import DiskError
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ import helpers.study.trial
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
 from helpers import load_study
-from helpers.study.checkpoints import DiskError, bytes_of_model, disk_problem, thin
+from helpers.study.checkpoints import bytes_of_model, thin
 from helpers.study.run import run_study
+from helpers.utils.disk import DiskError, disk_problem
 
 COMPLETE = TrialState.COMPLETE
 FAIL = TrialState.FAIL

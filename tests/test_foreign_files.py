@@ -29,9 +29,9 @@ from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError
 from helpers.storage.journal import Journal, lock_of
 from helpers.storage.location import LOCAL_STORE
+from helpers.storage.read_only import read_only_store
 from helpers.storage.sqlite_snapshots import Snapshots
 from helpers.storage.study_lock import study_lock
-from helpers.study.progress import read_only_store
 from helpers.study.stop import LONGEST_REASON, forget_stop, stop_asked
 from helpers.utils.own_folder import OwnFolder
 

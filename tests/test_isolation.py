@@ -18,8 +18,9 @@ from test_study import fake_train, line_train, request
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError, DataError
 from helpers import load_study
-from helpers.study.isolation import isolated_by_default, portable
+from helpers.study.isolation import isolated_by_default
 from helpers.study.run import run_study
+from helpers.utils.processes import portable
 
 
 def isolated(tmp_path, train, **changes):

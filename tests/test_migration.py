@@ -13,9 +13,8 @@ from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError
 from gazegaussian.yaml_files import dump_yaml
 from helpers import migrate_study
+from helpers.results.attributes import BASELINE, CONFIG, FINGERPRINT, METRIC, RESUME_OF, STAGE
 from helpers.search.space import StudyFile, baseline
-from helpers.study.compatibility import CONFIG, FINGERPRINT, METRIC, STAGE
-from helpers.study.heartbeat import BASELINE, RESUME_OF
 from helpers.study.migration import ORIGIN, migrate
 from helpers.study.run import run_study
 

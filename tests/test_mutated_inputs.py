@@ -26,10 +26,10 @@ from helpers import load_study, run_study, summary_rows
 from helpers.inference.export_marks import is_own_archive, own_files
 from helpers.results.mesh_heads import best_mesh_head
 from helpers.results.pictures import read_png
+from helpers.results.winners import read_winner
 from helpers.search.space import baseline, check_space, load_study_file
 from helpers.storage.backends import open_storage
 from helpers.study.stop import stop_asked
-from helpers.utils.files import read_winner
 
 COUNT = max(MUTATIONS, 24)
 SUBJECT = "xgaze_subject0000.h5"

@@ -12,10 +12,11 @@ from test_study import fake_train, request
 from worker_support import COMPLETE, FAIL, NONE, RUNNING, WAITING, check_nothing_lost_or_doubled, die, together
 
 from helpers import run_study
+from helpers.results.attributes import BEAT, OWNER
 from helpers.storage.backends import open_storage
 from helpers.storage.study_lock import study_lock
 from helpers.study import heartbeat as ownership
-from helpers.study.heartbeat import BEAT, OWNER, claimed, current_owner, is_alive, reap
+from helpers.study.heartbeat import claimed, current_owner, is_alive, reap
 
 
 def test_trial_of_a_live_process_is_left_alone(tmp_path):

@@ -125,8 +125,9 @@ def test_a_patient_pruner_around_anything_or_nothing():
         pruner("patient", wrapped={"name": "os.system"})
 
 
-def test_our_pruner_by_dotted_name_knows_the_length_of_a_trial():
-    dotted = "helpers.search.predicted_final_loss.PredictedFinalLossPruner"
+@pytest.mark.parametrize("home", ["helpers.search.predicted_final_loss", "helpers.predicted_final_loss"])
+def test_our_pruner_by_dotted_name_knows_the_length_of_a_trial(home):
+    dotted = f"{home}.PredictedFinalLossPruner"
     assert pruner(dotted, epochs=17).target_epoch == 17
     assert pruner(dotted, epochs=17, target_epoch=11, top_k=2).target_epoch == 11
     with pytest.raises(ConfigError, match=r"refuses.*top_k must be at least 1, not 0"):

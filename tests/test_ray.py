@@ -16,7 +16,7 @@ from worker_support import FAIL, NONE, check_nothing_lost_or_doubled, die, epoch
 
 from gazegaussian.errors import ConfigError
 from helpers import Crew, run_study
-from helpers.study.heartbeat import OWNER
+from helpers.results.attributes import OWNER
 from helpers.study.workers.ray_pool import RayTeam, connect, placement
 
 

@@ -16,9 +16,9 @@ from helpers import StudyRequest, load_study, run_study
 from helpers.analysis.importance import parameter_importances
 from helpers.api import run
 from helpers.reporting.report import report_sections
-from helpers.study.compatibility import search_of
+from helpers.results.attributes import RESUME_OF
+from helpers.results.lookup import search_of
 from helpers.study.factory import default_request
-from helpers.study.heartbeat import RESUME_OF
 
 
 def test_another_configuration_is_refused_and_another_device_is_not(tmp_path):

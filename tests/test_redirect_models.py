@@ -11,7 +11,7 @@ from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training import files
 from helpers.notebook import model_selection as redirect_models
 from helpers.notebook.redirect_widget import open_comparison, open_panel
-from helpers.study.heartbeat import BASELINE
+from helpers.results.attributes import BASELINE
 
 
 def make_study(out, name, values, baseline=0, stage="gazegaussian", without=()):

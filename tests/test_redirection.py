@@ -68,11 +68,19 @@ def test_beyond_training_is_warned_of(tmp_path, monkeypatch, caplog):
 @pytest.mark.parametrize(("stored", "warned"), [(32, True), (64, False)])
 def test_data_of_another_size_is_warned_of(tmp_path, monkeypatch, caplog, stored, warned):
     class Data:
-        stored_size = lambda self, index: stored
-        batch = lambda self, rows: None
-        __init__ = lambda self, *_, for_training: None
-        __len__ = lambda self: 1
         posed = True
+
+        def __init__(self, *_, for_training):
+            pass
+
+        def __len__(self):
+            return 1
+
+        def stored_size(self, index):
+            return stored
+
+        def batch(self, rows):
+            return None
 
     model = torch.nn.Identity()
     redirector = Redirector(model, 64, torch.device("cpu"))

@@ -23,11 +23,11 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.hidden_options import hide_option, refuse_password
 from helpers.notebook import cli_process as script
 from helpers.notebook import display as notebook
+from helpers.results.attributes import RESUME_OF
 from helpers.search.study_config import StudyFile
 from helpers.storage import backends as storage
 from helpers.storage.errors import redacted
 from helpers.study.checkpoints import take_over, thin
-from helpers.study.heartbeat import RESUME_OF
 
 CODE = [*sources("gazegaussian", "helpers", "benchmarks"), ROOT / "train_gazegaussian_optuna.py"]
 SECRET = "correct-horse-battery"

@@ -14,7 +14,7 @@ from helpers import best_trial, load_study, run_study, save_figures, study_figur
 from helpers.reporting.captions import missing_figures
 from helpers.reporting.palette import PALETTE
 from helpers.results.tables import save_results
-from helpers.utils.files import read_parameters
+from helpers.results.winners import read_parameters
 
 
 def test_best_parameters_on_disk_are_the_winner(tmp_path):

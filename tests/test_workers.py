@@ -33,9 +33,10 @@ from worker_support import (
 
 from gazegaussian.errors import DataError
 from helpers import Crew, load_study, progress, run_study, stop
+from helpers.results.attributes import OWNER
 from helpers.study import heartbeat as ownership
 from helpers.study.budget import spent
-from helpers.study.heartbeat import OWNER, claimed
+from helpers.study.heartbeat import claimed
 from helpers.study.loop import failures_in_a_row
 from helpers.study.workers import local as local_team
 from helpers.study.workers.local import LocalTeam

@@ -13,7 +13,7 @@ from test_study import line_train, request
 
 from gazegaussian.errors import DataError
 from gazegaussian.training.hooks import Hook
-from helpers.study.heartbeat import RESUME_OF
+from helpers.results.attributes import RESUME_OF
 
 COMPLETE, FAIL, PRUNED, RUNNING, WAITING = (
     TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED, TrialState.RUNNING, TrialState.WAITING,

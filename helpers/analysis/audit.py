@@ -24,7 +24,6 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.stage import Stage
 from gazegaussian.utils.plain_files import read_plain
-from helpers import analysis
 from helpers.analysis.audit_checks import Auditor, AuditRow, Bends, as_audited
 from helpers.analysis.audit_values import shown
 from helpers.analysis.short_training import Build
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from helpers.study.run import StudyRequest
 
 logger = logging.getLogger(__name__)
+
+RULES = Path(__file__).parent  # the folder of the checks, whose text decides whether a passed audit still counts
 
 AUDIT_FILE = "audit.json"
 
@@ -137,9 +138,7 @@ def audit_study(request: StudyRequest, build: Build | None = None, use_cache: bo
 def _key(study: StudyFile, config: RunConfig, build: Build) -> str:
     """Digest of everything that an audit's outcome depends on."""
     digest = hashlib.sha256(f"{study.fingerprint()}\n{config.model_dump_json()}\n".encode())
-    here = Path(__file__).parent
-    checks = [here / name for name in ("audit.py", "audit_checks.py", "short_run.py")]
-    checks += sorted(Path(analysis.__file__).parent.glob("audit_*.py"))
+    checks = [*sorted(RULES.glob("audit*.py")), *sorted(RULES.glob("short_training.py"))]
     for path in [*sorted(Path(gazegaussian.__file__).parent.rglob("*.py")), *checks, *_source(build)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -25,8 +25,8 @@ from helpers.analysis.mesh_head_seeds import mesh_head_of_seed, stage_one
 from helpers.analysis.paired_gain import paired_interval
 from helpers.analysis.retrain import Run, Source, missed_limits, open_source, rerun, trial_config
 from helpers.analysis.test_people import TestPeople, find_test_people, has_values, mean_metrics, measured, person_values
-from helpers.results.tables import is_feasible, merit, metric_names, signs
-from helpers.study.heartbeat import BASELINE
+from helpers.results.attributes import BASELINE
+from helpers.results.ranking import is_feasible, merit, metric_names, signs
 from helpers.utils.files import write_json
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.utils.plain_files import read_plain
 from helpers.analysis.retrain import Source, missed_limits, open_source, rerun, trial_config
 from helpers.analysis.shares import largest_count
-from helpers.results.tables import best_trial, merit, metric_names, signs, trial_dir
+from helpers.results.ranking import best_trial, merit, metric_names, signs
+from helpers.results.run_files import trial_dir
 from helpers.utils.files import content_of, write_json
 
 if TYPE_CHECKING:

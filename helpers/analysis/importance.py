@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial
 from helpers.analysis.comparable_trials import ComparableTrials, comparable_trials
 from helpers.analysis.functional_anova import Shares, variance_shares
 from helpers.analysis.scales import searched_scale
-from helpers.results.tables import metric_names
+from helpers.results.ranking import metric_names
 
 FEW_TRIALS = 4  # comparable ones, below which nothing is said
 MAX_RESAMPLES = 20  # for the out-of-bag R2

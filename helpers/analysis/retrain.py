@@ -24,8 +24,9 @@ from gazegaussian.fields import parameter_fields
 from gazegaussian.training.changed_fields import RUNTIME_FIELDS
 from gazegaussian.training.files import atomic_copy
 from gazegaussian.utils.plain_files import read_plain
+from helpers.results.attributes import FINGERPRINT
+from helpers.results.lookup import find_study, stored_config
 from helpers.search.constraints import Constraint
-from helpers.study.compatibility import FINGERPRINT, find_study, stored_config
 from helpers.study.spec import StudyRequest, preflight, train_run
 from helpers.utils.files import write_json
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gazegaussian.config import RunConfig
 from gazegaussian.utils.plain_files import read_plain
-from helpers.results.mesh_heads import digest_of
-from helpers.utils.files import write_json
+from helpers.utils.files import digest_of, write_json
 
 if TYPE_CHECKING:
     from helpers.study.isolation import Train

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from helpers.notebook.cli_process import STORAGE_VARIABLE
+from helpers.utils.paths import STORAGE_VARIABLE
 
 
 class Stage(StrEnum):

@@ -33,7 +33,7 @@ from helpers.cli.options import (
     TrialsOption,
 )
 from helpers.cli.printing import quiet_optuna
-from helpers.notebook.cli_process import SCRIPT
+from helpers.utils.paths import SCRIPT
 from helpers.utils.tables import print_table
 
 if TYPE_CHECKING:

@@ -17,15 +17,14 @@ from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
 from gazegaussian.training.files import atomic_copy, atomic_path, commit_file
 from gazegaussian.training.hooks import IMAGES
-from helpers.inference.export import Origin
 from helpers.inference.export_marks import CHECKPOINT, ORIGIN, SUMS, is_own_archive, own_files, require_free
+from helpers.inference.export_source import Origin
 from helpers.inference.model_card import Facts, collect_facts
 from helpers.reporting.report import write_report
-from helpers.results.mesh_heads import digest_of
+from helpers.results.attributes import MESHHEAD as MESHHEAD_DIGEST
 from helpers.results.tables import HTML_FILE, MARKDOWN_FILE
-from helpers.study.checkpoints import DiskError, disk_problem
-from helpers.study.compatibility import MESHHEAD as MESHHEAD_DIGEST
-from helpers.utils.files import write_json, write_text, write_yaml
+from helpers.utils.disk import DiskError, disk_problem
+from helpers.utils.files import digest_of, write_json, write_text, write_yaml
 from helpers.utils.plain_text import printable
 from helpers.utils.shown_paths import shown_environment, shown_path
 

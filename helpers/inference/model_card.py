@@ -16,10 +16,12 @@ from gazegaussian.config import DataConfig, GazeGaussianRun, RunConfig
 from gazegaussian.data.synthetic import GENERATOR_VERSION
 from helpers.analysis.confirm_report import load_confirm
 from helpers.reporting.findings import answer
-from helpers.results.mesh_heads import digest_of, identify
-from helpers.results.tables import baseline_trial, read_curves
-from helpers.study.compatibility import ENVIRONMENT, SAMPLER_SEED, search_of
+from helpers.results.attributes import ENVIRONMENT, SAMPLER_SEED
+from helpers.results.lookup import search_of
+from helpers.results.ranking import baseline_trial
+from helpers.results.run_files import read_curves
 from helpers.utils.environment import stored_environment
+from helpers.utils.files import digest_of, identify
 
 # What readers compare models by, where it was measured.
 _SHOWN = ("gaze_error_deg", "head_pose_error_deg", "ssim", "psnr", "perceptual", "silhouette_iou")

@@ -13,12 +13,10 @@ from pathlib import Path
 
 from gazegaussian.errors import class_and_line
 from gazegaussian.hidden_options import hide_option
+from helpers.utils.paths import SCRIPT, STORAGE_VARIABLE
 from helpers.utils.tables import CELL_VARIABLE, is_table
 
-STORAGE_VARIABLE = "GAZEGAUSSIAN_STORAGE"
 """Environment variable that the script reads `--storage` from: a URL may hold a password, which no process title shows."""
-
-SCRIPT = Path(__file__).resolve().parent.parent / "train_gazegaussian_optuna.py"
 
 
 class ScriptError(RuntimeError):

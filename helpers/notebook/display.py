@@ -14,17 +14,19 @@ from IPython.display import Image, display
 
 from gazegaussian.config import STAGES, load_run
 from gazegaussian.errors import ConfigError, UserError
-from helpers.notebook.cli_process import SCRIPT, ScriptError, ScriptInterrupted, last_words, start
+from helpers.notebook.cli_process import ScriptError, ScriptInterrupted, last_words, start
 from helpers.notebook.figure_display import show_figure
 from helpers.reporting.captions import missing_figures
 from helpers.reporting.figures import study_figures
-from helpers.results.artifacts import best_image
-from helpers.results.tables import best_trial, metric_names, signs, top_trials, trial_dir, trial_rows
+from helpers.results.attributes import STAGE
+from helpers.results.ranking import best_trial, metric_names, signs
+from helpers.results.run_files import best_image, trial_dir
+from helpers.results.tables import top_trials, trial_rows
 from helpers.results.trial_states import count_finished
 from helpers.search.trial_names import is_rehearsal
 from helpers.storage.location import study_folders
-from helpers.study.compatibility import STAGE
 from helpers.study.factory import load_study
+from helpers.utils.paths import SCRIPT
 from helpers.utils.tables import show_line, show_table
 
 

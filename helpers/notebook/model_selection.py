@@ -12,11 +12,12 @@ from optuna.trial import FrozenTrial
 from gazegaussian.config import load_run
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.files import DEMO, checkpoint_file, require_checkpoint
-from helpers.results.tables import best_trial, merit, metric_names, ranked_trials, signs, trial_dir
+from helpers.results.attributes import BASELINE
+from helpers.results.lookup import find_study
+from helpers.results.ranking import best_trial, merit, metric_names, ranked_trials, signs
+from helpers.results.run_files import trial_dir
+from helpers.results.winners import winners
 from helpers.search.trial_names import is_rehearsal
-from helpers.study.compatibility import find_study
-from helpers.study.heartbeat import BASELINE
-from helpers.utils.files import winners
 
 STAGE = "gazegaussian"
 

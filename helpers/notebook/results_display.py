@@ -23,10 +23,13 @@ from helpers.reporting.captions import missing_figures
 from helpers.reporting.figures import study_figures
 from helpers.reporting.findings import answer, measure_spending, parameter_rows
 from helpers.reporting.report_images import picture_key, top_pictures
+from helpers.results.attributes import ENVIRONMENT
+from helpers.results.lineage import successors
 from helpers.results.pictures import captioned_row, png_bytes
-from helpers.results.tables import epochs_trained, is_feasible, merit, metric_names, signs, top_table
-from helpers.results.trial_states import FINISHED, state_name, successors
-from helpers.study.compatibility import ENVIRONMENT
+from helpers.results.ranking import is_feasible, merit, metric_names, signs
+from helpers.results.run_files import epochs_trained
+from helpers.results.tables import top_table
+from helpers.results.trial_states import FINISHED, state_name
 from helpers.utils.durations import duration
 from helpers.utils.tables import show_table
 

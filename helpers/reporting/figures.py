@@ -27,9 +27,10 @@ from helpers.reporting.importance_figure import importance_figure
 from helpers.reporting.learning_curves import intermediate_values
 from helpers.reporting.palette import PALETTE, STATE_COLORS
 from helpers.reporting.parameter_figures import parameter_figures
-from helpers.results.tables import metric_names
-from helpers.results.trial_states import INTERRUPTED, successors
-from helpers.study.heartbeat import INHERITED, RESUME_OF
+from helpers.results.attributes import INHERITED, RESUME_OF
+from helpers.results.lineage import successors
+from helpers.results.ranking import metric_names
+from helpers.results.trial_states import INTERRUPTED
 from helpers.utils.files import write_bytes, write_text
 from helpers.utils.formatting import with_unit
 

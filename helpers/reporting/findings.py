@@ -14,20 +14,13 @@ from optuna.trial import FrozenTrial, TrialState
 from helpers.analysis.borders import borders
 from helpers.analysis.confirm_report import ConfirmReport
 from helpers.analysis.gain_text import chance_alone
-from helpers.notebook.cli_process import SCRIPT
-from helpers.results.tables import (
-    baseline_trial,
-    best_trial,
-    epochs_trained,
-    is_feasible,
-    metric_names,
-    read_curves,
-    signs,
-    trial_dir,
-)
-from helpers.results.trial_states import FINISHED, state_name, successors
-from helpers.study.compatibility import readable_config
-from helpers.study.heartbeat import REASON, RESUME_OF
+from helpers.results.attributes import REASON, RESUME_OF
+from helpers.results.lineage import successors
+from helpers.results.lookup import readable_config
+from helpers.results.ranking import baseline_trial, best_trial, is_feasible, metric_names, signs
+from helpers.results.run_files import epochs_trained, read_curves, trial_dir
+from helpers.results.trial_states import FINISHED, state_name
+from helpers.utils.paths import SCRIPT
 
 MANY_PRUNED = 5  # pruned in a row after the first, none complete among them
 ENOUGH_FINISHED = 10  # trials, before a missing gain or a lazy pruner is remarked on

@@ -11,8 +11,9 @@ import plotly.graph_objects as go
 from optuna.trial import TrialState
 
 from helpers.reporting.palette import PALETTE, STATE_COLORS
-from helpers.results.tables import best_trial
-from helpers.results.trial_states import INTERRUPTED, state_name, successors
+from helpers.results.lineage import successors
+from helpers.results.ranking import best_trial
+from helpers.results.trial_states import INTERRUPTED, state_name
 
 BEST = "best"
 NAMES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running", "FAIL": "failed", INTERRUPTED: "interrupted"}

@@ -21,7 +21,7 @@ from plotly.subplots import make_subplots
 
 from helpers.analysis.comparable_trials import ComparableTrials, as_study, comparable_trials
 from helpers.analysis.importance import FEW_TRIALS
-from helpers.results.tables import signs
+from helpers.results.ranking import signs
 
 # parameters side by side, and parameters of which every pair is drawn
 MOST_AXES = 10

@@ -23,19 +23,13 @@ from helpers.reporting.captions import missing_figures, shows
 from helpers.reporting.figures import save_figures, study_figures
 from helpers.reporting.findings import Spending, answer, measure_spending, parameter_rows, troubles_of, warnings_of
 from helpers.reporting.report_images import ReportPicture, picture_key, report_pictures
-from helpers.results.tables import (
-    HTML_FILE,
-    MARKDOWN_FILE,
-    best_trial,
-    cell,
-    markdown_table,
-    metric_names,
-    signs,
-    top_table,
-)
-from helpers.results.trial_states import state_name, successors
-from helpers.study.checkpoints import DiskError, require_writable
-from helpers.study.compatibility import EARLIER_SEARCHES, PRUNER, SAMPLER, SAMPLER_SEED, readable_config
+from helpers.results.attributes import EARLIER_SEARCHES, PRUNER, SAMPLER, SAMPLER_SEED
+from helpers.results.lineage import successors
+from helpers.results.lookup import readable_config
+from helpers.results.ranking import best_trial, metric_names, signs
+from helpers.results.tables import HTML_FILE, MARKDOWN_FILE, cell, markdown_table, top_table
+from helpers.results.trial_states import state_name
+from helpers.utils.disk import DiskError, require_writable
 from helpers.utils.durations import duration
 from helpers.utils.environment import environment
 from helpers.utils.files import write_text

@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 from PIL import Image
 
 from gazegaussian.errors import first_line
-from helpers.results.artifacts import best_image
 from helpers.results.pictures import read_png
-from helpers.results.tables import baseline_trial, merit, metric_names, ranked_trials, signs, trial_dir
+from helpers.results.ranking import baseline_trial, merit, metric_names, ranked_trials, signs
+from helpers.results.run_files import best_image, trial_dir
 from helpers.utils.formatting import with_unit
 
 logger = logging.getLogger(__name__)

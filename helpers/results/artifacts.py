@@ -9,58 +9,22 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 
 from gazegaussian.errors import first_line
-from gazegaussian.training.hooks import IMAGES
 from helpers.results.pictures import draw_curve, read_png
-from helpers.results.tables import read_curves
+from helpers.results.run_files import METRICS, best_epoch, best_image, curve_of
 from helpers.utils.formatting import with_unit
 
 logger = logging.getLogger(__name__)
 
 ARTIFACTS = "artifacts"  # folder in that of a study
-METRICS = "metrics.csv"
 CURVE = "learning_curve.png"
 VALIDATION = "validation_images.png"
 WIDEST = 1600  # pixels of an attached picture; the whole one stays in the trial's folder
-
-
-def epoch_images(run_dir: Path) -> dict[int, Path]:
-    """Validation images of a run by epoch, counted from 1."""
-    return {int(path.stem.removeprefix("epoch_")): path for path in (run_dir / IMAGES).glob("epoch_*.png")}
-
-
-def best_image(run_dir: Path, metric: str, minimize: bool) -> Path | None:
-    """Validation images of the best epoch that has some; None when the run kept none.
-
-    Args:
-        run_dir: Of the run.
-        metric: Column of its `metrics.csv` that decides.
-        minimize: Whether small values are good.
-    """
-    images = epoch_images(run_dir)
-    if not images:
-        return None
-    best = best_epoch(curve_of(run_dir, metric), minimize)
-    return images.get(-1 if best is None else best + 1, images[max(images)])
-
-
-def curve_of(run_dir: Path, metric: str) -> list[float]:
-    """A metric after each epoch of a run; empty when it was not recorded."""
-    table = run_dir / METRICS
-    return read_curves(table).get(metric, []) if table.is_file() else []
-
-
-def best_epoch(values: list[float], minimize: bool) -> int | None:
-    """Position of the best finite value; None when there is none."""
-    choose: Callable[..., int] = min if minimize else max
-    finite = [epoch for epoch, value in enumerate(values) if math.isfinite(value)]
-    return choose(finite, key=lambda epoch: values[epoch]) if finite else None
 
 
 def attach(trial: optuna.Trial, run_dir: Path, metric: str, minimize: bool) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.utils.plain_files import open_plain
 from gazegaussian.yaml_files import read_yaml
+from helpers.results.winners import winners
 from helpers.search.trial_names import is_rehearsal
-from helpers.utils.files import winners
+from helpers.utils.files import digest_or_none
 
 logger = logging.getLogger(__name__)
 
@@ -89,12 +87,6 @@ def _image_size(config: Path) -> int | None:
         return None
 
 
-def identify(checkpoint: Path) -> dict[str, Any]:
-    """Describe a checkpoint so that it can be recognised: absolute path and sha256 (None when it is gone)."""
-    path = checkpoint.resolve()
-    return {"path": str(path), "sha256": _digest(path)}
-
-
 def recorded_mesh_head(winner: Mapping[str, Any], origin: Path) -> Path | None:
     """Find the MeshHead checkpoint that the trials of a winner started from.
 
@@ -119,7 +111,7 @@ def recorded_mesh_head(winner: Mapping[str, Any], origin: Path) -> Path | None:
     digest = record.get("sha256")
     moved = origin.resolve().parent.parent.joinpath(*stored.parts[-3:])  # STUDY/trial_0007/best.pt beside this study
     there = [path for path in (stored, moved) if path.is_file()]
-    same = next((path for path in there if digest in (None, _digest(path))), None)
+    same = next((path for path in there if digest in (None, digest_or_none(path))), None)
     if same is None:
         what = f"has changed since ({there[0]})" if there else "is gone"
         raise ConfigError(
@@ -127,27 +119,3 @@ def recorded_mesh_head(winner: Mapping[str, Any], origin: Path) -> Path | None:
             "to choose what to start from."
         )
     return same
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    stat = path.stat()
-    return _digest_of(path.resolve(), stat.st_size, stat.st_mtime_ns)
-
-
-def _digest(path: Path) -> str | None:
-    try:
-        return digest_of(path)
-    except OSError:
-        return None
-
-
-@functools.lru_cache(maxsize=16)
-def _digest_of(path: Path, size: int, changed: int) -> str:
-    """Read a file once as long as it looks the same: results are written after every trial."""
-    with open_plain(path) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -5,89 +5,36 @@ Better means: meets the constraints, then the first objective, then the others. 
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.yaml_files import read_yaml
-from helpers.results.mesh_heads import MESH_HEAD, identify
-from helpers.results.trial_states import FINISHED, state_name, successors
-from helpers.study.compatibility import readable_config
-from helpers.study.heartbeat import BASELINE, REASON
-from helpers.utils.files import write_csv, write_json, write_text, write_yaml
+from helpers.results.attributes import BASELINE, REASON
+from helpers.results.lineage import successors
+from helpers.results.lookup import readable_config
+from helpers.results.mesh_heads import MESH_HEAD
+from helpers.results.ranking import (
+    baseline_trial,
+    best_trial,
+    is_feasible,
+    merit,
+    metric_names,
+    pareto_front,
+    ranked_trials,
+    signs,
+)
+from helpers.results.run_files import epochs_trained, read_curves, trial_dir
+from helpers.results.trial_states import FINISHED, state_name
+from helpers.utils.files import identify, write_csv, write_json, write_text, write_yaml
 from helpers.utils.plain_text import markdown
 
 TOP = 10  # trials in top.json, top.csv and top.md
 HTML_FILE = "report.html"
 MARKDOWN_FILE = "report.md"
-
-
-def signs(study: optuna.Study) -> list[int]:
-    """Per objective 1 where small is good and -1 where large is."""
-    return [-1 if direction == StudyDirection.MAXIMIZE else 1 for direction in study.directions]
-
-
-def metric_names(study: optuna.Study) -> list[str]:
-    """Names of the objectives, in the study's order."""
-    stored = study.user_attrs.get("metric", "value")
-    return list(stored) if isinstance(stored, list) else [stored] * len(study.directions)
-
-
-def is_feasible(trial: FrozenTrial) -> bool:
-    """Tell whether a trial meets all constraints (it does when there are none)."""
-    return all(violation <= 0 for violation in trial.constraints.values())
-
-
-def merit(study: optuna.Study, trial: FrozenTrial) -> tuple[float, ...]:
-    """What trials are compared by: per objective the best value reached, small is good; infinite when there is none."""
-    if trial.state == TrialState.COMPLETE and trial.values is not None:
-        return tuple(sign * value for sign, value in zip(signs(study), trial.values, strict=True))
-    if trial.state == TrialState.PRUNED and trial.intermediate_values:
-        return (min(signs(study)[0] * value for value in trial.intermediate_values.values()),)
-    return (math.inf,)
-
-
-def best_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The best complete trial that meets the constraints, or None while there is none."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    feasible = [trial for trial in complete if is_feasible(trial)]
-    return min(feasible, key=lambda t: (merit(study, t), t.number), default=None)
-
-
-def baseline_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The complete trial of the run configuration's values, or None when it failed or is still to come."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return next((t for t in complete if t.user_attrs.get(BASELINE)), None)  # an interrupted one comes again
-
-
-def trial_dir(trial: FrozenTrial, folder: Path | None = None) -> Path | None:
-    """Folder of a trial, also when the study's folder was moved since; None when it is gone.
-
-    Args:
-        trial: Of the study.
-        folder: The study's folder.
-    """
-    stored = trial.user_attrs.get("folder")
-    if not stored:
-        return None
-    name = Path(stored).name
-    places = [Path(stored)] if folder is None or name in ("", "..") else [Path(folder) / name, Path(stored)]
-    return next((place for place in places if place.is_dir()), None)
-
-
-def epochs_trained(trial: FrozenTrial, folder: Path | None = None) -> int:
-    """Count the finished epochs of a trial; `folder` as in `trial_dir`."""
-    place = None if trial.intermediate_values else trial_dir(trial, folder)
-    if place is None or not (place / "metrics.csv").is_file():
-        return len(trial.intermediate_values)
-    # Studies with several objectives report nothing, so the trial's own table has to tell.
-    return max((len(values) for values in read_curves(place / "metrics.csv").values()), default=0)
 
 
 def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str, Any]]:
@@ -167,12 +114,6 @@ def top_trials(
     return [_describe(study, trial, all_metrics, all_hyper_parameters, folder) for trial in trials]
 
 
-def ranked_trials(study: optuna.Study, states: Sequence[TrialState] = FINISHED) -> list[FrozenTrial]:
-    """Trials of some states that have a value, best first."""
-    trials = [t for t in study.get_trials(deepcopy=False, states=tuple(states)) if merit(study, t)[0] != math.inf]
-    return sorted(trials, key=lambda t: (not is_feasible(t), merit(study, t), t.number))
-
-
 def _describe(
     study: optuna.Study, trial: FrozenTrial, all_metrics: bool, all_fields: bool, folder: Path | None
 ) -> dict[str, Any]:
@@ -192,14 +133,6 @@ def _describe(
         name: {"last": values[-1], "min": min(values), "max": max(values)} for name, values in curves.items() if values
     }
     return {"trial": trial.number, "hyperparameters": parameters, "metrics": metrics}
-
-
-def read_curves(path: Path) -> dict[str, list[float]]:
-    """Columns of a `metrics.csv`, empty cells left out."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    names = [name for name in rows[0] if name != "epoch"] if rows else []
-    return {name: [float(row[name]) for row in rows if row[name]] for name in names}
 
 
 def save_results(study: optuna.Study, folder: Path) -> None:
@@ -230,14 +163,10 @@ def save_results(study: optuna.Study, folder: Path) -> None:
     if several:
         # The winner above is the best in the first objective; these are all that nothing beats in every objective.
         content["pareto_front"] = [
-            {"trial": t.number, "values": t.values, "parameters": t.params} for t in _front(study)
+            {"trial": t.number, "values": t.values, "parameters": t.params} for t in pareto_front(study)
         ]
     write_json(folder / "best.json", content)
     write_yaml(folder / "best.yaml", content)
-
-
-def _front(study: optuna.Study) -> list[FrozenTrial]:
-    return sorted(study.best_trials, key=lambda t: (merit(study, t), t.number))
 
 
 def save_top(study: optuna.Study, folder: Path, k: int = TOP) -> list[Path]:

@@ -5,12 +5,10 @@ Optuna knows no such state, so that its storage has FAIL there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-
-from helpers.study.heartbeat import RESUME_OF
 
 INTERRUPTED = "INTERRUPTED"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # what `trials` of a study counts
@@ -19,11 +17,6 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # what `trials` of a study 
 def count_finished(study: optuna.Study) -> int:
     """Count the complete and pruned trials."""
     return len(study.get_trials(deepcopy=False, states=FINISHED))
-
-
-def successors(trials: Iterable[FrozenTrial]) -> dict[int, int]:
-    """Numbers of the interrupted trials, each with that of the trial that goes on from it."""
-    return {trial.user_attrs[RESUME_OF]: trial.number for trial in trials if RESUME_OF in trial.user_attrs}
 
 
 def state_name(trial: FrozenTrial, continued: Mapping[int, int]) -> str:

@@ -26,6 +26,7 @@ Family = Literal["samplers", "pruners"]
 OURS = {
     "helpers.search.predicted_final_loss.PredictedFinalLossPruner": "pruners",
     "helpers.search.curve_pruner.CurvePruner": "pruners",
+    "helpers.predicted_final_loss.PredictedFinalLossPruner": "pruners",  # as study files of earlier versions name it
 }
 NEEDS = {"CmaEsSampler": "cmaes"}  # packages that Optuna imports at the first suggestion, too late to complain
 ALLOW_HUB = "GAZEGAUSSIAN_ALLOW_HUB"
@@ -60,7 +61,7 @@ def find_class(family: Family, name: str, presets: Mapping[str, Any]) -> type:
     bare = name.removeprefix(f"optuna.{family}.")
     found = getattr(home, bare, None) if bare in home.__all__ else None
     if not inspect.isclass(found):
-        ours = "".join(f", {known}" for known, kind in OURS.items() if kind == family)
+        ours = "".join(f", {known}" for known, kind in OURS.items() if kind == family and ".search." in known)
         raise ConfigError(
             f"Unknown optuna.{family} {name!r}; use {', '.join(presets)}, optuna.{family}.NAME{ours} or "
             f"optunahub.{family}.PACKAGE.NAME."

@@ -15,12 +15,11 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from helpers.results.attributes import GRANTED, INHERITED, SECONDS
+from helpers.results.lineage import ancestors, epochs_of
 from helpers.search.constraints import Budget
 from helpers.storage.study_lock import study_lock
-from helpers.study.heartbeat import INHERITED, SECONDS, ancestors, epochs_of
 from helpers.study.stop import stop_asked
-
-GRANTED = "granted"  # user attribute of trials: epochs that the owner may have trained in the end, with inherited ones
 
 
 class LimitReached(Exception):

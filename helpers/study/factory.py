@@ -17,14 +17,13 @@ from gazegaussian.data.splits import load_split
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import explain
 from gazegaussian.training.files import require_checkpoint
+from helpers.results.lookup import begun_study, find_study, stored_init, stored_meshhead
 from helpers.results.mesh_heads import best_mesh_head, recorded_mesh_head
+from helpers.results.winners import read_winner
 from helpers.search.space import Component, load_study_file, warn_of_sizes
 from helpers.search.trial_names import TrialNamer
-from helpers.study.compatibility import begun_study, find_study, stored_init, stored_meshhead
 from helpers.study.spec import Crew, StudyRequest
-from helpers.utils.files import read_winner
-
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+from helpers.utils.paths import CONFIGS
 
 
 def make_config(

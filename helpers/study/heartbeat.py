@@ -22,20 +22,12 @@ import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import UserError
+from helpers.results.attributes import BASELINE, BEAT, LOST, OWNER, REASON, RESUME_OF
+from helpers.results.lineage import ancestors, epochs_of
 
 logger = logging.getLogger(__name__)
 
-# User attributes of trials.
-OWNER = "owner"
-RESUME_OF = "resume_of"
-REASON = "fail_reason"
-BASELINE = "baseline"
-BEAT = "beat"  # counts while the owner lives
-SECONDS = "seconds"  # of the whole trial, earlier processes included
-EPOCHS = "epochs"  # trained so far, where nothing is reported (several objectives)
-INHERITED = "inherited"  # {epochs, seconds} that earlier processes spent and that are counted there
 
-LOST = "its process ended in the middle of the trial"
 BEAT_SECONDS = 60.0
 GRACE = 600.0  # longer than a worker waits for a storage that does not answer, in which time nobody can count
 _ASKED_JUST_NOW = 5.0  # seconds between a trial's start and its owner being written
@@ -147,25 +139,6 @@ def _counts(token: str, count: int | None) -> bool:
         _SEEN[token] = (count, time.monotonic())
         return True
     return time.monotonic() - seen[1] < GRACE
-
-
-def ancestors(trials: list[FrozenTrial], trial: FrozenTrial | optuna.Trial) -> Iterator[FrozenTrial]:
-    """Yield the trials that a trial continues, the latest first.
-
-    Args:
-        trials: All of the study, by number.
-        trial: One of them.
-    """
-    number = trial.user_attrs.get(RESUME_OF)
-    while number is not None:
-        before = trials[number]
-        yield before
-        number = before.user_attrs.get(RESUME_OF)
-
-
-def epochs_of(trial: FrozenTrial) -> int:
-    """Count the epochs that a trial has trained, those that it took over included."""
-    return len(trial.intermediate_values) or trial.user_attrs.get(EPOCHS, 0)
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:

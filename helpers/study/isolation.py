@@ -11,7 +11,6 @@ import multiprocessing
 import pickle
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
@@ -30,7 +29,7 @@ from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import TrainResult
 from helpers.study.checkpoints import remove_unfinished
 from helpers.study.report_hook import Metrics, Referee, RefereeHook, TrialFailure
-from helpers.study.stop import die_with_parent
+from helpers.utils.processes import die_with_parent, portable
 
 Train = Callable[[RunConfig, Path, Sequence[Hook], bool], TrainResult]
 
@@ -221,13 +220,3 @@ def _child(
         pass
     except BaseException as error:
         line.send("error", portable(error))
-
-
-def portable(error: BaseException) -> BaseException:
-    """Make an error that survives the way to another process, with its traceback as a note."""
-    error.add_note("in the training's process:\n" + "".join(traceback.format_exception(error)))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever a foreign class does when it is pickled
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error

@@ -16,16 +16,19 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, first_line
+from helpers.results.attributes import LOST, REASON, RESUME_OF
+from helpers.results.lookup import is_begun
 from helpers.results.trial_states import count_finished
 from helpers.search.pruners import study_pruner
 from helpers.storage.backends import open_storage
 from helpers.study.budget import BudgetWatch, LimitReached
-from helpers.study.checkpoints import expected_bytes, require_space
-from helpers.study.compatibility import is_begun, note_search, remember, require_same
-from helpers.study.heartbeat import LOST, REASON, RESUME_OF, all_held
+from helpers.study.checkpoints import expected_bytes
+from helpers.study.compatibility import note_search, remember, require_same
+from helpers.study.heartbeat import all_held
 from helpers.study.resume import save
 from helpers.study.spec import StudyRequest
 from helpers.study.trial import places_left, run_trial
+from helpers.utils.disk import require_space
 
 logger = logging.getLogger(__name__)
 

@@ -20,6 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
+from helpers.results.attributes import BASELINE, FINGERPRINT, OWNER, RESUME_OF, STAGE
+from helpers.results.lookup import find_study, stored_config
 from helpers.results.tables import save_results
 from helpers.results.trial_states import FINISHED
 from helpers.search.constraints import Constraint
@@ -29,8 +31,7 @@ from helpers.search.study_config import StudyFile
 from helpers.search.trial_names import study_folder
 from helpers.storage.backends import open_storage
 from helpers.storage.location import snapshots_of
-from helpers.study.compatibility import FINGERPRINT, STAGE, find_study, remember, stored_config
-from helpers.study.heartbeat import BASELINE, OWNER, RESUME_OF
+from helpers.study.compatibility import remember
 
 ORIGIN = "migrated_from"  # attribute of the study: the old one's name; of a trial: its number there
 

@@ -10,24 +10,24 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from helpers.results.tables import best_trial, metric_names, signs
+from helpers.results.attributes import CONFIG, RESUME_OF, STOP_REASON, WANTED
+from helpers.results.lineage import epochs_of
+from helpers.results.lookup import only_study
+from helpers.results.ranking import best_trial, metric_names, signs
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError, scrubbed
-from helpers.storage.location import has_store, snapshots_of
+from helpers.storage.location import snapshots_of
+from helpers.storage.read_only import FAULTS, read_only_store
 from helpers.study.budget import spent
-from helpers.study.compatibility import CONFIG, STOP_REASON, WANTED, only_study
-from helpers.study.heartbeat import RESUME_OF, epochs_of, is_held
+from helpers.study.heartbeat import is_held
 
 RUNNING = "running"
 FINISHED = ("complete", "pruned")
 INTERRUPTED = "interrupted"
 STATES = (RUNNING, *FINISHED, "failed", INTERRUPTED, "waiting")
-FAULTS = (SQLAlchemyError, StorageInternalError)  # what an opened store raises when it cannot be read
 
 
 @dataclass(frozen=True)
@@ -163,20 +163,6 @@ def epochs_ahead(trials: tuple[TrialProgress, ...], wanted: int, length: int) ->
     running = [trial.epochs for trial in trials if trial.state == RUNNING]
     begun = sum((usual if done < usual else length) - done for done in running)
     return begun + usual * max(0, wanted - len(ended) - len(running))
-
-
-def read_only_store(folder: Path) -> BaseStorage:
-    """Open the SQLite file of a folder so that nothing is created, repaired or restored.
-
-    Args:
-        folder: Of a study.
-
-    Raises:
-        StorageError: There is none yet, or it cannot be read.
-    """
-    if not has_store(folder):
-        raise StorageError(f"There is no study in {folder} yet; run `study` first or name another folder.")
-    return open_storage(None, folder, must_exist=True)
 
 
 def _epochs_per_trial(config: object) -> int | None:

@@ -13,10 +13,11 @@ import optuna
 from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer, TrainResult
+from helpers.results.attributes import EPOCHS, INHERITED, RESUME_OF, SECONDS
 from helpers.search.study_config import StudyFile
 from helpers.study.budget import BudgetWatch, LimitReached, Spent
-from helpers.study.checkpoints import bytes_of_model, require_space
-from helpers.study.heartbeat import EPOCHS, INHERITED, RESUME_OF, SECONDS
+from helpers.study.checkpoints import bytes_of_model
+from helpers.utils.disk import require_space
 
 Metrics = dict[str, float]
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import optuna
 
+from helpers.results.lookup import begun_study
 from helpers.results.tables import HTML_FILE, save_results
 from helpers.results.trial_states import count_finished
 from helpers.storage.store_places import require_plain
-from helpers.study.checkpoints import DiskError, disk_problem, sweep, thin
-from helpers.study.compatibility import begun_study, require_same
+from helpers.study.checkpoints import sweep, thin
+from helpers.study.compatibility import require_same
 from helpers.study.spec import StudyRequest
+from helpers.utils.disk import DiskError, disk_problem
 
 logger = logging.getLogger(__name__)
 

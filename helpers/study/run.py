@@ -24,21 +24,23 @@ import optuna
 from gazegaussian.build import cpu_threads
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import UserError, first_line
+from helpers.results.attributes import BASELINE, STOP_REASON, WANTED
 from helpers.search.space import baseline, check_space
 from helpers.storage.study_lock import study_lock
 from helpers.study.budget import BudgetWatch
-from helpers.study.checkpoints import require_writable
-from helpers.study.compatibility import STOP_REASON, WANTED, note_environment
-from helpers.study.heartbeat import BASELINE, reap
+from helpers.study.compatibility import note_environment
+from helpers.study.heartbeat import reap
 from helpers.study.isolation import Train
 from helpers.study.loop import open_study, run_trials
 from helpers.study.resume import complete_study, save
 from helpers.study.spec import Crew, StudyRequest
-from helpers.study.stop import INTERRUPTED, forget_stop, sigterm_interrupts
+from helpers.study.stop import INTERRUPTED, forget_stop
 from helpers.study.workers.plan import plan_workers
 from helpers.study.workers.ray_pool import connect
 from helpers.study.workers.supervisor import supervise
+from helpers.utils.disk import require_writable
 from helpers.utils.files import say_if_new
+from helpers.utils.processes import sigterm_interrupts
 
 __all__ = ["Crew", "StudyRequest", "Train", "open_study", "run_study"]
 

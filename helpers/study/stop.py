@@ -5,15 +5,8 @@ The request is a file in the study's folder, which every process that works on t
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import wait
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.plain_files import open_plain
@@ -63,28 +56,3 @@ def forget_stop(folder: Path) -> None:
     """Begin a run: what stopped the one before does not count any more."""
     with suppress(OSError):  # a folder that is not there, or that cannot be written, is named elsewhere
         (folder / STOP_FILE).unlink(missing_ok=True)
-
-
-@contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Treat SIGTERM (a scheduler's request to end) like Ctrl-C while a `with` block lasts; in the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-
-
-def die_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, however that ended."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)

@@ -19,16 +19,18 @@ from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, UserError, class_and_line
 from gazegaussian.training.trainer import TrainResult
 from helpers.results.artifacts import attach
+from helpers.results.attributes import REASON, RESUME_OF, SECONDS
 from helpers.results.trial_states import FINISHED
 from helpers.search.samplers import study_sampler
 from helpers.search.trial_names import name_trial, plain_name, tag
 from helpers.storage.study_lock import study_lock
 from helpers.study.budget import BudgetWatch, LimitReached, spent_before
-from helpers.study.checkpoints import DiskError, disk_problem, take_over
-from helpers.study.heartbeat import REASON, RESUME_OF, SECONDS, all_held, claimed, reap, requeue
+from helpers.study.checkpoints import take_over
+from helpers.study.heartbeat import all_held, claimed, reap, requeue
 from helpers.study.isolation import isolated_by_default, train_isolated
 from helpers.study.report_hook import Referee, RefereeHook, TrialFailure
 from helpers.study.spec import StudyRequest
+from helpers.utils.disk import DiskError, disk_problem
 
 logger = logging.getLogger(__name__)
 

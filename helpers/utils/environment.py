@@ -13,10 +13,10 @@ from pathlib import Path
 from gazegaussian.config import RunConfig
 from gazegaussian.yaml_files import read_json
 from helpers.utils.files import write_json
+from helpers.utils.paths import ROOT
 
 PACKAGES = ("torch", "optuna", "numpy", "warp-lang", "plotly", "pydantic")
 FILE = "environment.json"
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def environment(config: RunConfig | None = None) -> dict[str, str]:

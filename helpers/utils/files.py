@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import functools
+import hashlib
 import io
 import json
 import logging
@@ -13,7 +15,8 @@ from typing import Any
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.files import atomic_path, commit_file
-from gazegaussian.yaml_files import dump_yaml, read_json, read_yaml, shorten
+from gazegaussian.utils.plain_files import open_plain
+from gazegaussian.yaml_files import dump_yaml, shorten
 from helpers.utils.plain_text import csv_text
 
 logger = logging.getLogger(__name__)
@@ -77,49 +80,32 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return write_text(path, stream.getvalue())
 
 
-def read_winner(path: Path, stage: str | None = None) -> dict[str, Any]:
-    """Read a winner (`best.json`, `best.yaml`); a plain mapping is taken for its parameters.
+def identify(checkpoint: Path) -> dict[str, Any]:
+    """Describe a checkpoint so that it can be recognised: absolute path and sha256 (None when it is gone)."""
+    path = checkpoint.resolve()
+    return {"path": str(path), "sha256": digest_or_none(path)}
 
-    Args:
-        path: The file.
-        stage: The stage that the parameters must belong to, where the file says; None takes any.
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file.
 
     Raises:
-        ConfigError: Missing, unreadable, no mapping or of the other stage.
+        OSError: It cannot be read.
     """
-    content = read_json(path) if path.suffix == ".json" else read_yaml(path)
-    if isinstance(content, dict) and "parameters" not in content:
-        content = {"parameters": content}
-    if not isinstance(content, dict) or not isinstance(content["parameters"], dict):
-        raise ConfigError(f"{path} must hold a mapping of parameters, as a study's best.json does.")
-    if stage is not None and content.get("stage", stage) != stage:
-        raise ConfigError(
-            f"{path} holds the best parameters of stage {content['stage']}, but you train {stage}. Give the best.json of a "
-            f"{stage} study."
-        )
-    return content
+    stat = path.stat()
+    return _digest_of(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
 
-def winners(out: Path, stage: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Find the `best.json` of every study of a stage under `out`; one that cannot be read is logged and passed over.
-
-    Args:
-        out: Where studies are.
-        stage: `meshhead` or `gazegaussian`.
-
-    Yields:
-        File and content.
-    """
-    for path in Path(out).glob("*/best.json"):
-        try:
-            content = read_json(path)
-        except ConfigError as error:  # another study's may serve
-            logger.warning("%s is passed over: %s", path, error)
-            continue
-        if isinstance(content, dict) and content.get("stage") == stage:
-            yield path, content
+def digest_or_none(path: Path) -> str | None:
+    """SHA-256 of a file; None where it cannot be read."""
+    try:
+        return digest_of(path)
+    except OSError:
+        return None
 
 
-def read_parameters(path: Path) -> dict[str, Any]:
-    """Parameters of a winner (see `read_winner`)."""
-    return dict(read_winner(path)["parameters"])
+@functools.lru_cache(maxsize=16)
+def _digest_of(path: Path, size: int, changed: int) -> str:
+    """Read a file once as long as it looks the same: results are written after every trial."""
+    with open_plain(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DRIVE = Path("/content/drive")
 UI_POLL = "jupyter-ui-poll>=1.1"  # brings clicks to a busy cell where the kernel itself does not
 UNTOUCHED = ("torch", "numpy")  # preinstalled to fit the runtime's GPU driver and each other

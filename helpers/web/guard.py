@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from helpers.utils.paths import LOOPBACK
 from helpers.utils.runtime import is_colab_runtime
-from helpers.web.launcher import LOOPBACK
 
 logger = logging.getLogger(__name__)
 

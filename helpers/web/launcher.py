@@ -13,13 +13,13 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from gazegaussian.errors import ConfigError
-from helpers.study.stop import sigterm_interrupts
+from helpers.utils.paths import LOOPBACK
+from helpers.utils.processes import sigterm_interrupts
 from helpers.utils.runtime import place
 from helpers.web.merged_storage import no_study, stores_in
 
 logger = logging.getLogger(__name__)
 
-LOOPBACK = "127.0.0.1"
 START_SECONDS = 120.0  # importing torch from a cold disk included
 HEIGHT = 800  # pixels of the frame in a cell
 _RUNNING: dict[tuple[Path, str | None, int], Dashboard] = {}

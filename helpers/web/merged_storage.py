@@ -20,9 +20,9 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import ConfigError, UserError, first_line
+from helpers.results.attributes import METRIC
 from helpers.storage.location import has_store, study_folders
-from helpers.study.compatibility import METRIC
-from helpers.study.progress import FAULTS, read_only_store
+from helpers.storage.read_only import FAULTS, read_only_store
 
 logger = logging.getLogger(__name__)
 

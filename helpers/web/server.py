@@ -25,12 +25,11 @@ from bottle import HTTPResponse
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.utils.plain_files import open_plain
 from helpers.results.artifacts import ARTIFACTS
+from helpers.results.attributes import CONFIG, FINGERPRINT, INHERITED, INIT_FROM, MESHHEAD, OWNER
 from helpers.storage.backends import open_url
-from helpers.study.compatibility import CONFIG, FINGERPRINT, INIT_FROM, MESHHEAD
-from helpers.study.heartbeat import INHERITED, OWNER
-from helpers.study.stop import die_with_parent
+from helpers.utils.paths import LOOPBACK
+from helpers.utils.processes import die_with_parent
 from helpers.web.guard import guarded
-from helpers.web.launcher import LOOPBACK
 from helpers.web.merged_storage import JoinedStorage, no_study, stores_in
 from helpers.web.page_filter import fitted_to_reading
 

@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -29,10 +28,10 @@ from gazegaussian.training.step import resolve_device
 from helpers.study.spec import StudyRequest
 from helpers.study.workers.plan import WorkerPlan, not_portable
 from helpers.study.workers.worker import Ended, work
+from helpers.utils.paths import ROOT
 
 logger = logging.getLogger(__name__)
 
-ROOT = Path(__file__).resolve().parent.parent
 START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 PRELOADED = "helpers.study.workers.preload"
 GRACE = 30.0  # seconds for a worker that was asked to end: its trial is queued again and its checkpoints are whole

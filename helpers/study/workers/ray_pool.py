@@ -23,10 +23,10 @@ import optuna
 from gazegaussian.errors import ConfigError, class_and_line, first_line
 from helpers.study.spec import Crew, StudyRequest
 from helpers.study.workers.worker import Ended, work
+from helpers.utils.paths import ROOT
 
 logger = logging.getLogger(__name__)
 
-ROOT = Path(__file__).resolve().parent.parent
 LOCAL = "local"
 ANSWER_SECONDS = 10.0
 

@@ -22,12 +22,13 @@ from helpers.study.budget import BudgetWatch, spent
 from helpers.study.heartbeat import reap
 from helpers.study.resume import save
 from helpers.study.spec import StudyRequest
-from helpers.study.stop import sigterm_interrupts, stop
+from helpers.study.stop import stop
 from helpers.study.workers.local import LocalTeam
 from helpers.study.workers.memory import MemoryWatch
 from helpers.study.workers.plan import GB, WorkerPlan
 from helpers.study.workers.ray_pool import RayTeam
 from helpers.study.workers.worker import Ended
+from helpers.utils.processes import sigterm_interrupts
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,9 @@ import logging
 from dataclasses import dataclass
 
 from helpers.study.budget import BudgetWatch
-from helpers.study.isolation import portable
 from helpers.study.loop import open_study, run_trials
 from helpers.study.spec import StudyRequest
-from helpers.study.stop import sigterm_interrupts
+from helpers.utils.processes import portable, sigterm_interrupts
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,80 @@
+"""Files of one trial: its folder, curves, images of epochs."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from optuna.trial import FrozenTrial
+
+from gazegaussian.training.hooks import IMAGES
+
+
+def trial_dir(trial: FrozenTrial, folder: Path | None = None) -> Path | None:
+    """Folder of a trial, also when the study's folder was moved since; None when it is gone.
+
+    Args:
+        trial: Of the study.
+        folder: The study's folder.
+    """
+    stored = trial.user_attrs.get("folder")
+    if not stored:
+        return None
+    name = Path(stored).name
+    places = [Path(stored)] if folder is None or name in ("", "..") else [Path(folder) / name, Path(stored)]
+    return next((place for place in places if place.is_dir()), None)
+
+
+def epochs_trained(trial: FrozenTrial, folder: Path | None = None) -> int:
+    """Count the finished epochs of a trial; `folder` as in `trial_dir`."""
+    place = None if trial.intermediate_values else trial_dir(trial, folder)
+    if place is None or not (place / "metrics.csv").is_file():
+        return len(trial.intermediate_values)
+    # Studies with several objectives report nothing, so the trial's own table has to tell.
+    return max((len(values) for values in read_curves(place / "metrics.csv").values()), default=0)
+
+
+def read_curves(path: Path) -> dict[str, list[float]]:
+    """Columns of a `metrics.csv`, empty cells left out."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    names = [name for name in rows[0] if name != "epoch"] if rows else []
+    return {name: [float(row[name]) for row in rows if row[name]] for name in names}
+
+
+METRICS = "metrics.csv"
+
+
+def epoch_images(run_dir: Path) -> dict[int, Path]:
+    """Validation images of a run by epoch, counted from 1."""
+    return {int(path.stem.removeprefix("epoch_")): path for path in (run_dir / IMAGES).glob("epoch_*.png")}
+
+
+def best_image(run_dir: Path, metric: str, minimize: bool) -> Path | None:
+    """Validation images of the best epoch that has some; None when the run kept none.
+
+    Args:
+        run_dir: Of the run.
+        metric: Column of its `metrics.csv` that decides.
+        minimize: Whether small values are good.
+    """
+    images = epoch_images(run_dir)
+    if not images:
+        return None
+    best = best_epoch(curve_of(run_dir, metric), minimize)
+    return images.get(-1 if best is None else best + 1, images[max(images)])
+
+
+def curve_of(run_dir: Path, metric: str) -> list[float]:
+    """A metric after each epoch of a run; empty when it was not recorded."""
+    table = run_dir / METRICS
+    return read_curves(table).get(metric, []) if table.is_file() else []
+
+
+def best_epoch(values: list[float], minimize: bool) -> int | None:
+    """Position of the best finite value; None when there is none."""
+    choose: Callable[..., int] = min if minimize else max
+    finite = [epoch for epoch, value in enumerate(values) if math.isfinite(value)]
+    return choose(finite, key=lambda epoch: values[epoch]) if finite else None
