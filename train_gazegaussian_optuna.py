@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from gazegaussian.hidden_options import refuse_password
+from gazegaussian.utils.hidden_options import refuse_password
 
 STORAGE_VARIABLE = "GAZEGAUSSIAN_STORAGE"
 if __name__ == "__main__":  # before seconds of imports, while the command line stands for all to read

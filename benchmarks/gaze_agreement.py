@@ -15,13 +15,13 @@ from pathlib import Path
 
 import torch
 
-from gazegaussian.build import Redirector, load_redirector
 from gazegaussian.data import HeadDataset
 from gazegaussian.geometry.gaze import angular_error
+from gazegaussian.inference import Redirector, load_redirector
 from gazegaussian.metrics import gaze_agreement
 from gazegaussian.models.frozen import FrozenNetwork, load_frozen
-from gazegaussian.training.hooks import save_image
 from gazegaussian.types import Batch
+from gazegaussian.utils.image_grid import save_image
 from helpers.inference.strip import redirection_strip
 
 # Pitch and yaw of the picture, degrees.

@@ -20,11 +20,10 @@ from gazegaussian.build import resolve_data
 from gazegaussian.config import GazeGaussianRun, load_run, with_parameters
 from gazegaussian.data import HeadDataset
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
-from gazegaussian.training.hooks import save_image
-from gazegaussian.training.images import image_grid
 from gazegaussian.training.mesh_head_stage import load_mesh_head
 from gazegaussian.training.step import optimisation_step
 from gazegaussian.types import Batch
+from gazegaussian.utils.image_grid import image_grid, save_image
 
 FIT: dict[str, dict[str, Any]] = {
     "dit": {

@@ -9,42 +9,32 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from gazegaussian.config import GazeGaussianRun, RunConfig
 from gazegaussian.data import HeadDataset, ensure_synthetic, people_of
-from gazegaussian.data.synthetic import GAZE_PITCH, GAZE_YAW
-from gazegaussian.data.synthetic_folder import SETTINGS_FILE
 from gazegaussian.errors import ConfigError
 from gazegaussian.metrics import Judge
-from gazegaussian.models.frozen import WEIGHTS, load_frozen
-from gazegaussian.models.gaze_gaussian import GazeGaussian
+from gazegaussian.models.frozen import WEIGHTS
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.rendering.gsplat import require_gsplat
-from gazegaussian.training.checkpoints import contents_of, load_checkpoint
-from gazegaussian.training.files import atomic_path, commit_file
-from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage, rebuild_gaze_gaussian
+from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.initial_weights import require_initial
 from gazegaussian.training.mesh_head_stage import MeshHeadStage, load_mesh_head
 from gazegaussian.training.run_folder import clear_traces, resume_point
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer, TrainResult
-from gazegaussian.types import Batch
-from gazegaussian.yaml_files import dump_yaml
+from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.yaml_files import dump_yaml
 
 __all__ = [
     "Judge",
-    "Redirector",
     "build_stage",
     "cpu_threads",
-    "load_judge",
     "load_mesh_head",
-    "load_redirector",
     "open_dataset",
     "preflight",
     "resolve_data",
@@ -150,76 +140,12 @@ def train_run(config: RunConfig, run_dir: Path, hooks: Sequence[Hook] = (), resu
         return trainer.fit(resume=start)
 
 
-class Redirector:
-    """Renders a trained GazeGaussian with commanded gaze.
-
-    Attributes:
-        trained_gaze: Largest pitch and yaw (rad) that training saw; None when that is not known without its data.
-    """
-
-    def __init__(
-        self,
-        model: GazeGaussian,
-        image_size: int,
-        device: torch.device,
-        trained_gaze: tuple[float, float] | None = None,
-    ) -> None:
-        self.model = model.to(device)
-        self.image_size = image_size
-        self.device = device
-        self.trained_gaze = trained_gaze
-
-    @torch.no_grad()
-    def image(self, batch: Batch, gaze: Tensor | None = None, pose: Tensor | None = None) -> Tensor:
-        """Render the people of a batch.
-
-        Args:
-            batch: Labels and cameras of the images; a batch of one is repeated for every gaze.
-            gaze: Commanded pitch and yaw (rad), head frame; None keeps the labels. [B, 2]
-            pose: Commanded head to world; None keeps the labels. [B, 6]
-
-        Returns:
-            Images in [0, 1]. [B, 3, H, W]
-        """
-        count = max(batch.image.shape[0], 0 if gaze is None else gaze.shape[0], 0 if pose is None else pose.shape[0])
-        if batch.image.shape[0] == 1 and count > 1:
-            batch = batch.rows([0] * count)
-        batch = batch.to(self.device)
-        parameters = batch.parameters
-        if gaze is not None:
-            parameters = replace(parameters, gaze=gaze.to(self.device))
-        if pose is not None:
-            parameters = replace(parameters, pose=pose.to(self.device))
-        return self.model(parameters, batch.cameras, layers=False).image.float().clamp(0, 1).cpu()
-
-
 def frozen_digests() -> dict[str, str]:
     """First twelve digits of the sha256 of the weights of guide and judge, for reports."""
     return {
         name: hashlib.sha256((WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()[:12]
         for name in ("guide", "judge")
     }
-
-
-def load_judge(data: Path) -> Judge | None:
-    """Load the judge where it can read: for synthetic heads, which it was trained on; None for other data."""
-    return load_frozen("judge") if (Path(data) / SETTINGS_FILE).is_file() else None
-
-
-def load_redirector(checkpoint: Path, device: str = "auto") -> Redirector:
-    """Load a GazeGaussian checkpoint for rendering.
-
-    Raises:
-        CheckpointError: It cannot be used.
-        DeviceError: The device is not there.
-    """
-    where = resolve_device(device)
-    content = load_checkpoint(Path(checkpoint), "gazegaussian")
-    with contents_of(checkpoint):
-        model = rebuild_gaze_gaussian(content)
-        root = content["config"]["data"]["root"]
-        synthetic = root is None or (Path(root) / SETTINGS_FILE).is_file()
-    return Redirector(model, model.image_size, where, (GAZE_PITCH, GAZE_YAW) if synthetic else None)
 
 
 def _write_config(config: RunConfig, path: Path) -> None:

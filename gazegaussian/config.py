@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import Section, check_parameter_names, explain, parameter_fields
-from gazegaussian.yaml_files import read_yaml
+from gazegaussian.utils.yaml_files import read_yaml
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

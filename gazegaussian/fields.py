@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.yaml_files import shorten
+from gazegaussian.utils.yaml_files import shorten
 
 _RUNS = "it decides how a trial is run, not what it learns"
 _MEASURES = "trials with different values could not be compared"

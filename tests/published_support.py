@@ -10,8 +10,8 @@ from synthetic_support import gaze_run, gaze_stage, jiggle, mesh_run, mesh_stage
 
 from gazegaussian.config import MeshHeadModel
 from gazegaussian.models.variants import build_mesh_head, gaze_gaussian_class
-from gazegaussian.training.published import Imported, gaze_gaussian_from, mesh_head_from
-from gazegaussian.training.published_layout import EYES, FACE, MESH_HEAD, RENDERER
+from gazegaussian.published.checkpoint_layout import EYES, FACE, MESH_HEAD, RENDERER
+from gazegaussian.published.import_checkpoint import Imported, gaze_gaussian_from, mesh_head_from
 from gazegaussian.types import HeadParameters
 
 CLOSE = {"atol": 1e-4, "rtol": 0.0}

@@ -9,32 +9,30 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("gazegaussian", "helpers")
-BASE = {"types", "dimensions", "fields", "config", "errors", "yaml_files", "utils"}
+BASE = {"types", "dimensions", "fields", "config", "errors", "utils"}
 # Parts of gazegaussian and the parts each may see, itself included.
 ALLOWED = {
     "errors": set(),
     "types": set(),
     "dimensions": set(),
     "utils": {"errors"},
-    "yaml_files": {"errors", "utils"},
-    "fields": {"errors", "yaml_files"},
-    "config": {"errors", "yaml_files", "fields"},
-    "warp_setup": set(),
-    "hidden_options": set(),
-    "progress": set(),
-    "cores": set(),
+    "fields": {"errors", "utils"},
+    "config": {"errors", "utils", "fields"},
     "geometry": BASE,
     "nn": BASE | {"geometry"},
-    "rendering": BASE | {"geometry", "nn", "warp_setup"},
+    "rendering": BASE | {"geometry", "nn"},
     "losses": BASE | {"geometry"},
     "metrics": BASE | {"geometry"},
-    "data": BASE | {"geometry", "warp_setup", "progress", "cores"},
+    "data": BASE | {"geometry"},
     "mesh_metrics": BASE | {"geometry", "losses", "metrics", "rendering"},
     "models": BASE | {"geometry", "nn", "rendering"},
+    "reference_networks": BASE | {"data", "geometry", "models"},
 }
-ALLOWED["training"] = {*ALLOWED, "training"}
-ALLOWED["evaluation"] = {*ALLOWED, "evaluation"}
-ALLOWED["build"] = {*ALLOWED, "build"}
+ALLOWED["training"] = {*ALLOWED} - {"reference_networks"} | {"training"}
+ALLOWED["published"] = {*BASE, "models", "training", "published"}
+ALLOWED["inference"] = {*ALLOWED["training"], "inference"}
+ALLOWED["evaluation"] = {*ALLOWED["inference"], "evaluation"}
+ALLOWED["build"] = {*ALLOWED["training"], "build"}
 ALLOWED["measurement"] = {*ALLOWED, "measurement"}
 FORBIDDEN = {"optuna", "helpers", "IPython", "ipywidgets", "tests", "benchmarks"}
 SPEAKS_TO_NOTEBOOKS = "helpers/notebook/display.py"  # its output is the notebook's

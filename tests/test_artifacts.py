@@ -17,7 +17,8 @@ from test_dashboard import NONE, pictured
 from test_study import fake_train, line_train, request
 
 from gazegaussian.errors import NonFiniteError
-from gazegaussian.training.hooks import Hook, save_image
+from gazegaussian.training.hooks import Hook
+from gazegaussian.utils.image_grid import save_image
 from helpers import load_study, run_study
 from helpers.results.artifacts import ARTIFACTS, CURVE, VALIDATION, WIDEST, attach
 from helpers.results.pictures import SIZE, captioned_row, draw_curve

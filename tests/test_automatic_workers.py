@@ -25,7 +25,7 @@ from worker_support import (
     noted,
 )  # fmt: skip
 
-from gazegaussian import cores
+from gazegaussian.utils import cores
 from helpers import Crew, load_study, run_study, stop
 from helpers.search.samplers import study_sampler
 from helpers.study.budget import spent
@@ -133,7 +133,7 @@ from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from worker_support import NONE, noted, request
 from helpers import Crew, run_study
-from gazegaussian import cores
+from gazegaussian.utils import cores
 cores.available_cores = lambda: 2
 print("begun", flush=True)
 asked = request(Path({out!r}), partial(noted, seconds={seconds}), trials=4, **NONE)

@@ -12,7 +12,7 @@ from gazegaussian.config import (
     with_parameters,
 )
 from gazegaussian.errors import ConfigError
-from gazegaussian.yaml_files import read_yaml
+from gazegaussian.utils.yaml_files import read_yaml
 
 CONFIGS = ["meshhead_quick", "meshhead_demo", "meshhead_published"]
 CONFIGS += [name.replace("meshhead", "gazegaussian") for name in CONFIGS]

@@ -21,7 +21,8 @@ from test_importance import planted
 from test_study import line_train, request
 
 from gazegaussian.errors import ConfigError, UserError
-from gazegaussian.training.hooks import Hook, save_image
+from gazegaussian.training.hooks import Hook
+from gazegaussian.utils.image_grid import save_image
 from helpers import Dashboard, dashboard, load_study, run_study
 from helpers.analysis.importance import FEW_TRIALS, parameter_importances
 from helpers.web.guard import guarded

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from fixtures_support import COMPACT
 
-from gazegaussian.data import archives, check_dataset, hub
-from gazegaussian.data.archives import JoinedFiles, unpack
-from gazegaussian.data.download import download_set, require_checksum
+from gazegaussian.data import check_dataset
+from gazegaussian.data.download import archives, hub
+from gazegaussian.data.download.archives import JoinedFiles, unpack
+from gazegaussian.data.download.datasets import download_set, require_checksum
 from gazegaussian.errors import ConfigError, DataError
 
 SUBJECT = (COMPACT / "xgaze_subject0000.h5").read_bytes()

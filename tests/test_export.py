@@ -15,9 +15,10 @@ import torch
 from foreign_support import snapshot
 from synthetic_support import SIZE, gaze_run, gaze_stage, heads, mesh_run, train
 
-from gazegaussian.build import load_redirector, train_run
+from gazegaussian.build import train_run
 from gazegaussian.config import load_run
 from gazegaussian.errors import ConfigError
+from gazegaussian.inference import load_redirector
 from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
 from helpers import export, train_winner
 from helpers import train as train_verb

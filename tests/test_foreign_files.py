@@ -16,9 +16,9 @@ from storage_support import add_trial, one_line, open_study
 from test_study import fake_train, request
 
 from gazegaussian.errors import ConfigError, UserError
-from gazegaussian.training.hooks import save_image
 from gazegaussian.training.run_folder import TRACES
 from gazegaussian.training.run_lock import sole_training
+from gazegaussian.utils.image_grid import save_image
 from gazegaussian.utils.own_output import require_own_output
 from gazegaussian.utils.plain_files import find_special, open_plain
 from helpers import load_study, run_study, stop

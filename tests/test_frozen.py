@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from gazegaussian.data.rig import CAMERAS
-from gazegaussian.data.synthetic import GENERATOR_VERSION, SyntheticSettings, render_frames
+from gazegaussian.data.synthetic.generator import GENERATOR_VERSION, SyntheticSettings, render_frames
+from gazegaussian.data.synthetic.rig import CAMERAS
 from gazegaussian.errors import CheckpointError
 from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.models import frozen
 from gazegaussian.models.eye_crop import STEADY_LANDMARKS, crop_eyes, layout
 from gazegaussian.models.frozen import FrozenNetwork, load_frozen
-from gazegaussian.training.frozen import mirror
+from gazegaussian.reference_networks.train import mirror
 
 torch.set_num_threads(1)
 NAMES = ("guide", "judge")

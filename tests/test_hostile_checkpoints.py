@@ -9,10 +9,10 @@ from hostile_support import Payload, assert_harmless, assert_refused, mutations
 
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.models.variants import build_mesh_head
+from gazegaussian.published.import_checkpoint import read_published
 from gazegaussian.training.checkpoints import save_checkpoint
 from gazegaussian.training.initial_weights import adopt_sizes
 from gazegaussian.training.mesh_head_stage import load_mesh_head
-from gazegaussian.training.published import read_published
 from gazegaussian.training.run_folder import find_run
 
 SMALL = {"grid_resolution": 6, "geometry_width": 8, "shape_mlp_width": 8, "pose_mlp_width": 8, "eye_mlp_width": 8}

@@ -13,7 +13,7 @@ from test_study import fake_train, request
 
 import train_gazegaussian_optuna
 from gazegaussian.config import load_run
-from gazegaussian.yaml_files import dump_yaml, read_yaml
+from gazegaussian.utils.yaml_files import dump_yaml, read_yaml
 from helpers import load_study, make_config, run_study, summary_rows
 from helpers.results.mesh_heads import best_mesh_head
 from helpers.search.space import baseline, check_space, load_study_file

@@ -7,7 +7,7 @@ from synthetic_support import gaze_run, gaze_stage, heads
 
 from benchmarks.gaze_agreement import COMMANDS
 from gazegaussian.training.gaze_gaussian_stage import validation_pairs
-from gazegaussian.training.images import captioned, image_grid, labelled_rows, text_band, with_header
+from gazegaussian.utils.image_grid import captioned, image_grid, labelled_rows, text_band, with_header
 from helpers.inference.strip import redirection_strip
 
 TILE = 128

@@ -11,7 +11,7 @@ from test_study import request, study_file
 import train_gazegaussian_optuna
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError
-from gazegaussian.yaml_files import dump_yaml
+from gazegaussian.utils.yaml_files import dump_yaml
 from helpers import migrate_study
 from helpers.results.attributes import BASELINE, CONFIG, FINGERPRINT, METRIC, RESUME_OF, STAGE
 from helpers.search.space import StudyFile, baseline

@@ -18,8 +18,8 @@ from PIL import Image
 from test_study import fake_train, request
 
 from gazegaussian.config import load_run
-from gazegaussian.data.archives import unpack
 from gazegaussian.data.check import check_dataset
+from gazegaussian.data.download.archives import unpack
 from gazegaussian.models import frozen
 from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
 from helpers import load_study, run_study, summary_rows

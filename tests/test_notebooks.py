@@ -8,7 +8,7 @@ import pytest
 from nbclient import NotebookClient
 from notebook_support import with_parameters_cell
 
-from gazegaussian.training.files import DEMO_FILE
+from gazegaussian.training.checkpoint_files import DEMO_FILE
 from helpers.reporting.figures import find_browser
 
 NOTEBOOKS = ("00_quickstart", "01_meshhead_study", "02_gazegaussian_study", "03_read_results", "04_redirect_gaze")

@@ -10,10 +10,11 @@ from hostile_support import assert_harmless, assert_refused, mutations
 from safetensors.torch import load_file, save_file
 from synthetic_support import gaze_run, gaze_stage, heads, jiggle
 
-from gazegaussian.build import load_redirector
-from gazegaussian.data.synthetic_folder import SETTINGS_FILE
+from gazegaussian.data.synthetic.folder import SETTINGS_FILE
 from gazegaussian.errors import CheckpointError
-from gazegaussian.training import files, shipped
+from gazegaussian.inference import load_redirector
+from gazegaussian.training import checkpoint_files as files
+from gazegaussian.training import shipped
 from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
 from gazegaussian.training.gaze_gaussian_stage import load_gaze_gaussian
 from gazegaussian.training.initial_weights import adopt_sizes, begin_gaze_gaussian

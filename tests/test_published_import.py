@@ -13,11 +13,11 @@ from published_support import (
 from synthetic_support import batch
 
 from gazegaussian.errors import CheckpointError
+from gazegaussian.published.checkpoint_layout import MESH_HEAD
+from gazegaussian.published.import_checkpoint import import_published, read_published
 from gazegaussian.training.checkpoints import load_checkpoint
 from gazegaussian.training.gaze_gaussian_stage import load_gaze_gaussian
 from gazegaussian.training.mesh_head_stage import load_mesh_head
-from gazegaussian.training.published import import_published, read_published
-from gazegaussian.training.published_layout import MESH_HEAD
 
 # What arrives.
 

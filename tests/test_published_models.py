@@ -23,8 +23,8 @@ from gazegaussian.models.neural_renderers import ConvRenderer
 from gazegaussian.models.published.gaze_gaussian import PublishedGazeGaussian
 from gazegaussian.models.published.streams import PublishedEyeStream, eye_vertices
 from gazegaussian.nn.encoding import positional_encoding
-from gazegaussian.training.published import gaze_gaussian_from, mesh_head_from
-from gazegaussian.training.published_layout import EYES, renderer_names
+from gazegaussian.published.checkpoint_layout import EYES, renderer_names
+from gazegaussian.published.import_checkpoint import gaze_gaussian_from, mesh_head_from
 from gazegaussian.types import HeadParameters
 
 

@@ -10,10 +10,10 @@ from synthetic_support import batch, gaze_run, gaze_stage, heads, mesh_run, mesh
 from gazegaussian.config import with_parameters
 from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.geometry.published import published_landmarks
+from gazegaussian.published.import_checkpoint import import_published
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage, load_gaze_gaussian
 from gazegaussian.training.initial_weights import adopt_sizes
 from gazegaussian.training.mesh_head_stage import load_mesh_head
-from gazegaussian.training.published import import_published
 
 # Trainings of the variant.
 

@@ -14,7 +14,7 @@ from test_storage_faults import permissions_count
 
 import helpers
 import train_gazegaussian_optuna
-from gazegaussian.yaml_files import dump_yaml
+from gazegaussian.utils.yaml_files import dump_yaml
 from helpers.notebook import display as notebook
 from helpers.notebook import results_display as results_views
 from helpers.notebook.session import plan_study

@@ -8,7 +8,7 @@ import pytest
 from synthetic_support import heads
 
 from gazegaussian.errors import CheckpointError, ConfigError
-from gazegaussian.training import files
+from gazegaussian.training import checkpoint_files as files
 from helpers.notebook import model_selection as redirect_models
 from helpers.notebook.redirect_widget import open_comparison, open_panel
 from helpers.results.attributes import BASELINE

@@ -8,8 +8,8 @@ import torch
 from synthetic_support import gaze_run, gaze_stage
 
 import helpers
-from gazegaussian.build import Redirector, load_redirector
 from gazegaussian.errors import CheckpointError, ConfigError
+from gazegaussian.inference import Redirector, load_redirector
 from gazegaussian.training.checkpoints import save_checkpoint
 from helpers.inference import strip as redirect_strip
 

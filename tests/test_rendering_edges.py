@@ -209,7 +209,7 @@ def test_kernel_cache_is_the_users_choice_and_starting_is_quiet(tmp_path, repo_r
 
 DRAW_HEADS = """
 import numpy as np
-from gazegaussian.data.raster import visible
+from gazegaussian.data.synthetic.raster import visible
 corners = np.array([[-0.5, -0.5], [9.0, -0.5], [-0.5, 9.0]])
 seen = visible(corners, np.ones(3), np.array([[0, 1, 2]], np.int32), np.ones((3, 2), np.float32), 10, 10)
 assert len(seen.pixels) == 45

@@ -20,7 +20,7 @@ import helpers
 import train_gazegaussian_optuna
 from benchmarks import overhead
 from gazegaussian.errors import ConfigError
-from gazegaussian.hidden_options import hide_option, refuse_password
+from gazegaussian.utils.hidden_options import hide_option, refuse_password
 from helpers.notebook import cli_process as script
 from helpers.notebook import display as notebook
 from helpers.results.attributes import RESUME_OF

@@ -12,7 +12,8 @@ from benchmarks.quality import demo_table
 from gazegaussian.data import HeadDataset, people_of
 from gazegaussian.errors import CheckpointError, ConfigError, DataError
 from gazegaussian.geometry.gaze import head_pitchyaw
-from gazegaussian.training import files, shipped
+from gazegaussian.training import checkpoint_files as files
+from gazegaussian.training import shipped
 from gazegaussian.training.checkpoints import save_checkpoint
 from gazegaussian.training.gaze_gaussian_stage import load_gaze_gaussian, redirection_batch, validation_pairs
 from gazegaussian.training.trainer import Trainer

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from gazegaussian.config import MeshHeadRun, with_parameters
-from gazegaussian.cores import available_cores
 from gazegaussian.data import HeadDataset, ensure_synthetic, synthesize
-from gazegaussian.data import synthetic_pool as pool
-from gazegaussian.data.rig import CAMERAS, chosen_cameras, rig_camera
-from gazegaussian.data.synthetic import SyntheticSettings, render_person
+from gazegaussian.data.synthetic import pool
+from gazegaussian.data.synthetic.generator import SyntheticSettings, render_person
+from gazegaussian.data.synthetic.rig import CAMERAS, chosen_cameras, rig_camera
 from gazegaussian.errors import ConfigError, DataError
+from gazegaussian.utils.cores import available_cores
 
 SMALL = {"size": 32, "seed": 4, "frames": 1, "cameras": 2, "progress": False}
 
@@ -140,7 +140,7 @@ def test_an_unguarded_script_may_make_heads(tmp_path):
         f"synthesize({str(tmp_path / 'heads')!r}, 2, 16, frames=1, cameras=1, workers=2)\n"
         "print('once')\n"
     )
-    root = Path(pool.__file__).resolve().parents[2]
+    root = Path(pool.__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, script],
         capture_output=True,

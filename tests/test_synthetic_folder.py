@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from gazegaussian import progress as progress_module
 from gazegaussian.data import load_split, synthesize
 from gazegaussian.errors import DataError
-from gazegaussian.progress import progress
+from gazegaussian.utils import progress as progress_module
+from gazegaussian.utils.progress import progress
 
 SETTINGS = {"people": 2, "size": 32, "seed": 3, "frames": 1, "cameras": 2, "progress": False}
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from gazegaussian.data.hdf5 import HeadDataset
-from gazegaussian.data.head_model import UNITS_PER_DM, gaze_rotation, gaze_vector, head_model, rotation_xyz
-from gazegaussian.data.landmarks import landmark_vertices, tracked_vertices
-from gazegaussian.data.rig import CAMERAS, chosen_cameras, rig_camera
 from gazegaussian.data.schema import KEYS
-from gazegaussian.data.shading import make_frame, paint_person
-from gazegaussian.data.synthetic import FrameLabels, Subject, SyntheticSettings, render_person, render_view
-from gazegaussian.data.synthetic_set import ensure_synthetic, split_of, synthesize
-from gazegaussian.data.traits import EXPRESSION, IDENTITY, _code_map, draw, latent_code, named
+from gazegaussian.data.synthetic.dataset import ensure_synthetic, split_of, synthesize
+from gazegaussian.data.synthetic.generator import FrameLabels, Subject, SyntheticSettings, render_person, render_view
+from gazegaussian.data.synthetic.head_model import UNITS_PER_DM, gaze_rotation, gaze_vector, head_model, rotation_xyz
+from gazegaussian.data.synthetic.landmarks import landmark_vertices, tracked_vertices
+from gazegaussian.data.synthetic.rig import CAMERAS, chosen_cameras, rig_camera
+from gazegaussian.data.synthetic.shading import make_frame, paint_person
+from gazegaussian.data.synthetic.traits import EXPRESSION, IDENTITY, _code_map, draw, latent_code, named
 from gazegaussian.errors import DataError
 
 SIZE = 96
@@ -246,7 +246,7 @@ def test_people_differ_and_seeds_differ(person) -> None:
 
 
 def test_gaze_labels_fill_their_range() -> None:
-    from gazegaussian.data.synthetic import draw_frame
+    from gazegaussian.data.synthetic.generator import draw_frame
 
     rng = np.random.default_rng(0)
     gaze = np.degrees([draw_frame(rng).gaze for _ in range(400)])

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gazegaussian.data import shading
-from gazegaussian.data.base_mesh import LEFT_EYE, RIGHT_EYE, SKIN
 from gazegaussian.data.pixels import erode
-from gazegaussian.data.synthetic import SyntheticSettings, render_frames
-from gazegaussian.data.touch_up import GAP, hair_gaps, islands, loose_bits, mend_eyes
+from gazegaussian.data.synthetic import shading
+from gazegaussian.data.synthetic.base_mesh import LEFT_EYE, RIGHT_EYE, SKIN
+from gazegaussian.data.synthetic.generator import SyntheticSettings, render_frames
+from gazegaussian.data.synthetic.touch_up import GAP, hair_gaps, islands, loose_bits, mend_eyes
 
 SIZE = 128
 # Person and camera: with version 2 of the generator their images had holes, rectangles or loose bits at the hair.

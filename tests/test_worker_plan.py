@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_study import fake_train, request
 
-from gazegaussian import cores as cores_module
 from gazegaussian.config import with_parameters
 from gazegaussian.errors import ConfigError
+from gazegaussian.utils import cores as cores_module
 from helpers import Crew, default_request, run_study
 from helpers.study.workers import plan as worker_plan
 from helpers.study.workers.plan import (

@@ -20,13 +20,12 @@ import torch
 
 from benchmarks.gaze_agreement import agreement
 from benchmarks.quality.expression import mouth_slope
-from gazegaussian.build import Redirector, load_redirector
 from gazegaussian.data import HeadDataset
 from gazegaussian.evaluation.protocol import evaluate_checkpoint
 from gazegaussian.evaluation.results import Evaluation
+from gazegaussian.inference import Redirector, load_redirector
 from gazegaussian.training.checkpoints import load_checkpoint
-from gazegaussian.training.hooks import save_image
-from gazegaussian.training.images import spread
+from gazegaussian.utils.image_grid import save_image, spread
 from helpers.inference.shipped import describe, is_packed, unseen_people
 from helpers.inference.strip import redirection_strip
 

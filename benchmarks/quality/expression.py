@@ -21,8 +21,8 @@ from PIL import Image, ImageDraw
 from scipy.stats import t as student
 from torch import Tensor
 
-from gazegaussian.build import Redirector, load_redirector
 from gazegaussian.data import HeadDataset, redirection_pairs
+from gazegaussian.inference import Redirector, load_redirector
 from gazegaussian.training.gaze_gaussian_stage import redirection_batch
 
 LIPS = slice(48, 60)  # outer contour

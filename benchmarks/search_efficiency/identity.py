@@ -43,7 +43,7 @@ def make_header(config: RunConfig, study: StudyFile, purpose: Purpose) -> Header
     import torch  # reading curves needs none of these
 
     from gazegaussian.build import frozen_digests
-    from gazegaussian.data.synthetic import GENERATOR_VERSION
+    from gazegaussian.data.synthetic.generator import GENERATOR_VERSION
 
     content = config.model_dump(mode="json")
     data = {"generator": str(GENERATOR_VERSION), **frozen_digests()}

@@ -10,6 +10,6 @@ from .samples import collate as collate
 from .splits import People as People
 from .splits import load_split as load_split
 from .splits import people_of as people_of
-from .synthetic_set import ensure_synthetic as ensure_synthetic
-from .synthetic_set import ensure_test_people as ensure_test_people
-from .synthetic_set import synthesize as synthesize
+from .synthetic.dataset import ensure_synthetic as ensure_synthetic
+from .synthetic.dataset import ensure_test_people as ensure_test_people
+from .synthetic.dataset import synthesize as synthesize

@@ -9,7 +9,7 @@ from gazegaussian.data.pixels import usable_rows
 from gazegaussian.data.published_sets import find_set
 from gazegaussian.data.splits import SPLIT_FILE, load_split
 from gazegaussian.data.subject_file import SubjectFile
-from gazegaussian.data.synthetic_folder import SETTINGS_FILE
+from gazegaussian.data.synthetic.folder import SETTINGS_FILE
 from gazegaussian.errors import DataError
 
 

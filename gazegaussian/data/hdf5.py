@@ -23,7 +23,7 @@ from gazegaussian.data.samples import Sample, collate
 from gazegaussian.data.schema import MIN_LATENT_COLUMNS, TRAINING_ONLY, write_subject
 from gazegaussian.data.splits import HELD_OUT, keys_of
 from gazegaussian.data.subject_file import SubjectFile
-from gazegaussian.data.synthetic_folder import SETTINGS_FILE
+from gazegaussian.data.synthetic.folder import SETTINGS_FILE
 from gazegaussian.dimensions import IDENTITY_DIM
 from gazegaussian.errors import DataError
 from gazegaussian.geometry.rotations import axis_angle_to_matrix
@@ -168,7 +168,7 @@ class HeadDataset(Dataset):
     def _resolve(self, split: str | Sequence[str]) -> list[str]:
         if isinstance(split, str):
             if split in ("test", HELD_OUT) and (self.root / SETTINGS_FILE).is_file():
-                from gazegaussian.data.synthetic_set import ensure_test_people  # the generator, for nobody else
+                from gazegaussian.data.synthetic.dataset import ensure_test_people  # the generator, for nobody else
 
                 ensure_test_people(self.root)
             keys = keys_of(self.root, split, self.prefix)

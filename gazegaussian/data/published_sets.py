@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.fields import Section, explain
-from gazegaussian.yaml_files import read_yaml
+from gazegaussian.utils.yaml_files import read_yaml
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "datasets"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.data.published_sets import find_set, require_folder, set_of_prefix
-from gazegaussian.data.synthetic_folder import SETTINGS_FILE
+from gazegaussian.data.synthetic.folder import SETTINGS_FILE
 from gazegaussian.errors import ConfigError, DataError
-from gazegaussian.yaml_files import read_json
+from gazegaussian.utils.yaml_files import read_json
 
 SPLIT_FILE = "train_test_split.json"
 FALLBACK_EVERY = 5

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gazegaussian.data.schema import KEYS, MIN_LATENT_COLUMNS, TRAINING_ONLY, Key
 from gazegaussian.errors import DataError
-from gazegaussian.yaml_files import shorten
+from gazegaussian.utils.yaml_files import shorten
 
 _MOST_COMPRESSED = 1_000  # bytes declared over bytes in the file; the published sets have 10 to 30, white images 250
 _LARGEST_CHUNK = 1 << 28  # bytes, which reading a single value of it takes; usual is one image

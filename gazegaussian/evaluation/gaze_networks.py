@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from gazegaussian.errors import CheckpointError
+from gazegaussian.training.checkpoint_files import require_checkpoint
 from gazegaussian.training.checkpoints import read_weights
-from gazegaussian.training.files import require_checkpoint
 
 INPUT_SIZE = 224
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

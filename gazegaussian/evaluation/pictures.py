@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gazegaussian.evaluation.results import Evaluation
-from gazegaussian.training.images import image_grid, text_band, with_header
+from gazegaussian.utils.image_grid import image_grid, text_band, with_header
 
 COLUMNS = ("source", "target", "render")
 

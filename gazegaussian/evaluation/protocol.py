@@ -23,7 +23,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from gazegaussian.data import HeadDataset
 from gazegaussian.data.check import describe
 from gazegaussian.data.splits import HELD_OUT, SPLIT_FILE, people_of
-from gazegaussian.data.synthetic_folder import SETTINGS_FILE
+from gazegaussian.data.synthetic.folder import SETTINGS_FILE
 from gazegaussian.errors import DataError
 from gazegaussian.evaluation.extras import NotAvailable, load_inception, load_lpips, load_recogniser
 from gazegaussian.evaluation.fitted_pose import with_fitted_poses
@@ -35,11 +35,11 @@ from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.metrics import ruler_parts
 from gazegaussian.models.frozen import load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
-from gazegaussian.progress import progress
 from gazegaussian.training.gaze_gaussian_stage import load_gaze_gaussian, redirection_batch, validation_pairs
-from gazegaussian.training.images import spread
 from gazegaussian.training.step import resolve_device
 from gazegaussian.types import Batch
+from gazegaussian.utils.image_grid import spread
+from gazegaussian.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 

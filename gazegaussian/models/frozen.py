@@ -3,7 +3,7 @@
 Both read gaze from the eyes and head pose from the whole face, and their face features give a perceptual distance
 (unit-normalised channels, squared difference, mean over layers: Zhang et al. 2018, eq. 1, without learned weights; it is
 not LPIPS and is never called so). They differ in architecture and were trained on different synthetic people, so that a
-model which learns to please the guide is not judged by the guide. `python -m gazegaussian.training.frozen` makes them.
+model which learns to please the guide is not judged by the guide. `python -m gazegaussian.reference_networks.train` makes them.
 """
 
 from __future__ import annotations
@@ -183,7 +183,9 @@ def load_frozen(name: str, device: torch.device | str = "cpu") -> FrozenNetwork:
     """
     path = WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
-        raise CheckpointError(f"No weights at {path}. Make them with `python -m gazegaussian.training.frozen {name}`.")
+        raise CheckpointError(
+            f"No weights at {path}. Make them with `python -m gazegaussian.reference_networks.train {name}`."
+        )
     network = FrozenNetwork(name)
     try:
         with safe_open(path, framework="pt") as content:

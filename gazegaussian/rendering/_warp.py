@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gazegaussian import warp_setup
+from gazegaussian.utils import warp_setup
 
 wp: Any = warp_setup.wp  # Warp's own types do not describe what a kernel's body may do
 warp_setup.start()

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from gazegaussian.errors import CheckpointError, UserError
-from gazegaussian.training.files import atomic_path, checkpoint_file, commit_file, require_checkpoint
+from gazegaussian.training.checkpoint_files import checkpoint_file, require_checkpoint
 from gazegaussian.training.packed import SUFFIX, read_packed
-from gazegaussian.yaml_files import shorten
+from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.yaml_files import shorten
 
 SCHEMA_VERSION = 1
 SAFE_TORCH = (2, 10)

@@ -22,9 +22,9 @@ from gazegaussian.models.image_offsets import ImageOffsets
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.variants import gaze_gaussian_class
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, rebuild
-from gazegaussian.training.images import labelled_rows, spread
 from gazegaussian.training.initial_weights import begin_gaze_gaussian
 from gazegaussian.types import Batch
+from gazegaussian.utils.image_grid import labelled_rows, spread
 
 VALIDATION_BATCH = 4
 PAIR_SEED = 7  # which redirection pairs are measured never depends on a run

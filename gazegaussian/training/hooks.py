@@ -5,20 +5,8 @@ Epochs are counted from 0 in the program and from 1 wherever people look: logs, 
 
 from __future__ import annotations
 
-import csv
 import logging
-import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-
-from gazegaussian.config import TrainingConfig
-from gazegaussian.training.files import atomic_path, commit_file
-from gazegaussian.utils.own_output import MARK
 
 if TYPE_CHECKING:
     from gazegaussian.training.trainer import Trainer, TrainResult
@@ -39,97 +27,3 @@ class Hook:
 
     def on_fit_end(self, trainer: Trainer, result: TrainResult) -> None:
         """Run after the last epoch."""
-
-
-class MetricsFile(Hook):
-    """Keeps `metrics.csv`: one row per epoch, rewritten whole so that a kill never leaves half a row."""
-
-    def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: dict[str, float]) -> None:
-        """Write all rows."""
-        path = trainer.run_dir / "metrics.csv"
-        names = list(dict.fromkeys(name for row in trainer.history for name in row))
-        temporary = atomic_path(path)
-        with temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, names, restval="")
-            writer.writeheader()
-            writer.writerows({**row, "epoch": int(row["epoch"]) + 1} for row in trainer.history)
-        commit_file(temporary, path)
-
-
-class EpochLine(Hook):
-    """Logs one plain line per epoch."""
-
-    def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: dict[str, float]) -> None:
-        """Log the epoch."""
-        shown = [name for name in ("gaze_error_deg", "psnr", "silhouette_iou") if name in metrics]
-        extra = "".join(f"  {name} {metrics[name]:.3f}" for name in shown)
-        logger.info(
-            "epoch %d/%d  train %.4f  %s %.4f%s  %.1f s",
-            epoch + 1,
-            trainer.config.epochs,
-            metrics["train_loss"],
-            trainer.config.monitor,
-            metrics[trainer.config.monitor],
-            extra,
-            metrics["seconds"],
-        )
-
-
-class PreviewImages(Hook):
-    """Saves a grid of validation images per epoch under `images/`."""
-
-    def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: dict[str, float]) -> None:
-        """Render and save."""
-        grid = trainer.stage.preview()
-        if grid is not None:
-            save_image(trainer.run_dir / IMAGES / f"epoch_{epoch + 1:04d}.png", grid.cpu().numpy())
-
-
-class EarlyStopping(Hook):
-    """Stops when the metric has not improved by `min_delta` for `patience` epochs; a resumed run stops at the same."""
-
-    def on_fit_start(self, trainer: Trainer) -> None:
-        """Leave a run alone that had stopped before."""
-        self._check(trainer)
-
-    def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: dict[str, float]) -> None:
-        """Recompute from the history, which survives a restart."""
-        self._check(trainer)
-
-    def _check(self, trainer: Trainer) -> None:
-        reason = stop_reason(trainer.history, trainer.config)
-        if reason is not None:
-            trainer.stop(reason)
-
-
-def stop_reason(history: Sequence[Mapping[str, float]], training: TrainingConfig) -> str | None:
-    """Say why early stopping ends a run after these epochs; None when it goes on.
-
-    Args:
-        history: Metrics of the epochs so far.
-        training: Patience, least improvement and the metric.
-    """
-    if training.patience is None:
-        return None
-    sign = 1 if training.monitor_mode == "min" else -1
-    best = math.inf
-    since = 0
-    for row in history:
-        value = sign * row[training.monitor]
-        best, since = (value, 0) if value < best - training.min_delta else (best, since + 1)
-    return (
-        f"no improvement of {training.monitor} for {training.patience} epochs" if since >= training.patience else None
-    )
-
-
-def save_image(path: Path, image: np.ndarray) -> None:
-    """Write an image [3, H, W] in [0, 1] as PNG, atomically."""
-    pixels = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
-    mark = PngInfo()
-    mark.add_text("Software", MARK)
-    temporary = atomic_path(path)
-    try:
-        Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=mark)
-        commit_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

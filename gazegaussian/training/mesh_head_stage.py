@@ -23,9 +23,9 @@ from gazegaussian.models.mesh_head import MeshHead, MeshHeadOutput
 from gazegaussian.models.variants import build_mesh_head
 from gazegaussian.rendering import render_mesh
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, rebuild
-from gazegaussian.training.images import labelled_rows, spread
 from gazegaussian.training.initial_weights import begin_mesh_head
 from gazegaussian.types import Batch, MeshImage
+from gazegaussian.utils.image_grid import labelled_rows, spread
 
 logger = logging.getLogger(__name__)
 

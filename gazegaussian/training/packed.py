@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gazegaussian.errors import CheckpointError
-from gazegaussian.training.files import atomic_path, commit_file
-from gazegaussian.yaml_files import shorten
+from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.yaml_files import shorten
 
 SUFFIX = ".safetensors"
 LARGEST_HEADER = 1 << 20  # bytes; that of a model of this program has some 30 thousand

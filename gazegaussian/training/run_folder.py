@@ -8,9 +8,10 @@ from pathlib import Path
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import CheckpointError, ConfigError
+from gazegaussian.training.builtin_hooks import stop_reason
 from gazegaussian.training.changed_fields import changed_fields
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
-from gazegaussian.training.hooks import IMAGES, stop_reason
+from gazegaussian.training.hooks import IMAGES
 from gazegaussian.training.trainer import TrainResult
 
 logger = logging.getLogger(__name__)

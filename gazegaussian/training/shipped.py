@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.config import DataConfig
-from gazegaussian.data.synthetic_folder import SETTINGS_FILE
+from gazegaussian.data.synthetic.folder import SETTINGS_FILE
 from gazegaussian.errors import CheckpointError
+from gazegaussian.training.checkpoint_files import DEMO_FILE
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
-from gazegaussian.training.files import DEMO_FILE
 from gazegaussian.training.packed import SUFFIX, write_packed
-from gazegaussian.yaml_files import read_json
+from gazegaussian.utils.yaml_files import read_json
 
 logger = logging.getLogger(__name__)
 

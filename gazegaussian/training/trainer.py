@@ -14,11 +14,12 @@ import torch
 
 from gazegaussian.config import OptimConfig, TrainingConfig
 from gazegaussian.errors import CheckpointError, ConfigError
-from gazegaussian.progress import progress
+from gazegaussian.training.builtin_hooks import EarlyStopping, EpochLine, MetricsFile, PreviewImages
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, save_checkpoint
-from gazegaussian.training.hooks import EarlyStopping, EpochLine, Hook, MetricsFile, PreviewImages
+from gazegaussian.training.hooks import Hook
 from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import autocast, optimisation_step, repeatable, resolve_device, resolve_precision
+from gazegaussian.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, class_and_line
 from gazegaussian.fields import parameter_fields
 from gazegaussian.training.changed_fields import RUNTIME_FIELDS
-from gazegaussian.training.files import atomic_copy
+from gazegaussian.utils.atomic_files import atomic_copy
 from gazegaussian.utils.plain_files import read_plain
 from helpers.results.attributes import FINGERPRINT
 from helpers.results.lookup import find_study, stored_config

@@ -61,7 +61,7 @@ def download(
 
     Sizes and checksums are checked. These are photographs of people: mind the data sets' own terms of use.
     """
-    from gazegaussian.data.download import download_set
+    from gazegaussian.data.download.datasets import download_set
 
     download_set(name, folder, split or (), repository, revision)
     print_data_report(folder, as_json)

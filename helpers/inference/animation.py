@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.training.files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_path, commit_file
 from gazegaussian.utils.own_output import MARK
 from helpers.inference.scene import Angles, Limits, Painter, People
 

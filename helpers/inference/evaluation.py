@@ -10,8 +10,9 @@ from gazegaussian.data.splits import keys_of
 from gazegaussian.errors import ConfigError
 from gazegaussian.evaluation.results import DEFAULT_PAIRS, Evaluation
 from gazegaussian.evaluation.table import all_notes, as_csv, as_markdown, as_values, heading, table_rows
-from gazegaussian.training.files import atomic_path, commit_file, require_checkpoint
-from gazegaussian.training.hooks import save_image
+from gazegaussian.training.checkpoint_files import require_checkpoint
+from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.image_grid import save_image
 from gazegaussian.utils.own_output import require_own_output
 
 __all__ = ["all_notes", "as_values", "evaluate", "heading", "table_rows"]

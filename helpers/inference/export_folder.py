@@ -15,8 +15,8 @@ import jinja2
 from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
 from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
-from gazegaussian.training.files import atomic_copy, atomic_path, commit_file
 from gazegaussian.training.hooks import IMAGES
+from gazegaussian.utils.atomic_files import atomic_copy, atomic_path, commit_file
 from helpers.inference.export_marks import CHECKPOINT, ORIGIN, SUMS, is_own_archive, own_files, require_free
 from helpers.inference.export_source import Origin
 from helpers.inference.model_card import Facts, collect_facts

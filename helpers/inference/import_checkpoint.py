@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazegaussian.training.files import require_checkpoint
+from gazegaussian.training.checkpoint_files import require_checkpoint
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def import_checkpoint(checkpoint: Path, out: Path | None = None) -> ImportReport
             holds another checkpoint.
     """
     require_checkpoint(Path(checkpoint), hint="Name the file of a published MeshHead or GazeGaussian.")
-    from gazegaussian.training.published import import_published  # torch
+    from gazegaussian.published.import_checkpoint import import_published  # torch
 
     path, found = import_published(Path(checkpoint), None if out is None else Path(out))
     return ImportReport(path, found.stage, found.config.model.variant, found.by_reason)

@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from gazegaussian.config import DataConfig, GazeGaussianRun, RunConfig
-from gazegaussian.data.synthetic import GENERATOR_VERSION
+from gazegaussian.data.synthetic.generator import GENERATOR_VERSION
 from helpers.analysis.confirm_report import load_confirm
 from helpers.reporting.findings import answer
 from helpers.results.attributes import ENVIRONMENT, SAMPLER_SEED

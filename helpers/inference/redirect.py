@@ -11,7 +11,7 @@ from gazegaussian.data.pixels import usable_rows
 from gazegaussian.data.published_sets import find_set
 from gazegaussian.data.subject_file import SubjectFile
 from gazegaussian.errors import ConfigError, DataError
-from gazegaussian.training.files import require_checkpoint
+from gazegaussian.training.checkpoint_files import require_checkpoint
 from gazegaussian.utils.own_output import require_own_output
 
 logger = logging.getLogger(__name__)

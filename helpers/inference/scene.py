@@ -19,16 +19,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gazegaussian.build import Judge, cpu_threads, load_redirector
+from gazegaussian.build import Judge, cpu_threads
 from gazegaussian.data import HeadDataset, load_split
 from gazegaussian.data.published_sets import find_set
 from gazegaussian.data.subject_file import SubjectFile
-from gazegaussian.data.synthetic import GAZE_PITCH, GAZE_YAW, HEAD_PITCH_DEG, HEAD_YAW_DEG
+from gazegaussian.data.synthetic.generator import GAZE_PITCH, GAZE_YAW, HEAD_PITCH_DEG, HEAD_YAW_DEG
 from gazegaussian.geometry.cameras import project_points
 from gazegaussian.geometry.heads import facing, head_to_world, turned_to, world_to_head
-from gazegaussian.training.files import checkpoint_file
-from gazegaussian.training.images import captioned, to_pixels
+from gazegaussian.inference import load_redirector
+from gazegaussian.training.checkpoint_files import checkpoint_file
 from gazegaussian.types import Batch, HeadParameters
+from gazegaussian.utils.image_grid import captioned, to_pixels
 
 KEPT_IMAGES = 64  # per model: going back to where a slider was costs nothing
 LANDMARKS = 68

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gazegaussian.data.synthetic import GENERATOR_VERSION
-from gazegaussian.data.synthetic_folder import SETTINGS_FILE
-from gazegaussian.data.synthetic_set import ensure_test_people, synthesize
+from gazegaussian.data.synthetic.dataset import ensure_test_people, synthesize
+from gazegaussian.data.synthetic.folder import SETTINGS_FILE
+from gazegaussian.data.synthetic.generator import GENERATOR_VERSION
 from gazegaussian.errors import ConfigError
+from gazegaussian.training.checkpoint_files import DEMO
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
-from gazegaussian.training.files import DEMO
 
 STAGE = "gazegaussian"
 SHOWN = 6  # people: some seconds of one core, once

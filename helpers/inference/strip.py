@@ -9,12 +9,11 @@ from pathlib import Path
 
 import torch
 
-from gazegaussian.build import Redirector, load_redirector
 from gazegaussian.data import HeadDataset
 from gazegaussian.evaluation.fitted_pose import with_fitted_poses
-from gazegaussian.training.hooks import save_image
-from gazegaussian.training.images import image_grid, with_header
+from gazegaussian.inference import Redirector, load_redirector
 from gazegaussian.types import Batch
+from gazegaussian.utils.image_grid import image_grid, save_image, with_header
 
 logger = logging.getLogger(__name__)
 

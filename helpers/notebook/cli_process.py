@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gazegaussian.errors import class_and_line
-from gazegaussian.hidden_options import hide_option
+from gazegaussian.utils.hidden_options import hide_option
 from helpers.utils.paths import SCRIPT, STORAGE_VARIABLE
 from helpers.utils.tables import CELL_VARIABLE, is_table
 

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from gazegaussian.config import load_run
 from gazegaussian.errors import ConfigError
-from gazegaussian.training.files import DEMO, checkpoint_file, require_checkpoint
+from gazegaussian.training.checkpoint_files import DEMO, checkpoint_file, require_checkpoint
 from helpers.results.attributes import BASELINE
 from helpers.results.lookup import find_study
 from helpers.results.ranking import best_trial, merit, metric_names, ranked_trials, signs

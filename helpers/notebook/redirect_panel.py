@@ -21,7 +21,7 @@ from IPython.display import display
 from PIL import Image
 
 from gazegaussian.errors import UserError
-from gazegaussian.training.images import to_pixels
+from gazegaussian.utils.image_grid import to_pixels
 from helpers.inference.animation import FRAMES, SWEEPS, sweep_angles, write_animation
 from helpers.inference.scene import Angles, Drawn, Painter, People, encode_png, side_by_side
 from helpers.notebook.coalesce import Coalesced

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from IPython.display import Image, display
 
-from gazegaussian.build import load_judge, load_redirector, resolve_data
+from gazegaussian.build import resolve_data
 from gazegaussian.config import parse_run
 from gazegaussian.data import HeadDataset
 from gazegaussian.errors import CheckpointError
+from gazegaussian.inference import load_judge, load_redirector
+from gazegaussian.training.checkpoint_files import DEMO, require_checkpoint
 from gazegaussian.training.checkpoints import load_checkpoint
-from gazegaussian.training.files import DEMO, require_checkpoint
-from gazegaussian.training.hooks import save_image
+from gazegaussian.utils.image_grid import save_image
 from helpers.inference.scene import Painter, People
 from helpers.inference.shipped import describe, is_packed, unseen_people
 from helpers.inference.strip import redirection_strip

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
 from gazegaussian.errors import ConfigError, first_line
-from gazegaussian.training.files import checkpoint_file
+from gazegaussian.training.checkpoint_files import checkpoint_file
 from helpers.results.attributes import CONFIG, EARLIER_SEARCHES, FINGERPRINT, STAGE
 from helpers.results.lineage import ancestors
 from helpers.storage.backends import open_storage

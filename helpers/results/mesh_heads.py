@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.yaml_files import read_yaml
+from gazegaussian.utils.yaml_files import read_yaml
 from helpers.results.winners import winners
 from helpers.search.trial_names import is_rehearsal
 from helpers.utils.files import digest_or_none

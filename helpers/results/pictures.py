@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from gazegaussian.errors import first_line
-from gazegaussian.training.images import captioned
+from gazegaussian.utils.image_grid import captioned
 
 LARGEST_PICTURE = 100_000_000  # pixels; 5,000 images of a trial have a tenth
 INK = "#222222"

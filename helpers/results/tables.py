@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from gazegaussian.yaml_files import read_yaml
+from gazegaussian.utils.yaml_files import read_yaml
 from helpers.results.attributes import BASELINE, REASON
 from helpers.results.lineage import successors
 from helpers.results.lookup import readable_config

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.yaml_files import read_json, read_yaml
+from gazegaussian.utils.yaml_files import read_json, read_yaml
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from gazegaussian.config import STAGES
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import check_parameter_names, check_searched, explain
-from gazegaussian.yaml_files import read_yaml
+from gazegaussian.utils.yaml_files import read_yaml
 from helpers.search.constraints import Budget, Constraint
 from helpers.search.parameters import Categorical, Float, Int, Parameter, Strict, same
 from helpers.search.trial_names import DEFAULT_NAME, make_namer, study_folder

@@ -13,7 +13,7 @@ from string import Formatter
 import optuna
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.yaml_files import shorten
+from gazegaussian.utils.yaml_files import shorten
 from helpers.search.parameters import Categorical, Float, Int
 
 TrialNamer = Callable[[optuna.Trial], str]

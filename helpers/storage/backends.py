@@ -34,7 +34,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQL
 from sqlalchemy.pool import NullPool
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.yaml_files import shorten
+from gazegaussian.utils.yaml_files import shorten
 from helpers.storage import sqlite_snapshots as snapshots
 from helpers.storage.errors import LEFT, StorageError, redacted, scrubbed, sqlite_problem
 from helpers.storage.journal import Journal, JournalReader

@@ -8,7 +8,7 @@ import sqlite3
 from urllib.parse import unquote
 
 from gazegaussian.errors import UserError, first_line
-from gazegaussian.hidden_options import redacted
+from gazegaussian.utils.hidden_options import redacted
 
 __all__ = ["LEFT", "StorageError", "os_problem", "redacted", "scrubbed", "sqlite_problem"]
 

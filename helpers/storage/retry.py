@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from gazegaussian.errors import class_and_line
-from gazegaussian.yaml_files import shorten
+from gazegaussian.utils.yaml_files import shorten
 from helpers.storage.errors import LEFT, StorageError, redacted
 
 logger = logging.getLogger(__name__)

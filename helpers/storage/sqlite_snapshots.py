@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazegaussian.training.files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_path, commit_file
 from helpers.storage.errors import StorageError, os_problem, sqlite_problem
 from helpers.storage.journal import file_lock, lock_of
 from helpers.storage.sqlite_files import problem_of, reading_connection, require_own_sidecars

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gazegaussian.utils.plain_files import find_special
-from gazegaussian.yaml_files import shorten
+from gazegaussian.utils.yaml_files import shorten
 from helpers.storage.errors import StorageError, os_problem
 
 

@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import CheckpointError
-from gazegaussian.training.files import atomic_copy, is_temporary
+from gazegaussian.utils.atomic_files import atomic_copy, is_temporary
 from helpers.results.lineage import ancestors
 from helpers.results.ranking import best_trial, is_feasible, merit
 from helpers.results.run_files import trial_dir

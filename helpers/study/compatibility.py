@@ -11,7 +11,7 @@ import optuna
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.changed_fields import PATHS, changed_fields
-from gazegaussian.training.files import checkpoint_file
+from gazegaussian.training.checkpoint_files import checkpoint_file
 from helpers.results.attributes import (
     CONFIG,
     EARLIER_SEARCHES,

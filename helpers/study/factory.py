@@ -16,7 +16,7 @@ from gazegaussian.config import GazeGaussianRun, RunConfig, load_run, with_param
 from gazegaussian.data.splits import load_split
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import explain
-from gazegaussian.training.files import require_checkpoint
+from gazegaussian.training.checkpoint_files import require_checkpoint
 from helpers.results.lookup import begun_study, find_study, stored_init, stored_meshhead
 from helpers.results.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.results.winners import read_winner

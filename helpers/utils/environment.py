@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gazegaussian.config import RunConfig
-from gazegaussian.yaml_files import read_json
+from gazegaussian.utils.yaml_files import read_json
 from helpers.utils.files import write_json
 from helpers.utils.paths import ROOT
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.training.files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_path, commit_file
 from gazegaussian.utils.plain_files import open_plain
-from gazegaussian.yaml_files import dump_yaml, shorten
+from gazegaussian.utils.yaml_files import dump_yaml, shorten
 from helpers.utils.plain_text import csv_text
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from gazegaussian.cores import control_groups, numbers
+from gazegaussian.utils.cores import control_groups, numbers
 
 
 def available_memory() -> int:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import optuna
 
-from gazegaussian import cores
 from gazegaussian.config import RunConfig
 from gazegaussian.training.step import resolve_device
+from gazegaussian.utils import cores
 from helpers.study.budget import spent
 from helpers.study.spec import StudyRequest, preflight
 from helpers.study.trial import places_left

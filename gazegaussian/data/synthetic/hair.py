@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from gazegaussian.data.base_mesh import SKIN, BaseMesh
+from gazegaussian.data.synthetic.base_mesh import SKIN, BaseMesh
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gazegaussian.data.rig import CAMERAS
-from gazegaussian.data.synthetic import SyntheticSettings, render_frames
+from gazegaussian.data.synthetic.generator import SyntheticSettings, render_frames
+from gazegaussian.data.synthetic.rig import CAMERAS
 from gazegaussian.dimensions import EXPRESSION_DIM, IDENTITY_DIM
 from gazegaussian.models.eye_crop import crop_eyes, layout
-from gazegaussian.progress import progress as show_progress
+from gazegaussian.utils.progress import progress as show_progress
 
 SEEDS = {"guide": 1001, "judge": 2002, "test": 3003}
 IMAGE_SIZE = 256

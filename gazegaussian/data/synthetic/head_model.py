@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from gazegaussian.data.base_mesh import SKIN, TONGUE, BaseMesh, load_base_mesh, read_target, target_paths
-from gazegaussian.data.hair import HairShell, build_hair_shell
-from gazegaussian.data.traits import EXPRESSION, IDENTITY, SHAPE, named
+from gazegaussian.data.synthetic.base_mesh import SKIN, TONGUE, BaseMesh, load_base_mesh, read_target, target_paths
+from gazegaussian.data.synthetic.hair import HairShell, build_hair_shell
+from gazegaussian.data.synthetic.traits import EXPRESSION, IDENTITY, SHAPE, named
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
+
+from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.own_output import MARK
 
 GAP = 2  # white pixels between tiles
 # pixels of letters: those that can be read, those that need not grow with the picture
@@ -111,3 +116,16 @@ def captioned(images: Sequence[Image.Image], captions: Sequence[str]) -> Image.I
 def to_pixels(image: Tensor) -> NDArray[np.uint8]:
     """Bytes of an image in [0, 1]. [3, H, W] -> [H, W, 3]."""
     return (image * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+def save_image(path: Path, image: np.ndarray) -> None:
+    """Write an image [3, H, W] in [0, 1] as PNG, atomically."""
+    pixels = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+    mark = PngInfo()
+    mark.add_text("Software", MARK)
+    temporary = atomic_path(path)
+    try:
+        Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=mark)
+        commit_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -10,9 +10,9 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from gazegaussian.data.hair import hairline
-from gazegaussian.data.paint import hair_colour, iris_colour
-from gazegaussian.data.rig import Light
+from gazegaussian.data.synthetic.hair import hairline
+from gazegaussian.data.synthetic.paint import hair_colour, iris_colour
+from gazegaussian.data.synthetic.rig import Light
 
 Array = NDArray[np.float32]
 

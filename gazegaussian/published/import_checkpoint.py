@@ -27,9 +27,7 @@ from gazegaussian.errors import CheckpointError
 from gazegaussian.models.branches import hidden_widths
 from gazegaussian.models.neural_renderers import UPSAMPLING_LEVELS
 from gazegaussian.models.variants import build_mesh_head, gaze_gaussian_class
-from gazegaussian.training.checkpoints import contents_of, load_checkpoint, read_weights, save_checkpoint
-from gazegaussian.training.files import require_checkpoint
-from gazegaussian.training.published_layout import (
+from gazegaussian.published.checkpoint_layout import (
     EYES,
     FACE,
     MESH_HEAD,
@@ -38,6 +36,8 @@ from gazegaussian.training.published_layout import (
     RENDERER,
     Part,
 )
+from gazegaussian.training.checkpoint_files import require_checkpoint
+from gazegaussian.training.checkpoints import contents_of, load_checkpoint, read_weights, save_checkpoint
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Trains the guide and the judge: `python -m gazegaussian.training.frozen {guide,judge}`.
+"""Trains the guide and the judge: `python -m gazegaussian.reference_networks.train {guide,judge}`.
 
 Under half an hour on one core each, the rendering of their people included. The weights land in
 `gazegaussian/models/weights` with a header that records seed, people, images, generator version and the errors measured
@@ -16,12 +16,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gazegaussian.data.synthetic import GENERATOR_VERSION
+from gazegaussian.data.synthetic.generator import GENERATOR_VERSION
 from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.models.eye_crop import CROP_HEIGHT, CROP_WIDTH
 from gazegaussian.models.frozen import WEIGHTS, FrozenNetwork
-from gazegaussian.training.files import atomic_path, commit_file
-from gazegaussian.training.frozen_data import (
+from gazegaussian.reference_networks.training_data import (
     CROP_ZOOM,
     SEEDS,
     FrozenData,
@@ -29,6 +28,7 @@ from gazegaussian.training.frozen_data import (
     make_frozen_data,
     save_frozen_data,
 )
+from gazegaussian.utils.atomic_files import atomic_path, commit_file
 
 logger = logging.getLogger(__name__)
 

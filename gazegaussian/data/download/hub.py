@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.errors import DataError, first_line
-from gazegaussian.progress import progress
+from gazegaussian.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from gazegaussian.data.head_model import UNITS_PER_DM, head_model, rotation_xyz
-from gazegaussian.data.landmarks import landmark_vertices, tracked_vertices
-from gazegaussian.data.rig import CAMERAS, chosen_cameras, rig_camera
-from gazegaussian.data.shading import Frame, Person, Pixels, make_frame, paint_person, shade
-from gazegaussian.data.traits import EXPRESSION, IDENTITY, draw, latent_code, named
+from gazegaussian.data.synthetic.head_model import UNITS_PER_DM, head_model, rotation_xyz
+from gazegaussian.data.synthetic.landmarks import landmark_vertices, tracked_vertices
+from gazegaussian.data.synthetic.rig import CAMERAS, chosen_cameras, rig_camera
+from gazegaussian.data.synthetic.shading import Frame, Person, Pixels, make_frame, paint_person, shade
+from gazegaussian.data.synthetic.traits import EXPRESSION, IDENTITY, draw, latent_code, named
 from gazegaussian.errors import DataError
 
 FloatArray = NDArray[np.floating]

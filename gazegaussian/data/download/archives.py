@@ -15,8 +15,8 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from gazegaussian.errors import DataError
-from gazegaussian.progress import progress
 from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Processes that make synthetic people side by side.
 
-Each is a plain `python -m gazegaussian.data.synthetic_pool` that reads one JSON line per person and answers with one. It
+Each is a plain `python -m gazegaussian.data.synthetic.pool` that reads one JSON line per person and answers with one. It
 works in any program (a notebook, a script without a `__main__` guard, a daemonic worker) and ends by itself when the
 program that started it is gone, because its input ends then.
 """
@@ -19,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gazegaussian.cores import available_cores
 from gazegaussian.errors import DataError
+from gazegaussian.utils.cores import available_cores
 
 _SECONDS_TO_START = 6.0  # of one core: imports and the head model
 _SECONDS_PER_PERSON = 0.15  # without its images
@@ -90,10 +90,10 @@ class _Process:
     """One process; it makes one person at a time."""
 
     def __init__(self, out: Path, settings: dict[str, Any]) -> None:
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(Path(__file__).resolve().parents[3])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gazegaussian.data.synthetic_pool"],
+            [sys.executable, "-m", "gazegaussian.data.synthetic.pool"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -157,8 +157,8 @@ def _serve(write: Callable[[Path, dict[str, Any], int], None]) -> None:
 
 def _main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that half a file is removed
-    from gazegaussian.data.synthetic import SyntheticSettings
-    from gazegaussian.data.synthetic_set import write_person
+    from gazegaussian.data.synthetic.dataset import write_person
+    from gazegaussian.data.synthetic.generator import SyntheticSettings
 
     _serve(lambda out, settings, person: write_person(out, SyntheticSettings(**settings), person))
 

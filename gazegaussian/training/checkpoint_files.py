@@ -5,18 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from gazegaussian.errors import CheckpointError
-from gazegaussian.utils.atomic_files import atomic_copy, atomic_path, commit_file, is_temporary
-
-__all__ = [
-    "DEMO",
-    "DEMO_FILE",
-    "atomic_copy",
-    "atomic_path",
-    "checkpoint_file",
-    "commit_file",
-    "is_temporary",
-    "require_checkpoint",
-]
 
 DEMO = "demo"  # name of the model that comes with the program, wherever a checkpoint is asked for
 DEMO_FILE = Path(__file__).resolve().parents[1] / "models" / "weights" / "demo.safetensors"

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from gazegaussian.data.base_mesh import LEFT_EYE, MOUTH, RIGHT_EYE, TEETH, TONGUE
-from gazegaussian.data.head_model import (
+from gazegaussian.data.synthetic.base_mesh import LEFT_EYE, MOUTH, RIGHT_EYE, TEETH, TONGUE
+from gazegaussian.data.synthetic.head_model import (
     NeutralHead,
     gaze_rotation,
     head_model,
@@ -23,12 +23,12 @@ from gazegaussian.data.head_model import (
     unit_sphere,
     vertex_normals,
 )
-from gazegaussian.data.landmarks import lid_margin, lip_mask, occlusion
-from gazegaussian.data.paint import AXIS_Z, hair_colour, lip_colour, sample, skin_texture
-from gazegaussian.data.raster import Visible, visible
-from gazegaussian.data.rig import Light
-from gazegaussian.data.surface import dot, hair_colours, illuminate, shade_eye, unit
-from gazegaussian.data.touch_up import hair_gaps, islands, loose_bits, mend_eyes
+from gazegaussian.data.synthetic.landmarks import lid_margin, lip_mask, occlusion
+from gazegaussian.data.synthetic.paint import AXIS_Z, hair_colour, lip_colour, sample, skin_texture
+from gazegaussian.data.synthetic.raster import Visible, visible
+from gazegaussian.data.synthetic.rig import Light
+from gazegaussian.data.synthetic.surface import dot, hair_colours, illuminate, shade_eye, unit
+from gazegaussian.data.synthetic.touch_up import hair_gaps, islands, loose_bits, mend_eyes
 
 FloatArray = NDArray[np.floating]
 

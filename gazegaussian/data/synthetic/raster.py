@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gazegaussian.warp_setup import start, wp
+from gazegaussian.utils.warp_setup import start, wp
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]

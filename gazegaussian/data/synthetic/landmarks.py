@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from gazegaussian.data.base_mesh import SKIN, BaseMesh, data_folder
-from gazegaussian.data.head_model import (
+from gazegaussian.data.synthetic.base_mesh import SKIN, BaseMesh, data_folder
+from gazegaussian.data.synthetic.head_model import (
     HeadModel,
     head_model,
     normal_operator,
@@ -22,7 +22,7 @@ from gazegaussian.data.head_model import (
     unit_sphere,
     vertex_normals,
 )
-from gazegaussian.data.raster import visible
+from gazegaussian.data.synthetic.raster import visible
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]

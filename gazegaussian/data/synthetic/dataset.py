@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from gazegaussian.data.rig import CAMERAS
 from gazegaussian.data.schema import write_subject
-from gazegaussian.data.synthetic import GENERATOR_VERSION, TEST_PEOPLE, SyntheticSettings, render_person
-from gazegaussian.data.synthetic_folder import SETTINGS_FILE, TAG, missing_people, stored_settings
-from gazegaussian.data.synthetic_pool import make_people, processes_for
+from gazegaussian.data.synthetic.folder import SETTINGS_FILE, TAG, missing_people, stored_settings
+from gazegaussian.data.synthetic.generator import GENERATOR_VERSION, TEST_PEOPLE, SyntheticSettings, render_person
+from gazegaussian.data.synthetic.pool import make_people, processes_for
+from gazegaussian.data.synthetic.rig import CAMERAS
 from gazegaussian.errors import DataError
-from gazegaussian.progress import progress as show_progress
 from gazegaussian.utils.atomic_files import atomic_path, commit_file
 from gazegaussian.utils.plain_files import read_plain
+from gazegaussian.utils.progress import progress as show_progress
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from gazegaussian.data.archives import require_space, unpack
-from gazegaussian.data.hub import RemoteFile, fetch, list_files
+from gazegaussian.data.download.archives import require_space, unpack
+from gazegaussian.data.download.hub import RemoteFile, fetch, list_files
 from gazegaussian.data.published_sets import PublishedSet, published_sets
 from gazegaussian.data.splits import SPLIT_FILE
 from gazegaussian.errors import ConfigError, DataError

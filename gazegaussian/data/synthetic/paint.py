@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from gazegaussian.data.hair import hairline
+from gazegaussian.data.synthetic.hair import hairline
 
 FloatArray = NDArray[np.float32]
 
