@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from redirect_panel_support import LIMITS
 from synthetic_support import SIZE, heads
-from test_redirect_panel import LIMITS
 
 import helpers
 from gazegaussian.errors import ConfigError, DataError

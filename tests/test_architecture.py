@@ -3,11 +3,10 @@
 import ast
 import json
 import sys
-from pathlib import Path
 
 import pytest
+from architecture_support import ROOT, parse, sources
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("gazegaussian", "helpers")
 BASE = {"types", "dimensions", "fields", "config", "errors", "utils"}
 # Parts of gazegaussian and the parts each may see, itself included.
@@ -37,14 +36,6 @@ ALLOWED["measurement"] = {*ALLOWED, "measurement"}
 FORBIDDEN = {"optuna", "helpers", "IPython", "ipywidgets", "tests", "benchmarks"}
 SPEAKS_TO_NOTEBOOKS = "helpers/notebook/display.py"  # its output is the notebook's
 LONGEST, LONGEST_KERNEL = 80, 100  # lines; what runs on the device in one piece cannot be split without a cost
-
-
-def sources(*folders):
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
-
-
-def parse(path):
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
 def imports(tree, package=()):

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from dashboard_support import NONE, pictured
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 from PIL import Image
-from test_dashboard import NONE, pictured
-from test_study import fake_train, line_train, request
+from study_support import fake_train, line_train, request
 
 from gazegaussian.errors import NonFiniteError
 from gazegaussian.training.hooks import Hook

@@ -13,7 +13,7 @@ import optuna
 import psutil
 import pytest
 from optuna.trial import TrialState
-from test_study import request, study_file
+from study_support import request, study_file
 from worker_support import (
     COMPLETE,
     FAIL,

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 from optuna.trial import TrialState
-from test_study import FakeTrainer, fake_train, line_train, request
+from study_support import FakeTrainer, fake_train, line_train, request
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.hooks import Hook

@@ -1,48 +1,16 @@
 """The command line as people use it: exit codes, one clear line, JSON."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 import torch
+from cli_support import assert_bad_input, run, workplace  # noqa: F401  fixtures
 
 import train_gazegaussian_optuna
 from gazegaussian.data import synthesize
 from gazegaussian.training.checkpoints import SCHEMA_VERSION, load_checkpoint
 from gazegaussian.training.trainer import TrainResult
-
-TINY_MESHHEAD = """
-stage: meshhead
-data: {image_size: 64, max_train_images: 4, max_val_images: 2}
-model: {grid_resolution: 12, geometry_width: 16, shape_mlp_width: 16, pose_mlp_width: 16, eye_mlp_width: 16}
-training: {epochs: 2, warm_start_steps: 60, preview_images: 2}
-"""
-TINY_GAZE = """
-stage: gazegaussian
-data: {image_size: 64, max_train_images: 2, max_val_images: 2}
-model: {face_subdivisions: 0, eye_subdivisions: 1, dit_head_dim: 2, dit_depth: 4}
-loss: {perceptual_start_epoch: 1}
-training: {epochs: 2, preview_images: 2}
-"""
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cli")
-    synthesize(folder / "data", people=2, size=64, frames=1, cameras=4, progress=False, test_people=1)
-    (folder / "meshhead.yaml").write_text(TINY_MESHHEAD)
-    (folder / "gazegaussian.yaml").write_text(TINY_GAZE)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(workplace, repo_root):
-    def call(*words):
-        command = [sys.executable, str(repo_root / "train_gazegaussian_optuna.py"), *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=workplace, check=False)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +27,6 @@ def gazegaussian(run, workplace, meshhead):
     done = run("train", "gazegaussian", *words, "--out", "gaze", "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)["checkpoint"]
-
-
-def assert_bad_input(done, *parts):
-    assert done.returncode == 2, (done.stdout, done.stderr)
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    for part in parts:
-        assert part in errors[0]
 
 
 @pytest.mark.parametrize(

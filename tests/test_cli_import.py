@@ -5,8 +5,8 @@ import logging
 
 import pytest
 import torch
+from cli_support import assert_bad_input, run, workplace  # noqa: F401  fixtures
 from published_support import gaze_file, mesh_file, small_gaze_gaussian, small_mesh_head
-from test_cli import assert_bad_input, run, workplace  # noqa: F401 (fixtures)
 from typer.testing import CliRunner
 
 from gazegaussian.errors import CheckpointError, ConfigError

@@ -2,7 +2,7 @@
 
 import optuna
 import pytest
-from test_search_space import CONDITIONAL, LR, RENDERER, refusal, study_file
+from search_space_support import CONDITIONAL, LR, RENDERER, refusal, study_file
 
 from gazegaussian.config import GazeGaussianRun
 from gazegaussian.errors import ConfigError

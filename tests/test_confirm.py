@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from optuna.trial import TrialState
-from test_study import FakeTrainer, fake_train, request
+from study_support import FakeTrainer, fake_train, request
 
 from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.trainer import TrainResult

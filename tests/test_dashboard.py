@@ -10,38 +10,24 @@ import urllib.request
 from types import ModuleType, SimpleNamespace
 from wsgiref.util import setup_testing_defaults
 
-import numpy as np
 import optuna
 import psutil
 import pytest
 from bottle import HTTPResponse
 from browser_support import chromium
+from dashboard_support import NONE, pictured
+from importance_support import planted
 from optuna.trial import TrialState
-from test_importance import planted
-from test_study import line_train, request
+from study_support import line_train, request
 
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.hooks import Hook
-from gazegaussian.utils.image_grid import save_image
 from helpers import Dashboard, dashboard, load_study, run_study
 from helpers.analysis.importance import FEW_TRIALS, parameter_importances
 from helpers.web.guard import guarded
 from helpers.web.merged_storage import JoinedStorage, ReadOnlyError, stores_in
 from helpers.web.page_filter import importances
 from helpers.web.server import JoinedArtifacts, bind, make_app
-
-NONE = {"pruner": {"name": "none"}}
-
-
-class Picture(Hook):
-    """Saves an image per epoch, as a training does."""
-
-    def on_epoch_end(self, trainer, epoch, metrics):
-        save_image(trainer.run_dir / "images" / f"epoch_{epoch + 1:04d}.png", np.full((3, 40, 60), epoch / 8))
-
-
-def pictured(config, run_dir, hooks, resume):
-    return line_train(config, run_dir, [Picture(), *hooks], resume)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
-from test_study import line_train, request
-from test_trainer import LineStage
+from study_support import line_train, request
+from trainer_support import LineStage
 
 import helpers.study.trial
 from gazegaussian.training.hooks import Hook

@@ -8,9 +8,12 @@ import psutil
 import pytest
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from test_run_folder import config, small_stage  # noqa: F401  fixture
-from test_study import request
-from test_trainer import LineStage, StopAfter, trainer
+from run_folder_support import (
+    config,
+    small_stage,  # noqa: F401  fixtures
+)
+from study_support import request
+from trainer_support import LineStage, StopAfter, trainer
 
 import gazegaussian.build
 import helpers.api
@@ -62,7 +65,7 @@ def test_a_trial_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path, capl
     assert said in caplog.text
 
 
-def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path, small_stage):  # noqa: F811
+def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path, small_stage):
     whole = helpers.train(config(), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         build.train_run(config(), tmp_path / "cut", [StopAfter(1)])
@@ -143,7 +146,7 @@ def hold(folder, began, over):
         gazegaussian.build.train_run = build_run
 
 
-def test_two_trainings_started_at_once_do_not_share_a_folder(tmp_path, small_stage):  # noqa: F811
+def test_two_trainings_started_at_once_do_not_share_a_folder(tmp_path, small_stage):
     began = FORK.Event()
     over = FORK.Event()
     process = FORK.Process(target=hold, args=(tmp_path / "run", began, over))

@@ -13,7 +13,7 @@ import pytest
 from foreign_support import TEXT, killed_while_writing, run_sql, snapshot, super_journal
 from PIL import Image
 from storage_support import add_trial, one_line, open_study
-from test_study import fake_train, request
+from study_support import fake_train, request
 
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.run_folder import TRACES

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from hostile_support import MUTATIONS, Payload, assert_harmless, assert_refused, mutations
-from test_study import fake_train, request
+from study_support import fake_train, request
 
 import train_gazegaussian_optuna
 from gazegaussian.config import load_run

@@ -7,8 +7,8 @@ from functools import partial
 import optuna
 import pytest
 from optuna.trial import TrialState
-from test_study import fake_train, line_train, request
-from test_trainer import LineStage
+from study_support import fake_train, line_train, request
+from trainer_support import LineStage
 
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import psutil
 import pytest
 import torch
+from isolation_support import hangs, isolated
 from optuna.trial import TrialState
-from test_study import fake_train, line_train, request
+from study_support import fake_train, line_train, request
 
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError, DataError
@@ -21,10 +21,6 @@ from helpers import load_study
 from helpers.study.isolation import isolated_by_default
 from helpers.study.run import run_study
 from helpers.utils.processes import portable
-
-
-def isolated(tmp_path, train, **changes):
-    return replace(request(tmp_path, train, **changes), isolate=True)
 
 
 def curves(study):
@@ -69,12 +65,6 @@ def test_a_crash_costs_one_trial_and_an_error_keeps_its_type(tmp_path, caplog):
     assert (record.levelno, record.getMessage()) == (logging.WARNING, "trial 2 is about to fail")
 
 
-def hangs(config, run_dir, hooks, resume):
-    (run_dir.parent / "child").write_text(str(os.getpid()))
-    while True:
-        time.sleep(0.1)
-
-
 def test_a_time_limit_ends_a_training_that_says_nothing(tmp_path):
     started = time.monotonic()
     with pytest.raises(RuntimeError, match=r"trial_timeout of 0\.5 s reached after 0 of 8 epochs"):
@@ -106,7 +96,7 @@ PARENT = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
-from test_isolation import hangs, isolated
+from isolation_support import hangs, isolated
 from helpers import run_study
 if __name__ == "__main__":
     run_study(isolated(Path({out!r}), hangs))

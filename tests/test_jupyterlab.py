@@ -14,12 +14,12 @@ import numpy as np
 import psutil
 import pytest
 from browser_support import chromium
+from dashboard_support import pictured
 from notebook_support import with_parameters_cell
 from optuna.trial import TrialState
 from PIL import Image
+from study_support import request
 from synthetic_support import SIZE, heads, untrained_checkpoints
-from test_dashboard import pictured
-from test_study import request
 
 from helpers import run_study
 from helpers.inference.scene import People

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from optuna.trial import TrialState
-from test_study import fake_train, line_train, request
+from study_support import fake_train, line_train, request
 
 from gazegaussian.training.hooks import Hook
 from helpers import load_study, run_study

@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
+from study_support import fake_train
 from synthetic_support import SIZE, gaze_run, mesh_run
-from test_study import fake_train
 
 from gazegaussian.build import train_run
 from gazegaussian.config import with_parameters

@@ -6,7 +6,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
-from test_study import request, study_file
+from study_support import request, study_file
 
 import train_gazegaussian_optuna
 from gazegaussian.config import MeshHeadRun

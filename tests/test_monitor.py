@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 from jupyter_client.manager import start_new_kernel
 from optuna.trial import TrialState
-from test_study import fake_train
+from study_support import fake_train
 
 from gazegaussian.errors import ConfigError
 from helpers import load_study, run_study, stop
@@ -27,7 +27,7 @@ import logging, sys
 from functools import partial
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
-from test_study import fake_train, request
+from study_support import fake_train, request
 from helpers import run
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 try:

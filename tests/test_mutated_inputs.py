@@ -15,7 +15,7 @@ from fixtures_support import COMPACT
 from foreign_support import snapshot
 from hostile_support import MUTATIONS, assert_harmless, mutations
 from PIL import Image
-from test_study import fake_train, request
+from study_support import fake_train, request
 
 from gazegaussian.config import load_run
 from gazegaussian.data.check import check_dataset

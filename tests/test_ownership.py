@@ -8,7 +8,7 @@ import time
 
 import optuna
 import psutil
-from test_study import fake_train, request
+from study_support import fake_train, request
 from worker_support import COMPLETE, FAIL, NONE, RUNNING, WAITING, check_nothing_lost_or_doubled, die, together
 
 from helpers import run_study

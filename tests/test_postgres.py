@@ -10,7 +10,7 @@ from functools import partial
 import optuna
 import pytest
 import sqlalchemy
-from test_study import request
+from study_support import request
 from worker_support import NONE, RUNNING, check_nothing_lost_or_doubled, die, epochs, finished, noted
 
 from benchmarks.postgres_server import Server, programs

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import optuna
 import pytest
-from test_study import request
+from study_support import request
 from worker_support import FAIL, NONE, check_nothing_lost_or_doubled, die, epochs, noted
 
 from gazegaussian.errors import ConfigError

@@ -7,10 +7,10 @@ import sys
 from wsgiref.util import setup_testing_defaults
 
 import pytest
+from export_support import finished_study  # noqa: F401  fixtures
 from foreign_support import snapshot
+from storage_faults_support import permissions_count
 from synthetic_support import gaze_run, gaze_stage, heads, train
-from test_export import finished_study  # noqa: F401  a fixture
-from test_storage_faults import permissions_count
 
 import helpers
 import train_gazegaussian_optuna
@@ -92,7 +92,7 @@ VERBS = [show_dashboard, open_in_notebooks, follow, report, export, look_in_vain
 
 
 @pytest.fixture(scope="module")
-def place(finished_study, tmp_path_factory):  # noqa: F811
+def place(finished_study, tmp_path_factory):
     """A study with a report, in a folder with other things, none of which may be written."""
     place = tmp_path_factory.mktemp("theirs")
     shutil.copytree(finished_study, place / "small")

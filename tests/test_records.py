@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
-from test_study import fake_train, request, study_file
+from study_support import fake_train, request, study_file
 
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun
 from gazegaussian.errors import ConfigError, UserError

@@ -11,6 +11,7 @@ import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
 from PIL import Image
+from redirect_panel_support import LIMITS
 from synthetic_support import SIZE, heads
 
 from gazegaussian.errors import DataError
@@ -19,8 +20,6 @@ from helpers.inference import animation
 from helpers.inference.scene import People
 from helpers.notebook.coalesce import Coalesced
 from helpers.notebook.redirect_widget import open_comparison, open_panel
-
-LIMITS = {"gaze_pitch": (-20, 24), "gaze_yaw": (-30, 30), "head_pitch": (-12, 12), "head_yaw": (-20, 21)}
 
 
 @pytest.fixture

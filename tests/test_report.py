@@ -8,14 +8,12 @@ from dataclasses import asdict
 from html.parser import HTMLParser
 
 import numpy as np
-import optuna
 import pytest
-from optuna.distributions import FloatDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 from PIL import Image
-from test_study import request
+from report_support import BASE, EPOCHS, failed, study_of
+from study_support import request
 
-from gazegaussian.config import MeshHeadRun
 from helpers import run_study
 from helpers.analysis.confirm import ConfirmReport, _judge
 from helpers.analysis.importance import parameter_importances
@@ -25,38 +23,10 @@ from helpers.reporting.report import report_sections, write_report
 from helpers.reporting.report_images import WIDEST, picture_key, report_pictures
 
 ANSWER = "How much better than the defaults, and how sure"
-LR = FloatDistribution(1e-5, 1e-2, log=True)
-EPOCHS = 10
 
 
-def study_of(*trials, metric="val_loss", **attributes):
-    """A study in memory; trials are (state, value, epochs, attributes, lr)."""
-    study = optuna.create_study(study_name="planted")
-    config = MeshHeadRun(training={"epochs": EPOCHS}).model_dump_json()
-    for name, value in {"metric": metric, "config": config, "stage": "meshhead", **attributes}.items():
-        study.set_user_attr(name, value)
-    for state, value, epochs, attrs, lr in trials:
-        finished = state == TrialState.COMPLETE
-        study.add_trial(
-            create_trial(
-                state=state,
-                value=value if finished else None,
-                params={"lr": lr},
-                distributions={"lr": LR},
-                user_attrs=attrs,
-                intermediate_values=dict.fromkeys(range(epochs), value),
-            )
-        )
-    return study
-
-
-BASE = (TrialState.COMPLETE, 1.0, EPOCHS, {"baseline": True, "seconds": 20.0}, 1e-3)
 BEST = (TrialState.COMPLETE, 0.5, EPOCHS, {"seconds": 20.0}, 2e-3)
 PRUNED = (TrialState.PRUNED, 2.0, 4, {"seconds": 8.0}, 3e-4)
-
-
-def failed(reason, **attributes):
-    return (TrialState.FAIL, 9.0, 2, {"fail_reason": reason, "seconds": 3.0, **attributes}, 1e-3)
 
 
 def warned(study, confirm=None):

@@ -1,10 +1,10 @@
 """Figures with their tables, and the pictures of the best trials."""
 
 import pytest
+from dashboard_support import NONE, pictured
 from optuna.trial import TrialState
-from test_dashboard import NONE, pictured
-from test_study import line_train, request
-from test_study_results import study_of
+from study_results_support import study_of
+from study_support import line_train, request
 
 from gazegaussian.errors import ConfigError
 from helpers import best_trial, run_study, study_figures, top_trials

@@ -5,23 +5,17 @@ import logging
 from pathlib import Path
 
 import pytest
-from test_trainer import LineStage, StopAfter
+from run_folder_support import (
+    config,
+    small_stage,  # noqa: F401  fixtures
+)
+from trainer_support import LineStage, StopAfter
 
 import helpers
 from gazegaussian import build
-from gazegaussian.config import GazeGaussianRun, MeshHeadRun, with_parameters
+from gazegaussian.config import GazeGaussianRun, with_parameters
 from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training.checkpoints import load_checkpoint
-
-
-@pytest.fixture(autouse=True)
-def small_stage(monkeypatch):
-    """Files and resuming do not depend on the model."""
-    monkeypatch.setattr(build, "build_stage", lambda config: LineStage(config.training.seed))
-
-
-def config(**changes):
-    return with_parameters(MeshHeadRun(), {"epochs": 3, "device": "cpu", "lr": 0.01, **changes})
 
 
 def content(folder):

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 from optuna.trial import TrialState
-from test_study import fake_train, line_train, request
+from running_support import At, acting
+from study_support import fake_train, request
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.training.hooks import Hook
 from helpers import StudyReader, load_study, progress, run, run_study, stop
 from helpers.storage.errors import StorageError
 from helpers.storage.location import LOCAL_STORE
@@ -23,30 +23,6 @@ NONE = {"pruner": {"name": "none"}}
 COMPLETE = TrialState.COMPLETE
 FAIL = TrialState.FAIL
 WAITING = TrialState.WAITING
-
-
-class At(Hook):
-    """Does something once, after an epoch of the training (counted over all trials)."""
-
-    def __init__(self, epoch, act):
-        self.left = epoch
-        self.act = act
-        self.epochs = []
-
-    def on_epoch_end(self, trainer, epoch, metrics):
-        self.epochs.append(epoch)
-        if self.left == 0:
-            self.act()
-        self.left -= 1
-
-
-def acting(hook):
-    """A training during which something happens; it comes before the study hears of the epoch."""
-
-    def train(config, run_dir, hooks, resume):
-        return line_train(config, run_dir, [hook, *hooks], resume)
-
-    return train
 
 
 def states(study):
@@ -140,8 +116,8 @@ KILLED = """
 import os, sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
-from test_running import At, acting
-from test_study import request
+from running_support import At, acting
+from study_support import request
 from helpers import run_study
 run_study(request(Path({out!r}), acting(At(2, lambda: os._exit(9))), trials=2))
 """

@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from test_study import fake_train, request
+from study_support import fake_train, request
 
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun
 from gazegaussian.errors import ConfigError

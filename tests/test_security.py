@@ -10,11 +10,11 @@ from dataclasses import replace
 import optuna
 import psutil
 import pytest
+from architecture_support import ROOT, parse, sources
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from pydantic import ValidationError
-from test_architecture import ROOT, parse, sources
-from test_study import SPACE, fake_train, request
+from study_support import SPACE, fake_train, request
 
 import helpers
 import train_gazegaussian_optuna

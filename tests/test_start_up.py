@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from study_support import fake_train
 from synthetic_support import heads
-from test_study import fake_train
 
 import helpers
 

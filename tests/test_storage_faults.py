@@ -1,8 +1,6 @@
 """Stores of studies in trouble: torn, locked, damaged, full, read-only."""
 
-import ctypes
 import json
-import os
 import resource
 import sqlite3
 import sys
@@ -10,6 +8,7 @@ from contextlib import closing, contextmanager
 
 import optuna
 import pytest
+from storage_faults_support import permissions_count
 from storage_support import add_trial, content, one_line, open_study
 
 from helpers.storage import sqlite_snapshots as snapshots
@@ -158,26 +157,6 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path, url):
     assert not list(tmp_path.glob("*.torn-*")), "a refused append leaves no half record"
     add_trial(study)
     assert len(content(url, tmp_path)) == len(before) + 1
-
-
-@contextmanager
-def permissions_count():
-    """Make file permissions bind root too, in this thread."""
-    if os.geteuid() != 0:
-        yield
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    data = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice
-    assert libc.capget(header, data) == 0
-    effective = data[0]
-    data[0] = effective & ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-    assert libc.capset(header, data) == 0
-    try:
-        yield
-    finally:
-        data[0] = effective
-        assert libc.capset(header, data) == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")

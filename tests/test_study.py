@@ -11,55 +11,15 @@ import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
+from study_support import FakeTrainer, fake_train, line_train, request
 
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError, DataError, NonFiniteError
-from gazegaussian.training.trainer import TrainResult
-from helpers import StudyRequest, load_study, run_study
+from helpers import load_study, run_study
 from helpers.search.pruners import make_pruner
 from helpers.search.samplers import make_sampler
-from helpers.search.space import Component, StudyFile
+from helpers.search.space import Component
 from helpers.study.heartbeat import requeue
-
-SPACE = {"optimisation": {"lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}}}
-
-
-def study_file(**changes) -> StudyFile:
-    content = {"study_name": "toy", "trials": 6, "epochs": 8, "search_space": SPACE, **changes}
-    return StudyFile.model_validate(content)
-
-
-class FakeTrainer:
-    """What hooks see of a trainer."""
-
-    def __init__(self, config=None):
-        self.history = []
-        self.parameters = []
-        self.config = config
-
-
-def fake_train(config, run_dir, hooks, resume, slope=1.0, seconds=0.0):
-    """A learning curve that depends on lr alone; reports like the real loop."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    trainer = FakeTrainer(config.training)
-    values = []
-    for hook in hooks:
-        hook.on_fit_start(trainer)
-    for epoch in range(config.training.epochs):
-        value = abs(torch.log10(torch.tensor(config.optim.lr)).item() + 3) * slope + 1 / (epoch + 1)
-        values.append(value)
-        (run_dir / "best.pt").write_bytes(b"weights")
-        time.sleep(seconds)
-        row = {config.training.monitor: value, "size": float(epoch), "seconds": 2.0}
-        trainer.history.append(row)
-        for hook in hooks:
-            hook.on_epoch_end(trainer, epoch, row)
-    best = min(values)
-    return TrainResult(best, values.index(best), trainer.history, run_dir / "best.pt", run_dir / "last.pt")
-
-
-def request(tmp_path, train=fake_train, **changes) -> StudyRequest:
-    return StudyRequest(MeshHeadRun(), study_file(**changes), tmp_path, train=train, check=lambda config: None)
 
 
 def states(study):
@@ -158,7 +118,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from functools import partial
-from test_study import fake_train, request
+from study_support import fake_train, request
 from helpers import run_study
 run_study(request(Path({out!r}), partial(fake_train, seconds=1.0), trials=6))
 """
@@ -256,16 +216,6 @@ def test_hyperband_study_ends_with_the_right_states(tmp_path):
     study = run_study(request(tmp_path, trials=10, pruner={"name": "hyperband"}))
     assert set(states(study)) <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert len(study.trials) == 10
-
-
-def line_train(config, run_dir, hooks, resume):
-    """Another model under the same machinery: the stage protocol with the real trainer."""
-    from test_trainer import LineStage
-
-    from gazegaussian.training.trainer import Trainer
-
-    trainer = Trainer(LineStage(), config.training, config.optim, run_dir, hooks, config.model_dump(mode="json"))
-    return trainer.fit(resume=run_dir / "last.pt" if resume else None)
 
 
 def test_interrupted_trial_goes_on_from_its_last_epoch_with_the_same_curve(tmp_path):

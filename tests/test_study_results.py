@@ -3,11 +3,10 @@
 import json
 from pathlib import Path
 
-import optuna
 import pytest
-from optuna.distributions import FloatDistribution
-from optuna.trial import TrialState, create_trial
-from test_study import request
+from optuna.trial import TrialState
+from study_results_support import study_of
+from study_support import request
 
 from gazegaussian.errors import ConfigError
 from helpers import best_trial, load_study, run_study, save_figures, study_figures, summary_rows, top_trials
@@ -62,21 +61,6 @@ def test_top_trials_are_on_disk_in_three_shapes(tmp_path):
     assert len([line for line in lines if line.startswith("| ")]) == len(rows) + 1 == 7
     assert rows[0].split(",")[:4] == ["rank", "trial", "state", "val_loss"]
     assert rows[1].split(",")[1] == str(best_trial(study).number)
-
-
-def study_of(directions, trials, metric):
-    """Trials are (values, violations)."""
-    study = optuna.create_study(study_name="several", directions=directions)
-    study.set_user_attr("metric", metric)
-    for number, (values, constraints) in enumerate(trials):
-        parameters = {"x": number / 10, "y": (number * 7 % 5) / 5}
-        unit = FloatDistribution(0.0, 1.0)
-        study.add_trial(
-            create_trial(
-                params=parameters, distributions=dict.fromkeys(parameters, unit), values=values, constraints=constraints
-            )
-        )
-    return study
 
 
 def test_a_trial_that_breaks_a_constraint_is_never_the_best(tmp_path):

@@ -1,7 +1,7 @@
 """An interrupted trial reads interrupted, with the trial that goes on from it, wherever states are shown."""
 
 from optuna.trial import TrialState
-from test_report import BASE, EPOCHS, failed, study_of
+from report_support import BASE, EPOCHS, failed, study_of
 
 from helpers import study_figures, summary_rows
 from helpers.analysis.importance import parameter_importances

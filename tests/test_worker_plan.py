@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_study import fake_train, request
+from study_support import fake_train, request
 
 from gazegaussian.config import with_parameters
 from gazegaussian.errors import ConfigError

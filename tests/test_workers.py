@@ -13,7 +13,7 @@ from functools import partial
 import optuna
 import psutil
 import pytest
-from test_study import request
+from study_support import request
 from worker_support import (
     COMPLETE,
     FAIL,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState
-from test_study import line_train, request
+from study_support import line_train, request
 
 from gazegaussian.errors import DataError
 from gazegaussian.training.hooks import Hook
