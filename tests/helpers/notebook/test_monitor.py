@@ -44,7 +44,7 @@ WAITING = TrialState.WAITING
 def program(tmp_path, repo_root, monkeypatch):
     """A script that runs a toy study with epochs of 0.2 s; looks are frequent."""
     path = tmp_path / "program.py"
-    names = {"root": str(repo_root), "tests": str(repo_root / "tests"), "out": str(tmp_path)}
+    names = {"root": str(repo_root), "tests": str(repo_root / "tests" / "support"), "out": str(tmp_path)}
     path.write_text(STUDY.format(**names, seconds=0.2))
     monkeypatch.setattr(monitor, "Script", partial(Script, program=path))
     monkeypatch.setattr(monitor, "LOOK_SECONDS", 0.1)

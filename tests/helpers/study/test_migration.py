@@ -1,11 +1,11 @@
 """Migration: what can be compared moves, the rest is named."""
 
 import sys
-from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from repository import ROOT
 from study_support import request, study_file
 
 import train_gazegaussian_optuna
@@ -226,7 +226,7 @@ def test_the_verb_makes_a_study_that_runs_on(tmp_path):
 
 def test_a_migration_that_is_refused_leaves_no_study(tmp_path):
     run_study(request(tmp_path, trials=1))
-    other = Path(__file__).parent.parent / "configs" / "gazegaussian_quick_study.yaml"
+    other = ROOT / "configs" / "gazegaussian_quick_study.yaml"
     longer = tmp_path / "longer.yaml"
     longer.write_text(dump_yaml(study_file(epochs=3).model_dump(mode="json")))
     for path, words in ((other, "stage 'gazegaussian', but 'meshhead'"), (longer, "epochs")):

@@ -124,7 +124,7 @@ run_study(request(Path({out!r}), acting(At(2, lambda: os._exit(9))), trials=2))
 
 
 def test_a_trial_whose_process_is_gone_does_not_run(tmp_path, repo_root):
-    code = KILLED.format(root=str(repo_root), tests=str(repo_root / "tests"), out=str(tmp_path))
+    code = KILLED.format(root=str(repo_root), tests=str(repo_root / "tests" / "support"), out=str(tmp_path))
     assert subprocess.run([sys.executable, "-c", code], cwd=repo_root, check=False).returncode == 9
     assert [t.state for t in load_study(tmp_path / "toy").trials] == [TrialState.RUNNING]
     assert progress(tmp_path / "toy").states == {"interrupted": 1}

@@ -1,6 +1,6 @@
 """Mutated inputs of every kind: read or refused in one line, within seconds, and no byte outside is another afterwards.
 
-CI tries some of each kind; `GAZEGAUSSIAN_FUZZ=223 pytest tests/test_mutated_inputs.py` tries 2,007 in all.
+CI tries some of each kind; `GAZEGAUSSIAN_FUZZ=223 pytest tests/integration/test_mutated_inputs.py` tries 2,007 in all.
 """
 
 import json

@@ -181,7 +181,7 @@ run_study(replace(request(Path({out!r}), partial(noted, seconds=0.3), trials=40,
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_the_end_of_the_master_ends_its_workers_in_a_state_that_goes_on(tmp_path, repo_root, number):
-    code = MASTER.format(root=str(repo_root), tests=str(repo_root / "tests"), out=str(tmp_path))
+    code = MASTER.format(root=str(repo_root), tests=str(repo_root / "tests" / "support"), out=str(tmp_path))
     master = subprocess.Popen([sys.executable, "-c", code], cwd=repo_root, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(epochs(tmp_path)) < 4:

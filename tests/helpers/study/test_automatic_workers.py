@@ -144,7 +144,7 @@ run_study(replace(asked, crew=Crew()))
 def program(tmp_path, repo_root, seconds):
     """A program without the guard `if __name__ == "__main__":`, as people write them; workers start in earnest."""
     path = tmp_path / "program.py"
-    names = {"root": str(repo_root), "tests": str(repo_root / "tests"), "out": str(tmp_path)}
+    names = {"root": str(repo_root), "tests": str(repo_root / "tests" / "support"), "out": str(tmp_path)}
     path.write_text(PROGRAM.format(**names, seconds=seconds))
     return [sys.executable, str(path)]
 

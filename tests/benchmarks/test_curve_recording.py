@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from repository import ROOT
 from synthetic_support import _folder, gaze_run, mesh_run, mesh_stage, train
 
 from benchmarks.search_efficiency import record as recording_module
@@ -29,7 +30,6 @@ from gazegaussian.errors import ConfigError, DataError, NonFiniteError
 from gazegaussian.training.mesh_head_stage import MeshHeadStage
 from helpers.search.space import Component, StudyFile
 
-ROOT = Path(__file__).resolve().parent.parent
 LR = {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}
 STUDY = StudyFile.model_validate(
     {

@@ -26,7 +26,7 @@ COMMON = ("--data", "data", "--device", "cpu")
 
 
 @pytest.fixture
-def call(workplace, monkeypatch, caplog):  # noqa: F811
+def call(workplace, monkeypatch, caplog):
     """Run a command here; what it raises is raised."""
     monkeypatch.chdir(workplace)
     caplog.set_level(logging.INFO)
@@ -40,7 +40,7 @@ def call(workplace, monkeypatch, caplog):  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def theirs(workplace):  # noqa: F811
+def theirs(workplace):
     """Published checkpoints of both stages."""
     mesh_head = small_mesh_head()
     mesh_file(mesh_head, workplace / "mesh_theirs.pt")
@@ -57,7 +57,7 @@ def imported(call, theirs):
     }
 
 
-def test_import_says_what_it_made_and_what_it_left(imported, run):  # noqa: F811
+def test_import_says_what_it_made_and_what_it_left(imported, run):
     assert imported["mesh"]["stage"] == "meshhead"
     assert imported["gaze"]["variant"] == "published"
     assert [name for names in imported["mesh"]["unused"].values() for name in names] == ["optimizer"]
@@ -89,7 +89,7 @@ def test_errors(imported, call):
         call(*words, "--meshhead", "mesh_ours/best.pt", "--out", "x1")
 
 
-def test_training_begins_with_an_import_and_redirects(imported, call, workplace, caplog):  # noqa: F811
+def test_training_begins_with_an_import_and_redirects(imported, call, workplace, caplog):
     words = ("train", "gazegaussian", "--config", "gazegaussian.yaml", *COMMON, "--init-from", "gaze_ours/best.pt")
     done = json.loads(call(*words, "--epochs", 1, "--out", "gaze_tuned", "--json"))
     assert "start anew: renderer" in caplog.text
@@ -101,14 +101,14 @@ def test_training_begins_with_an_import_and_redirects(imported, call, workplace,
         (workplace / "tuned.png").unlink()
 
 
-def test_stage_two_of_ours_starts_from_an_imported_mesh_head(imported, call, workplace, caplog):  # noqa: F811
+def test_stage_two_of_ours_starts_from_an_imported_mesh_head(imported, call, workplace, caplog):
     words = ("train", "gazegaussian", "--config", "gazegaussian.yaml", *COMMON, "--meshhead", "mesh_ours/best.pt")
     call(*words, "--epochs", 1, "--out", "gaze_ours_trained")
     assert "rotation of the eyes starts anew" in caplog.text
     assert load_checkpoint(workplace / "gaze_ours_trained" / "best.pt")["variant"] == "ours"
 
 
-def test_trials_of_a_study_begin_with_the_import_and_resume_with_it(imported, theirs, call, workplace, caplog):  # noqa: F811
+def test_trials_of_a_study_begin_with_the_import_and_resume_with_it(imported, theirs, call, workplace, caplog):
     files = ("--config", "meshhead.yaml", "--study", "begun.yaml", *COMMON, "--out", "results")
     words = ("study", "meshhead", *files, "--workers", 1)
     call(*words, "--init-from", "mesh_ours/best.pt", "--no-audit")

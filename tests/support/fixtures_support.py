@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-_ROOT = Path(__file__).resolve().parent
+_ROOT = Path(__file__).resolve().parents[1]
 COMPACT = _ROOT / "data"
 
 

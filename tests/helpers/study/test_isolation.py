@@ -105,7 +105,7 @@ if __name__ == "__main__":
 
 def test_a_child_does_not_outlive_its_parent(tmp_path, repo_root):
     script = tmp_path / "parent.py"
-    script.write_text(PARENT.format(root=str(repo_root), tests=str(repo_root / "tests"), out=str(tmp_path)))
+    script.write_text(PARENT.format(root=str(repo_root), tests=str(repo_root / "tests" / "support"), out=str(tmp_path)))
     parent = subprocess.Popen([sys.executable, str(script)], cwd=repo_root)
     written = tmp_path / "toy" / "child"
     deadline = time.monotonic() + 120

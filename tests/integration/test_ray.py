@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import optuna
 import pytest
+from repository import ROOT
 from study_support import request
 from worker_support import FAIL, NONE, check_nothing_lost_or_doubled, die, epochs, noted
 
@@ -26,12 +27,10 @@ def on_ray(tmp_path, train=noted, crew=Crew(ray="local"), **changes):  # noqa: B
 
 def test_a_killed_actor_is_replaced_and_its_trial_goes_on_once(tmp_path, monkeypatch, caplog):
     ray = pytest.importorskip("ray")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "support"))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     here = {"num_cpus": 2, "object_store_memory": 80_000_000, "_node_ip_address": "127.0.0.1"}
-    environment = {
-        "env_vars": {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), str(Path(__file__).parent)])}
-    }
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])}}
     ray.init(**here, include_dashboard=False, runtime_env=environment, log_to_driver=False)
     try:
         study = run_study(on_ray(tmp_path, partial(noted, act=die, seconds=0.3), trials=4))
@@ -49,12 +48,12 @@ def test_a_removed_machine_costs_an_epoch_of_its_trial(tmp_path, monkeypatch, ca
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "support"))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     node = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=node)
     second = cluster.add_node(**node)
-    paths = os.pathsep.join([str(Path(__file__).parent.parent), str(Path(__file__).parent)])
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
     ray.init(cluster.address, runtime_env={"env_vars": {"PYTHONPATH": paths}}, log_to_driver=False)
 
     def remove_when_both_train():

@@ -125,7 +125,7 @@ run_study(request(Path({out!r}), partial(fake_train, seconds=1.0), trials=6))
 
 
 def test_sigkill_in_the_middle_loses_no_trial(tmp_path, repo_root):
-    code = KILLED.format(root=str(repo_root), tests=str(repo_root / "tests"), out=str(tmp_path))
+    code = KILLED.format(root=str(repo_root), tests=str(repo_root / "tests" / "support"), out=str(tmp_path))
     database = tmp_path / "toy" / "study.db"
     for _ in range(2):
         before = len(load_trials(database))  # while nobody writes: a locked database reads as empty
