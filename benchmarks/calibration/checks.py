@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.calibration import worlds
 from benchmarks.calibration.worlds import Floats, Noise, better_before, percentile_bootstrap, report, says_better
-from benchmarks.soak import BLOCKS, growth
+from benchmarks.study.soak import BLOCKS, growth
 from helpers.analysis.paired_gain import PairedGain, Sample, corrected_level, paired_gain, paired_interval, seeds_needed
 from helpers.analysis.shares import clopper_pearson, expected_best, largest_count
 

@@ -3,7 +3,7 @@
     python -m benchmarks.quality.demo_table demo [--data DIR] [--people 80] [--strip docs/images/demo_strip.png]
 
 Without `--data` the people are test people of the embedded generator, made for this where they are missing. The table calls
-the evaluation (`evaluate`), the agreement of commanded gaze (`benchmarks.gaze_agreement`) and the mouth's slope
+the evaluation (`evaluate`), the agreement of commanded gaze (`benchmarks.quality.gaze_agreement`) and the mouth's slope
 (`benchmarks.quality.expression`).
 """
 
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gaze_agreement import agreement
 from benchmarks.quality.expression import mouth_slope
+from benchmarks.quality.gaze_agreement import agreement
 from gazegaussian.data import HeadDataset
 from gazegaussian.evaluation.protocol import evaluate_checkpoint
 from gazegaussian.evaluation.results import Evaluation

@@ -12,8 +12,9 @@ import pytest
 import torch
 from synthetic_support import batch, gaze_run, gaze_stage, mesh_stage
 
-from benchmarks import busy_machine, rasterizers, training_steps
-from benchmarks.naive import gaze_gaussian_terms, mesh_head_terms, whole_grid_mesh
+from benchmarks.rendering import rasterizers, training_steps
+from benchmarks.rendering.naive import gaze_gaussian_terms, mesh_head_terms, whole_grid_mesh
+from benchmarks.study import busy_machine
 
 
 def rows(capsys):
@@ -91,7 +92,7 @@ def is_loop(process):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_busy_loops_end_with_the_benchmark(repo_root, number):
-    words = [sys.executable, "-m", "benchmarks.busy_machine", "--", sys.executable, "-c"]
+    words = [sys.executable, "-m", "benchmarks.study.busy_machine", "--", sys.executable, "-c"]
     wait = "import time; time.sleep(600)"
     # Alone the command ends at once, beside loops it waits: the file in the folder of both tells which.
     code = f"import pathlib; p = pathlib.Path('ran'); there = p.exists(); p.touch()\nif there:\n    {wait}"

@@ -13,7 +13,7 @@ import sqlalchemy
 from study_support import request
 from worker_support import NONE, RUNNING, check_nothing_lost_or_doubled, die, epochs, finished, noted
 
-from benchmarks.postgres_server import Server, programs
+from benchmarks.study.postgres_server import Server, programs
 from helpers import Crew, load_study, progress, run_study
 from helpers.storage import retry as storage_patience
 from helpers.storage.backends import open_storage

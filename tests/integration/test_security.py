@@ -18,7 +18,7 @@ from study_support import SPACE, fake_train, request
 
 import helpers
 import train_gazegaussian_optuna
-from benchmarks import overhead
+from benchmarks.study import overhead
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.hidden_options import hide_option, refuse_password
 from helpers.notebook import cli_process as script

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from synthetic_support import gaze_run, gaze_stage, heads
 
-from benchmarks.gaze_agreement import COMMANDS
+from benchmarks.quality.gaze_agreement import COMMANDS
 from gazegaussian.training.gaze_gaussian_stage import validation_pairs
 from gazegaussian.utils.image_grid import captioned, image_grid, labelled_rows, text_band, with_header
 from helpers.inference.strip import redirection_strip

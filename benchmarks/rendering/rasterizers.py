@@ -1,6 +1,6 @@
 """Time the rasterizers, forward + backward, against the pure-torch reference of the same run.
 
-    python -m benchmarks.rasterizers [--device cuda] [--threads 2] [--repeats 15] [--sweep] [--json]
+    python -m benchmarks.rendering.rasterizers [--device cuda] [--threads 2] [--repeats 15] [--sweep] [--json]
 
 Ratios of one run are what to compare: the machine's other work slows both sides. Calls of the compared backends are
 interleaved for the same reason.
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.timing import interleaved, show
+from benchmarks.rendering.timing import interleaved, show
 from gazegaussian.rendering import render_mesh, render_splats, warm_up
 from gazegaussian.types import Cameras, Gaussians
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server in a temporary folder, on 127.0.0.1 alone: for the tests and for `benchmarks.scale`."""
+"""A real PostgreSQL server in a temporary folder, on 127.0.0.1 alone: for the tests and for `benchmarks.study.scale`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What do kills cost? Runs a MeshHead study with the real script and kills it (SIGKILL) at random moments.
 
-    python -m benchmarks.kills [--kills 50] [--out DIR]
+    python -m benchmarks.study.kills [--kills 50] [--out DIR]
 
 After every kill: is each trial that had finished still there with its value, is every JSON and checkpoint whole, is no
 temporary file left behind by the next run? At the end: is the study complete, and which epochs were trained twice? Trainings
@@ -31,7 +31,7 @@ from helpers import load_study
 from helpers.results.attributes import RESUME_OF
 from helpers.results.trial_states import FINISHED
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 12
 ENDLESS = 10_000  # trials: the kills come first
 RUN = f"""stage: meshhead

@@ -1,6 +1,6 @@
 """Does a long study stay sound? Hundreds of quick trials (an empty model) beside a worker that is killed at random moments.
 
-    python -m benchmarks.soak [--trials 500] [--seed 0] [--longest 5] [--out DIR]
+    python -m benchmarks.study.soak [--trials 500] [--seed 0] [--longest 5] [--out DIR]
 
 This process runs the study; a second one joins it, is killed (SIGKILL) and started again until the study is done. Printed:
 how the memory of the process that survives grows (mean of ten blocks after the first 100 trials, 95% interval), and
@@ -33,7 +33,7 @@ import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
-from benchmarks.overhead import SPACE, train
+from benchmarks.study.overhead import SPACE, train
 from gazegaussian.config import MeshHeadRun, RunConfig, with_parameters
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
@@ -49,7 +49,7 @@ NAME = "soak"
 EPOCHS = 8
 WARM_UP = 100
 BLOCKS = 10  # of trials, whose increments of memory are compared
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -114,7 +114,7 @@ def killed_again_and_again(out: Path, trials: int, seed: int, longest: float) ->
     moments = random.Random(seed)
 
     def kill() -> None:
-        command = [sys.executable, "-m", "benchmarks.soak", "--join", "--out", str(out), "--trials", str(trials)]
+        command = [sys.executable, "-m", "benchmarks.study.soak", "--join", "--out", str(out), "--trials", str(trials)]
         while not over.is_set():
             started = time.monotonic()
             with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:

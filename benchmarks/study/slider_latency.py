@@ -1,6 +1,6 @@
 """How long does a slider take? From a changed value to the PNG that the front end is sent, the judge's reading included.
 
-    python -m benchmarks.slider_latency CHECKPOINT [--data DIR] [--changes 60]
+    python -m benchmarks.study.slider_latency CHECKPOINT [--data DIR] [--changes 60]
 
 The values never repeat, so that no image comes from the panel's memory. Printed: median and 90% quantile, milliseconds, and the
 median of the processor's own time, which other jobs on the machine do not lengthen.

@@ -1,6 +1,6 @@
 """Can the model draw one image? Fits a single 128 px image with both neural renderers and prints the PSNR in the head mask.
 
-    python -m benchmarks.overfit --meshhead CHECKPOINT [--steps 1000] [--out DIR]
+    python -m benchmarks.quality.overfit --meshhead CHECKPOINT [--steps 1000] [--out DIR]
 
 Rates, weights and splats are those of a fit, not of a training: nothing here has to generalise. With 32 x 32 maps, an eye is
 three map pixels wide, and the convolutional renderer makes each map pixel a 4 x 4 patch on its own: it needs finer splats, and

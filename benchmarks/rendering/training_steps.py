@@ -1,8 +1,8 @@
 """Time whole training steps of both stages against the naive way, the SDF, the render of an image, and the DiT's growth.
 
-    python -m benchmarks.training_steps [--device cuda] [--sizes published] [--batches 1 2 4] [--repeats 5] [--json]
+    python -m benchmarks.rendering.training_steps [--device cuda] [--sizes published] [--batches 1 2 4] [--repeats 5] [--json]
 
-The naive way (`benchmarks.naive`): fp32, one image at a time, every layer rendered alone, the SDF with gradients on the
+The naive way (`benchmarks.rendering.naive`): fp32, one image at a time, every layer rendered alone, the SDF with gradients on the
 whole grid, the same losses and optimizer. Sizes: `quick` for a CPU (the default), `published` for a GPU. The surface is that
 of a warm-started MeshHead on synthetic heads made for the occasion. Compared calls are interleaved.
 """
@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.naive import gaze_gaussian_terms, mesh_head_terms, whole_grid_mesh
-from benchmarks.timing import interleaved, peak_gigabytes, show
+from benchmarks.rendering.naive import gaze_gaussian_terms, mesh_head_terms, whole_grid_mesh
+from benchmarks.rendering.timing import interleaved, peak_gigabytes, show
 from gazegaussian.config import GazeGaussianModel, GazeGaussianRun, MeshHeadRun, load_run, with_parameters
 from gazegaussian.data import HeadDataset, synthesize
 from gazegaussian.dimensions import FEATURE_CHANNELS
@@ -30,7 +30,7 @@ from gazegaussian.training.step import autocast, optimisation_step
 from gazegaussian.training.trainer import Trainer
 from gazegaussian.types import Batch
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 EPOCH = 10  # all terms act
 DIT_SIZES = [(patch, depth) for patch in (4, 8, 16) for depth in (4, 6, 12)]
 Row = dict[str, Any]

@@ -1,6 +1,6 @@
 """The same losses as the training steps, computed as the released code does: one image at a time, every layer rendered alone.
 
-The baseline of `benchmarks.training_steps`: three splat renders and three passes of the neural renderer per image, the
+The baseline of `benchmarks.rendering.training_steps`: three splat renders and three passes of the neural renderer per image, the
 signed distance with gradients on the whole grid.
 """
 

@@ -1,6 +1,6 @@
 """What does the machinery cost per epoch? A study of an empty model (one weight, no data) with the real trainer.
 
-    python -m benchmarks.overhead [--trials 30] [--epochs 20] [--out DIR]
+    python -m benchmarks.study.overhead [--trials 30] [--epochs 20] [--out DIR]
 
 Printed, as medians: an epoch of the trainer alone (checkpoints, metrics.csv, image), an epoch of the same trainer in a study
 (report, pruner, budgets, owner, storage), with and without a process per trial, and what a trial costs besides its epochs

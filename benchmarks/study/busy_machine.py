@@ -1,6 +1,6 @@
 """What do other busy programs cost? A command alone, and again beside busy loops that are started for it.
 
-    python -m benchmarks.busy_machine [--busy 2] [--repeats 1] [--quick] [--json] [-- COMMAND WORD ...]
+    python -m benchmarks.study.busy_machine [--busy 2] [--repeats 1] [--quick] [--json] [-- COMMAND WORD ...]
 
 Without a command: a tiny study of both stages (seconds of training; mostly start-up). `--quick`: what `make study` does, in a fresh
 folder. A command of one's own is run as it stands; `{out}` in its words becomes a fresh folder each time. The built-in ones are
@@ -30,9 +30,9 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.timing import machine
+from benchmarks.rendering.timing import machine
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "train_gazegaussian_optuna.py"
 OUT = "{out}"
 STAGES = ("meshhead", "gazegaussian")

@@ -1,6 +1,6 @@
 """How many workers does one PostgreSQL server carry? Studies whose trainings cost nothing, by 1 to 64 processes.
 
-    python -m benchmarks.scale [--workers 1 2 4 8 16 32 64] [--trials 128] [--epochs 5] [--epoch-seconds 0] [--storage URL]
+    python -m benchmarks.study.scale [--workers 1 2 4 8 16 32 64] [--trials 128] [--epochs 5] [--epoch-seconds 0] [--storage URL]
 
 All of the study's machinery is at work (lock, sampler, reports, pruner, owners), so that the load is that of trainings without
 an end. Without `--storage` a server is started in a temporary folder, as installed but for its connections. Printed per
@@ -31,7 +31,7 @@ import optuna
 import sqlalchemy
 
 import helpers.study.trial
-from benchmarks.postgres_server import Server
+from benchmarks.study.postgres_server import Server
 from gazegaussian.config import MeshHeadRun, RunConfig, with_parameters
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult

@@ -1,0 +1,1 @@
+"""Speed of rendering and of training steps."""

@@ -1,0 +1,1 @@
+"""Studies as a whole: overhead, scale, faults, busy machines."""
