@@ -24,7 +24,7 @@ from .results.tables import save_results as save_results
 from .results.tables import summary_rows as summary_rows
 from .results.tables import top_trials as top_trials
 from .results.tables import trial_rows as trial_rows
-from .study.factory import default_request as default_request
+from .study.factory import default_spec as default_spec
 from .study.factory import load_study as load_study
 from .study.factory import make_config as make_config
 from .study.migration import migrate_study as migrate_study
@@ -32,8 +32,8 @@ from .study.progress import StudyProgress as StudyProgress
 from .study.progress import StudyReader as StudyReader
 from .study.progress import progress as progress
 from .study.run import run_study as run_study
-from .study.spec import Crew as Crew
-from .study.spec import StudyRequest as StudyRequest
+from .study.spec import StudySpec as StudySpec
+from .study.spec import WorkerPool as WorkerPool
 from .study.stop import stop as stop
 from .web.launcher import Dashboard as Dashboard
 from .web.launcher import dashboard as dashboard

@@ -20,11 +20,11 @@ from helpers.search.samplers import study_sampler
 from helpers.storage.backends import open_storage
 from helpers.storage.location import has_store
 from helpers.study.resume import complete_study, is_reported
-from helpers.study.spec import StudyRequest
+from helpers.study.spec import StudySpec
 from helpers.study.stop import forget_stop
 from helpers.utils.disk import require_writable
 from helpers.utils.environment import store_environment
-from helpers.utils.files import say_if_new
+from helpers.utils.files import log_output_dir
 
 if TYPE_CHECKING:
     from gazegaussian.training.trainer import TrainResult
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optuna.Study:
+def run(spec: StudySpec, figures: bool = True, audit: bool = True) -> optuna.Study:
     """Run or resume a study, draw its figures and write its report.
 
     Args:
-        request: What to run and where. A study that has all these trials is left as it is.
+        spec: What to run and where. A study that has all these trials is left as it is.
         figures: Draw figures and write the report at the end, unless they are there and no trial has ended since.
         audit: First make sure that every searched parameter reaches training and that none bends the ruler; a passed
             audit is remembered in the study's folder.
@@ -44,39 +44,39 @@ def run(request: StudyRequest, figures: bool = True, audit: bool = True) -> optu
     Raises:
         ConfigError: The audit names a parameter, or the study was begun differently; nothing else has been spent.
     """
-    study = complete_study(request)
+    study = complete_study(spec)
     if study is None:
-        study = _run(request, audit)
-    elif is_reported(study, request.folder):
+        study = _run(spec, audit)
+    elif is_reported(study, spec.folder):
         return study
     if figures:
         from helpers.reporting.report import report
 
-        report(study, request.folder)
+        report(study, spec.folder)
     return study
 
 
-def _run(request: StudyRequest, audit: bool) -> optuna.Study:
+def _run(spec: StudySpec, audit: bool) -> optuna.Study:
     # What cannot be used is named before torch is loaded and the audit takes its minutes.
-    study_sampler(request.study, 0)
-    study_pruner(request.study, request.study.epochs or request.config.training.epochs)
-    if request.storage is not None or has_store(request.folder):
-        open_storage(request.storage, request.folder)
-    logger.info("study %s in %s: loading torch and the renderers", request.study.study_name, request.folder)
+    study_sampler(spec.study, 0)
+    study_pruner(spec.study, spec.study.epochs or spec.config.training.epochs)
+    if spec.storage is not None or has_store(spec.folder):
+        open_storage(spec.storage, spec.folder)
+    logger.info("study %s in %s: loading torch and the renderers", spec.study.study_name, spec.folder)
     from helpers.analysis.audit import audit_study
     from helpers.analysis.ray_audit import audit_on_ray
     from helpers.study.run import run_study
     from helpers.study.workers.ray_pool import LOCAL
 
-    forget_stop(request.folder)
+    forget_stop(spec.folder)
     if audit:
-        if request.crew is not None and request.crew.ray not in (None, LOCAL):
-            audit_on_ray(request)
+        if spec.pool is not None and spec.pool.ray not in (None, LOCAL):
+            audit_on_ray(spec)
         else:
-            request.check(request.config)  # makes the data, with its progress bar
-            require_writable(request.folder)
-            audit_study(request).raise_if_failed()
-    return run_study(request, forget_stops=False)  # a request to stop that came during the audit counts
+            spec.check(spec.config)  # makes the data, with its progress bar
+            require_writable(spec.folder)
+            audit_study(spec).raise_if_failed()
+    return run_study(spec, forget_stops=False)  # a request to stop that came during the audit counts
 
 
 def train(config: RunConfig, out: Path) -> TrainResult:
@@ -110,7 +110,7 @@ def train(config: RunConfig, out: Path) -> TrainResult:
         return before.result
     if before is None:
         _require_no_others(Path(out), TRACES)
-    say_if_new(Path(out))
+    log_output_dir(Path(out))
     with sole_training(Path(out)):
         store_environment(Path(out), config)
         result = train_run(config, Path(out), resume=before is not None)

@@ -18,7 +18,7 @@ from gazegaussian.config import GazeGaussianRun
 from helpers.analysis.audit import audit_study
 from helpers.analysis.audit_checks import AuditRow
 from helpers.search.space import StudyFile
-from helpers.study.run import StudyRequest
+from helpers.study.run import StudySpec
 
 KINDS = {"unread": "does not reach training", "luck": "random numbers", "bends": "bends the ruler"}
 
@@ -46,8 +46,8 @@ def audited(case: Case, folder: Path) -> Outcome:
     sections = {name: {**defaults.get(name, {}), **case.config.get(name, {})} for name in {**defaults, **case.config}}
     run = GazeGaussianRun.model_validate(sections)
     CHANCE.manual_seed(0)
-    request = StudyRequest(run, study, folder, check=lambda config: None)
-    report = audit_study(request, partial(PlantedStage, plant=case.plant), use_cache=False)
+    spec = StudySpec(run, study, folder, check=lambda config: None)
+    report = audit_study(spec, partial(PlantedStage, plant=case.plant), use_cache=False)
     return Outcome(case, next(row for row in report.parameters if row.parameter == case.name))
 
 

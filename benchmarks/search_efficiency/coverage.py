@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.search_efficiency.curves import CPU_SECONDS, Curve, Header, Recording
 from benchmarks.search_efficiency.figures import Figures, Interval, compare
-from benchmarks.search_efficiency.replay import Ended, Replay
+from benchmarks.search_efficiency.replay import Replay, WorkerExit
 from benchmarks.search_efficiency.table import Table
 
 ROWS = 150
@@ -52,16 +52,16 @@ def pair(table: Table, seed: int, loss: float = 0.15, cheap: float = 3.0) -> tup
     """
     generator = np.random.default_rng(seed)
     order = [0, *(1 + generator.permutation(len(table) - 1))]
-    whole: list[Ended] = []
-    pruned: list[Ended] = []
+    whole: list[WorkerExit] = []
+    pruned: list[WorkerExit] = []
     spent = 0.0
     best = math.inf
     for position, row in enumerate(map(int, order)):
         value = float(table.truths[row])
-        whole.append(Ended(row, EPOCHS, value, (position + 1) * EPOCHS))
+        whole.append(WorkerExit(row, EPOCHS, value, (position + 1) * EPOCHS))
         keeps = value < best * 1.2 and (position == 0 or generator.uniform() > loss)
         spent += EPOCHS if keeps else cheap
-        pruned.append(Ended(row, EPOCHS, value if keeps else None, spent, pruned=not keeps))
+        pruned.append(WorkerExit(row, EPOCHS, value if keeps else None, spent, pruned=not keeps))
         best = min(best, value) if keeps else best
     return Replay(table, tuple(whole)), Replay(table, tuple(pruned))
 

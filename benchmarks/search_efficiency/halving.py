@@ -10,7 +10,7 @@ import optuna
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
-from benchmarks.search_efficiency.replay import Ended, RecordedSampler, Replay
+from benchmarks.search_efficiency.replay import RecordedSampler, Replay, WorkerExit
 from benchmarks.search_efficiency.table import Table
 
 
@@ -67,7 +67,7 @@ class _Rounds:
         self.chosen = RecordedSampler(table, TPESampler(seed=seed))
         self.study = optuna.create_study(direction=table.study.directions[0], sampler=self.chosen)
         self.spent = 0.0
-        self.done: list[Ended] = []
+        self.done: list[WorkerExit] = []
 
     def start(self, count: int) -> dict[int, optuna.Trial]:
         """Ask for trials; all of them before any of them reports."""
@@ -106,4 +106,4 @@ class _Rounds:
             self._end(number, reached, None, pruned=True)
 
     def _end(self, number: int, epochs: int, value: float | None, pruned: bool = False) -> None:
-        self.done.append(Ended(self.chosen.rows[number], epochs, value, self.spent, pruned))
+        self.done.append(WorkerExit(self.chosen.rows[number], epochs, value, self.spent, pruned))

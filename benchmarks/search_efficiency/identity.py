@@ -120,7 +120,7 @@ def require_quick_sizes(header: Header, path: Path, config: Path | None = None, 
     require_sizes(header, as_trained(run, searched), searched, path)
 
 
-def require_same(stored: Header, config: RunConfig, study: StudyFile, header: Header, path: Path) -> None:
+def require_compatible(stored: Header, config: RunConfig, study: StudyFile, header: Header, path: Path) -> None:
     """Check that a recording can be continued: same sizes, same data, same purpose.
 
     Args:

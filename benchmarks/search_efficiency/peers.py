@@ -27,7 +27,7 @@ from benchmarks.search_efficiency.__main__ import FIRST_SEED, describe, load, ru
 from benchmarks.search_efficiency.curves import SEEDS
 from benchmarks.search_efficiency.figures import markdown
 from benchmarks.search_efficiency.methods import ORACLE, REFERENCE, Play, methods
-from benchmarks.search_efficiency.replay import Ended, RecordedSampler, Replay, replay
+from benchmarks.search_efficiency.replay import RecordedSampler, Replay, WorkerExit, replay
 from benchmarks.search_efficiency.table import Drawn, Table
 from gazegaussian.errors import UserError
 from helpers.search.parameters import Categorical, Float, Int, Parameter
@@ -98,7 +98,7 @@ def smac_hyperband(eta: int = 3) -> Play:
         smac = _smac(table, seed, eta)
         rows: dict[Any, int] = {}
         trained: dict[int, int] = {}  # epochs by row
-        done: list[Ended] = []
+        done: list[WorkerExit] = []
         spent = 0.0
         while spent < horizon and len(rows) < len(table):
             info = smac.ask()
@@ -112,7 +112,7 @@ def smac_hyperband(eta: int = 3) -> Play:
             trained[row] = max(epochs, trained.get(row, 0))
             failed = len(values) < epochs
             complete = epochs == table.epochs and not failed
-            done.append(Ended(row, epochs, drawn[row].result if complete else None, spent, pruned=not complete))
+            done.append(WorkerExit(row, epochs, drawn[row].result if complete else None, spent, pruned=not complete))
             smac.tell(info, TrialValue(cost=math.inf if failed else min(values)))
         return Replay(table, tuple(done))
 

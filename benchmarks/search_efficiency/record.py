@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.search_efficiency.curves import HALF_DECADES, SEEDS, Curve, Purpose, append, create, read
 from benchmarks.search_efficiency.drawing import FIRST, draw, good_half_decades, half_decades, way
-from benchmarks.search_efficiency.identity import as_trained, make_header, require_same
+from benchmarks.search_efficiency.identity import as_trained, make_header, require_compatible
 from benchmarks.search_efficiency.schedule import Key, Plan, duration, outstanding
 from benchmarks.search_efficiency.whole_training import Stopped, train
 from gazegaussian.build import preflight
@@ -104,7 +104,7 @@ class Recorder:
         preflight(self.config)
         header = make_header(self.config, study, purpose)
         stored = create(path, header)
-        require_same(stored, self.config, study, header, path)
+        require_compatible(stored, self.config, study, header, path)
         if stored.program != header.program:
             logger.warning("%s was started at program %s, this is %s", path, stored.program, header.program)
 

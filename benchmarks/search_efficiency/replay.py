@@ -26,7 +26,7 @@ from benchmarks.search_efficiency.table import Drawn, Table
 
 
 @dataclass(frozen=True)
-class Ended:
+class WorkerExit:
     """A trial as a study saw it."""
 
     row: int
@@ -41,7 +41,7 @@ class Replay:
     """A study in the order in which its trials ended."""
 
     table: Table
-    trials: tuple[Ended, ...]
+    trials: tuple[WorkerExit, ...]
 
     def spent(self, count: int) -> float:
         """Epochs paid for when `count` trials had ended."""
@@ -163,7 +163,7 @@ def replay(
         pruner=pruner(table, drawn, chosen),
     )
     study.add_trials(prior or [])
-    done: list[Ended] = []
+    done: list[WorkerExit] = []
     running: list[_Running] = []
 
     def start(time: float, worker: int) -> None:
@@ -187,7 +187,7 @@ def replay(
     return Replay(table, tuple(done))
 
 
-def _epoch(study: optuna.Study, one: _Running, workers: int) -> Ended | None:
+def _epoch(study: optuna.Study, one: _Running, workers: int) -> WorkerExit | None:
     """End an epoch of a trial: report it and decide. None when the trial goes on, one epoch later."""
     values = one.drawn.values
     value = values[one.epoch] if one.epoch < len(values) else None
@@ -195,11 +195,11 @@ def _epoch(study: optuna.Study, one: _Running, workers: int) -> Ended | None:
     spent = one.time * workers
     if value is None:  # a study fails a trial before the sampler sees such a value
         study.tell(one.trial, state=TrialState.FAIL)
-        return Ended(one.row, one.epoch, None, spent)
+        return WorkerExit(one.row, one.epoch, None, spent)
     one.trial.report(value, one.epoch - 1)
     if one.trial.should_prune() and one.epoch < len(values):  # asked as studies ask
         study.tell(one.trial, state=TrialState.PRUNED)
-        return Ended(one.row, one.epoch, None, spent, pruned=True)
+        return WorkerExit(one.row, one.epoch, None, spent, pruned=True)
     if one.epoch < len(values):
         one.time += 1.0
         return None
@@ -207,4 +207,4 @@ def _epoch(study: optuna.Study, one: _Running, workers: int) -> Ended | None:
         study.tell(one.trial, state=TrialState.FAIL)
     else:
         study.tell(one.trial, one.drawn.result)
-    return Ended(one.row, one.epoch, one.drawn.result, spent)
+    return WorkerExit(one.row, one.epoch, one.drawn.result, spent)

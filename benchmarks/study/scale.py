@@ -35,7 +35,7 @@ from benchmarks.study.postgres_server import Server
 from gazegaussian.config import MeshHeadRun, RunConfig, with_parameters
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
-from helpers import Crew, StudyRequest, run_study
+from helpers import StudySpec, WorkerPool, run_study
 from helpers.results.attributes import RESUME_OF
 from helpers.search.space import StudyFile
 from helpers.storage.study_lock import study_lock
@@ -134,9 +134,9 @@ def measure(url: str, workers: int, trials: int, epochs: int, seconds: float) ->
     content = {"study_name": f"scale{workers}_{out.name}", "trials": trials, "search_space": SPACE}
     study_file = StudyFile.model_validate({**content, "pruner": {"name": "median"}})
     job = partial(train, notes=notes, seconds=seconds)
-    request = StudyRequest(config, study_file, out, url, train=job, check=lambda _: None, crew=Crew(workers))
+    spec = StudySpec(config, study_file, out, url, train=job, check=lambda _: None, workers_pool=WorkerPool(workers))
     before = transactions(url)
-    study = run_study(request)
+    study = run_study(spec)
     done = study.get_trials(states=FINISHED)
     span = max(t.datetime_complete for t in done) - min(t.datetime_start for t in done)  # type: ignore[type-var, operator]
     # A choice may be proposed twice, a float not: `lr` tells two workers that were handed the same.

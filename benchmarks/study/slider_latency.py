@@ -56,7 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
     panel = open_panel(arguments.checkpoint, arguments.data, Path("optuna_results"))
     measure(panel, 8)
-    print(json.dumps({"image_px": panel.painters[0].size, **measure(panel, arguments.changes)}))
+    print(json.dumps({"image_px": panel.renderers[0].size, **measure(panel, arguments.changes)}))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from benchmarks.study.overhead import SPACE, train
 from gazegaussian.config import MeshHeadRun, RunConfig, with_parameters
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
-from helpers import StudyRequest, report, run_study
+from helpers import StudySpec, report, run_study
 from helpers.analysis.paired_gain import paired_interval
 from helpers.results.attributes import RESUME_OF
 from helpers.results.lineage import successors
@@ -99,11 +99,11 @@ def announced(config: RunConfig, folder: Path, hooks: Sequence[Hook], resume: bo
     return train(config, folder, hooks, resume)
 
 
-def request(out: Path, trials: int, train: Train) -> StudyRequest:
+def spec(out: Path, trials: int, train: Train) -> StudySpec:
     """The study that both processes run."""
     config = with_parameters(MeshHeadRun(), {"epochs": EPOCHS, "device": "cpu", "preview_images": 0})
     study = StudyFile.model_validate({"study_name": NAME, "trials": trials, "search_space": SPACE})
-    return StudyRequest(config, study, out, train=train, check=lambda _: None)
+    return StudySpec(config, study, out, train=train, check=lambda _: None)
 
 
 @contextmanager
@@ -194,9 +194,9 @@ def main() -> int:
     out = arguments.out or Path(tempfile.mkdtemp(prefix="soak-"))
     memory = Memory()
     if arguments.join:
-        run_study(request(out, arguments.trials, announced))
+        run_study(spec(out, arguments.trials, announced))
         return 0
-    asked = request(out, arguments.trials, memory.train)
+    asked = spec(out, arguments.trials, memory.train)
     started = time.monotonic()
     with killed_again_and_again(out, arguments.trials, arguments.seed, arguments.longest) as lives:
         study = run_study(asked)

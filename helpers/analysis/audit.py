@@ -29,10 +29,10 @@ from helpers.analysis.audit_values import shown
 from helpers.analysis.short_training import Build
 from helpers.search.space import StudyFile
 from helpers.storage.store_places import require_plain
-from helpers.utils.files import say_if_new, write_json
+from helpers.utils.files import log_output_dir, write_json
 
 if TYPE_CHECKING:
-    from helpers.study.run import StudyRequest
+    from helpers.study.run import StudySpec
 
 logger = logging.getLogger(__name__)
 
@@ -94,11 +94,11 @@ def keeping_data() -> Build:
     return build
 
 
-def audit_study(request: StudyRequest, build: Build | None = None, use_cache: bool = True) -> AuditReport:
+def audit_study(spec: StudySpec, build: Build | None = None, use_cache: bool = True) -> AuditReport:
     """Audit every searched parameter of a study: a few optimisation steps each.
 
     Args:
-        request: The study; its folder holds the report (`audit.json`) from the first parameter on, so that what has passed
+        spec: The study; its folder holds the report (`audit.json`) from the first parameter on, so that what has passed
             is not repeated, also after an interruption, until the space, the configuration or the code changes.
         build: Makes the stage that is to be tuned, by default that of the run configuration; the global seed is set before
             each call.
@@ -108,11 +108,11 @@ def audit_study(request: StudyRequest, build: Build | None = None, use_cache: bo
         ConfigError: The run configuration refuses a value, or even its own training fails.
         UserError: Data or checkpoint cannot be used.
     """
-    require_plain(request.folder)
-    study = request.study
-    base = as_audited(request.monitored())
+    require_plain(spec.folder)
+    study = spec.study
+    base = as_audited(spec.monitored())
     key = _key(study, base, build or build_stage)
-    path = request.folder / AUDIT_FILE
+    path = spec.folder / AUDIT_FILE
     rows, spent = _read(path, key) if use_cache else ({}, 0.0)
     missing = [name for name in study.parameters if name not in rows]
     if not missing:
@@ -120,7 +120,7 @@ def audit_study(request: StudyRequest, build: Build | None = None, use_cache: bo
         return AuditReport(tuple(rows[name] for name in study.parameters), spent, cached=True)
     if rows:
         logger.info("audit: goes on; passed before: %s", ", ".join(rows))
-    say_if_new(request.out)
+    log_output_dir(spec.out)
     started = time.monotonic()
     total = len(study.parameters)
     audit = Auditor(study, base, build or keeping_data())

@@ -26,12 +26,12 @@ from helpers.analysis.paired_gain import paired_interval
 from helpers.analysis.retrain import Run, Source, missed_limits, open_source, rerun, trial_config
 from helpers.analysis.test_people import TestPeople, find_test_people, has_values, mean_metrics, measured, person_values
 from helpers.results.attributes import BASELINE
-from helpers.results.ranking import is_feasible, merit, metric_names, signs
+from helpers.results.ranking import is_feasible, metric_names, objective_key, signs
 from helpers.utils.files import write_json
 
 if TYPE_CHECKING:
     from helpers.study.isolation import Train
-    from helpers.study.spec import StudyRequest
+    from helpers.study.spec import StudySpec
 
 __all__ = ["ConfirmReport", "Confirmed", "TestPeople", "bootstrap", "confirm_study", "load_confirm"]
 
@@ -42,7 +42,7 @@ _judge = judge  # its name in earlier versions
 
 
 def confirm_study(
-    source: StudyRequest | Path | str,
+    source: StudySpec | Path | str,
     top: int = 3,
     seeds: int = 5,
     train: Train | None = None,
@@ -58,11 +58,11 @@ def confirm_study(
     holds the report.
 
     Args:
-        source: The request that ran the study, or its folder.
+        source: The spec that ran the study, or its folder.
         top: How many of the best complete trials.
         seeds: Trainings of each; more seeds later add to the ones that are there.
-        train: As in `StudyRequest`; default the request's, else the real training.
-        check: As in `StudyRequest`.
+        train: As in `StudySpec`; default the spec's, else the real training.
+        check: As in `StudySpec`.
         storage: URL, as in `open_source`.
         measure: Who is measured and how; default: the test people of the data, for the project's own stages.
         vary_meshhead: Of a study of stage two: train its MeshHead with every seed first, so that the interval holds the
@@ -169,7 +169,7 @@ def _configurations(source: Source, top: int) -> dict[str, tuple[int | None, dic
     complete = [t for t in trials if t.state == TrialState.COMPLETE and is_feasible(t)]
     if not complete:
         raise ConfigError(f"Study {source.study.study_name!r} has no complete trial to confirm. Run more trials first.")
-    complete.sort(key=lambda t: (merit(source.study, t), t.number))
+    complete.sort(key=lambda t: (objective_key(source.study, t), t.number))
     marked = next((t for t in trials if t.user_attrs.get(BASELINE) and t.params), None)
     defaults = trial_config(source.config, marked.params if marked else {})
     chosen: dict[str, tuple[int | None, dict[str, Any]]] = {}

@@ -21,13 +21,13 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.utils.plain_files import read_plain
 from helpers.analysis.retrain import Source, missed_limits, open_source, rerun, trial_config
 from helpers.analysis.shares import largest_count
-from helpers.results.ranking import best_trial, merit, metric_names, signs
+from helpers.results.ranking import best_trial, metric_names, objective_key, signs
 from helpers.results.run_files import trial_dir
 from helpers.utils.files import content_of, write_json
 
 if TYPE_CHECKING:
     from helpers.study.isolation import Train
-    from helpers.study.spec import StudyRequest
+    from helpers.study.spec import StudySpec
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def _no(row: Continued) -> str:
 
 
 def continue_pruned(
-    source: StudyRequest | Path | str,
+    source: StudySpec | Path | str,
     share: float = 0.1,
     seed: int = 0,
     train: Train | None = None,
@@ -114,11 +114,11 @@ def continue_pruned(
     last checkpoint was thinned is trained from its beginning.
 
     Args:
-        source: The request that ran the study, or its folder.
+        source: The spec that ran the study, or its folder.
         share: Of the pruned trials, 0 to 1; at least one of them.
         seed: Of the choice; a trial's place in it does not depend on the others.
-        train: As in `StudyRequest`; default the request's, else the real training.
-        check: As in `StudyRequest`.
+        train: As in `StudySpec`; default the spec's, else the real training.
+        check: As in `StudySpec`.
         storage: URL, as in `open_source`.
 
     Raises:
@@ -137,7 +137,7 @@ def continue_pruned(
     pruned = [
         trial
         for trial in study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
-        if math.isfinite(merit(study, trial)[0])
+        if math.isfinite(objective_key(study, trial)[0])
     ]
     pruned.sort(key=lambda trial: random.Random(f"{seed} {trial.number}").random())
     chosen = sorted(pruned[: math.ceil(share * len(pruned) - 1e-9)], key=lambda trial: trial.number)
@@ -155,11 +155,11 @@ def _continue(source: Source, trial: FrozenTrial, winner: FrozenTrial) -> Contin
     start = place if place is not None and (place / "last.pt").is_file() else None
     run = rerun(source, trial_config(source.config, trial.params), folder, start)
     missed = missed_limits(source.limits, run.metrics)
-    better = run.value is not None and sign * run.value < merit(source.study, winner)[0]
+    better = run.value is not None and sign * run.value < objective_key(source.study, winner)[0]
     return Continued(
         trial=trial.number,
         pruned_after=len(trial.intermediate_values),
-        value_when_pruned=sign * merit(source.study, trial)[0],
+        value_when_pruned=sign * objective_key(source.study, trial)[0],
         value=run.value,
         epochs=run.epochs,
         seconds=run.seconds,

@@ -17,13 +17,13 @@ from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, first_line
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
-from helpers.analysis.expected_epochs import Outlook, pruning_outlook
+from helpers.analysis.expected_epochs import EpochForecast, expected_epochs
 from helpers.analysis.peak_memory import PeakMemory
 from helpers.analysis.short_training import Build, quiet_package, without_delays
 from helpers.utils.durations import duration
 
 if TYPE_CHECKING:
-    from helpers.study.run import StudyRequest
+    from helpers.study.run import StudySpec
 
 GB = 1e9
 MB = 1e6
@@ -109,14 +109,14 @@ class Estimate:
             )
 
 
-def estimate_study(request: StudyRequest, build: Build = build_stage, refuse: bool = True) -> Estimate:
+def estimate_study(spec: StudySpec, build: Build = build_stage, refuse: bool = True) -> Estimate:
     """Measure one epoch of the baseline in a temporary folder and scale it to the study.
 
     The first epoch also reads the images and compiles kernels, so the estimate is rather too high. Searched values that
     make an epoch longer or shorter than the baseline's are not looked at.
 
     Args:
-        request: The study; trials that it has finished are taken off, and tell how many are pruned.
+        spec: The study; trials that it has finished are taken off, and tell how many are pruned.
         build: Makes the stage that is to be tuned.
         refuse: Raise when the disk will not do.
 
@@ -124,34 +124,34 @@ def estimate_study(request: StudyRequest, build: Build = build_stage, refuse: bo
         ConfigError: The disk will not do, or the baseline cannot be trained here.
         UserError: Data, checkpoint or device cannot be used.
     """
-    study = request.study
-    config = without_delays(request.config)
+    study = spec.study
+    config = without_delays(spec.config)
     epochs = study.epochs or config.training.epochs
-    outlook = pruning_outlook(request, epochs)
+    forecast = expected_epochs(spec, epochs)
     measured, device = _measure(
-        request, with_parameters(config, {"epochs": 1, "monitor": getattr(study, "metrics", [study.metric])[0]}), build
+        spec, with_parameters(config, {"epochs": 1, "monitor": getattr(study, "metrics", [study.metric])[0]}), build
     )
     once = measured.build_seconds + measured.warm_start_seconds
     low, high = (
-        measured.data_seconds + outlook.trials * once + count * measured.seconds_per_epoch
-        for count in (outlook.epochs_expected, outlook.epochs_most)
+        measured.data_seconds + forecast.trials * once + count * measured.seconds_per_epoch
+        for count in (forecast.epochs_expected, forecast.epochs_most)
     )
     budget = getattr(study, "budget", None)
-    limits = (request.timeout, getattr(budget, "timeout", None), getattr(budget, "max_compute", None))
+    limits = (spec.timeout, getattr(budget, "timeout", None), getattr(budget, "max_compute", None))
     caps = [limit for limit in limits if limit is not None]
-    folder = _existing(request.folder)
+    folder = _existing(spec.folder)
     estimate = Estimate(
         measured,
-        outlook.trials,
+        forecast.trials,
         epochs,
-        outlook.epochs_expected,
-        outlook.epochs_most,
+        forecast.epochs_expected,
+        forecast.epochs_most,
         min([low, *caps]),
         min([high, *caps]),
-        _disk(measured, outlook, getattr(study, "keep_best", None)),
+        _disk(measured, forecast, getattr(study, "keep_best", None)),
         shutil.disk_usage(folder).free / GB,
         folder,
-        outlook.assumption,
+        forecast.assumption,
         device,
     )
     if refuse:
@@ -159,10 +159,10 @@ def estimate_study(request: StudyRequest, build: Build = build_stage, refuse: bo
     return estimate
 
 
-def _disk(measured: Measured, outlook: Outlook, keep_best: int | None) -> float:
+def _disk(measured: Measured, forecast: EpochForecast, keep_best: int | None) -> float:
     """Gigabytes: checkpoints of the trials that stay and of the running one, pictures and tables of all."""
-    kept = outlook.trials if keep_best is None else min(outlook.trials, keep_best + 1)
-    return kept * measured.checkpoints_gb + outlook.epochs_most * measured.other_gb_per_epoch
+    kept = forecast.trials if keep_best is None else min(forecast.trials, keep_best + 1)
+    return kept * measured.checkpoints_gb + forecast.epochs_most * measured.other_gb_per_epoch
 
 
 class _FitStart(Hook):
@@ -175,13 +175,13 @@ class _FitStart(Hook):
         self.seconds = time.perf_counter()
 
 
-def _measure(request: StudyRequest, config: RunConfig, build: Build) -> tuple[Measured, str]:
+def _measure(spec: StudySpec, config: RunConfig, build: Build) -> tuple[Measured, str]:
     """Train one epoch; returns what was seen and the device's name."""
     clock = time.perf_counter
     started = clock()
     begun = _FitStart()
     try:
-        request.check(config)
+        spec.check(config)
         checked = clock()
         with tempfile.TemporaryDirectory(prefix="estimate_") as name, quiet_package(), torch.random.fork_rng():
             folder = Path(name)

@@ -16,7 +16,7 @@ from helpers.search.pruners import study_pruner
 from helpers.storage.backends import open_storage
 
 if TYPE_CHECKING:
-    from helpers.study.run import StudyRequest
+    from helpers.study.run import StudySpec
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _GOOD_TRIALS, _HOPELESS_TRIALS = 30, 6  # of the rehearsal; several, since Hyper
 
 
 @dataclass(frozen=True)
-class Outlook:
+class EpochForecast:
     """Trials still to run and their epochs."""
 
     trials: int
@@ -35,17 +35,17 @@ class Outlook:
     assumption: str  # one sentence
 
 
-def pruning_outlook(request: StudyRequest, epochs: int) -> Outlook:
+def expected_epochs(spec: StudySpec, epochs: int) -> EpochForecast:
     """Say how many epochs are to be expected, and why.
 
     Args:
-        request: The study; its storage is read, and not made.
+        spec: The study; its storage is read, and not made.
         epochs: Per trial that is not pruned.
     """
-    study = request.study
-    finished = _finished(request)
+    study = spec.study
+    finished = _finished(spec)
     trials = max(0, study.trials - len(finished))
-    share, length, why = _pruned(request, finished, epochs)
+    share, length, why = _pruned(spec, finished, epochs)
     expected = trials * ((1 - share) * epochs + share * length)
     most = trials * epochs
     cap = getattr(getattr(study, "budget", None), "max_total_epochs", None)
@@ -54,12 +54,12 @@ def pruning_outlook(request: StudyRequest, epochs: int) -> Outlook:
         expected = min(expected, left)
         most = min(most, left)
         why += f"; the budget allows {left} epochs more"
-    return Outlook(trials, expected, most, why)
+    return EpochForecast(trials, expected, most, why)
 
 
-def _pruned(request: StudyRequest, finished: list[FrozenTrial], epochs: int) -> tuple[float, float, str]:
+def _pruned(spec: StudySpec, finished: list[FrozenTrial], epochs: int) -> tuple[float, float, str]:
     """Share of pruned trials, their mean number of epochs, and where both come from."""
-    study = request.study
+    study = spec.study
     if getattr(study, "multi", False):
         return 0.0, epochs, "no pruning: there are several objectives"
     pruned = [len(trial.intermediate_values) for trial in finished if trial.state == TrialState.PRUNED]
@@ -72,7 +72,7 @@ def _pruned(request: StudyRequest, finished: list[FrozenTrial], epochs: int) -> 
             length,
             f"{share:.0%} of the trials are pruned{after}, as measured on {len(finished)} finished ones",
         )
-    earliest = earliest_pruned_epoch(request, epochs)
+    earliest = earliest_pruned_epoch(spec, epochs)
     if earliest is None:
         return (
             0.0,
@@ -87,19 +87,19 @@ def _pruned(request: StudyRequest, finished: list[FrozenTrial], epochs: int) -> 
     )
 
 
-def earliest_pruned_epoch(request: StudyRequest, epochs: int) -> int | None:
+def earliest_pruned_epoch(spec: StudySpec, epochs: int) -> int | None:
     """Rehearse the study's pruner on invented curves: after how many epochs does it give up a hopeless trial?
 
     Asking the pruner itself holds for every pruner, wrapped or not, whatever it calls its warm-up.
 
     Args:
-        request: The study.
+        spec: The study.
         epochs: Per trial.
 
     Returns:
         Epochs trained by then; None when it never does.
     """
-    study_file = request.study
+    study_file = spec.study
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -130,11 +130,11 @@ def _play(study: optuna.Study, curve: list[float]) -> int | None:
     return None
 
 
-def _finished(request: StudyRequest) -> list[FrozenTrial]:
+def _finished(spec: StudySpec) -> list[FrozenTrial]:
     """Complete and pruned trials of the study, none when it was not begun or cannot be read."""
     try:
-        storage = open_storage(request.storage, request.folder, must_exist=True)
-        study = optuna.load_study(study_name=request.study.study_name, storage=storage)
+        storage = open_storage(spec.storage, spec.folder, must_exist=True)
+        study = optuna.load_study(study_name=spec.study.study_name, storage=storage)
         return list(study.get_trials(deepcopy=False, states=FINISHED))
     except (KeyError, UserError) as error:
         logger.debug("no trials to learn from: %s", error)

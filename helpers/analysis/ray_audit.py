@@ -1,4 +1,4 @@
-"""The audit of a study on a machine of a Ray cluster: the one where its master runs may have no GPU and no data."""
+"""The audit of a study on a machine of a Ray cluster: the one where its supervisor runs may have no GPU and no data."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers.analysis.audit import audit_study
-from helpers.study.spec import StudyRequest
+from helpers.study.spec import StudySpec
 from helpers.study.workers.ray_pool import connect, levels_here, placement, prepare
 
 
-def audit_on_ray(request: StudyRequest) -> None:
+def audit_on_ray(spec: StudySpec) -> None:
     """Check and audit a study on the kind of machine that its trials run on.
 
     Raises:
-        UserError: As `audit_study` and the request's check.
+        UserError: As `audit_study` and the spec's check.
     """
-    assert request.crew is not None
-    assert request.crew.ray is not None
-    ray = connect(request.crew.ray)
-    options, _ = placement(ray.nodes(), request.crew)
-    asked = replace(request, out=request.out.resolve(), crew=None)
+    assert spec.pool is not None
+    assert spec.pool.ray is not None
+    ray = connect(spec.pool.ray)
+    options, _ = placement(ray.nodes(), spec.pool)
+    asked = replace(spec, out=spec.out.resolve(), pool=None)
     call = ray.remote(_audit).options(**options, max_retries=0)
     try:
         ray.get(call.remote(asked, Path.cwd(), levels_here()))
@@ -28,7 +28,7 @@ def audit_on_ray(request: StudyRequest) -> None:
         raise error.cause from error
 
 
-def _audit(request: StudyRequest, folder: Path, levels: tuple[int, int]) -> None:
+def _audit(spec: StudySpec, folder: Path, levels: tuple[int, int]) -> None:
     prepare(folder, levels)
-    request.check(request.config)
-    audit_study(request).raise_if_failed()
+    spec.check(spec.config)
+    audit_study(spec).raise_if_failed()

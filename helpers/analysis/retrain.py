@@ -27,7 +27,7 @@ from gazegaussian.utils.plain_files import read_plain
 from helpers.results.attributes import FINGERPRINT
 from helpers.results.lookup import find_study, stored_config
 from helpers.search.constraints import Constraint
-from helpers.study.spec import StudyRequest, preflight, train_run
+from helpers.study.spec import StudySpec, preflight, train_run
 from helpers.utils.files import write_json
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Run:
 
 
 def open_source(
-    source: StudyRequest | Path | str,
+    source: StudySpec | Path | str,
     train: Train | None = None,
     check: Callable[[RunConfig], None] | None = None,
     storage: str | None = None,
@@ -71,25 +71,25 @@ def open_source(
     """Open a study, with the configuration that its trials were measured with.
 
     Args:
-        source: The request that ran it, or its folder.
-        train: Instead of the request's or the real training.
-        check: Instead of the request's or the real check of device, data and checkpoint.
+        source: The spec that ran it, or its folder.
+        train: Instead of the spec's or the real training.
+        check: Instead of the spec's or the real check of device, data and checkpoint.
         storage: URL, when a folder is given and the study is not in its own SQLite file.
 
     Raises:
         UserError: There is no such study, or its configuration cannot be used here.
     """
-    request = source if isinstance(source, StudyRequest) else None
-    folder = request.folder if request else Path(source)  # type: ignore[arg-type]
-    study = find_study(folder, request.storage if request else storage)
+    spec = source if isinstance(source, StudySpec) else None
+    folder = spec.folder if spec else Path(source)  # type: ignore[arg-type]
+    study = find_study(folder, spec.storage if spec else storage)
     config = stored_config(study)
-    if request is not None:  # where to compute may differ from where the study ran, what to compute may not
-        content = request.config.model_dump(mode="json")
+    if spec is not None:  # where to compute may differ from where the study ran, what to compute may not
+        content = spec.config.model_dump(mode="json")
         known = parameter_fields(config)
         runtime = {key: content[known[key][0]][key] for key in sorted(RUNTIME_FIELDS) if key in known}
         config = with_parameters(config, runtime)
-    (check or (request.check if request else preflight))(config)
-    return Source(study, folder, config, train or (request.train if request else train_run), study_limits(study))
+    (check or (spec.check if spec else preflight))(config)
+    return Source(study, folder, config, train or (spec.train if spec else train_run), study_limits(study))
 
 
 def study_limits(study: optuna.Study) -> tuple[Constraint, ...]:

@@ -37,7 +37,7 @@ from helpers.utils.paths import SCRIPT
 from helpers.utils.tables import print_table
 
 if TYPE_CHECKING:
-    from helpers.study.spec import StudyRequest
+    from helpers.study.spec import StudySpec
 
 logger = logging.getLogger(__name__)
 
@@ -89,14 +89,14 @@ def study(
 
     allow(allow_hub)
     quiet_optuna()
-    request = helpers.default_request(
+    spec = helpers.default_spec(
         stage.value, config, study_file, n_trials, epochs, timeout, storage, study_name,
         pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead, isolate, init_from,
-        helpers.Crew(workers, ray, gpus_per_trial),
+        helpers.WorkerPool(workers, ray, gpus_per_trial),
     )  # fmt: skip
     started = time.monotonic()
-    finished = helpers.run(request, audit=audit)
-    best_file = request.folder / "best.json"
+    finished = helpers.run(spec, audit=audit)
+    best_file = spec.folder / "best.json"
     ended = finished.user_attrs.get("stop_reason", "all trials were taken over")  # of a study that was migrated
     if as_json:
         best = json.loads(best_file.read_text()) if best_file.exists() else None
@@ -106,9 +106,9 @@ def study(
     print_table(f"Study {finished.study_name}", helpers.trial_rows(finished, best_first=True))
     best_trial = helpers.best_trial(finished)
     if best_trial is not None:
-        typer.echo(f"best: trial {best_trial.number}, {request.study.metric} {best_trial.value:.5f}  ({best_file})")
+        typer.echo(f"best: trial {best_trial.number}, {spec.study.metric} {best_trial.value:.5f}  ({best_file})")
     typer.echo(f"ended: {ended}")
-    typer.echo(f"report: {request.folder / 'report.html'}   this call: {time.monotonic() - started:.0f} s")
+    typer.echo(f"report: {spec.folder / 'report.html'}   this call: {time.monotonic() - started:.0f} s")
 
 
 def audit(
@@ -130,14 +130,14 @@ def audit(
     from helpers.search.registry import allow_hub as allow
 
     allow(allow_hub)
-    request = _request(stage, config, study_file, None, epochs, data, device, out, meshhead, init_from, study_name)
-    logger.info("audit of %s: loading torch and the renderers", request.study.study_name)
-    request.check(request.config)
-    report = helpers.audit_study(request)
+    spec = _request(stage, config, study_file, None, epochs, data, device, out, meshhead, init_from, study_name)
+    logger.info("audit of %s: loading torch and the renderers", spec.study.study_name)
+    spec.check(spec.config)
+    report = helpers.audit_study(spec)
     if as_json:
         typer.echo(json.dumps({"ok": report.ok, "parameters": report.rows()}, indent=2))
     else:
-        print_table(f"Audit of {request.study.study_name}", report.rows())
+        print_table(f"Audit of {spec.study.study_name}", report.rows())
     report.raise_if_failed()
 
 
@@ -153,11 +153,11 @@ def _request(
     meshhead: Path | None,
     init_from: Path | None,
     study_name: str | None,
-) -> StudyRequest:
+) -> StudySpec:
     """What `audit` and `estimate` look at: the study that `study` would run with the same words."""
     import helpers
 
-    return helpers.default_request(
+    return helpers.default_spec(
         stage.value, config, study_file, n_trials, epochs,
         study_name=study_name, data=data, device=device.value if device else None,
         out=out, meshhead=meshhead, init_from=init_from,
@@ -184,13 +184,13 @@ def estimate(
     from helpers.search.registry import allow_hub as allow
 
     allow(allow_hub)
-    request = _request(stage, config, study_file, n_trials, epochs, data, device, out, meshhead, init_from, study_name)
-    logger.info("estimate of %s: loading torch and the renderers", request.study.study_name)
-    found = helpers.estimate_study(request)
+    spec = _request(stage, config, study_file, n_trials, epochs, data, device, out, meshhead, init_from, study_name)
+    logger.info("estimate of %s: loading torch and the renderers", spec.study.study_name)
+    found = helpers.estimate_study(spec)
     if as_json:
         typer.echo(json.dumps({row["what"]: row["value"] for row in found.rows()}, indent=2))
     else:
-        print_table(f"Estimate of {request.study.study_name}", found.rows())
+        print_table(f"Estimate of {spec.study.study_name}", found.rows())
 
 
 def confirm(

@@ -16,7 +16,7 @@ from PIL import Image
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.atomic_files import atomic_path, commit_file
 from gazegaussian.utils.own_output import MARK
-from helpers.inference.scene import Angles, Limits, Painter, People
+from helpers.inference.scene import Angles, Limits, People, Renderer
 
 FRAMES = 24
 FRAMES_PER_SECOND = 12
@@ -97,10 +97,10 @@ def draw_sweep(
         UserError: Checkpoint, device or sweep cannot be used.
     """
     people = People(data, unseen)
-    painter = Painter(checkpoint, "", people, device=device)
-    start = Angles.of(people.batch(key, frame, painter.size).parameters)
+    renderer = Renderer(checkpoint, "", people, device=device)
+    start = Angles.of(people.batch(key, frame, renderer.size).parameters)
     angles = sweep_angles(sweep, start, people.limits())
-    return write_animation([Image.fromarray(painter.draw(key, frame, one).pixels) for one in angles], out)
+    return write_animation([Image.fromarray(renderer.draw(key, frame, one).pixels) for one in angles], out)
 
 
 def write_animation(frames: Sequence[Image.Image], path: Path) -> list[Path]:

@@ -51,8 +51,8 @@ def train_winner(folder: Path, epochs: int, storage: str | None = None) -> Path:
     run = Path(folder) / f"final_{epochs}_epochs"
     place = trial_dir(trial, Path(folder))
     # A schedule that depends on the number of epochs cannot be entered half-way.
-    goes_on = place is not None and (place / "last.pt").is_file() and config.optim.lr_decay == 1
-    found = rerun(source, with_parameters(config, {"epochs": epochs}), run, place if goes_on else None)
+    resumes = place is not None and (place / "last.pt").is_file() and config.optim.lr_decay == 1
+    found = rerun(source, with_parameters(config, {"epochs": epochs}), run, place if resumes else None)
     if found.value is None:
         raise NonFiniteError(f"the final training of trial {trial.number}: {found.reason}")
     return run

@@ -131,7 +131,7 @@ class People:
         return self._images(key, size).batch([frame])
 
 
-class Painter:
+class Renderer:
     """Draws people with one model.
 
     Args:

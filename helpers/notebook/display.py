@@ -23,7 +23,7 @@ from helpers.results.ranking import best_trial, metric_names, signs
 from helpers.results.run_files import best_image, trial_dir
 from helpers.results.tables import top_trials, trial_rows
 from helpers.results.trial_states import count_finished
-from helpers.search.trial_names import is_rehearsal
+from helpers.search.trial_names import is_smoke_test
 from helpers.storage.location import study_folders
 from helpers.study.factory import load_study
 from helpers.utils.paths import SCRIPT
@@ -103,7 +103,7 @@ def newest_studies(out: Path) -> list[str]:
         starts = [trial.datetime_start for trial in study.get_trials(deepcopy=False)]
         begun = max(filter(None, starts), default=datetime.min)
         stage = study.user_attrs.get(STAGE, "")
-        found = (not is_rehearsal(folder.name), begun, folder.name)
+        found = (not is_smoke_test(folder.name), begun, folder.name)
         newest[stage] = max(newest.get(stage, found), found)
     if not newest:
         raise ConfigError(

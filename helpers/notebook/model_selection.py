@@ -14,10 +14,10 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.training.checkpoint_files import DEMO, checkpoint_file, require_checkpoint
 from helpers.results.attributes import BASELINE
 from helpers.results.lookup import find_study
-from helpers.results.ranking import best_trial, merit, metric_names, ranked_trials, signs
+from helpers.results.ranking import best_trial, metric_names, objective_key, ranked_trials, signs
 from helpers.results.run_files import trial_dir
 from helpers.results.winners import winners
-from helpers.search.trial_names import is_rehearsal
+from helpers.search.trial_names import is_smoke_test
 
 STAGE = "gazegaussian"
 
@@ -41,7 +41,7 @@ def winner(out: Path) -> TrainedModel:
     study = next(reversed(_studies(Path(out))), None)
     if study is None:
         found = _newest_training(Path(out))
-    elif is_rehearsal(study.name):
+    elif is_smoke_test(study.name):
         found = _newest_training(Path(out)) or _best_of(study)
     else:
         found = _best_of(study) or _newest_training(Path(out))
@@ -92,7 +92,7 @@ def named(checkpoints: Sequence[Path | str]) -> list[TrainedModel]:
 def _studies(out: Path) -> list[Path]:
     """Folders of GazeGaussian studies with a winner: the newest one last, rehearsals first."""
     files = [path for path, _ in winners(out, STAGE)]
-    files.sort(key=lambda path: (not is_rehearsal(path.parent.name), path.stat().st_mtime))
+    files.sort(key=lambda path: (not is_smoke_test(path.parent.name), path.stat().st_mtime))
     return [path.parent for path in files]
 
 
@@ -124,7 +124,7 @@ def _checkpoint(trial: FrozenTrial, folder: Path) -> Path | None:
 
 
 def _title(study: optuna.Study, trial: FrozenTrial) -> str:
-    value = signs(study)[0] * merit(study, trial)[0]
+    value = signs(study)[0] * objective_key(study, trial)[0]
     name = "baseline" if trial.user_attrs.get(BASELINE) else "pruned" if trial.state.name == "PRUNED" else ""
     return (
         f"{study.study_name}, trial {trial.number}{f' ({name})' if name else ''}: {metric_names(study)[0]} {value:.4g}"

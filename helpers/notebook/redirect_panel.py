@@ -23,7 +23,7 @@ from PIL import Image
 from gazegaussian.errors import UserError
 from gazegaussian.utils.image_grid import to_pixels
 from helpers.inference.animation import FRAMES, SWEEPS, sweep_angles, write_animation
-from helpers.inference.scene import Angles, Drawn, Painter, People, encode_png, side_by_side
+from helpers.inference.scene import Angles, Drawn, People, Renderer, encode_png, side_by_side
 from helpers.notebook.coalesce import Coalesced
 from helpers.utils.runtime import has_front_end, place
 
@@ -47,12 +47,12 @@ class RedirectPanel:
         delay: Seconds in which changes are joined; default none in Colab, which draws only what a callback itself updates.
     """
 
-    def __init__(self, painters: Sequence[Painter], people: People, folder: Path, delay: float | None = None) -> None:
-        self.painters = list(painters)
+    def __init__(self, renderers: Sequence[Renderer], people: People, folder: Path, delay: float | None = None) -> None:
+        self.renderers = list(renderers)
         self.people = people
         self.folder = Path(folder)
         self.limits = people.limits()
-        self._held = False
+        self._running = False
         self._make_inputs()
         self._make_outputs()
         default = 0.0 if place().startswith("Colab") else JOIN_SECONDS
@@ -79,7 +79,7 @@ class RedirectPanel:
         stream = io.BytesIO()
         self._strip(drawn).save(stream, "PNG")
         display(InlineImage(data=stream.getvalue()))
-        readings = [f"{painter.title}: {_reading(one)}" for painter, one in zip(self.painters, drawn, strict=True)]
+        readings = [f"{renderer.title}: {_reading(one)}" for renderer, one in zip(self.renderers, drawn, strict=True)]
         sys.stdout.write("\n".join([self._sentence(), *readings, ""]))
 
     def set(self, **angles: float) -> None:
@@ -104,7 +104,7 @@ class RedirectPanel:
         for count, angles in enumerate(sweep_angles(sweep, self.angles, self.limits, frames), 1):
             strips.append(self._strip(self._paint(angles)))
             self.told.value = f"Drawing {count} of {frames} ..."
-        models = "_".join(painter.name for painter in self.painters)
+        models = "_".join(renderer.name for renderer in self.renderers)
         name = f"{Path(self.person.value).stem}_image{self.frame.value}_{sweep}_{models}.gif"
         written = write_animation(strips, self.folder / name)
         self.movie.value = written[0].read_bytes()
@@ -144,11 +144,11 @@ class RedirectPanel:
 
     def _make_outputs(self) -> None:
         self.source = _image_box()
-        self.images = [_image_box() for _ in self.painters]
-        self.captions = [widgets.HTML() for _ in self.painters]
+        self.images = [_image_box() for _ in self.renderers]
+        self.captions = [widgets.HTML() for _ in self.renderers]
         columns = [widgets.VBox([widgets.HTML("source"), self.source])]
-        for painter, caption, image in zip(self.painters, self.captions, self.images, strict=True):
-            columns.append(widgets.VBox([widgets.HTML(html.escape(painter.title)), image, caption]))
+        for renderer, caption, image in zip(self.renderers, self.captions, self.images, strict=True):
+            columns.append(widgets.VBox([widgets.HTML(html.escape(renderer.title)), image, caption]))
         self.status = widgets.HTML()
         self.told = widgets.HTML()
         self.movie = widgets.Image(format="gif", layout=widgets.Layout(display="none", max_width="100%"))
@@ -169,21 +169,21 @@ class RedirectPanel:
     def _choose_person(self) -> None:
         """Offer the person's images and begin with the most frontal one."""
         with self._hold():
-            frames = self.people.frames(self.person.value, self.painters[0].size)
+            frames = self.people.frames(self.person.value, self.renderers[0].size)
             self.frame.options = [(text, row) for row, text in enumerate(frames)]
-            self.frame.value = self.people.most_frontal(self.person.value, self.painters[0].size)
+            self.frame.value = self.people.most_frontal(self.person.value, self.renderers[0].size)
         self._choose_frame()
 
     def _choose_frame(self) -> None:
         """Take the angles of the chosen image."""
-        if self._held:
+        if self._running:
             return
-        batch = self.people.batch(self.person.value, self.frame.value, self.painters[0].size)
+        batch = self.people.batch(self.person.value, self.frame.value, self.renderers[0].size)
         self.source.value = encode_png(to_pixels(batch.image[0]))
         self.set(**asdict(Angles.of(batch.parameters)))
 
     def _ask(self) -> None:
-        if not self._held:
+        if not self._running:
             self._redraw.ask()
 
     def _say_errors(self, act: Callable[[], None]) -> None:
@@ -204,13 +204,13 @@ class RedirectPanel:
         self.status.value = f'<span role="status">{self._sentence()} Drawn in {milliseconds:.0f} ms.</span>'
 
     def _paint(self, angles: Angles) -> list[Drawn]:
-        return [painter.draw(self.person.value, self.frame.value, angles) for painter in self.painters]
+        return [renderer.draw(self.person.value, self.frame.value, angles) for renderer in self.renderers]
 
     def _strip(self, drawn: Sequence[Drawn]) -> Image.Image:
         """The source and what the models drew, as one image."""
-        batch = self.people.batch(self.person.value, self.frame.value, self.painters[0].size)
+        batch = self.people.batch(self.person.value, self.frame.value, self.renderers[0].size)
         images = [to_pixels(batch.image[0]), *(one.pixels for one in drawn)]
-        return side_by_side(images, ["source", *(painter.title.partition(",")[0] for painter in self.painters)])
+        return side_by_side(images, ["source", *(renderer.title.partition(",")[0] for renderer in self.renderers)])
 
     def _sentence(self) -> str:
         """Present angles in words."""
@@ -233,12 +233,12 @@ class RedirectPanel:
     @contextmanager
     def _hold(self) -> Iterator[None]:
         """Set several widgets without drawing after each."""
-        before = self._held
-        self._held = True
+        before = self._running
+        self._running = True
         try:
             yield
         finally:
-            self._held = before
+            self._running = before
 
 
 def _image_box() -> widgets.Image:

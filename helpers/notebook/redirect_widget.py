@@ -16,7 +16,7 @@ from gazegaussian.inference import load_judge, load_redirector
 from gazegaussian.training.checkpoint_files import DEMO, require_checkpoint
 from gazegaussian.training.checkpoints import load_checkpoint
 from gazegaussian.utils.image_grid import save_image
-from helpers.inference.scene import Painter, People
+from helpers.inference.scene import People, Renderer
 from helpers.inference.shipped import describe, is_packed, unseen_people
 from helpers.inference.strip import redirection_strip
 from helpers.notebook.model_selection import TrainedModel, named, rivals, winner
@@ -111,5 +111,5 @@ def _panel(models: Sequence[TrainedModel], data: Path | str | None, out: Path, d
     else:
         people = People(resolve_data(parse_run(content["config"])) if data is None else Path(data))
     judge = load_judge(people.root)
-    painters = [Painter(model.checkpoint, model.title, people, judge, device) for model in models]
-    return RedirectPanel(painters, people, out / SWEEP_FOLDER)
+    renderers = [Renderer(model.checkpoint, model.title, people, judge, device) for model in models]
+    return RedirectPanel(renderers, people, out / SWEEP_FOLDER)

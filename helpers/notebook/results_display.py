@@ -26,7 +26,7 @@ from helpers.reporting.report_images import picture_key, top_pictures
 from helpers.results.attributes import ENVIRONMENT
 from helpers.results.lineage import successors
 from helpers.results.pictures import captioned_row, png_bytes
-from helpers.results.ranking import is_feasible, merit, metric_names, signs
+from helpers.results.ranking import is_feasible, metric_names, objective_key, signs
 from helpers.results.run_files import epochs_trained
 from helpers.results.tables import top_table
 from helpers.results.trial_states import FINISHED, state_name
@@ -177,7 +177,7 @@ def _front(study: optuna.Study) -> Rows:
     names = metric_names(study)
     return [
         {"trial": trial.number, **dict(zip(names, trial.values, strict=True)), **trial.params}
-        for trial in sorted(study.best_trials, key=lambda trial: (merit(study, trial), trial.number))
+        for trial in sorted(study.best_trials, key=lambda trial: (objective_key(study, trial), trial.number))
     ]
 
 
@@ -187,7 +187,7 @@ def _best_first(study: optuna.Study) -> list[tuple[FrozenTrial, float]]:
     sign = signs(study)[0]
     pairs = [(trial, float(value)) for trial, value in zip(compared.trials, compared.values, strict=True)]
     if compared.epoch is None:
-        return sorted(pairs, key=lambda pair: merit(study, pair[0]))
+        return sorted(pairs, key=lambda pair: objective_key(study, pair[0]))
     return sorted(pairs, key=lambda pair: (not is_feasible(pair[0]), sign * pair[1]))
 
 

@@ -11,10 +11,10 @@ from helpers.notebook.display import run_script, say
 from helpers.notebook.monitor import run_and_watch
 from helpers.search.trial_names import REHEARSAL
 from helpers.storage.location import has_store
-from helpers.study.factory import default_request
+from helpers.study.factory import default_spec
 from helpers.study.progress import progress
 from helpers.study.resume import comparable_study
-from helpers.study.spec import StudyRequest
+from helpers.study.spec import StudySpec
 from helpers.study.stop import INTERRUPTED, STOPPED
 
 HOUR = 3600
@@ -98,13 +98,13 @@ class StudyPlan:
     async def run(self) -> None:
         """Run the study, or go on with it, and watch it in the cell."""
         limit = [] if self.gpu_hours is None else ["--timeout", self.gpu_hours * HOUR]
-        crew = [] if self.workers is None else ["--workers", self.workers]
-        words = ["study", *self._settings, "--n-trials", self.trials, *limit, *crew]
+        pool = [] if self.workers is None else ["--workers", self.workers]
+        words = ["study", *self._settings, "--n-trials", self.trials, *limit, *pool]
         await run_and_watch(self.folder, [str(word) for word in words])
 
-    def _request(self) -> StudyRequest:
+    def _request(self) -> StudySpec:
         """The study as `study` would run it."""
-        return default_request(
+        return default_spec(
             self.stage, *self._files, self.trials, self.epochs, study_name=self.name, out=self.out,
             data=None if self.data is None else Path(self.data),
             meshhead=None if self.meshhead is None else Path(self.meshhead),

@@ -28,7 +28,7 @@ LITTLE_SAVED = 0.1  # share of the epochs
 
 
 @dataclass(frozen=True)
-class Spending:
+class ResourceUsage:
     """Epochs and seconds, trained and not."""
 
     epochs: int
@@ -43,7 +43,7 @@ class Spending:
         return self.saved_epochs / max(self.epochs + self.saved_epochs, 1)
 
 
-def measure_spending(study: optuna.Study, folder: Path) -> Spending:
+def measure_spending(study: optuna.Study, folder: Path) -> ResourceUsage:
     """Add up all trials; a trial that another one continues is counted in that one.
 
     Args:
@@ -69,7 +69,7 @@ def measure_spending(study: optuna.Study, folder: Path) -> Spending:
             saved_epochs += left
             saved_seconds += left * (each or 0.0)
             unknown += each is None
-    return Spending(epochs, seconds, saved_epochs, saved_seconds, unknown)
+    return ResourceUsage(epochs, seconds, saved_epochs, saved_seconds, unknown)
 
 
 def _seconds_per_epoch(trial: FrozenTrial, folder: Path) -> float | None:
@@ -215,7 +215,7 @@ def parameter_rows(study: optuna.Study, confirm: ConfirmReport | None) -> list[d
     ]
 
 
-def troubles_of(study: optuna.Study, spending: Spending) -> list[dict[str, Any]]:
+def troubles_of(study: optuna.Study, usage: ResourceUsage) -> list[dict[str, Any]]:
     """The usual troubles that were seen, with what to change."""
     trials = study.get_trials(deepcopy=False)
     best = best_trial(study)
@@ -237,8 +237,8 @@ def troubles_of(study: optuna.Study, spending: Spending) -> list[dict[str, Any]]
     stopped = str(study.user_attrs.get("stop_reason", ""))
     slow = any(word in stopped for word in ("time", "epochs", "compute", "budget"))
     single = len(study.directions) == 1
-    if single and (slow or (len(finished) >= ENOUGH_FINISHED and spending.saved_share < LITTLE_SAVED)):
-        saved = f"pruning saved {spending.saved_share:.0%} of the epochs ({pruned} of {len(finished)} trials pruned)"
+    if single and (slow or (len(finished) >= ENOUGH_FINISHED and usage.saved_share < LITTLE_SAVED)):
+        saved = f"pruning saved {usage.saved_share:.0%} of the epochs ({pruned} of {len(finished)} trials pruned)"
         what = f"too slow: {stopped}; {saved}" if slow else saved
         rows.append({"trouble": what, "what to change": "a more aggressive pruner (sha, percentile), or fewer epochs"})
     improvement = gain(study)

@@ -21,7 +21,7 @@ from helpers.analysis.continue_pruned import load_continued
 from helpers.analysis.importance import Importances, parameter_importances
 from helpers.reporting.captions import missing_figures, shows
 from helpers.reporting.figures import save_figures, study_figures
-from helpers.reporting.findings import Spending, answer, measure_spending, parameter_rows, troubles_of, warnings_of
+from helpers.reporting.findings import ResourceUsage, answer, measure_spending, parameter_rows, troubles_of, warnings_of
 from helpers.reporting.report_images import ReportPicture, picture_key, report_pictures
 from helpers.results.attributes import EARLIER_SEARCHES, PRUNER, SAMPLER, SAMPLER_SEED
 from helpers.results.lineage import successors
@@ -157,9 +157,9 @@ def report_sections(
     """
     confirm = load_confirm(folder)
     continued = load_continued(folder)
-    spending = measure_spending(study, folder)
+    usage = measure_spending(study, folder)
     drawn = figures or {}
-    troubles = troubles_of(study, spending)
+    diagnostics = troubles_of(study, usage)
     pictures = report_pictures(study, folder)
     missing = missing_figures(study, drawn)
     needs = [
@@ -176,10 +176,10 @@ def report_sections(
         sections.append(Section("Pictures of the best trials", [picture_key(study)], pictures=pictures))
     if confirm:
         sections.append(Section("Confirmation", [confirm.statement], confirm.rows()))
-    sections += [_search(study), _spending(study, spending)]
+    sections += [_search(study), _spending(study, usage)]
     if continued:
         sections.append(Section("Pruned trials, continued", [continued.statement], continued.rows()))
-    sections.append(Section("Troubles and what to change", [] if troubles else ["None was seen."], troubles))
+    sections.append(Section("Troubles and what to change", [] if diagnostics else ["None was seen."], diagnostics))
     if importances.parameters:
         sections.append(Section("Importances", [importances.statement], importances.rows()))
     said = [f"Not drawn, with what they need: {'; '.join(needs)}."] if missing else []
@@ -219,7 +219,7 @@ def _search(study: optuna.Study) -> Section:
     return Section("Sampler and pruner", lines)
 
 
-def _spending(study: optuna.Study, spent: Spending) -> Section:
+def _spending(study: optuna.Study, spent: ResourceUsage) -> Section:
     trials = study.get_trials(deepcopy=False)
     continued = successors(trials)
     counts = Counter(state_name(trial, continued).lower() for trial in trials)

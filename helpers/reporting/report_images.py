@@ -15,7 +15,7 @@ from PIL import Image
 
 from gazegaussian.errors import first_line
 from helpers.results.pictures import read_png
-from helpers.results.ranking import baseline_trial, merit, metric_names, ranked_trials, signs
+from helpers.results.ranking import baseline_trial, metric_names, objective_key, ranked_trials, signs
 from helpers.results.run_files import best_image, trial_dir
 from helpers.utils.formatting import with_unit
 
@@ -95,7 +95,10 @@ def _pictured(study: optuna.Study, folder: Path, trials: Sequence[FrozenTrial]) 
             state = "" if trial.state == TrialState.COMPLETE else f" ({trial.state.name.lower()})"
             state = " (baseline)" if first is not None and trial.number == first.number else state
             found.append(
-                (picture, f"trial {trial.number}{state}: {with_unit(metric)} {sign * merit(study, trial)[0]:.4g}")
+                (
+                    picture,
+                    f"trial {trial.number}{state}: {with_unit(metric)} {sign * objective_key(study, trial)[0]:.4g}",
+                )
             )
     return found
 

@@ -28,7 +28,7 @@ def search_of(study: optuna.Study, trial: FrozenTrial) -> Mapping[str, Any]:
     return next((search for search in earlier if first.number < search["until_trial"]), study.user_attrs)
 
 
-def begun_study(name: str, folder: Path, storage: str | None) -> optuna.Study | None:
+def created_study(name: str, folder: Path, storage: str | None) -> optuna.Study | None:
     """Open a study that has trials; None when there is none yet.
 
     Args:
@@ -40,7 +40,7 @@ def begun_study(name: str, folder: Path, storage: str | None) -> optuna.Study | 
         study = optuna.load_study(study_name=name, storage=open_storage(storage, folder, must_exist=True))
     except (KeyError, StorageError):  # a broken store is named when the study is opened to be run
         return None
-    return study if is_begun(study) else None
+    return study if is_created(study) else None
 
 
 def find_study(folder: Path, storage: str | None = None) -> optuna.Study:
@@ -79,7 +79,7 @@ def only_study(store: BaseStorage, folder: Path, storage: str | None = None) -> 
     return optuna.load_study(study_name=name, storage=store)
 
 
-def is_begun(study: optuna.Study) -> bool:
+def is_created(study: optuna.Study) -> bool:
     """Tell whether a study has trials that new ones must be comparable with."""
     return FINGERPRINT in study.user_attrs and bool(study.get_trials(deepcopy=False))
 

@@ -11,7 +11,7 @@ from typing import Any
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.yaml_files import read_yaml
 from helpers.results.winners import winners
-from helpers.search.trial_names import is_rehearsal
+from helpers.search.trial_names import is_smoke_test
 from helpers.utils.files import digest_or_none
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
 
     def rank(one: _Found) -> tuple[bool, bool, bool, bool, float]:
         fits = image_size in (None, one.image_size)
-        return fits, one.image_size is None, one.study == preferred, not is_rehearsal(one.study), one.changed
+        return fits, one.image_size is None, one.study == preferred, not is_smoke_test(one.study), one.changed
 
     first, *others = sorted(found, key=rank, reverse=True)
     logger.info("MeshHead of study %s: %s (another one: --meshhead)", first, first.checkpoint)

@@ -29,7 +29,7 @@ def is_feasible(trial: FrozenTrial) -> bool:
     return all(violation <= 0 for violation in trial.constraints.values())
 
 
-def merit(study: optuna.Study, trial: FrozenTrial) -> tuple[float, ...]:
+def objective_key(study: optuna.Study, trial: FrozenTrial) -> tuple[float, ...]:
     """What trials are compared by: per objective the best value reached, small is good; infinite when there is none."""
     if trial.state == TrialState.COMPLETE and trial.values is not None:
         return tuple(sign * value for sign, value in zip(signs(study), trial.values, strict=True))
@@ -42,7 +42,7 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
     """The best complete trial that meets the constraints, or None while there is none."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     feasible = [trial for trial in complete if is_feasible(trial)]
-    return min(feasible, key=lambda t: (merit(study, t), t.number), default=None)
+    return min(feasible, key=lambda t: (objective_key(study, t), t.number), default=None)
 
 
 def baseline_trial(study: optuna.Study) -> FrozenTrial | None:
@@ -53,10 +53,12 @@ def baseline_trial(study: optuna.Study) -> FrozenTrial | None:
 
 def ranked_trials(study: optuna.Study, states: Sequence[TrialState] = FINISHED) -> list[FrozenTrial]:
     """Trials of some states that have a value, best first."""
-    trials = [t for t in study.get_trials(deepcopy=False, states=tuple(states)) if merit(study, t)[0] != math.inf]
-    return sorted(trials, key=lambda t: (not is_feasible(t), merit(study, t), t.number))
+    trials = [
+        t for t in study.get_trials(deepcopy=False, states=tuple(states)) if objective_key(study, t)[0] != math.inf
+    ]
+    return sorted(trials, key=lambda t: (not is_feasible(t), objective_key(study, t), t.number))
 
 
 def pareto_front(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that no other one dominates, best first."""
-    return sorted(study.best_trials, key=lambda t: (merit(study, t), t.number))
+    return sorted(study.best_trials, key=lambda t: (objective_key(study, t), t.number))

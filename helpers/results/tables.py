@@ -21,8 +21,8 @@ from helpers.results.ranking import (
     baseline_trial,
     best_trial,
     is_feasible,
-    merit,
     metric_names,
+    objective_key,
     pareto_front,
     ranked_trials,
     signs,
@@ -47,7 +47,9 @@ def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str
     trials = list(study.get_trials(deepcopy=False))
     if best_first:
         order = {state: rank for rank, state in enumerate(FINISHED)}
-        trials.sort(key=lambda t: (order.get(t.state, len(order)), not is_feasible(t), merit(study, t), t.number))
+        trials.sort(
+            key=lambda t: (order.get(t.state, len(order)), not is_feasible(t), objective_key(study, t), t.number)
+        )
     constrained = any(trial.constraints for trial in trials)
     continued = successors(trials)
     return [_summary(study, trial, constrained, continued) for trial in trials]
@@ -194,7 +196,7 @@ def top_table(study: optuna.Study, k: int = TOP) -> list[dict[str, Any]]:
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=FINISHED)}
     for rank, row in enumerate(top, 1):
         trial = trials[row["trial"]]
-        values = [sign * value for sign, value in zip(signs(study), merit(study, trial), strict=False)]
+        values = [sign * value for sign, value in zip(signs(study), objective_key(study, trial), strict=False)]
         named = dict(zip(metric_names(study), values, strict=False))
         note = {} if is_feasible(trial) else {"constraints": "not met"}
         state = "baseline" if trial.user_attrs.get(BASELINE) else trial.state.name.lower()

@@ -26,7 +26,7 @@ REHEARSAL = "smoke"  # after the stage, in names of studies that rehearse a note
 _TAKEN = {"artifacts", "audit", "best", "confirm", "continued", "figures", "report", "stop", "study", "summary", "top"}
 
 
-def is_rehearsal(name: str) -> bool:
+def is_smoke_test(name: str) -> bool:
     """Tell whether a study only rehearses a notebook: any other one is shown before it."""
     return re.fullmatch(rf".+_{REHEARSAL}(_\d+)?", name) is not None
 

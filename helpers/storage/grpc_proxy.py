@@ -32,9 +32,9 @@ class _PatientStub:
     def __getattr__(self, name: str) -> Callable[[Any], Any]:
         call = getattr(self._wrapped, name)
 
-        def patient(request: Any) -> Any:
+        def patient(spec: Any) -> Any:
             try:
-                return call(request, wait_for_ready=True, timeout=PATIENCE)
+                return call(spec, wait_for_ready=True, timeout=PATIENCE)
             except grpc.RpcError as error:
                 if error.code() not in _FAILURES:
                     raise

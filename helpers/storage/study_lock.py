@@ -27,7 +27,7 @@ from helpers.storage.location import is_mounted, live_database
 from helpers.storage.retry import patiently
 
 NAME = "study.lock"
-_held = threading.local()
+_running = threading.local()
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def study_lock(study: optuna.Study, folder: Path) -> Iterator[None]:
     Raises:
         StorageError: The server of the storage does not answer.
     """
-    depths: dict[str, int] = _held.__dict__.setdefault("depths", {})
+    depths: dict[str, int] = _running.__dict__.setdefault("depths", {})
     key = f"{folder.resolve()}/{study.study_name}"
     if depths.get(key):
         yield

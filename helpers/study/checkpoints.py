@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gazegaussian.errors import CheckpointError
 from gazegaussian.utils.atomic_files import atomic_copy, is_temporary
 from helpers.results.lineage import ancestors
-from helpers.results.ranking import best_trial, is_feasible, merit
+from helpers.results.ranking import best_trial, is_feasible, objective_key
 from helpers.results.run_files import trial_dir
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def bytes_of_model(weights: int) -> int:
     return _WITH_COPY * 3 * weights
 
 
-def take_over(trials: list[FrozenTrial], trial: optuna.Trial, study_folder: Path, folder: Path) -> bool:
+def copy_checkpoint(trials: list[FrozenTrial], trial: optuna.Trial, study_folder: Path, folder: Path) -> bool:
     """Copy what the interrupted trial left that this one continues.
 
     That trial may have been killed before it had taken over anything itself; then the one before it has it.
@@ -102,7 +102,7 @@ def sweep(folder: Path) -> None:
                 path.unlink()
 
 
-def thin(study: optuna.Study, folder: Path, keep_best: int) -> list[int]:
+def remove_old_checkpoints(study: optuna.Study, folder: Path, keep_best: int) -> list[int]:
     """Remove the checkpoints of pruned, failed and beaten trials; tables and pictures stay.
 
     The best ones stay, whatever is not dominated in a study of several objectives, and what an interrupted trial needs
@@ -120,7 +120,7 @@ def thin(study: optuna.Study, folder: Path, keep_best: int) -> list[int]:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         return []
-    ranked = sorted(complete, key=lambda t: (not is_feasible(t), merit(study, t), t.number))
+    ranked = sorted(complete, key=lambda t: (not is_feasible(t), objective_key(study, t), t.number))
     kept = {trial.number for trial in ranked[:keep_best]} | _irreplaceable(study)
     unfinished = [trial for trial in trials if not trial.state.is_finished()]
     kept |= {t.number for trial in unfinished for t in (trial, *ancestors(trials, trial))}

@@ -35,7 +35,7 @@ from helpers.utils.files import identify
 logger = logging.getLogger(__name__)
 
 
-def remember(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
+def store_settings(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
     """Store what decides whether later calls fit; a kill in between makes the next call repeat it.
 
     Args:
@@ -53,7 +53,7 @@ def remember(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> N
     study.set_user_attr(FINGERPRINT, study_file.fingerprint())  # last: the mark that all is stored
 
 
-def note_search(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
+def store_search(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
     """Log what searches from now on where that is not what searched before; it may change, and trials stay comparable.
 
     Args:
@@ -84,13 +84,13 @@ def _search(study_file: StudyFile, config: RunConfig) -> dict[str, int | str]:
     }
 
 
-def note_environment(study: optuna.Study, config: RunConfig) -> None:
+def store_study_environment(study: optuna.Study, config: RunConfig) -> None:
     """Store where the study ran last: versions, device, commit, seeds."""
     seeds = {"sampler seed": str(study.user_attrs.get(SAMPLER_SEED, "unknown"))}
     study.set_user_attr(ENVIRONMENT, {**environment(config), **seeds})
 
 
-def require_same(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
+def require_compatible(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
     """Refuse to add trials that cannot be compared with the ones there are.
 
     Args:

@@ -17,12 +17,12 @@ from gazegaussian.data.splits import load_split
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import explain
 from gazegaussian.training.checkpoint_files import require_checkpoint
-from helpers.results.lookup import begun_study, find_study, stored_init, stored_meshhead
+from helpers.results.lookup import created_study, find_study, stored_init, stored_meshhead
 from helpers.results.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.results.winners import read_winner
 from helpers.search.space import Component, load_study_file, warn_of_sizes
 from helpers.search.trial_names import TrialNamer
-from helpers.study.spec import Crew, StudyRequest
+from helpers.study.spec import StudySpec, WorkerPool
 from helpers.utils.paths import CONFIGS
 
 
@@ -97,7 +97,7 @@ def require_inputs(config: RunConfig) -> None:
         require_checkpoint(config.meshhead_checkpoint)
 
 
-def default_request(
+def default_spec(
     stage: str,
     config: Path | None = None,
     study: Path | None = None,
@@ -114,9 +114,9 @@ def default_request(
     meshhead: Path | None = None,
     isolate: bool | None = None,
     init_from: Path | None = None,
-    crew: Crew | None = None,
+    pool: WorkerPool | None = None,
     trial_name: str | TrialNamer | None = None,
-) -> StudyRequest:
+) -> StudySpec:
     """Put a study together from files and overrides (see `make_config` for the shared ones).
 
     Args:
@@ -137,7 +137,7 @@ def default_request(
         isolate: Every trial in a process of its own; default on CUDA only.
         init_from: Checkpoint whose weights every trial begins with (see `make_config`); default the one of the study's
             trials, if it has some.
-        crew: Who runs the trials; default `Crew()`: on a CPU a trial per core side by side, on CUDA this process alone.
+        pool: Who runs the trials; default `WorkerPool()`: on a CPU a trial per core side by side, on CUDA this process alone.
         trial_name: How trials are called, instead of the study file's format string (see `helpers.search.trial_names`).
 
     Raises:
@@ -156,17 +156,17 @@ def default_request(
     except ValidationError as error:
         raise ConfigError(f"command line: {explain(error, type(study_file))}") from error
     if meshhead is None or init_from is None:
-        begun = begun_study(study_file.study_name, Path(out) / study_file.study_name, storage)
+        begun = created_study(study_file.study_name, Path(out) / study_file.study_name, storage)
         init_from = stored_init(begun) if begun and init_from is None else init_from
         meshhead = stored_meshhead(begun) if begun and meshhead is None and init_from is None else meshhead
     run = make_config(stage, config, study_file.epochs, data, device, None, meshhead, None, out, init_from)
     if run.init_from is not None:
         warn_of_sizes(run, study_file)
-    if crew is None or crew.ray is None:  # else known where the workers are
+    if pool is None or pool.ray is None:  # else known where the workers are
         require_inputs(run)
     namer = None if isinstance(trial_name, str) else trial_name
-    return StudyRequest(
-        run, study_file, Path(out), storage, timeout, isolate=isolate, trial_name=namer, crew=crew or Crew()
+    return StudySpec(
+        run, study_file, Path(out), storage, timeout, isolate=isolate, trial_name=namer, pool=pool or WorkerPool()
     )
 
 

@@ -62,7 +62,7 @@ def claimed(trial: optuna.Trial, worker: str | None = None) -> Iterator[None]:
 
     Args:
         trial: Just asked for.
-        worker: Name of this process in a crew.
+        worker: Name of this process in a worker pool.
     """
     token = uuid.uuid4().hex
     ended = threading.Event()
@@ -111,7 +111,7 @@ def is_alive(owner: dict[str, Any], one_machine: bool = False) -> bool:
     return not given_up
 
 
-def is_held(trial: FrozenTrial, one_machine: bool = False, dead: Collection[str] = ()) -> bool:
+def is_running(trial: FrozenTrial, one_machine: bool = False, dead: Collection[str] = ()) -> bool:
     """Tell whether somebody works on a running trial.
 
     Args:
@@ -129,8 +129,8 @@ def is_held(trial: FrozenTrial, one_machine: bool = False, dead: Collection[str]
 
 
 def all_held(trials: list[FrozenTrial], one_machine: bool = False) -> bool:
-    """Tell whether somebody works on every running trial (see `is_held`)."""
-    return all(is_held(trial, one_machine) for trial in trials if trial.state == TrialState.RUNNING)
+    """Tell whether somebody works on every running trial (see `is_running`)."""
+    return all(is_running(trial, one_machine) for trial in trials if trial.state == TrialState.RUNNING)
 
 
 def _counts(token: str, count: int | None) -> bool:
@@ -161,7 +161,7 @@ def _fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
     study.tell(trial.number, state=TrialState.FAIL)
 
 
-def reap(
+def requeue_lost(
     study: optuna.Study, one_machine: bool = False, dead: Collection[str] = (), patience: int | None = None
 ) -> list[int]:
     """Requeue the trials of dead processes; leave live ones alone. Call it under the study's lock.
@@ -180,7 +180,7 @@ def reap(
     for trial in trials:
         if trial.state != TrialState.RUNNING:
             continue
-        if is_held(trial, one_machine, dead):
+        if is_running(trial, one_machine, dead):
             owner = trial.user_attrs.get(OWNER)
             if owner is not None and owner["host"] != socket.gethostname():
                 logger.debug("trial %d is left alone: it runs on machine %s", trial.number, owner["host"])

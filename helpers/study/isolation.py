@@ -28,7 +28,7 @@ from gazegaussian.training.hooks import Hook
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import TrainResult
 from helpers.study.checkpoints import remove_unfinished
-from helpers.study.report_hook import Metrics, Referee, RefereeHook, TrialFailure
+from helpers.study.report_hook import Metrics, PruningHook, TrialFailure, TrialReporter
 from helpers.utils.processes import die_with_parent, portable
 
 Train = Callable[[RunConfig, Path, Sequence[Hook], bool], TrainResult]
@@ -46,7 +46,7 @@ def isolated_by_default(config: RunConfig) -> bool:
     return resolve_device(config.training.device).type == "cuda"
 
 
-def train_isolated(train: Train, config: RunConfig, folder: Path, resume: bool, referee: Referee) -> TrainResult:
+def train_isolated(train: Train, config: RunConfig, folder: Path, resume: bool, reporter: TrialReporter) -> TrainResult:
     """Call a training function in a fresh process.
 
     Args:
@@ -54,12 +54,12 @@ def train_isolated(train: Train, config: RunConfig, folder: Path, resume: bool, 
         config: Of the training.
         folder: Of the training.
         resume: Go on from its `last.pt`.
-        referee: Asked after every epoch; its time limit holds in the middle of an epoch too.
+        reporter: Asked after every epoch; its time limit holds in the middle of an epoch too.
 
     Raises:
         TrialFailure: The process crashed, was killed, or took too long.
         ConfigError: `train` cannot be sent to another process.
-        Exception: Whatever training or referee raise, as without a process.
+        Exception: Whatever training or reporter raise, as without a process.
     """
     try:
         ForkingPickler.dumps(train)
@@ -77,7 +77,7 @@ def train_isolated(train: Train, config: RunConfig, folder: Path, resume: bool, 
     process.start()
     there.close()
     try:
-        return _listen(here, process, referee)
+        return _listen(here, process, reporter)
     except (KeyboardInterrupt, TrialFailure):
         process.kill()  # it may be in the middle of an epoch
         raise
@@ -87,13 +87,13 @@ def train_isolated(train: Train, config: RunConfig, folder: Path, resume: bool, 
         remove_unfinished(folder)
 
 
-def _listen(pipe: Connection, process: SpawnProcess, referee: Referee) -> TrainResult:
+def _listen(pipe: Connection, process: SpawnProcess, reporter: TrialReporter) -> TrainResult:
     """Answer a child until it has a result."""
     while True:
-        left = referee.seconds_left
+        left = reporter.seconds_left
         wait([pipe, process.sentinel], _LOOK if left is None else max(0.0, min(_LOOK, left)))
         if not pipe.poll() and process.exitcode is None:
-            referee.check_time()
+            reporter.check_time()
             continue
         with _crashes_named(process):
             kind, content = pipe.recv()
@@ -104,7 +104,7 @@ def _listen(pipe: Connection, process: SpawnProcess, referee: Referee) -> TrainR
         elif kind == "error":
             raise content
         else:
-            getattr(referee, kind)(*content)
+            getattr(reporter, kind)(*content)
             with _crashes_named(process):
                 pipe.send("go")
 
@@ -215,7 +215,7 @@ def _child(
     root.handlers = [_LineHandler(line)]
     root.level = level
     try:
-        line.send("result", train(config, folder, [RefereeHook(_RemoteReferee(line))], resume))
+        line.send("result", train(config, folder, [PruningHook(_RemoteReferee(line))], resume))
     except _Dismissed:
         pass
     except BaseException as error:

@@ -17,16 +17,16 @@ from optuna.trial import FrozenTrial, TrialState
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, first_line
 from helpers.results.attributes import LOST, REASON, RESUME_OF
-from helpers.results.lookup import is_begun
+from helpers.results.lookup import is_created
 from helpers.results.trial_states import count_finished
 from helpers.search.pruners import study_pruner
 from helpers.storage.backends import open_storage
 from helpers.study.budget import BudgetWatch, LimitReached
 from helpers.study.checkpoints import expected_bytes
-from helpers.study.compatibility import note_search, remember, require_same
+from helpers.study.compatibility import require_compatible, store_search, store_settings
 from helpers.study.heartbeat import all_held
 from helpers.study.resume import save
-from helpers.study.spec import StudyRequest
+from helpers.study.spec import StudySpec
 from helpers.study.trial import places_left, run_trial
 from helpers.utils.disk import require_space
 
@@ -37,22 +37,22 @@ FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
 
 
-def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
+def open_study(spec: StudySpec, config: RunConfig) -> optuna.Study:
     """Create the study or open it again.
 
     Args:
-        request: Which study, and where.
+        spec: Which study, and where.
         config: The run configuration that its trials start from.
 
     Raises:
         ConfigError: The stored study's trials could not be compared, or the storage cannot be opened.
     """
-    study_file = request.study
-    storage = open_storage(request.storage, request.folder)
-    held = [] if request.storage else optuna.get_all_study_names(storage)
+    study_file = spec.study
+    storage = open_storage(spec.storage, spec.folder)
+    held = [] if spec.storage else optuna.get_all_study_names(storage)
     if held and study_file.study_name not in held:  # its trials' folders would be overwritten
         raise ConfigError(
-            f"{request.folder} holds the study {held[0]!r}: the folder was renamed or copied. Rename it to {held[0]!r}, "
+            f"{spec.folder} holds the study {held[0]!r}: the folder was renamed or copied. Rename it to {held[0]!r}, "
             "or give another --study-name."
         )
     try:
@@ -65,20 +65,20 @@ def open_study(request: StudyRequest, config: RunConfig) -> optuna.Study:
         )
     except ValueError as error:  # such as another number of objectives under the same name
         raise ConfigError(f"Cannot open study {study_file.study_name!r}: {first_line(error)}") from error
-    if is_begun(study):
-        require_same(study, study_file, config)
-        note_search(study, study_file, config)
+    if is_created(study):
+        require_compatible(study, study_file, config)
+        store_search(study, study_file, config)
     else:
-        remember(study, study_file, config)
+        store_settings(study, study_file, config)
     return study
 
 
-def run_trials(study: optuna.Study, request: StudyRequest, config: RunConfig, watch: BudgetWatch) -> str:
+def run_trials(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: BudgetWatch) -> str:
     """Run trials until there are enough or a limit is met.
 
     Args:
         study: Opened.
-        request: What is run.
+        spec: What is run.
         config: Of the trials.
         watch: Limits.
 
@@ -89,29 +89,29 @@ def run_trials(study: optuna.Study, request: StudyRequest, config: RunConfig, wa
         RuntimeError: Too many trials failed in a row, those of other workers counted.
         UserError: See `run_trial`.
     """
-    target = request.study.trials
+    target = spec.study.trials
     pause = FIRST_PAUSE
     earlier = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
     while count_finished(study) < target:
         limit = watch.reached(study)
         trials = study.get_trials(deepcopy=False)
-        if limit is None and places_left(trials, target) <= 0 and all_held(trials, request.one_machine):
+        if limit is None and places_left(trials, target) <= 0 and all_held(trials, spec.one_machine):
             time.sleep(pause * random.uniform(0.5, 1))  # many workers do not look all at once
             pause = min(2 * pause, LONGEST_PAUSE)
             continue
         pause = FIRST_PAUSE
         if limit is None:
-            require_space(request.folder, expected_bytes(request.folder))
+            require_space(spec.folder, expected_bytes(spec.folder))
             try:
-                run_trial(study, request, config, watch)
+                run_trial(study, spec, config, watch)
             except LimitReached as reached:
                 limit = str(reached)
-        if request.worker is None:
-            save(study, request)
+        if spec.worker is None:
+            save(study, spec)
         if limit is not None:
             return f"{limit} with {count_finished(study)} finished trials of {target}"
         failed = failures_in_a_row(study, earlier)
-        if len(failed) >= request.study.max_failures:
+        if len(failed) >= spec.study.max_failures:
             reason = failed[0].user_attrs.get(REASON, "unknown")
             raise RuntimeError(f"{len(failed)} trials failed in a row, the last one: {reason}. The study stops here.")
     return f"all {target} trials are finished"

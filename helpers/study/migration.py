@@ -31,7 +31,7 @@ from helpers.search.study_config import StudyFile
 from helpers.search.trial_names import study_folder
 from helpers.storage.backends import open_storage
 from helpers.storage.location import snapshots_of
-from helpers.study.compatibility import remember
+from helpers.study.compatibility import store_settings
 
 ORIGIN = "migrated_from"  # attribute of the study: the old one's name; of a trial: its number there
 
@@ -132,7 +132,7 @@ def _begin(
     study.add_trials(plan.moved)
     if not any(trial.user_attrs.get(BASELINE) for trial in plan.moved):
         study.enqueue_trial(plan.start, user_attrs={BASELINE: True})
-    remember(study, study_file, plan.config)
+    store_settings(study, study_file, plan.config)
     kept = [trial.user_attrs[ORIGIN]["trial"] for trial in plan.moved]
     return Migration(study, kept, plan.dropped)
 

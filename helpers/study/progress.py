@@ -22,7 +22,7 @@ from helpers.storage.errors import StorageError, scrubbed
 from helpers.storage.location import snapshots_of
 from helpers.storage.read_only import FAULTS, read_only_store
 from helpers.study.budget import spent
-from helpers.study.heartbeat import is_held
+from helpers.study.heartbeat import is_running
 
 RUNNING = "running"
 FINISHED = ("complete", "pruned")
@@ -136,7 +136,7 @@ class StudyReader:
 
     def _trial(self, trial: FrozenTrial, continued: set[int | None]) -> TrialProgress:
         if trial.state == TrialState.RUNNING:
-            state = RUNNING if is_held(trial, self._alone) else INTERRUPTED
+            state = RUNNING if is_running(trial, self._alone) else INTERRUPTED
         elif trial.state == TrialState.FAIL:
             state = INTERRUPTED if trial.number in continued else "failed"
         else:

@@ -26,7 +26,7 @@ class TrialFailure(Exception):
     """Costs this trial alone, as a time limit or a crash of its process does; the text is the reason that is stored."""
 
 
-class Judge(Protocol):
+class EpochListener(Protocol):
     """What a training asks; each call returns to let it go on, or raises."""
 
     def start(self, history: list[Metrics], disk_bytes: int) -> None:
@@ -36,23 +36,23 @@ class Judge(Protocol):
         """Hear of a finished epoch, counted from 0."""
 
 
-class RefereeHook(Hook):
+class PruningHook(Hook):
     """Brings the epochs of a training before a judge."""
 
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
+    def __init__(self, listener: EpochListener) -> None:
+        self.listener = listener
 
     def on_fit_start(self, trainer: Trainer) -> None:
         """Report what was trained before."""
         weights = sum(parameter.numel() * parameter.element_size() for parameter in trainer.parameters)
-        self.judge.start(trainer.history, bytes_of_model(weights))
+        self.listener.start(trainer.history, bytes_of_model(weights))
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: Metrics) -> None:
         """Report the epoch."""
-        self.judge.epoch(epoch, metrics)
+        self.listener.epoch(epoch, metrics)
 
 
-class Referee:
+class TrialReporter:
     """Reports to Optuna and keeps the limits of the trial and of the study.
 
     Args:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def train_run(config: RunConfig, run_dir: Path, hooks: Sequence[Hook] = (), resume: bool = False) -> TrainResult:
-    """Train (see `gazegaussian.build.train_run`); torch comes with the first training, not with a request for one."""
+    """Train (see `gazegaussian.build.train_run`); torch comes with the first training, not with a spec."""
     from gazegaussian import build
 
     return build.train_run(config, run_dir, hooks, resume)
@@ -35,7 +35,7 @@ def preflight(config: RunConfig) -> None:
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerPool:
     """Workers for one study.
 
     Attributes:
@@ -61,7 +61,7 @@ class Crew:
 
 
 @dataclass(frozen=True)
-class StudyRequest:
+class StudySpec:
     """Everything that a study needs.
 
     Raises:
@@ -77,8 +77,8 @@ class StudyRequest:
     check: Callable[[RunConfig], None] = preflight
     isolate: bool | None = False  # every trial in a process of its own; None: where it runs on CUDA
     trial_name: TrialNamer | None = None  # a function instead of the study file's format string
-    crew: Crew | None = None  # None: this process does the trials itself, one at a time
-    worker: str | None = None  # name of this process in a crew, whose master writes the results
+    pool: WorkerPool | None = None  # None: this process does the trials itself, one at a time
+    worker: str | None = None  # name of this process in a worker pool, whose supervisor writes the results
 
     def __post_init__(self) -> None:
         check_searched(self.config, list(self.study.parameters), f"study {self.study.study_name!r}")
@@ -100,7 +100,7 @@ class StudyRequest:
 
     @property
     def patience(self) -> int | None:
-        """Deaths without an epoch that a trial of a crew may cost; None without a crew, where a person looks on."""
+        """Deaths without an epoch that a trial of a worker pool may cost; None without a worker pool, where a person looks on."""
         return None if self.worker is None else self.study.max_failures
 
     def save_snapshot(self) -> None:

@@ -25,11 +25,11 @@ from helpers.search.samplers import study_sampler
 from helpers.search.trial_names import name_trial, plain_name, tag
 from helpers.storage.study_lock import study_lock
 from helpers.study.budget import BudgetWatch, LimitReached, spent_before
-from helpers.study.checkpoints import take_over
-from helpers.study.heartbeat import all_held, claimed, reap, requeue
+from helpers.study.checkpoints import copy_checkpoint
+from helpers.study.heartbeat import all_held, claimed, requeue, requeue_lost
 from helpers.study.isolation import isolated_by_default, train_isolated
-from helpers.study.report_hook import Referee, RefereeHook, TrialFailure
-from helpers.study.spec import StudyRequest
+from helpers.study.report_hook import PruningHook, TrialFailure, TrialReporter
+from helpers.study.spec import StudySpec
 from helpers.utils.disk import DiskError, disk_problem
 
 logger = logging.getLogger(__name__)
@@ -37,12 +37,12 @@ logger = logging.getLogger(__name__)
 _MEMORY_TEXTS = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
-def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, watch: BudgetWatch) -> TrialState | None:
+def run_trial(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: BudgetWatch) -> TrialState | None:
     """Run one trial.
 
     Args:
         study: Where to ask and tell.
-        request: What is searched, where trials land, how to train.
+        spec: What is searched, where trials land, how to train.
         config: The run configuration that the trial's parameters are put into.
         watch: Limits of the study.
 
@@ -55,59 +55,59 @@ def run_trial(study: optuna.Study, request: StudyRequest, config: RunConfig, wat
         UserError: Nothing that another trial would do better; except for a refused configuration it is queued again.
     """
     with ExitStack() as stack, ExitStack() as alone:
-        alone.enter_context(study_lock(study, request.folder))
-        trials = _closed(study, request)
-        trial = _admitted(study, request, watch, trials)
+        alone.enter_context(study_lock(study, spec.folder))
+        trials = _closed(study, spec)
+        trial = _admitted(study, spec, watch, trials)
         if trial is None:
             return None
-        stack.enter_context(claimed(trial, request.worker))
+        stack.enter_context(claimed(trial, spec.worker))
         before = spent_before(trials, trial)
-        referee = Referee(
-            study, trial, request.study, config.training.epochs, watch, request.folder, before, request.save_snapshot
+        reporter = TrialReporter(
+            study, trial, spec.study, config.training.epochs, watch, spec.folder, before, spec.save_snapshot
         )
-        folder = request.folder / plain_name(trial)
+        folder = spec.folder / plain_name(trial)
         try:
-            parameters = request.study.suggest(trial)
-            folder = request.folder / name_trial(study, trial, request.namer)
+            parameters = spec.study.suggest(trial)
+            folder = spec.folder / name_trial(study, trial, spec.namer)
             watch.begin(trial, before.epochs)
             alone.close()  # the next worker sees the parameters, and so proposes others
             logger.info("%s: %s", tag(trial), ", ".join(f"{k}={_short(v)}" for k, v in parameters.items()))
             trial.set_user_attr("folder", str(folder))
             trial_config = with_parameters(config, parameters, f"trial {trial.number}")
-            resume = take_over(trials, trial, request.folder, folder)
-            result = _train(request, trial_config, folder, resume, referee)
-            values = referee.values(result)
-            state = _tell_complete(study, trial, referee, result, values, folder)
+            resume = copy_checkpoint(trials, trial, spec.folder, folder)
+            result = _train(spec, trial_config, folder, resume, reporter)
+            values = reporter.values(result)
+            state = _tell_complete(study, trial, reporter, result, values, folder)
         except optuna.TrialPruned as pruned:
-            state = _tell_pruned(study, trial, referee, folder, str(pruned))
+            state = _tell_pruned(study, trial, reporter, folder, str(pruned))
         except UpdateFinishedTrialError:
             state = _taken_over(trial)
         except BaseException as error:
-            state = _after_error(study, request, trial, referee, error, folder)
+            state = _after_error(study, spec, trial, reporter, error, folder)
     if state not in FINISHED:
         release_memory()  # out here the error, and with it the frames that held tensors, is gone
     return state
 
 
-def _closed(study: optuna.Study, request: StudyRequest) -> list[FrozenTrial]:
+def _closed(study: optuna.Study, spec: StudySpec) -> list[FrozenTrial]:
     """Queue the trials of dead processes again; returns all trials. Reading them is what the lock is held for longest."""
     trials = study.get_trials(deepcopy=False)
-    if all_held(trials, request.one_machine):
+    if all_held(trials, spec.one_machine):
         return trials
-    reap(study, request.one_machine, patience=request.patience)
+    requeue_lost(study, spec.one_machine, patience=spec.patience)
     return study.get_trials(deepcopy=False)
 
 
 def _admitted(
-    study: optuna.Study, request: StudyRequest, watch: BudgetWatch, trials: list[FrozenTrial]
+    study: optuna.Study, spec: StudySpec, watch: BudgetWatch, trials: list[FrozenTrial]
 ) -> optuna.Trial | None:
     """Ask for a trial, if there is a place for one more; call it under the study's lock."""
-    if places_left(trials, request.study.trials) <= 0:
+    if places_left(trials, spec.study.trials) <= 0:
         return None
     limit = watch.overspent(study)
     if limit is not None:
         raise LimitReached(limit)
-    study.sampler = study_sampler(request.study, fresh_trials(trials))
+    study.sampler = study_sampler(spec.study, fresh_trials(trials))
     return study.ask()
 
 
@@ -124,20 +124,22 @@ def fresh_trials(trials: list[FrozenTrial]) -> int:
     return sum(trial.state != TrialState.WAITING and RESUME_OF not in trial.user_attrs for trial in trials)
 
 
-def _train(request: StudyRequest, config: RunConfig, folder: Path, resume: bool, referee: Referee) -> TrainResult:
-    apart = isolated_by_default(config) if request.isolate is None else request.isolate
+def _train(spec: StudySpec, config: RunConfig, folder: Path, resume: bool, reporter: TrialReporter) -> TrainResult:
+    apart = isolated_by_default(config) if spec.isolate is None else spec.isolate
     if apart:
-        return train_isolated(request.train, config, folder, resume, referee)
-    return request.train(config, folder, [RefereeHook(referee)], resume)
+        return train_isolated(spec.train, config, folder, resume, reporter)
+    return spec.train(config, folder, [PruningHook(reporter)], resume)
 
 
-def _tell_pruned(study: optuna.Study, trial: optuna.Trial, referee: Referee, folder: Path, why: str) -> TrialState:
-    _note(trial, referee, folder)
-    _attach(trial, referee, folder)
-    first = referee.file.metrics[0]
-    choose: Callable[..., Any] = min if referee.file.directions[0] == "minimize" else max
-    if referee.rows:
-        referee.set_constraints(choose(referee.rows, key=lambda row: row[first]))
+def _tell_pruned(
+    study: optuna.Study, trial: optuna.Trial, reporter: TrialReporter, folder: Path, why: str
+) -> TrialState:
+    _note(trial, reporter, folder)
+    _attach(trial, reporter, folder)
+    first = reporter.file.metrics[0]
+    choose: Callable[..., Any] = min if reporter.file.directions[0] == "minimize" else max
+    if reporter.rows:
+        reporter.set_constraints(choose(reporter.rows, key=lambda row: row[first]))
     study.tell(trial, state=TrialState.PRUNED)
     logger.info("%s %s", tag(trial), why)
     return TrialState.PRUNED
@@ -146,17 +148,17 @@ def _tell_pruned(study: optuna.Study, trial: optuna.Trial, referee: Referee, fol
 def _tell_complete(
     study: optuna.Study,
     trial: optuna.Trial,
-    referee: Referee,
+    reporter: TrialReporter,
     result: TrainResult,
     values: list[float],
     folder: Path,
 ) -> TrialState:
-    _note(trial, referee, folder)
-    _attach(trial, referee, folder)
+    _note(trial, reporter, folder)
+    _attach(trial, reporter, folder)
     if result.stop_reason:
         trial.set_user_attr("stop_reason", result.stop_reason)
     study.tell(trial, values)
-    shown = ", ".join(f"{name} {value:.5f}" for name, value in zip(referee.file.metrics, values, strict=True))
+    shown = ", ".join(f"{name} {value:.5f}" for name, value in zip(reporter.file.metrics, values, strict=True))
     logger.info("%s finished: %s", tag(trial), shown)
     return TrialState.COMPLETE
 
@@ -169,17 +171,17 @@ def _taken_over(trial: optuna.Trial) -> TrialState:
 
 def _after_error(
     study: optuna.Study,
-    request: StudyRequest,
+    spec: StudySpec,
     trial: optuna.Trial,
-    referee: Referee,
+    reporter: TrialReporter,
     error: BaseException,
     folder: Path,
 ) -> TrialState:
     """Fail the trial when it alone is to blame; else queue it again and let the study stop."""
     try:
-        with study_lock(study, request.folder):
-            _note(trial, referee, folder)
-            return _close(study, trial, error, referee, folder)
+        with study_lock(study, spec.folder):
+            _note(trial, reporter, folder)
+            return _close(study, trial, error, reporter, folder)
     except UpdateFinishedTrialError:
         if isinstance(error, Exception) and not isinstance(error, LimitReached | UserError):
             return _taken_over(trial)
@@ -187,7 +189,7 @@ def _after_error(
 
 
 def _close(
-    study: optuna.Study, trial: optuna.Trial, error: BaseException, referee: Referee, folder: Path
+    study: optuna.Study, trial: optuna.Trial, error: BaseException, reporter: TrialReporter, folder: Path
 ) -> TrialState:
     frozen = study.get_trials(deepcopy=False)[trial.number]
     if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -210,7 +212,7 @@ def _close(
     if not expected:
         logger.error("%s met an error that is not the input's", tag(trial), exc_info=error)
     trial.set_user_attr(REASON, reason)
-    _attach(trial, referee, folder)
+    _attach(trial, reporter, folder)
     study.tell(trial, state=TrialState.FAIL)
     if isinstance(error, ConfigError):  # the same parameters would meet the same refusal
         raise error
@@ -242,16 +244,16 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _note(trial: optuna.Trial, referee: Referee, folder: Path) -> None:
+def _note(trial: optuna.Trial, reporter: TrialReporter, folder: Path) -> None:
     """Store what the trial took and left."""
-    trial.set_user_attr(SECONDS, referee.seconds)
+    trial.set_user_attr(SECONDS, reporter.seconds)
     for name in ("best", "last"):
         if (folder / f"{name}.pt").exists():
             trial.set_user_attr(f"{name}_checkpoint", str((folder / f"{name}.pt").resolve()))
 
 
-def _attach(trial: optuna.Trial, referee: Referee, folder: Path) -> None:
-    attach(trial, folder, referee.file.metrics[0], referee.file.directions[0] == "minimize")
+def _attach(trial: optuna.Trial, reporter: TrialReporter, folder: Path) -> None:
+    attach(trial, folder, reporter.file.metrics[0], reporter.file.directions[0] == "minimize")
 
 
 def _short(value: Any) -> str:

@@ -22,7 +22,7 @@ from helpers.utils.plain_text import csv_text
 logger = logging.getLogger(__name__)
 
 
-def say_if_new(folder: Path) -> None:
+def log_output_dir(folder: Path) -> None:
     """Log where results will land when the folder is still to be made: the script may run in any folder."""
     if not folder.exists():
         logger.info("results: %s (made now; --out names another place)", folder.resolve())

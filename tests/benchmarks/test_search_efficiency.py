@@ -16,7 +16,7 @@ from benchmarks.search_efficiency.curves import Curve, Header, Recording
 from benchmarks.search_efficiency.figures import budget_of, compare, markdown
 from benchmarks.search_efficiency.halving import BatchedHalving
 from benchmarks.search_efficiency.methods import ORACLE, REFERENCE, UNPRUNED, methods, of_components, warm_started
-from benchmarks.search_efficiency.replay import Ended, RecordedSampler, Replay
+from benchmarks.search_efficiency.replay import RecordedSampler, Replay, WorkerExit
 from benchmarks.search_efficiency.replay import replay as replay_study
 from benchmarks.search_efficiency.table import Table, from_unit, to_unit
 from benchmarks.search_efficiency.unoffered import OraclePruner, StartNearBaseline, WaitingPruner
@@ -208,10 +208,10 @@ def test_a_configuration_with_one_seed_gets_the_measured_noise():
 def test_the_incumbent_is_chosen_by_what_was_seen_and_judged_by_the_truth():
     table, _ = repeated()
     trials = (
-        Ended(4, 8, 1.5, 8.5),
-        Ended(6, 3, None, 12.0, pruned=True),
-        Ended(20, 8, 1.2, 20.5),  # lucky: its truth is worse
-        Ended(8, 8, 1.3, 29.0),  # better in truth, but it does not look so
+        WorkerExit(4, 8, 1.5, 8.5),
+        WorkerExit(6, 3, None, 12.0, pruned=True),
+        WorkerExit(20, 8, 1.2, 20.5),  # lucky: its truth is worse
+        WorkerExit(8, 8, 1.3, 29.0),  # better in truth, but it does not look so
     )
     found = Replay(table, trials).incumbents(np.array([8.0, 8.5, 20.0, 20.5, 40.0]))
     worst = max(table.regret(row) for row in range(len(table)))
@@ -259,8 +259,8 @@ def test_intervals_of_a_difference_hold_the_truth():
     generator = np.random.default_rng(8)
     expected = np.mean(truths[by_regret[30:60]]) - np.mean(truths[by_regret[:60]])
     for trial in range(60):
-        better = [Replay(table, (Ended(int(r), 8, 0.0, 1.0),)) for r in generator.choice(by_regret[:60], 30)]
-        worse = [Replay(table, (Ended(int(r), 8, 0.0, 1.0),)) for r in generator.choice(by_regret[30:60], 30)]
+        better = [Replay(table, (WorkerExit(int(r), 8, 0.0, 1.0),)) for r in generator.choice(by_regret[:60], 30)]
+        worse = [Replay(table, (WorkerExit(int(r), 8, 0.0, 1.0),)) for r in generator.choice(by_regret[30:60], 30)]
         rows = compare({"ref": better, "worse": worse}, "ref", 4.0, 8.0, seed=trial)
         found = next(row for row in rows if row.method == "worse").difference
         held.append(found.low <= expected <= found.high)

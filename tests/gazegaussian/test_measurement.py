@@ -12,7 +12,7 @@ from gazegaussian.config import with_parameters
 from gazegaussian.data import people_of, synthesize
 from gazegaussian.errors import ConfigError
 from gazegaussian.measurement import find_test_people, measure_checkpoint
-from helpers import StudyRequest, run_study
+from helpers import StudySpec, run_study
 from helpers.analysis.confirm import confirm_study
 from helpers.analysis.mesh_head_seeds import stage_one
 from helpers.search.space import StudyFile
@@ -81,7 +81,7 @@ def test_a_real_study_is_confirmed_on_test_people(heads, tmp_path):
     file = StudyFile.model_validate(
         {"study_name": "real", "trials": 2, "epochs": 1, "pruner": {"name": "none"}, "search_space": LR}
     )
-    asked = StudyRequest(with_parameters(mesh_run(), {"root": heads}), file, tmp_path)
+    asked = StudySpec(with_parameters(mesh_run(), {"root": heads}), file, tmp_path)
     run_study(asked)
     report = confirm_study(asked, top=1, seeds=2)
     assert report.people == people_of(heads).test
@@ -105,7 +105,7 @@ def test_the_seed_of_stage_one_varies_on_request(mesh_head, tmp_path):
     file = StudyFile.model_validate(
         {"study_name": "two", "trials": 2, "epochs": 1, "pruner": {"name": "none"}, "search_space": LR}
     )
-    asked = StudyRequest(start, file, tmp_path, train=train, check=lambda config: None)
+    asked = StudySpec(start, file, tmp_path, train=train, check=lambda config: None)
     run_study(asked)
     trained.clear()
     report = confirm_study(asked, top=1, seeds=2, vary_meshhead=True)

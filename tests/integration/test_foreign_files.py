@@ -13,7 +13,7 @@ import pytest
 from foreign_support import TEXT, killed_while_writing, run_sql, snapshot, super_journal
 from PIL import Image
 from storage_support import add_trial, one_line, open_study
-from study_support import fake_train, request
+from study_support import fake_train, spec
 
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.run_folder import TRACES
@@ -54,7 +54,7 @@ def refused_and_left(folder, call, *parts, error=UserError):
 def finished(tmp_path_factory):
     """Folder of a finished study; not to be changed."""
     out = tmp_path_factory.mktemp("finished")
-    run_study(request(out, fake_train, trials=2, epochs=2))
+    run_study(spec(out, fake_train, trials=2, epochs=2))
     return out / "toy"
 
 
@@ -318,7 +318,7 @@ def test_a_study_with_links_in_it_is_neither_read_nor_run(study, tmp_path, name,
         path.rmdir()
     path.unlink(missing_ok=True)
     path.symlink_to(victim if kind == "link" else tmp_path / "gone") if kind != "pipe" else os.mkfifo(path)
-    for call in (*reading(study), *writing(study)[:2], lambda: run_study(request(study.parent, fake_train, trials=3))):
+    for call in (*reading(study), *writing(study)[:2], lambda: run_study(spec(study.parent, fake_train, trials=3))):
         refused_and_left(tmp_path, call, str(path), "files and folders alone", error=StorageError)
 
 

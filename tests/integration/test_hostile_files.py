@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from hostile_support import MUTATIONS, Payload, assert_harmless, assert_refused, mutations
-from study_support import fake_train, request
+from study_support import fake_train, spec
 
 import train_gazegaussian_optuna
 from gazegaussian.config import load_run
@@ -136,7 +136,7 @@ def read_store(path):
 
 
 def test_mutated_journals_are_read_or_refused(tmp_path):
-    asked = request(tmp_path, fake_train, trials=2, epochs=2)
+    asked = spec(tmp_path, fake_train, trials=2, epochs=2)
     path = tmp_path / "study.journal"
     run_study(dataclasses.replace(asked, storage=str(path)))
     good = path.read_bytes()
@@ -156,7 +156,7 @@ def test_mutated_journals_are_read_or_refused(tmp_path):
 
 
 def test_mutated_databases_are_read_or_refused(tmp_path):
-    run_study(request(tmp_path, fake_train, trials=2, epochs=2))
+    run_study(spec(tmp_path, fake_train, trials=2, epochs=2))
     path = tmp_path / "toy" / "study.db"
     good = path.read_bytes()
     for bad in mutations(good):

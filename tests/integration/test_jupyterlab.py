@@ -18,7 +18,7 @@ from dashboard_support import pictured
 from notebook_support import with_parameters_cell
 from optuna.trial import TrialState
 from PIL import Image
-from study_support import request
+from study_support import spec
 from synthetic_support import SIZE, heads, untrained_checkpoints
 
 from helpers import run_study
@@ -98,7 +98,7 @@ def run_file(browser, lab, path):
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     page.wait_for_function(RUN)
-    with page.expect_response(lambda answer: "/api/contents/" in answer.url and answer.request.method == "PUT"):
+    with page.expect_response(lambda answer: "/api/contents/" in answer.url and answer.spec.method == "PUT"):
         page.keyboard.press("Control+s")
     return page, nbformat.read(path, as_version=4)
 
@@ -111,7 +111,7 @@ def assert_ran(notebook):
 
 
 def test_results_are_plots_with_a_point_per_trial_and_the_dashboard(browser, lab, root, repo_root, tmp_path):
-    study = run_study(request(tmp_path, pictured, trials=4))
+    study = run_study(spec(tmp_path, pictured, trials=4))
     complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
     page, notebook = run_all(browser, lab, root, repo_root, "03_read_results", out=str(tmp_path), studies=["toy"])
     assert_ran(notebook)

@@ -15,7 +15,7 @@ from fixtures_support import COMPACT
 from foreign_support import snapshot
 from hostile_support import MUTATIONS, assert_harmless, mutations
 from PIL import Image
-from study_support import fake_train, request
+from study_support import fake_train, spec
 
 from gazegaussian.config import load_run
 from gazegaussian.data.check import check_dataset
@@ -46,7 +46,7 @@ def read_study_yaml(path):
 
 
 def made_json(folder, repo_root):
-    run_study(request(folder, fake_train, trials=2, epochs=2))
+    run_study(spec(folder, fake_train, trials=2, epochs=2))
     return folder / "toy" / "best.json"
 
 
@@ -57,7 +57,7 @@ def read_json(path):
 
 
 def made_database(folder, repo_root):
-    run_study(request(folder, fake_train, trials=2, epochs=2))
+    run_study(spec(folder, fake_train, trials=2, epochs=2))
     return folder / "toy" / "study.db"
 
 
@@ -69,7 +69,7 @@ def made_journal(folder, repo_root):
     import dataclasses
 
     path = folder / "study.journal"
-    run_study(dataclasses.replace(request(folder, fake_train, trials=2, epochs=2), storage=str(path)))
+    run_study(dataclasses.replace(spec(folder, fake_train, trials=2, epochs=2), storage=str(path)))
     return path
 
 
@@ -170,7 +170,7 @@ def test_mutated_inputs_are_read_or_refused_and_change_nothing(kind, tmp_path, r
 @pytest.mark.parametrize("seed", range(4))
 def test_values_of_other_kinds_in_small_files_are_one_line(seed, tmp_path, repo_root):
     """Missing keys, wrong types and 10^9 where a size is expected: not noise, but sense of another kind."""
-    run_study(request(tmp_path, fake_train, trials=2, epochs=2))
+    run_study(spec(tmp_path, fake_train, trials=2, epochs=2))
     chance = random.Random(seed)
     values = [None, -1, 10**9, 1e308, "x", [], {}, True, [[1]], {"a": 1}]
     path = tmp_path / "toy" / "best.json"

@@ -10,11 +10,11 @@ from functools import partial
 import optuna
 import pytest
 import sqlalchemy
-from study_support import request
+from study_support import spec
 from worker_support import NONE, RUNNING, check_nothing_lost_or_doubled, die, epochs, finished, noted
 
 from benchmarks.study.postgres_server import Server, programs
-from helpers import Crew, load_study, progress, run_study
+from helpers import WorkerPool, load_study, progress, run_study
 from helpers.storage import retry as storage_patience
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError
@@ -47,8 +47,8 @@ def url(server, tmp_path):
 
 
 def on(url, tmp_path, train=noted, workers=None, **changes):
-    asked = request(tmp_path, train, **{**NONE, **changes})
-    return replace(asked, storage=url, crew=None if workers is None else Crew(workers))
+    asked = spec(tmp_path, train, **{**NONE, **changes})
+    return replace(asked, storage=url, pool=None if workers is None else WorkerPool(workers))
 
 
 def test_workers_share_a_study_exactly_and_a_killed_one_is_replaced(tmp_path, url):

@@ -12,17 +12,17 @@ from types import SimpleNamespace
 import optuna
 import pytest
 from repository import ROOT
-from study_support import request
+from study_support import spec
 from worker_support import FAIL, NONE, check_nothing_lost_or_doubled, die, epochs, noted
 
 from gazegaussian.errors import ConfigError
-from helpers import Crew, run_study
+from helpers import WorkerPool, run_study
 from helpers.results.attributes import OWNER
-from helpers.study.workers.ray_pool import RayTeam, connect, placement
+from helpers.study.workers.ray_pool import RayBackend, connect, placement
 
 
-def on_ray(tmp_path, train=noted, crew=Crew(ray="local"), **changes):  # noqa: B008  frozen
-    return replace(request(tmp_path, train, **{**NONE, **changes}), crew=crew)
+def on_ray(tmp_path, train=noted, pool=WorkerPool(ray="local"), **changes):  # noqa: B008  frozen
+    return replace(spec(tmp_path, train, **{**NONE, **changes}), pool=pool)
 
 
 def test_a_killed_actor_is_replaced_and_its_trial_goes_on_once(tmp_path, monkeypatch, caplog):
@@ -64,7 +64,7 @@ def test_a_removed_machine_costs_an_epoch_of_its_trial(tmp_path, monkeypatch, ca
     thread = threading.Thread(target=remove_when_both_train, daemon=True)
     thread.start()
     try:
-        asked = on_ray(tmp_path, partial(noted, seconds=0.3), Crew(2, "auto"), trials=3)
+        asked = on_ray(tmp_path, partial(noted, seconds=0.3), WorkerPool(2, "auto"), trials=3)
         study = run_study(replace(asked, storage=str(tmp_path / "study.journal")))
     finally:
         ray.shutdown()
@@ -91,29 +91,29 @@ def node(gpus, cpus):
 @pytest.mark.parametrize(
     ("nodes", "crew", "gpus", "threads", "size"),
     [
-        ([node(0, 4)], Crew(ray="local"), 0, 1, 4),
-        ([node(0, 4)], Crew(2, "local"), 0, 1, 2),
-        ([node(0, 4), node(4, 32), node(8, 128)], Crew(ray="auto"), 1, 8, 12),
-        ([node(4, 32)], Crew(ray="auto", gpus_per_trial=0.5), 0.5, 4, 8),
-        ([node(4, 32)], Crew(ray="auto", gpus_per_trial=2), 2, 16, 2),
-        ([node(2, 2)], Crew(6, "auto"), 1, 1, 6),
+        ([node(0, 4)], WorkerPool(ray="local"), 0, 1, 4),
+        ([node(0, 4)], WorkerPool(2, "local"), 0, 1, 2),
+        ([node(0, 4), node(4, 32), node(8, 128)], WorkerPool(ray="auto"), 1, 8, 12),
+        ([node(4, 32)], WorkerPool(ray="auto", gpus_per_trial=0.5), 0.5, 4, 8),
+        ([node(4, 32)], WorkerPool(ray="auto", gpus_per_trial=2), 2, 16, 2),
+        ([node(2, 2)], WorkerPool(6, "auto"), 1, 1, 6),
     ],
 )
-def test_actors_are_as_many_as_there_is_room_for(nodes, crew, gpus, threads, size):
-    assert placement(nodes, crew) == ({"num_gpus": gpus, "num_cpus": threads}, size)
+def test_actors_are_as_many_as_there_is_room_for(nodes, pool, gpus, threads, size):
+    assert placement(nodes, pool) == ({"num_gpus": gpus, "num_cpus": threads}, size)
 
 
 def test_a_cluster_without_room_says_what_it_has():
     with pytest.raises(ConfigError, match=r"has 1 GPUs and 8 CPUs, and a trial asks for 2 GPUs"):
-        placement([node(1, 8)], Crew(ray="auto", gpus_per_trial=2))
+        placement([node(1, 8)], WorkerPool(ray="auto", gpus_per_trial=2))
 
 
 def test_several_machines_need_a_storage_that_all_reach(tmp_path, monkeypatch):
     stand_in = SimpleNamespace(nodes=lambda: [node(1, 8), node(1, 8)])
     monkeypatch.setattr("helpers.study.workers.ray_pool.connect", lambda address: stand_in)
     with pytest.raises(ConfigError, match=r"2 machines cannot share an SQLite file: give --storage postgresql"):
-        RayTeam(on_ray(tmp_path), Crew(ray="auto"))
-    assert RayTeam(replace(on_ray(tmp_path), storage="postgresql://u@h/d"), Crew(ray="auto")).size == 2
+        RayBackend(on_ray(tmp_path), WorkerPool(ray="auto"))
+    assert RayBackend(replace(on_ray(tmp_path), storage="postgresql://u@h/d"), WorkerPool(ray="auto")).size == 2
 
 
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:9"])
@@ -127,13 +127,13 @@ def test_no_cluster_is_told_in_one_line(address):
 def test_without_a_cluster_no_study_is_begun(tmp_path):
     pytest.importorskip("ray")
     with pytest.raises(ConfigError, match="No Ray cluster"):
-        run_study(on_ray(tmp_path, crew=Crew(ray="127.0.0.1:9")))
+        run_study(on_ray(tmp_path, pool=WorkerPool(ray="127.0.0.1:9")))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_share_of_a_gpu_needs_ray():
     with pytest.raises(ConfigError, match=r"--gpus-per-trial 0\.5 needs --ray"):
-        Crew(2, gpus_per_trial=0.5)
+        WorkerPool(2, gpus_per_trial=0.5)
 
 
 def test_a_local_cluster_keeps_its_folder_to_its_owner(monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ from architecture_support import ROOT, parse, sources
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from pydantic import ValidationError
-from study_support import SPACE, fake_train, request
+from study_support import SPACE, fake_train
 
 import helpers
 import train_gazegaussian_optuna
@@ -27,7 +27,7 @@ from helpers.results.attributes import RESUME_OF
 from helpers.search.study_config import StudyFile
 from helpers.storage import backends as storage
 from helpers.storage.errors import redacted
-from helpers.study.checkpoints import take_over, thin
+from helpers.study.checkpoints import copy_checkpoint, remove_old_checkpoints
 
 CODE = [*sources("gazegaussian", "helpers", "benchmarks"), ROOT / "train_gazegaussian_optuna.py"]
 SECRET = "correct-horse-battery"
@@ -104,7 +104,7 @@ def deaf_train(config, run_dir, hooks, resume):
 
 def test_a_study_and_the_processes_of_its_trials_listen_to_nothing(tmp_path):
     before = listeners()
-    asked = request(tmp_path, deaf_train, trials=1, epochs=1)
+    asked = spec(tmp_path, deaf_train, trials=1, epochs=1)
     study = helpers.run_study(replace(asked, isolate=True))
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE], study.trials[0].user_attrs
     assert listeners() == before
@@ -127,7 +127,7 @@ NAMES = ["../x", "/abs", "a/b", "a\\b", "a\0b", "a\n", "..", ".hidden", "", " ",
 def finished(tmp_path_factory):
     """Folder of a finished study."""
     out = tmp_path_factory.mktemp("finished")
-    helpers.run_study(request(out, trials=1))
+    helpers.run_study(spec(out, trials=1))
     return out / "toy"
 
 
@@ -137,7 +137,7 @@ def test_a_studys_name_is_the_name_of_a_folder_in_out(tmp_path, finished, name):
         StudyFile.model_validate({"study_name": name, "trials": 1, "search_space": SPACE})
     out = tmp_path / "out"
     with pytest.raises(ConfigError) as refused:
-        helpers.default_request("meshhead", study_name=name, out=out)
+        helpers.default_spec("meshhead", study_name=name, out=out)
     assert str(refused.value).isprintable()
     assert "expected at most 100 letters, digits, '_', '.' and '-'" in str(refused.value)
     with pytest.raises(ConfigError, match="--study-name: expected at most 100 letters"):
@@ -165,9 +165,9 @@ def test_checkpoints_outside_a_studys_folder_are_neither_removed_nor_taken(tmp_p
     old = trial_at(study, tmp_path / place)
     study.tell(old, state=TrialState.FAIL)
     study.add_trial(optuna.trial.create_trial(value=1.0))
-    assert thin(study, folder, 1) == []
+    assert remove_old_checkpoints(study, folder, 1) == []
     study.enqueue_trial({}, user_attrs={RESUME_OF: old.number})
-    assert not take_over(study.trials, study.ask(), folder, folder / "trial_0002")
+    assert not copy_checkpoint(study.trials, study.ask(), folder, folder / "trial_0002")
     assert {path.name for path in (tmp_path / place).iterdir()} >= {"best.pt", "last.pt", ".x.tmp"}
 
 
@@ -270,7 +270,7 @@ def test_a_password_gets_into_no_file_line_or_attribute(tmp_path, monkeypatch, c
     monkeypatch.setattr(
         "sqlalchemy.dialects.postgresql.psycopg.PGDialect_psycopg.import_dbapi", classmethod(lambda c: None)
     )
-    asked = replace(request(tmp_path, fake_train, trials=2, epochs=2), storage=URL.format(port=1))
+    asked = replace(spec(tmp_path, fake_train, trials=2, epochs=2), storage=URL.format(port=1))
     assert SECRET not in repr(asked)
     with caplog.at_level("DEBUG"):
         helpers.run(asked, audit=False)

@@ -85,7 +85,7 @@ def test_input_that_cannot_be_used_is_refused_before_the_heavy_imports(repo_root
 
 
 def test_a_complete_study_is_told_before_the_heavy_imports(repo_root, tmp_path):
-    asked = helpers.default_request("meshhead", n_trials=1, out=tmp_path)
+    asked = helpers.default_spec("meshhead", n_trials=1, out=tmp_path)
     helpers.run_study(replace(asked, train=fake_train, check=lambda _: None))
     (asked.folder / "figures").mkdir()
     for path in (asked.folder / "figures" / "history.html", asked.folder / "report.html"):

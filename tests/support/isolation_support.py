@@ -6,11 +6,11 @@ import os
 import time
 from dataclasses import replace
 
-from study_support import request
+from study_support import spec
 
 
 def isolated(tmp_path, train, **changes):
-    return replace(request(tmp_path, train, **changes), isolate=True)
+    return replace(spec(tmp_path, train, **changes), isolate=True)
 
 
 def hangs(config, run_dir, hooks, resume):

@@ -8,7 +8,7 @@ import torch
 
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.training.trainer import TrainResult
-from helpers import StudyRequest
+from helpers import StudySpec
 from helpers.search.space import StudyFile
 
 SPACE = {"optimisation": {"lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}}}
@@ -48,8 +48,8 @@ def fake_train(config, run_dir, hooks, resume, slope=1.0, seconds=0.0):
     return TrainResult(best, values.index(best), trainer.history, run_dir / "best.pt", run_dir / "last.pt")
 
 
-def request(tmp_path, train=fake_train, **changes) -> StudyRequest:
-    return StudyRequest(MeshHeadRun(), study_file(**changes), tmp_path, train=train, check=lambda config: None)
+def spec(tmp_path, train=fake_train, **changes) -> StudySpec:
+    return StudySpec(MeshHeadRun(), study_file(**changes), tmp_path, train=train, check=lambda config: None)
 
 
 def line_train(config, run_dir, hooks, resume):

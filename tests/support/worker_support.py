@@ -7,9 +7,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import optuna
 from optuna.trial import TrialState
-from study_support import line_train, request
+from study_support import line_train
 
 from gazegaussian.errors import DataError
 from gazegaussian.training.hooks import Hook
@@ -102,9 +101,6 @@ def check_nothing_lost_or_doubled(study, wanted):
     assert len(baselines) == 1
     fresh = [trial.params["lr"] for trial in trials if RESUME_OF not in trial.user_attrs and trial.params]
     assert len(set(fresh)) == len(fresh), "two workers proposed the same"
-
-
-__all__ = ["optuna", "request"]
 
 
 def together(*works):

@@ -25,9 +25,9 @@ import torch
 
 from gazegaussian.config import RunConfig
 from gazegaussian.training.step import resolve_device
-from helpers.study.spec import StudyRequest
+from helpers.study.spec import StudySpec
 from helpers.study.workers.plan import WorkerPlan, not_portable
-from helpers.study.workers.worker import Ended, work
+from helpers.study.workers.worker import WorkerExit, work
 from helpers.utils.paths import ROOT
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class _Worker:
     pipe: Connection
 
 
-class LocalTeam:
+class LocalBackend:
     """Processes of this machine.
 
     Args:
@@ -63,9 +63,9 @@ class LocalTeam:
         self._method = "spawn" if START_METHOD == "forkserver" and torch.cuda.is_available() else START_METHOD
         self._workers: dict[str, _Worker] = {}
 
-    def start(self, request: StudyRequest, place: int) -> None:
-        """Start the worker that a request names; `place` decides its GPU."""
-        assert request.worker is not None
+    def start(self, spec: StudySpec, place: int) -> None:
+        """Start the worker that a spec names; `place` decides its GPU."""
+        assert spec.worker is not None
         # Read when torch is imported, which the new process does before it hears of anything else.
         settings = {"OMP_NUM_THREADS": str(self._threads), "TQDM_DISABLE": "1"}
         if self._method == "forkserver":
@@ -78,13 +78,13 @@ class LocalTeam:
         here, there = context.Pipe(duplex=False)
         levels = (logging.getLogger().getEffectiveLevel(), optuna.logging.get_verbosity())
         # Not a daemon: those may not start the processes of isolated trials.
-        process = context.Process(target=_main, args=(there, request, self._threads, levels), name=request.worker)
-        with _environment(settings), _interrupts_ignored(), _program_not_imported(request):
+        process = context.Process(target=_main, args=(there, spec, self._threads, levels), name=spec.worker)
+        with _environment(settings), _interrupts_ignored(), _program_not_imported(spec):
             process.start()
         there.close()
-        self._workers[request.worker] = _Worker(process, here)
+        self._workers[spec.worker] = _Worker(process, here)
 
-    def wait(self, seconds: float) -> list[Ended]:
+    def wait(self, seconds: float) -> list[WorkerExit]:
         """Wait for workers to end, and tell of those that have."""
         wait([worker.pipe for worker in self._workers.values()], seconds)
         ended = []
@@ -131,11 +131,11 @@ def visible_gpus(device: str) -> list[str]:
     return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _last_words(name: str, worker: _Worker) -> Ended:
+def _last_words(name: str, worker: _Worker) -> WorkerExit:
     try:
-        ended: Ended = worker.pipe.recv()
+        ended: WorkerExit = worker.pipe.recv()
     except EOFError:
-        ended = Ended(name, death="")
+        ended = WorkerExit(name, death="")
     worker.pipe.close()
     worker.process.join(GRACE)
     worker.process.kill()  # one that has said its last word and does not end
@@ -143,7 +143,7 @@ def _last_words(name: str, worker: _Worker) -> Ended:
     code = worker.process.exitcode
     if ended.death != "":
         return ended
-    return Ended(name, death=f"its process ended with exit code {code}", killed=code == -signal.SIGKILL)
+    return WorkerExit(name, death=f"its process ended with exit code {code}", killed=code == -signal.SIGKILL)
 
 
 @contextmanager
@@ -174,13 +174,13 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 @contextmanager
-def _program_not_imported(request: StudyRequest) -> Iterator[None]:
+def _program_not_imported(spec: StudySpec) -> Iterator[None]:
     """Start a process that does not import the program of this one, where it needs nothing of it.
 
     Else a program without the guard `if __name__ == "__main__":` would run its study again in every worker.
     """
     program = sys.modules["__main__"]
-    if not_portable(request) is not None:
+    if not_portable(spec) is not None:
         yield
         return
     hidden = {name: getattr(program, name) for name in ("__file__", "__spec__") if hasattr(program, name)}
@@ -198,23 +198,23 @@ def _import_path() -> str:
     return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def _main(pipe: Connection, request: StudyRequest, threads: int, levels: tuple[int, int]) -> None:
+def _main(pipe: Connection, spec: StudySpec, threads: int, levels: tuple[int, int]) -> None:
     """Work and tell how it ended; runs in the new process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for the processes of isolated trials
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    assert request.worker is not None
-    name = request.worker.partition("-")[0]
+    assert spec.worker is not None
+    name = spec.worker.partition("-")[0]
     logging.basicConfig(
         level=levels[0], format=f"%(asctime)s {name} %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, force=True
     )
     optuna.logging.set_verbosity(levels[1])
-    pipe.send(work(request))
+    pipe.send(work(spec))
 
 
 def _end_with_parent() -> None:
-    """Without a master nobody counts the time or writes results: end like it, with the trial queued again."""
+    """Without a supervisor nobody counts the time or writes results: end like it, with the trial queued again."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

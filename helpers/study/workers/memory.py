@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import optuna
 
-from helpers.study.workers.local import LocalTeam
+from helpers.study.workers.local import LocalBackend
 from helpers.study.workers.plan import WORKER_MEMORY
 from helpers.utils import resources
 
@@ -17,12 +17,12 @@ class MemoryWatch:
 
     Args:
         study: Remembers the largest worker.
-        team: The workers.
+        backend: The workers.
     """
 
-    def __init__(self, study: optuna.Study, team: LocalTeam) -> None:
+    def __init__(self, study: optuna.Study, backend: LocalBackend) -> None:
         self._study = study
-        self._team = team
+        self._team = backend
         self._noted = float(study.user_attrs.get(WORKER_MEMORY, 0))
         self.free = float("inf")  # bytes, at the last look
         self.sizes: dict[str, int] = {}  # bytes by worker, at the last look

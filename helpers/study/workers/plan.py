@@ -22,7 +22,7 @@ from gazegaussian.config import RunConfig
 from gazegaussian.training.step import resolve_device
 from gazegaussian.utils import cores
 from helpers.study.budget import spent
-from helpers.study.spec import StudyRequest, preflight
+from helpers.study.spec import StudySpec, preflight
 from helpers.study.trial import places_left
 from helpers.utils import resources
 
@@ -61,35 +61,35 @@ def chosen_threads(config: RunConfig) -> int | None:
     return None
 
 
-def plan_workers(request: StudyRequest, study: optuna.Study) -> WorkerPlan:
+def plan_workers(spec: StudySpec, study: optuna.Study) -> WorkerPlan:
     """Decide how many trials run side by side on this machine.
 
     Args:
-        request: What is run; its crew says how many workers are wanted, or leaves the number open.
+        spec: What is run; its worker pool says how many workers are wanted, or leaves the number open.
         study: Opened; trials that dead processes left are queued again.
 
     Raises:
         DeviceError: The configured device is not there.
     """
-    crew = request.crew
-    if crew is None or crew.workers == 1:
+    pool = spec.pool
+    if pool is None or pool.workers == 1:
         return WorkerPlan(1)
-    on_cpu = resolve_device(request.config.training.device).type == "cpu"
-    threads = chosen_threads(request.config)
-    if crew.workers is not None:  # without a choice of the user's they divide the threads
-        return WorkerPlan(crew.workers, threads if on_cpu else None)
-    return _automatic(request, study, threads) if on_cpu else WorkerPlan(1)
+    on_cpu = resolve_device(spec.config.training.device).type == "cpu"
+    threads = chosen_threads(spec.config)
+    if pool.workers is not None:  # without a choice of the user's they divide the threads
+        return WorkerPlan(pool.workers, threads if on_cpu else None)
+    return _automatic(spec, study, threads) if on_cpu else WorkerPlan(1)
 
 
-def _automatic(request: StudyRequest, study: optuna.Study, chosen: int | None) -> WorkerPlan:
+def _automatic(spec: StudySpec, study: optuna.Study, chosen: int | None) -> WorkerPlan:
     """A trial per core, unless trials, budget or memory are too few."""
     usable = cores.available_cores()
-    threads = chosen or max(1, usable // min(usable, request.study.trials))
-    wanted = max(1, min(usable // threads, places_left(study.get_trials(deepcopy=False), request.study.trials)))
-    wanted = min(wanted, _trials_in_budget(request, study))
+    threads = chosen or max(1, usable // min(usable, spec.study.trials))
+    wanted = max(1, min(usable // threads, places_left(study.get_trials(deepcopy=False), spec.study.trials)))
+    wanted = min(wanted, _trials_in_budget(spec, study))
     if wanted == 1:
         return WorkerPlan(1, threads)
-    obstacle = not_portable(request)
+    obstacle = not_portable(spec)
     if obstacle is not None:
         return WorkerPlan(1, threads, line=f"one trial at a time: {obstacle}")
     needed = memory_needed(study)
@@ -103,12 +103,12 @@ def _automatic(request: StudyRequest, study: optuna.Study, chosen: int | None) -
     return WorkerPlan(workers, threads, True, line if workers == wanted else f"{line} ({short})")
 
 
-def _trials_in_budget(request: StudyRequest, study: optuna.Study) -> int:
+def _trials_in_budget(spec: StudySpec, study: optuna.Study) -> int:
     """Count the trials that a limit on epochs lets train to their end; at least 1."""
-    limit = request.study.budget.max_total_epochs
+    limit = spec.study.budget.max_total_epochs
     if limit is None:
-        return request.study.trials
-    length = request.study.epochs or request.config.training.epochs
+        return spec.study.trials
+    length = spec.study.epochs or spec.config.training.epochs
     return max(1, (limit - spent(study).epochs) // length)
 
 
@@ -131,14 +131,14 @@ def peak_of_this_process() -> float:
         return 0.0
 
 
-def not_portable(request: StudyRequest) -> str | None:
-    """Say why a request cannot be handed to another process; None where it can.
+def not_portable(spec: StudySpec) -> str | None:
+    """Say why a spec cannot be handed to another process; None where it can.
 
     Workers import modules, never the program that was started: one without the guard `if __name__ == "__main__":` would run its
     study again in each of them.
     """
     try:
-        packed = bytes(ForkingPickler.dumps(replace(request, check=preflight)))
+        packed = bytes(ForkingPickler.dumps(replace(spec, check=preflight)))
     except (pickle.PicklingError, AttributeError, TypeError):
         return "its training function or names of trials cannot be sent to other processes; define them in a module"
     if b"__main__" in packed:

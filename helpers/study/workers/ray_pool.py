@@ -1,6 +1,6 @@
 """Workers as actors of a Ray cluster, one per GPU or share of one.
 
-Ray places them and tells when one has died; restarting is the master's alone (`max_restarts=0`), so that a trial is queued
+Ray places them and tells when one has died; restarting is the supervisor's alone (`max_restarts=0`), so that a trial is queued
 again once and not by two mechanisms.
 """
 
@@ -21,8 +21,8 @@ from typing import Any
 import optuna
 
 from gazegaussian.errors import ConfigError, class_and_line, first_line
-from helpers.study.spec import Crew, StudyRequest
-from helpers.study.workers.worker import Ended, work
+from helpers.study.spec import StudySpec, WorkerPool
+from helpers.study.workers.worker import WorkerExit, work
 from helpers.utils.paths import ROOT
 
 logger = logging.getLogger(__name__)
@@ -101,41 +101,41 @@ def _require_answer(address: str) -> None:
         raise ConfigError(f"No Ray cluster at {address!r} ({error}); start one, or give --ray local.") from error
 
 
-class RayTeam:
+class RayBackend:
     """Actors of a Ray cluster.
 
     Args:
-        request: Whose study.
-        crew: Where, how many, how large.
+        spec: Whose study.
+        pool: Where, how many, how large.
 
     Raises:
         ConfigError: No cluster, no room in it, or a storage that other machines cannot reach.
     """
 
-    def __init__(self, request: StudyRequest, crew: Crew) -> None:
-        assert crew.ray is not None
-        self._local = crew.ray == LOCAL
-        self._ray = connect(crew.ray)
+    def __init__(self, spec: StudySpec, pool: WorkerPool) -> None:
+        assert pool.ray is not None
+        self._local = pool.ray == LOCAL
+        self._ray = connect(pool.ray)
         nodes = [node for node in self._ray.nodes() if node["Alive"]]
-        if len(nodes) > 1 and (request.storage is None or request.storage.startswith("sqlite")):
+        if len(nodes) > 1 and (spec.storage is None or spec.storage.startswith("sqlite")):
             raise ConfigError(
                 f"{len(nodes)} machines cannot share an SQLite file: give --storage postgresql+psycopg://USER@HOST/DATABASE "
                 "(docs/cluster.md), or a .journal file on a shared folder."
             )
-        self.options, self.size = placement(nodes, crew)
+        self.options, self.size = placement(nodes, pool)
         self._actors: dict[str, Any] = {}
         self._calls: dict[Any, str] = {}
 
-    def start(self, request: StudyRequest, place: int) -> None:
-        """Start the worker that a request names, as soon as the cluster has a place for it."""
-        assert request.worker is not None
+    def start(self, spec: StudySpec, place: int) -> None:
+        """Start the worker that a spec names, as soon as the cluster has a place for it."""
+        assert spec.worker is not None
         # Made here: without Ray this module can be imported, too.
         actor = self._ray.remote(Worker).options(**self.options, max_restarts=0).remote()
-        call = actor.work.remote(request, Path.cwd(), levels_here())
-        self._actors[request.worker] = actor
-        self._calls[call] = request.worker
+        call = actor.work.remote(spec, Path.cwd(), levels_here())
+        self._actors[spec.worker] = actor
+        self._calls[call] = spec.worker
 
-    def wait(self, seconds: float) -> list[Ended]:
+    def wait(self, seconds: float) -> list[WorkerExit]:
         """Wait for actors to end, and tell of those that have."""
         ready, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=seconds)
         ended = []
@@ -145,7 +145,7 @@ class RayTeam:
             try:
                 ended.append(self._ray.get(call))
             except self._ray.exceptions.RayError as error:
-                ended.append(Ended(name, death=f"its actor ended ({class_and_line(error)})"))
+                ended.append(WorkerExit(name, death=f"its actor ended ({class_and_line(error)})"))
             self._ray.kill(actor)
         return ended
 
@@ -162,20 +162,20 @@ class RayTeam:
 class Worker:
     """Becomes an actor; Ray shows it the GPU that it may use and divides the threads."""
 
-    def work(self, request: StudyRequest, folder: Path, levels: tuple[int, int]) -> Ended:
+    def work(self, spec: StudySpec, folder: Path, levels: tuple[int, int]) -> WorkerExit:
         """Run trials (see `helpers.study.workers.worker.work`).
 
         Args:
-            request: With the worker's name.
-            folder: Of the master, that relative paths begin at, where it is there.
+            spec: With the worker's name.
+            folder: Of the supervisor, that relative paths begin at, where it is there.
             levels: Of logging and of Optuna's.
         """
         prepare(folder, levels)
-        return work(request)
+        return work(spec)
 
 
 def prepare(folder: Path, levels: tuple[int, int]) -> None:
-    """Make a process of Ray work where the master does and log as it does (see `Worker.work`)."""
+    """Make a process of Ray work where the supervisor does and log as it does (see `Worker.work`)."""
     if folder.is_dir():
         os.chdir(folder)
     line = "%(asctime)s %(message)s"
@@ -188,26 +188,26 @@ def levels_here() -> tuple[int, int]:
     return logging.getLogger().getEffectiveLevel(), optuna.logging.get_verbosity()
 
 
-def placement(nodes: list[dict[str, Any]], crew: Crew) -> tuple[dict[str, float], int]:
+def placement(nodes: list[dict[str, Any]], pool: WorkerPool) -> tuple[dict[str, float], int]:
     """Decide what an actor asks for, and how many there are.
 
     Args:
         nodes: As Ray describes them.
-        crew: What is wanted.
+        pool: What is wanted.
 
     Raises:
         ConfigError: The cluster has no room for one.
     """
     cpus = [node["Resources"].get("CPU", 0.0) for node in nodes]
     gpus = [node["Resources"].get("GPU", 0.0) for node in nodes]
-    share = float(any(gpus)) if crew.gpus_per_trial is None else crew.gpus_per_trial
+    share = float(any(gpus)) if pool.gpus_per_trial is None else pool.gpus_per_trial
     rooms = [int(have / share + 1e-9) if share else int(cores) for have, cores in zip(gpus, cpus, strict=True)]
     if sum(rooms) < 1:
         raise ConfigError(
             f"The Ray cluster has {sum(gpus):g} GPUs and {sum(cpus):g} CPUs, and a trial asks for {share:g} GPUs: give "
             "another --gpus-per-trial, or add machines."
         )
-    size = crew.workers or sum(rooms)
+    size = pool.workers or sum(rooms)
     if size > sum(rooms):
         logger.warning("the cluster has room for %d of %d workers; the others begin when it grows", sum(rooms), size)
     threads = min(max(1, int(cores / room)) for room, cores in zip(rooms, cpus, strict=True) if room)

@@ -1,6 +1,6 @@
-"""The master of several workers: starts them, replaces dead ones, keeps the clock, writes the results.
+"""The supervisor of several workers: starts them, replaces dead ones, keeps the clock, writes the results.
 
-Workers ask the shared storage for trials themselves and keep its limits; the master does no trial. Whatever ends it, no worker
+Workers ask the shared storage for trials themselves and keep its limits; the supervisor does no trial. Whatever ends it, no worker
 is left and the trials at work are queued again.
 """
 
@@ -19,15 +19,15 @@ from gazegaussian.errors import ConfigError, UserError, first_line
 from helpers.results.trial_states import count_finished
 from helpers.storage.study_lock import study_lock
 from helpers.study.budget import BudgetWatch, spent
-from helpers.study.heartbeat import reap
+from helpers.study.heartbeat import requeue_lost
 from helpers.study.resume import save
-from helpers.study.spec import StudyRequest
+from helpers.study.spec import StudySpec
 from helpers.study.stop import stop
-from helpers.study.workers.local import LocalTeam
+from helpers.study.workers.local import LocalBackend
 from helpers.study.workers.memory import MemoryWatch
 from helpers.study.workers.plan import GB, WorkerPlan
-from helpers.study.workers.ray_pool import RayTeam
-from helpers.study.workers.worker import Ended
+from helpers.study.workers.ray_pool import RayBackend
+from helpers.study.workers.worker import WorkerExit
 from helpers.utils.processes import sigterm_interrupts
 
 logger = logging.getLogger(__name__)
@@ -35,28 +35,28 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 
 
-class Team(Protocol):
+class WorkerBackend(Protocol):
     """Where workers run."""
 
     size: int
 
-    def start(self, request: StudyRequest, place: int) -> None:
-        """Start the worker that a request names."""
+    def start(self, spec: StudySpec, place: int) -> None:
+        """Start the worker that a spec names."""
 
-    def wait(self, seconds: float) -> list[Ended]:
+    def wait(self, seconds: float) -> list[WorkerExit]:
         """Wait for workers to end, and tell of those that have."""
 
     def close(self) -> None:
         """End all workers now, and wait until they are gone."""
 
 
-def supervise(study: optuna.Study, request: StudyRequest, watch: BudgetWatch, plan: WorkerPlan | None = None) -> str:
+def supervise(study: optuna.Study, spec: StudySpec, watch: BudgetWatch, plan: WorkerPlan | None = None) -> str:
     """Have a study run by several workers.
 
     Args:
         study: Opened.
-        request: What is run, with its crew.
-        watch: Of the master; its clock counts.
+        spec: What is run, with its worker pool.
+        watch: Of the supervisor; its clock counts.
         plan: How many workers this machine runs; None: Ray decides.
 
     Returns:
@@ -67,33 +67,33 @@ def supervise(study: optuna.Study, request: StudyRequest, watch: BudgetWatch, pl
         UserError: What a worker could not use.
         KeyboardInterrupt: The workers were ended, and their trials are queued again.
     """
-    assert request.crew is not None
+    assert spec.pool is not None
     memory = None
     if plan is None:
-        team: Team = RayTeam(request, request.crew)
+        backend: WorkerBackend = RayBackend(spec, spec.pool)
     else:
-        team = local = LocalTeam(request.config, plan)
+        backend = local = LocalBackend(spec.config, plan)
         memory = MemoryWatch(study, local) if plan.automatic else None
-    master = _Master(study, request, watch, team, memory)
+    supervisor = _Supervisor(study, spec, watch, backend, memory)
     try:
         with sigterm_interrupts():  # again: Ray has put its own handler there
-            return master.run()
+            return supervisor.run()
     finally:
-        team.close()
+        backend.close()
         with suppress(UserError):  # a storage that is gone; the next run does it
-            master.reap()
+            supervisor.requeue_lost()
 
 
 def unchecked(config: RunConfig) -> None:
-    """Check nothing: the master has done so on the same machine."""
+    """Check nothing: the supervisor has done so on the same machine."""
 
 
 @dataclass
-class _Master:
+class _Supervisor:
     study: optuna.Study
-    request: StudyRequest
+    spec: StudySpec
     watch: BudgetWatch
-    team: Team
+    backend: WorkerBackend
     memory: MemoryWatch | None = None  # given: fewer workers go on where memory runs short
 
     def __post_init__(self) -> None:
@@ -107,57 +107,57 @@ class _Master:
         self._names: set[str] = set()
         self._deaths = 0
         self._progress = -1
-        budget = self.request.study.budget.model_copy(update={"timeout": None})  # the master's clock counts
+        budget = self.spec.study.budget.model_copy(update={"timeout": None})  # the supervisor's clock counts
         self._template = replace(
-            self.request,
-            out=self.request.out.resolve(),
-            study=self.request.study.model_copy(update={"budget": budget}),
+            self.spec,
+            out=self.spec.out.resolve(),
+            study=self.spec.study.model_copy(update={"budget": budget}),
             timeout=None,
-            check=self.request.check if self.request.crew and self.request.crew.ray else unchecked,
-            crew=None,
+            check=self.spec.check if self.spec.pool and self.spec.pool.ray else unchecked,
+            pool=None,
         )
 
     def run(self) -> str:
         """Work until all workers have ended."""
-        target = self.request.study.trials
+        target = self.spec.study.trials
         saved = count_finished(self.study)
         logger.info(
             "starting %d workers; the first epoch takes a while: each opens the data and builds its model",
-            self.team.size,
+            self.backend.size,
         )
-        for place in range(self.team.size):
+        for place in range(self.backend.size):
             self._start(place)
         while self._at_work:
-            for ended in self.team.wait(LOOK_SECONDS):
+            for ended in self.backend.wait(LOOK_SECONDS):
                 self._hear(ended)
             self._call_off(self.watch.called_off())
             self._spare_memory()
             done = count_finished(self.study)
             if done != saved:
                 saved = done
-                save(self.study, self.request)
+                save(self.study, self.spec)
                 logger.info("%d of %d trials are finished; workers: %d", done, target, len(self._at_work))
-        save(self.study, self.request)
+        save(self.study, self.spec)
         if self.error is not None:
             raise self.error
         return next(
             (reason for reason in self.reasons if "finished trials of" in reason), f"all {target} trials are finished"
         )
 
-    def reap(self) -> None:
+    def requeue_lost(self) -> None:
         """Queue the trials again that dead workers have left."""
         dead = self._names - self._at_work.keys()
-        with study_lock(self.study, self.request.folder):
-            reap(self.study, self.request.one_machine, dead, self._template.study.max_failures)
+        with study_lock(self.study, self.spec.folder):
+            requeue_lost(self.study, self.spec.one_machine, dead, self._template.study.max_failures)
 
     def _start(self, place: int) -> None:
         self._started += 1
         name = f"w{self._started}-{self._run}"
         self._names.add(name)
         self._at_work[name] = place
-        self.team.start(replace(self._template, worker=name), place)
+        self.backend.start(replace(self._template, worker=name), place)
 
-    def _hear(self, ended: Ended) -> None:
+    def _hear(self, ended: WorkerExit) -> None:
         place = self._at_work.pop(ended.worker)
         if ended.error is not None:
             self.error = self.error or ended.error
@@ -166,15 +166,15 @@ class _Master:
             self.reasons.append(ended.reason)
         else:
             logger.warning("worker %s: %s", ended.worker, ended.death)
-            self.reap()
+            self.requeue_lost()
             if ended.worker not in self._dismissed:
                 self._count_death(ended)
             if self._at_work and self._is_for_memory(ended):
                 logger.warning("it is not replaced, to spare memory; workers: %d", len(self._at_work))
-            elif self.told is None and count_finished(self.study) < self.request.study.trials:
+            elif self.told is None and count_finished(self.study) < self.spec.study.trials:
                 self._start(place)
 
-    def _is_for_memory(self, ended: Ended) -> bool:
+    def _is_for_memory(self, ended: WorkerExit) -> bool:
         """Tell whether a worker that died has left its memory to the others: we or the system have ended it."""
         return self.memory is not None and (ended.killed or ended.worker in self._dismissed)
 
@@ -194,11 +194,11 @@ class _Master:
             self._dismissed.add(name)
             self.memory.dismiss(name)
 
-    def _count_death(self, ended: Ended) -> None:
+    def _count_death(self, ended: WorkerExit) -> None:
         progress = spent(self.study).epochs + count_finished(self.study)
         self._deaths = self._deaths + 1 if progress == self._progress else 1
         self._progress = progress
-        if self._deaths >= self.request.study.max_failures * self.team.size:
+        if self._deaths >= self.spec.study.max_failures * self.backend.size:
             self.error = self.error or RuntimeError(
                 f"{self._deaths} workers ended in a row and no epoch was trained, the last one: {ended.death}. "
                 "The study stops here."
@@ -209,4 +209,4 @@ class _Master:
         if reason is not None and self.told is None:
             self.told = reason
             with suppress(ConfigError):  # the folder cannot be written: the workers meet that themselves
-                stop(self.request.folder, reason)
+                stop(self.spec.folder, reason)

@@ -1,4 +1,4 @@
-"""What a worker of a crew does, wherever it runs, and how its end is told."""
+"""What a worker of a worker pool does, wherever it runs, and how its end is told."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from helpers.study.budget import BudgetWatch
 from helpers.study.loop import open_study, run_trials
-from helpers.study.spec import StudyRequest
+from helpers.study.spec import StudySpec
 from helpers.utils.processes import portable, sigterm_interrupts
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Ended:
+class WorkerExit:
     """How a worker ended; neither reason nor error: it died, or was asked to end."""
 
     worker: str
@@ -25,26 +25,26 @@ class Ended:
     killed: bool = False  # by SIGKILL, which is what the system does when memory runs out
 
 
-def work(request: StudyRequest) -> Ended:
+def work(spec: StudySpec) -> WorkerExit:
     """Run trials of a begun study as one of several workers, until there are enough or a limit is met.
 
     Args:
-        request: With the worker's name.
+        spec: With the worker's name.
 
     Returns:
         How it ended; errors are made to survive the way to another process.
     """
-    assert request.worker is not None
+    assert spec.worker is not None
     try:
         with sigterm_interrupts():
-            config = request.monitored()
-            request.check(config)
+            config = spec.monitored()
+            spec.check(config)
             importlib.import_module("gazegaussian.build")  # now: the first trial's seconds are those of its training
-            study = open_study(request, config)
-            watch = BudgetWatch(request.study.budget, None, request.folder)
+            study = open_study(spec, config)
+            watch = BudgetWatch(spec.study.budget, None, spec.folder)
             logger.info("ready for trials of study %s", study.study_name)
-            return Ended(request.worker, reason=run_trials(study, request, config, watch))
+            return WorkerExit(spec.worker, reason=run_trials(study, spec, config, watch))
     except KeyboardInterrupt:
-        return Ended(request.worker, death="it was asked to end (SIGTERM)")
+        return WorkerExit(spec.worker, death="it was asked to end (SIGTERM)")
     except Exception as error:
-        return Ended(request.worker, error=portable(error))
+        return WorkerExit(spec.worker, error=portable(error))

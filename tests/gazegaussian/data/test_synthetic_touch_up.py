@@ -77,12 +77,12 @@ def drawn():
     labels = []
     finish = shading._finish
 
-    def remember(canvas, label, size, shadow):
+    def store_settings(canvas, label, size, shadow):
         labels.append(label.reshape(2 * size, 2 * size).copy())
         return finish(canvas, label, size, shadow)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shading, "_finish", remember)
+        patch.setattr(shading, "_finish", store_settings)
         views = [
             next(iter(render_frames(SyntheticSettings(1, SIZE, 0, frames=1), person, lambda camera=camera: [camera])))
             for person, camera in FAULTY

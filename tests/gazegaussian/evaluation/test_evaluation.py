@@ -279,7 +279,7 @@ def test_warm_up_is_not_counted(monkeypatch):
     assert all(len(gaze) == 1 for gaze in calls)
 
 
-class Painter:
+class Renderer:
     """A recogniser that knows people by a number."""
 
     def __init__(self, dataset):
@@ -294,7 +294,7 @@ class Painter:
 
 def test_identity_is_told_beside_that_of_strangers(checkpoint, monkeypatch, nothing_optional):
     data = HeadDataset(heads()[0].root, [*heads()[0].keys, *heads()[1].keys], 64)
-    monkeypatch.setattr("gazegaussian.evaluation.protocol.load_recogniser", lambda: (Painter(data), "Painter"))
+    monkeypatch.setattr("gazegaussian.evaluation.protocol.load_recogniser", lambda: (Renderer(data), "Painter"))
     session = _Session(Prophet(data), data, Judges(load_frozen("judge")), torch.device("cpu"))
     monkeypatch.setattr("gazegaussian.evaluation.protocol.frames_per_second", lambda *args: 1.0)
     session.run([(0, 1), (2, 3), (4, 5), (6, 7)])

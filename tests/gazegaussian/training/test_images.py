@@ -81,11 +81,11 @@ def test_a_strip_begins_with_the_source_and_labels_every_gaze():
     class Person:
         image = torch.full((1, 3, TILE, TILE), 0.25)
 
-    class Painter:
+    class Renderer:
         def image(self, batch, gaze):
             return torch.full((len(gaze), 3, TILE, TILE), 0.75)
 
-    image = redirection_strip(Painter(), [Person(), Person()], COMMANDS)
+    image = redirection_strip(Renderer(), [Person(), Person()], COMMANDS)
     columns = 1 + len(COMMANDS)
     assert image.shape[-1] == columns * (TILE + 2)
     assert (image[:, -TILE // 2, :TILE] == 0.25).all()

@@ -12,7 +12,7 @@ from gazegaussian.errors import ConfigError
 from helpers.analysis.audit import audit_study
 from helpers.analysis.audit_checks import Auditor
 from helpers.search.space import StudyFile
-from helpers.study.run import StudyRequest
+from helpers.study.run import StudySpec
 
 GAZE = {"type": "float", "min": 0.05, "max": 0.5, "log": True}
 SPACE = {
@@ -27,15 +27,15 @@ SPACE = {
 }
 
 
-def request(tmp_path, *names, **spaces):
+def spec(tmp_path, *names, **spaces):
     space = {**{name: SPACE[name] for name in names}, **spaces}
     study = StudyFile.model_validate({"study_name": "toy", "trials": 6, "search_space": {"all": space}})
     run = GazeGaussianRun(optim={"lr": 1e-3}, training={"device": "cpu", "batch_size": 2})
-    return StudyRequest(run, study, tmp_path, check=lambda config: None)
+    return StudySpec(run, study, tmp_path, check=lambda config: None)
 
 
 def audit(tmp_path, *names, faults=(), **spaces):
-    report = audit_study(request(tmp_path, *names, **spaces), Builder(*faults))
+    report = audit_study(spec(tmp_path, *names, **spaces), Builder(*faults))
     return report, {row.parameter: row for row in report.parameters}
 
 
@@ -109,7 +109,7 @@ def test_a_value_that_ends_training_early_is_said_and_is_no_fault(tmp_path):
 
 
 def test_a_run_that_cannot_be_trained_at_all_is_refused(tmp_path):
-    bad = request(tmp_path, "vgg_importance")
+    bad = spec(tmp_path, "vgg_importance")
     bad = type(bad)(GazeGaussianRun(optim={"lr": 0.1}, training={"device": "cpu"}), bad.study, tmp_path)
     with pytest.raises(ConfigError, match="cannot train the run configuration itself"):
         audit_study(bad, Builder("diverges"))
@@ -138,20 +138,20 @@ def test_one_choice_is_no_question(tmp_path):
 
 def test_a_passed_audit_is_not_repeated_until_something_changes(tmp_path, monkeypatch):
     build = Builder()
-    first = audit_study(request(tmp_path, "lr"), build)
+    first = audit_study(spec(tmp_path, "lr"), build)
     trained = build.count
-    again = audit_study(request(tmp_path, "lr"), build)
+    again = audit_study(spec(tmp_path, "lr"), build)
     assert build.count == trained
     assert again.cached
     assert again.parameters == first.parameters
-    assert not audit_study(request(tmp_path, "lr", "vgg_importance"), build).cached
-    assert audit_study(request(tmp_path, "lr", "vgg_importance"), build).cached
-    assert not audit_study(request(tmp_path, "lr", "vgg_importance"), build, use_cache=False).cached
+    assert not audit_study(spec(tmp_path, "lr", "vgg_importance"), build).cached
+    assert audit_study(spec(tmp_path, "lr", "vgg_importance"), build).cached
+    assert not audit_study(spec(tmp_path, "lr", "vgg_importance"), build, use_cache=False).cached
     rules = tmp_path / "rules"
     rules.mkdir()
     (rules / "audit_reach.py").write_text("other = 'rules'")
     monkeypatch.setattr("helpers.analysis.audit.RULES", rules)
-    assert not audit_study(request(tmp_path, "lr", "vgg_importance"), build).cached, "an audit by other rules counts"
+    assert not audit_study(spec(tmp_path, "lr", "vgg_importance"), build).cached, "an audit by other rules counts"
 
 
 def test_an_interrupted_audit_goes_on_with_the_next_parameter(tmp_path):
@@ -169,29 +169,29 @@ def test_an_interrupted_audit_goes_on_with_the_next_parameter(tmp_path):
 
     names = ("lr", "vgg_importance", "gaze_loss_importance", "lr_decay")
     with pytest.raises(KeyboardInterrupt):
-        audit_study(request(tmp_path, *names), Interrupted())
+        audit_study(spec(tmp_path, *names), Interrupted())
     stored = json.loads((tmp_path / "toy" / "audit.json").read_text())
     assert [row["parameter"] for row in stored["parameters"]] == ["lr", "vgg_importance"]
     assert stored["ok"] is False, "half an audit passes for a whole one"
     build = Interrupted()
     build.armed = False
-    report = audit_study(request(tmp_path, *names), build)
+    report = audit_study(spec(tmp_path, *names), build)
     assert set(build.asked) == {(1e-3, 0.1)}, "what had passed was trained again"
     assert [row.parameter for row in report.parameters] == list(names)
     assert report.ok
-    assert audit_study(request(tmp_path, *names), build).cached
+    assert audit_study(spec(tmp_path, *names), build).cached
 
 
 def test_a_failed_or_damaged_audit_is_repeated(tmp_path):
     build = Builder("unread")
-    assert not audit_study(request(tmp_path, "gaze_loss_importance"), build).ok
+    assert not audit_study(spec(tmp_path, "gaze_loss_importance"), build).ok
     before = build.count
     stored = json.loads((tmp_path / "toy" / "audit.json").read_text())
     assert stored["ok"] is False
-    assert not audit_study(request(tmp_path, "gaze_loss_importance"), build).ok
+    assert not audit_study(spec(tmp_path, "gaze_loss_importance"), build).ok
     assert build.count > before
     (tmp_path / "toy" / "audit.json").write_text('{"key": ')
-    assert audit_study(request(tmp_path, "lr"), build).ok
+    assert audit_study(spec(tmp_path, "lr"), build).ok
 
 
 def test_an_audit_leaves_the_random_state_alone(tmp_path):
@@ -212,7 +212,7 @@ def test_the_real_mesh_head_passes(tmp_path):
     }
     study = StudyFile.model_validate({"study_name": "real", "trials": 1, "search_space": {"all": space}})
     run = mesh_run(warm_start_steps=30)
-    report = audit_study(StudyRequest(run, study, tmp_path), build=mesh_stage)
+    report = audit_study(StudySpec(run, study, tmp_path), build=mesh_stage)
     assert report.ok, report.rows()
     assert [row.bends_ruler for row in report.parameters] == [False, False, False]
     assert {row.reaches_training for row in report.parameters} == {True}
@@ -222,7 +222,7 @@ def test_a_metric_that_is_not_measured_is_named(tmp_path):
     study = StudyFile.model_validate(
         {"study_name": "toy", "trials": 1, "metric": "val_lsos", "search_space": {"all": {"lr": SPACE["lr"]}}}
     )
-    bad = StudyRequest(GazeGaussianRun(training={"device": "cpu"}), study, tmp_path, check=lambda config: None)
+    bad = StudySpec(GazeGaussianRun(training={"device": "cpu"}), study, tmp_path, check=lambda config: None)
     with pytest.raises(ConfigError, match="'val_lsos' is not measured here; measured: other, val_loss"):
         audit_study(bad, Builder())
 
@@ -238,7 +238,7 @@ def test_the_batch_size_is_asked_at_the_number_of_images_that_the_study_validate
             return stage
 
     for images, ok in ((8, True), (10, False)):  # of 2 images, as few as the audit trains with, none is left over
-        asked = request(tmp_path, "batch_size")
+        asked = spec(tmp_path, "batch_size")
         asked = replace(asked, config=with_parameters(asked.config, {"max_val_images": images}))
         assert audit_study(asked, LeftOver(), use_cache=False).ok is ok
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from optuna.trial import TrialState
-from study_support import FakeTrainer, fake_train, request
+from study_support import FakeTrainer, fake_train, spec
 
 from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.trainer import TrainResult
@@ -47,7 +47,7 @@ class Planted:
 
 
 def studied(tmp_path, train, **changes):
-    asked = request(tmp_path, train, **{"trials": 4, "pruner": {"name": "none"}, **changes})
+    asked = spec(tmp_path, train, **{"trials": 4, "pruner": {"name": "none"}, **changes})
     run_study(asked)
     return asked
 
@@ -388,7 +388,7 @@ def late(config, run_dir, hooks, resume):
 
 
 def test_a_pruned_trial_that_would_have_won_is_found(tmp_path):
-    asked = request(tmp_path, late, trials=14)
+    asked = spec(tmp_path, late, trials=14)
     study = run_study(asked)
     pruned = [t for t in study.trials if t.state == TrialState.PRUNED]
     losers = {t.number for t in pruned if t.params["lr"] >= 3e-3}
@@ -408,7 +408,7 @@ def test_a_pruned_trial_that_would_have_won_is_found(tmp_path):
 
 
 def test_a_share_is_seeded_and_finished_ones_are_read(tmp_path):
-    asked = request(tmp_path, trials=12)
+    asked = spec(tmp_path, trials=12)
     study = run_study(asked)
     pruned = sum(t.state == TrialState.PRUNED for t in study.trials)
     assert pruned > 3
@@ -449,7 +449,7 @@ def test_a_continued_trial_that_misses_a_constraint_would_not_have_won(tmp_path)
         found = late(config, run_dir, [WithGaze(hook, gaze) for hook in hooks], resume)
         return replace(found, history=[{**row, "gaze_error_deg": gaze} for row in found.history])
 
-    asked = request(tmp_path, measured, trials=14, constraints={"gaze_error_deg": "<= 8"})
+    asked = spec(tmp_path, measured, trials=14, constraints={"gaze_error_deg": "<= 8"})
     study = run_study(asked)
     losers = {t.number for t in study.trials if t.state == TrialState.PRUNED and t.params["lr"] >= 3e-3}
     assert losers, "nothing was planted"

@@ -19,7 +19,7 @@ from helpers.analysis.expected_epochs import earliest_pruned_epoch
 from helpers.analysis.peak_memory import PeakMemory
 from helpers.search.space import StudyFile
 from helpers.storage.backends import open_storage
-from helpers.study.run import StudyRequest
+from helpers.study.run import StudySpec
 from helpers.utils.durations import duration
 
 LR = {"type": "float", "min": 1e-4, "max": 1e-1, "log": True}
@@ -49,15 +49,15 @@ class SlowStage(TinyStage):
         return terms
 
 
-def request(tmp_path, **changes):
+def spec(tmp_path, **changes):
     content = {"study_name": "toy", "trials": 8, "epochs": 10, "search_space": {"all": {"lr": LR}}, **changes}
     run = GazeGaussianRun(training={"device": "cpu", "batch_size": 2})
-    return StudyRequest(run, StudyFile.model_validate(content), tmp_path, check=lambda config: time.sleep(0.1))
+    return StudySpec(run, StudyFile.model_validate(content), tmp_path, check=lambda config: time.sleep(0.1))
 
 
 def test_parts_of_a_trial_are_measured_apart_and_scaled(tmp_path):
     started = time.perf_counter()
-    estimate = estimate_study(request(tmp_path, pruner={"name": "none"}), SlowStage)
+    estimate = estimate_study(spec(tmp_path, pruner={"name": "none"}), SlowStage)
     elapsed = time.perf_counter() - started
     seen = estimate.measured
     assert seen.data_seconds >= 0.1
@@ -72,7 +72,7 @@ def test_parts_of_a_trial_are_measured_apart_and_scaled(tmp_path):
 
 
 def test_sizes_are_those_of_the_files_and_nothing_is_left_behind(tmp_path):
-    estimate = estimate_study(request(tmp_path), SlowStage)
+    estimate = estimate_study(spec(tmp_path), SlowStage)
     assert estimate.checkpoint_mb == pytest.approx(4 * WEIGHTS / 1e6, rel=0.02)
     assert estimate.disk_gb == pytest.approx(8 * 2 * estimate.checkpoint_mb / 1e3, rel=0.02)
     assert estimate.free_gb == pytest.approx(shutil.disk_usage(tmp_path).free / 1e9, rel=0.05)
@@ -81,8 +81,8 @@ def test_sizes_are_those_of_the_files_and_nothing_is_left_behind(tmp_path):
 
 
 def test_pruning_is_assumed_with_a_sentence_that_says_so(tmp_path):
-    estimate = estimate_study(request(tmp_path), SlowStage)
-    earliest = earliest_pruned_epoch(request(tmp_path), 10)
+    estimate = estimate_study(spec(tmp_path), SlowStage)
+    earliest = earliest_pruned_epoch(spec(tmp_path), 10)
     assert earliest == 6  # Median(3, 5): the first report after five epochs
     assert estimate.epochs_expected == 8 * (0.5 * 10 + 0.5 * earliest)
     assert estimate.epochs_most == 80
@@ -101,18 +101,18 @@ def test_pruning_is_assumed_with_a_sentence_that_says_so(tmp_path):
     ],
 )
 def test_the_pruner_itself_tells_when_it_can_act(tmp_path, pruner, low, high, direction):
-    assert low <= earliest_pruned_epoch(request(tmp_path, pruner=pruner, direction=direction, trials=30), 10) <= high
+    assert low <= earliest_pruned_epoch(spec(tmp_path, pruner=pruner, direction=direction, trials=30), 10) <= high
 
 
 def test_a_pruner_that_needs_more_trials_than_the_study_has_saves_nothing(tmp_path):
     late = {"name": "median", "kwargs": {"n_startup_trials": 20}}
-    assert earliest_pruned_epoch(request(tmp_path, pruner=late), 10) is None
-    assert earliest_pruned_epoch(request(tmp_path, pruner={"name": "none"}), 10) is None
+    assert earliest_pruned_epoch(spec(tmp_path, pruner=late), 10) is None
+    assert earliest_pruned_epoch(spec(tmp_path, pruner={"name": "none"}), 10) is None
 
 
-def begun_study(request, pruned, complete, length=6):
-    request.folder.mkdir(parents=True)
-    study = optuna.create_study(study_name="toy", storage=open_storage(request.storage, request.folder))
+def created_study(spec, pruned, complete, length=6):
+    spec.folder.mkdir(parents=True)
+    study = optuna.create_study(study_name="toy", storage=open_storage(spec.storage, spec.folder))
     for state, count, epochs in ((TrialState.PRUNED, pruned, length), (TrialState.COMPLETE, complete, 10)):
         for _ in range(count):
             values = dict.fromkeys(range(epochs), 1.0)
@@ -120,8 +120,8 @@ def begun_study(request, pruned, complete, length=6):
 
 
 def test_finished_trials_are_taken_off_and_tell_the_share_of_pruned_ones(tmp_path):
-    known = request(tmp_path, trials=18)
-    begun_study(known, pruned=6, complete=2, length=4)
+    known = spec(tmp_path, trials=18)
+    created_study(known, pruned=6, complete=2, length=4)
     estimate = estimate_study(known, SlowStage)
     assert estimate.trials == 10
     assert estimate.epochs_expected == pytest.approx(10 * (0.25 * 10 + 0.75 * 4))
@@ -129,14 +129,14 @@ def test_finished_trials_are_taken_off_and_tell_the_share_of_pruned_ones(tmp_pat
 
 
 def test_a_finished_study_costs_nothing_more(tmp_path):
-    known = request(tmp_path, trials=6)
-    begun_study(known, pruned=2, complete=4)
+    known = spec(tmp_path, trials=6)
+    created_study(known, pruned=2, complete=4)
     estimate = estimate_study(known, SlowStage)
     assert (estimate.trials, estimate.epochs_most, estimate.disk_gb) == (0, 0, 0)
 
 
 def test_a_timeout_ends_the_bill(tmp_path):
-    estimate = estimate_study(replace(request(tmp_path), timeout=1.0), SlowStage)
+    estimate = estimate_study(replace(spec(tmp_path), timeout=1.0), SlowStage)
     assert estimate.seconds_high == 1.0
 
 
@@ -151,20 +151,20 @@ class Extended:
         return self.changes[name] if name in self.changes else getattr(self.study, name)
 
 
-def extended(request, **changes):
-    return replace(request, study=Extended(request.study, **changes))
+def extended(spec, **changes):
+    return replace(spec, study=Extended(spec.study, **changes))
 
 
 def test_thinned_checkpoints_need_less_disk(tmp_path):
-    every = estimate_study(extended(request(tmp_path), keep_best=None), SlowStage)
-    two = estimate_study(extended(request(tmp_path), keep_best=2), SlowStage)
+    every = estimate_study(extended(spec(tmp_path), keep_best=None), SlowStage)
+    two = estimate_study(extended(spec(tmp_path), keep_best=2), SlowStage)
     assert two.disk_gb == pytest.approx(every.disk_gb * 3 / 8, rel=0.02)  # two and the running one of eight
 
 
 def test_budgets_end_the_bill(tmp_path):
     budget = SimpleNamespace(timeout=50.0, max_compute=2.0, max_total_epochs=30, min_epochs=None)
-    known = extended(request(tmp_path, trials=8), budget=budget)
-    begun_study(known, pruned=1, complete=1, length=5)
+    known = extended(spec(tmp_path, trials=8), budget=budget)
+    created_study(known, pruned=1, complete=1, length=5)
     estimate = estimate_study(known, SlowStage)
     assert (estimate.epochs_expected, estimate.epochs_most) == (15, 15)
     assert estimate.seconds_high == 2.0
@@ -172,7 +172,7 @@ def test_budgets_end_the_bill(tmp_path):
 
 
 def test_several_objectives_are_not_pruned(tmp_path):
-    known = extended(request(tmp_path), multi=True, metrics=["val_loss", "other"])
+    known = extended(spec(tmp_path), multi=True, metrics=["val_loss", "other"])
     estimate = estimate_study(known, SlowStage)
     assert estimate.epochs_expected == estimate.epochs_most
     assert "several objectives" in estimate.assumption
@@ -181,9 +181,9 @@ def test_several_objectives_are_not_pruned(tmp_path):
 def test_a_disk_that_will_not_do_is_refused_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=50e6))
     with pytest.raises(ConfigError, match=r"needs about 0\.128 GB at .* and 0\.05 GB are free") as caught:
-        estimate_study(request(tmp_path), SlowStage)
+        estimate_study(spec(tmp_path), SlowStage)
     assert "\n" not in str(caught.value)
-    assert estimate_study(request(tmp_path), SlowStage, refuse=False).disk_gb > 0.05
+    assert estimate_study(spec(tmp_path), SlowStage, refuse=False).disk_gb > 0.05
 
 
 def test_a_disk_without_room_for_one_checkpoint_is_refused(tmp_path, monkeypatch):
@@ -192,7 +192,7 @@ def test_a_disk_without_room_for_one_checkpoint_is_refused(tmp_path, monkeypatch
 
     monkeypatch.setattr("gazegaussian.training.trainer.save_checkpoint", full)
     with pytest.raises(ConfigError, match="No space left in"):
-        estimate_study(request(tmp_path), SlowStage)
+        estimate_study(spec(tmp_path), SlowStage)
 
 
 @pytest.mark.parametrize(
@@ -205,11 +205,11 @@ def test_a_baseline_that_cannot_train_is_refused_with_advice(tmp_path, error, ad
             raise error
 
     with pytest.raises(ConfigError, match=advice):
-        estimate_study(request(tmp_path), Broken)
+        estimate_study(spec(tmp_path), Broken)
 
 
 def test_rows_are_for_people(tmp_path):
-    rows = {row["what"]: row["value"] for row in estimate_study(request(tmp_path), SlowStage).rows()}
+    rows = {row["what"]: row["value"] for row in estimate_study(spec(tmp_path), SlowStage).rows()}
     assert rows["epochs"] == "64 to 80"
     assert " to " in rows["time"]
     assert "GPU memory" not in rows
@@ -218,7 +218,7 @@ def test_rows_are_for_people(tmp_path):
 
 
 def test_a_range_of_one_value_is_that_value(tmp_path):
-    found = estimate_study(request(tmp_path), SlowStage)
+    found = estimate_study(spec(tmp_path), SlowStage)
     certain = replace(found, epochs_expected=float(found.epochs_most), seconds_low=found.seconds_high)
     rows = {row["what"]: row["value"] for row in certain.rows()}
     assert rows["epochs"] == "80"

@@ -71,10 +71,10 @@ def test_it_is_shown_where_nothing_was_trained(demo, tmp_path, capsys):
         "demo: a GazeGaussian of 64 px that comes with this program, trained 1.5 hours on 7 synthetic people "
         "(seed 0, commit abc): train gazegaussian\n"
     ) in capsys.readouterr().out
-    assert panel.painters[0].title == "demo, the shipped model"
+    assert panel.renderers[0].title == "demo, the shipped model"
     assert list(panel.people.names) == ["subject10000 (held out)", "subject10001 (held out)"]
     assert panel.save_sweep("gaze-left-right", 2)[0].name.endswith("_gaze-left-right_demo.gif")
-    assert len(open_comparison(None, None, tmp_path).painters) == 1
+    assert len(open_comparison(None, None, tmp_path).renderers) == 1
 
 
 def test_what_was_trained_comes_first(demo, tmp_path, folder):
@@ -83,7 +83,7 @@ def test_what_was_trained_comes_first(demo, tmp_path, folder):
     (tmp_path / "mine" / "config.yaml").write_text("stage: gazegaussian\n")
     assert redirect_models.winner(tmp_path).title == "mine"
     both = open_comparison([tmp_path / "mine" / "best.pt", "demo"], heads()[0].root, tmp_path)
-    assert [painter.name.split("_")[-1] for painter in both.painters] == ["mine", "demo"]
+    assert [renderer.name.split("_")[-1] for renderer in both.renderers] == ["mine", "demo"]
 
 
 def test_a_copy_without_it_says_so(none_shipped, tmp_path, capsys):

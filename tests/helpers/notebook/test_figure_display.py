@@ -17,7 +17,7 @@ PNG = "image/png"
 
 
 @pytest.fixture(autouse=True)
-def painter(monkeypatch):
+def renderer(monkeypatch):
     fresh = figure_display._Painter()
     monkeypatch.setattr(figure_display, "_painter", fresh)
     monkeypatch.setattr("plotly.io.renderers.default", "plotly_mimetype")

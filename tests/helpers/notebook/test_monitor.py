@@ -27,11 +27,11 @@ import logging, sys
 from functools import partial
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
-from study_support import fake_train, request
+from study_support import fake_train, spec
 from helpers import run
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 try:
-    run(request(Path({out!r}), partial(fake_train, seconds={seconds}), trials=int(sys.argv[1])), False, False)
+    run(spec(Path({out!r}), partial(fake_train, seconds={seconds}), trials=int(sys.argv[1])), False, False)
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -272,12 +272,12 @@ def test_a_study_that_was_stopped_by_hand_is_not_exported_and_a_finished_one_not
         stop(plan.folder)
         return fake_train(config, run_dir, hooks, resume)
 
-    run_study(replace(plan._request(), train=stopped_after_one, check=lambda config: None, crew=None))
+    run_study(replace(plan._request(), train=stopped_after_one, check=lambda config: None, pool=None))
     plan.export()
     assert ran == []
     assert "Not exported" in capsys.readouterr().out
     plan.estimate()
-    run_study(replace(plan._request(), train=fake_train, check=lambda config: None, crew=None))
+    run_study(replace(plan._request(), train=fake_train, check=lambda config: None, pool=None))
     plan.estimate()
     assert "3 finished trials, 3 are asked for: nothing to estimate" in capsys.readouterr().out
     plan.export()

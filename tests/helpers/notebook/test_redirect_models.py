@@ -68,7 +68,7 @@ def test_without_a_study_the_newest_training_is_shown(tmp_path, checkpoints, mon
     (tmp_path / "stage_one" / "best.pt").touch()
     (tmp_path / "stage_one" / "config.yaml").write_text("stage: meshhead\n")
     assert redirect_models.winner(tmp_path).title == "mine"
-    assert len(open_comparison(None, heads()[1].root, tmp_path).painters) == 1
+    assert len(open_comparison(None, heads()[1].root, tmp_path).renderers) == 1
     make_study(tmp_path, "gazegaussian_smoke", [0.1])
     assert redirect_models.winner(tmp_path).title == "mine", "a rehearsal comes after it"
 

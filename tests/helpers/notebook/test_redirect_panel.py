@@ -88,7 +88,7 @@ def test_limits_hold_all_training_labels_and_leave_a_constant_angle_room():
 def test_a_burst_of_changes_draws_the_last_one_alone(panel, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        panel.painters[0], "draw", lambda *a, draw=panel.painters[0].draw: drawn.append(a[2]) or draw(*a)
+        panel.renderers[0], "draw", lambda *a, draw=panel.renderers[0].draw: drawn.append(a[2]) or draw(*a)
     )
 
     async def drag():
@@ -159,7 +159,7 @@ def test_what_cannot_be_read_is_said_and_the_panel_stays_usable(panel, monkeypat
         raise DataError("the file has gone")
 
     with monkeypatch.context() as context:
-        context.setattr(*((panel.painters[0], "draw") if part == "painter" else (panel.people, "frames")), fail)
+        context.setattr(*((panel.renderers[0], "draw") if part == "painter" else (panel.people, "frames")), fail)
         if part == "painter":
             panel.set(gaze_yaw=3)
         else:

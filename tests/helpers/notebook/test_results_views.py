@@ -4,7 +4,7 @@ import pytest
 from dashboard_support import NONE, pictured
 from optuna.trial import TrialState
 from study_results_support import study_of
-from study_support import line_train, request
+from study_support import line_train, spec
 
 from gazegaussian.errors import ConfigError
 from helpers import best_trial, run_study, study_figures, top_trials
@@ -19,7 +19,7 @@ SPACE = {"optimisation": {"lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("views")
-    return run_study(request(folder, pictured, trials=5)), folder / "toy"
+    return run_study(spec(folder, pictured, trials=5)), folder / "toy"
 
 
 def tables(study, folder):
@@ -84,7 +84,7 @@ def test_figures_and_tables_are_displayed_in_turn(study, monkeypatch, capsys):
 
 
 def test_spending_is_one_sentence(tmp_path):
-    study = run_study(request(tmp_path, line_train, trials=2, search_space=SPACE, **NONE))
+    study = run_study(spec(tmp_path, line_train, trials=2, search_space=SPACE, **NONE))
     assert {t.state for t in study.trials} == {TrialState.COMPLETE}
     assert spending_sentence(study, tmp_path / "toy").startswith("toy: 16 epochs in ")
 
@@ -94,7 +94,7 @@ def test_the_newest_study_of_each_stage_is_shown_unless_others_are_named(tmp_pat
         newest_studies(tmp_path)
     for name in ("second", "first", "second"):  # continued last, though begun first
         done = len(list((tmp_path / name).glob("trial_*")))
-        run_study(request(tmp_path, line_train, study_name=name, trials=done + 1))
+        run_study(spec(tmp_path, line_train, study_name=name, trials=done + 1))
     assert newest_studies(tmp_path) == ["second"]
-    run_study(request(tmp_path, line_train, study_name="toy_smoke_2", trials=1))
+    run_study(spec(tmp_path, line_train, study_name="toy_smoke_2", trials=1))
     assert newest_studies(tmp_path) == ["second"], "a rehearsal"

@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 from PIL import Image
 from report_support import BASE, EPOCHS, failed, study_of
-from study_support import request
+from study_support import spec
 
 from helpers import run_study
 from helpers.analysis.confirm import ConfirmReport, _judge
@@ -161,7 +161,7 @@ def test_the_page_opens_offline_and_escapes_what_it_shows(tmp_path):
 
 
 def test_the_report_of_a_real_study_answers_how_much_better(tmp_path):
-    asked = request(tmp_path, trials=4)
+    asked = spec(tmp_path, trials=4)
     study = run_study(asked)
     sections = {s.title: s for s in report_sections(study, asked.folder, parameter_importances(study))}
     assert "the best trial is the baseline itself" in sections[ANSWER].lines[0]

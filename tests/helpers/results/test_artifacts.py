@@ -14,7 +14,7 @@ from dashboard_support import NONE, pictured
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 from PIL import Image
-from study_support import fake_train, line_train, request
+from study_support import fake_train, line_train, spec
 
 from gazegaussian.errors import NonFiniteError
 from gazegaussian.training.hooks import Hook
@@ -46,7 +46,7 @@ def test_a_trial_leaves_the_images_of_its_best_epoch_its_curve_and_its_table(tmp
             save_image(run_dir / "images" / f"epoch_{epoch:04d}.png", np.full((3, 8, 2 * WIDEST), epoch / 4))
         return fake_train(config, run_dir, hooks, resume)
 
-    study = run_study(request(tmp_path, train, trials=1, **NONE))
+    study = run_study(spec(tmp_path, train, trials=1, **NONE))
     metas = attached(study, study.trials[0])
     assert {meta.filename for meta in metas} == {VALIDATION, CURVE, METRICS}
     picture = Image.open(io.BytesIO(content(tmp_path / "toy", metas, VALIDATION)))
@@ -68,7 +68,7 @@ def test_interruptions_and_retries_pile_nothing_up(tmp_path):
     def interrupted(config, run_dir, hooks, resume):
         return pictured(config, run_dir, [*hooks, Interrupt()], resume)
 
-    asked = request(tmp_path, interrupted, trials=1, **NONE)
+    asked = spec(tmp_path, interrupted, trials=1, **NONE)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             run_study(asked)
@@ -97,7 +97,7 @@ def test_pruned_and_failed_trials_keep_what_they_have(tmp_path):
         return pictured(config, run_dir, hooks, resume)
 
     eager = {"name": "median", "kwargs": {"n_startup_trials": 1, "n_warmup_steps": 2}}
-    study = run_study(request(tmp_path, train, trials=2, pruner=eager))
+    study = run_study(spec(tmp_path, train, trials=2, pruner=eager))
     assert [t.state for t in study.trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED]
     names = [sorted(meta.filename for meta in attached(study, trial)) for trial in study.trials]
     assert names == [[CURVE, METRICS, VALIDATION]] * 3
@@ -109,7 +109,7 @@ def test_what_cannot_be_attached_costs_the_trial_nothing(tmp_path, monkeypatch, 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("optuna.artifacts.FileSystemArtifactStore.write", full)
-    study = run_study(request(tmp_path, pictured, trials=1, **NONE))
+    study = run_study(spec(tmp_path, pictured, trials=1, **NONE))
     assert study.trials[0].state == TrialState.COMPLETE
     assert "trial 0: nothing is attached for the dashboard: [Errno 28] No space left" in caplog.text
     assert list((tmp_path / "toy" / ARTIFACTS).iterdir()) == [], "half of a file was left"
@@ -121,7 +121,7 @@ def test_a_damaged_picture_costs_the_trial_nothing(tmp_path, caplog):
         (run_dir / "images" / "epoch_0001.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
         return fake_train(config, run_dir, hooks, resume)
 
-    study = run_study(request(tmp_path, train, trials=1, **NONE))
+    study = run_study(spec(tmp_path, train, trials=1, **NONE))
     assert study.trials[0].state == TrialState.COMPLETE
     assert "nothing is attached" in caplog.text
 
@@ -150,7 +150,7 @@ NAMED = "t{number:03d}_lr{lr:.1e}"
 
 def test_trials_bear_the_names_of_the_scheme_in_folder_log_and_storage(tmp_path, caplog):
     with caplog.at_level("INFO"):
-        study = run_study(request(tmp_path, line_train, trials=2, trial_name=NAMED, **NONE))
+        study = run_study(spec(tmp_path, line_train, trials=2, trial_name=NAMED, **NONE))
     for trial in study.trials:
         name = NAMED.format(number=trial.number, **trial.params)
         assert trial.user_attrs["name"] == name
@@ -177,15 +177,15 @@ def test_named_trials_are_resumed_and_another_scheme_leaves_the_old_names(tmp_pa
         return lambda config, run_dir, hooks, resume: line_train(config, run_dir, [*hooks, hook], resume)
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(request(tmp_path, with_hook(Interrupt()), trials=1, trial_name="first{number}", **NONE))
-    run_study(request(tmp_path, with_hook(Count()), trials=1, trial_name="second{number}", **NONE))
+        run_study(spec(tmp_path, with_hook(Interrupt()), trials=1, trial_name="first{number}", **NONE))
+    run_study(spec(tmp_path, with_hook(Count()), trials=1, trial_name="second{number}", **NONE))
     assert epochs == [4, 5, 6, 7]
     assert [t.user_attrs["name"] for t in load_study(tmp_path / "toy").trials] == ["first0", "second1"]
 
 
 def test_a_function_may_name_trials_and_never_takes_a_folder_twice(tmp_path):
     names = iter(["../../figures", "same", "same", "best.json", "ähnlich/1"])
-    asked = replace(request(tmp_path, line_train, trials=5, **NONE), trial_name=lambda trial: next(names))
+    asked = replace(spec(tmp_path, line_train, trials=5, **NONE), trial_name=lambda trial: next(names))
     study = run_study(asked)
     found = [t.user_attrs["name"] for t in study.trials]
     assert found == ["figures_0000", "same", "same_0002", "best.json_0003", "hnlich-1"]
@@ -206,4 +206,4 @@ def test_a_function_may_name_trials_and_never_takes_a_folder_twice(tmp_path):
 )
 def test_a_scheme_that_cannot_work_is_refused_at_birth(tmp_path, scheme, told):
     with pytest.raises(ValueError, match=told):
-        request(tmp_path, trial_name=scheme)
+        spec(tmp_path, trial_name=scheme)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 from study_results_support import study_of
-from study_support import request
+from study_support import spec
 
 from gazegaussian.errors import ConfigError
 from helpers import best_trial, load_study, run_study, save_figures, study_figures, summary_rows, top_trials
@@ -17,7 +17,7 @@ from helpers.results.winners import read_parameters
 
 
 def test_best_parameters_on_disk_are_the_winner(tmp_path):
-    study = run_study(request(tmp_path))
+    study = run_study(spec(tmp_path))
     best = best_trial(study)
     for name in ("best.json", "best.yaml"):
         assert read_parameters(tmp_path / "toy" / name) == pytest.approx(best.params)
@@ -28,7 +28,7 @@ def test_best_parameters_on_disk_are_the_winner(tmp_path):
 
 
 def test_top_trials_have_the_documented_shape(tmp_path):
-    study = run_study(request(tmp_path, trials=12))
+    study = run_study(spec(tmp_path, trials=12))
     rows = top_trials(study, 3)
     values = [row["metrics"]["val_loss"]["min"] for row in rows]
     assert values == sorted(values)
@@ -39,7 +39,7 @@ def test_top_trials_have_the_documented_shape(tmp_path):
 
 
 def test_figures_are_written_as_offline_html(tmp_path):
-    study = run_study(request(tmp_path, trials=6))
+    study = run_study(spec(tmp_path, trials=6))
     paths = save_figures(study, tmp_path / "figures", png=False)
     names = {"history", "parallel_coordinate", "slice", "edf", "timeline", "intermediate_values", "importances"}
     assert {p.stem for p in paths} - {"rank", "contour"} == names
@@ -54,7 +54,7 @@ def test_figures_are_written_as_offline_html(tmp_path):
 
 
 def test_top_trials_are_on_disk_in_three_shapes(tmp_path):
-    study = run_study(request(tmp_path, trials=5))
+    study = run_study(spec(tmp_path, trials=5))
     assert json.loads((tmp_path / "toy" / "top.json").read_text()) == top_trials(study, 10, all_metrics=True)
     lines = (tmp_path / "toy" / "top.md").read_text().splitlines()
     rows = (tmp_path / "toy" / "top.csv").read_text().splitlines()
@@ -107,7 +107,7 @@ def test_contour_is_of_two_parameters_and_colours_are_the_palette(tmp_path):
 
 
 def test_summary_has_a_row_per_trial(tmp_path):
-    study = run_study(request(tmp_path, trials=4))
+    study = run_study(spec(tmp_path, trials=4))
     rows = summary_rows(study)
     assert [row["trial"] for row in rows] == [t.number for t in study.trials]
     assert (tmp_path / "toy" / "summary.csv").read_text().count("\n") == len(rows) + 1

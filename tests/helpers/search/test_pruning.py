@@ -135,7 +135,7 @@ def test_our_pruner_by_dotted_name_knows_the_length_of_a_trial(home):
 
 
 FORBIDDEN = [
-    "os.system", "builtins.eval", "subprocess.Popen", "helpers.study.run.StudyRequest", "helpers.search.predicted_final_loss.predict",
+    "os.system", "builtins.eval", "subprocess.Popen", "helpers.study.run.StudySpec", "helpers.search.predicted_final_loss.predict",
     "optuna.pruners.os", "optuna.pruners.__class__", "optuna.pruners._median.MedianPruner", "optuna.samplers.nsgaii",
     "optuna.create_study", "optunahub.../x.y.Z", "optunahub.other.package.Name", "", ".",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from study_support import fake_train, request
+from study_support import fake_train, spec
 
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun
 from gazegaussian.errors import ConfigError
@@ -31,7 +31,7 @@ def test_what_says_how_a_trial_is_run_or_measured_is_not_searched(name, tmp_path
     space = {"all": {"lr": LR, name: FORBIDDEN.get(name, NUMBERS)}}
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump({"study_name": "toy", "trials": 3, "search_space": space}))
-    for begin in (lambda: load_study_file(path, "meshhead"), lambda: request(tmp_path, search_space=space)):
+    for begin in (lambda: load_study_file(path, "meshhead"), lambda: spec(tmp_path, search_space=space)):
         with pytest.raises(
             ConfigError, match=f"'{name}' cannot be searched .* A search may use: batch_size, "
         ) as caught:
@@ -53,14 +53,14 @@ def test_what_no_search_may_use_is_refused_also_beside_a_condition(tmp_path):
         }
     }
     with pytest.raises(ConfigError, match="'seed' cannot be searched"):
-        request(tmp_path, search_space=space)
+        spec(tmp_path, search_space=space)
 
 
 def test_a_stored_study_that_searched_a_seed_still_opens(tmp_path, monkeypatch):
     space = {"all": {"lr": LR, "seed": FORBIDDEN["seed"]}}
     with monkeypatch.context() as before:
         before.setattr("helpers.study.spec.check_searched", lambda *_: None)
-        old = request(tmp_path, train=fake_train, trials=2, search_space=space)
+        old = spec(tmp_path, train=fake_train, trials=2, search_space=space)
     run_study(old)
     rows = summary_rows(load_study(tmp_path / "toy"))
     assert len(rows) == 2

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from optuna.trial import TrialState
-from study_support import fake_train, line_train, request
+from study_support import fake_train, line_train, spec
 
 from gazegaussian.training.hooks import Hook
 from helpers import load_study, run_study
@@ -28,14 +28,14 @@ def another_machine(local, monkeypatch):
 
 def test_a_study_on_drive_is_kept_there_by_snapshots(tmp_path, local, monkeypatch):
     drive = tmp_path / "drive"
-    before = run_study(request(drive))
+    before = run_study(spec(drive))
     assert not list(drive.rglob("study.db"))
     assert len(list((drive / "toy").glob("study.??????.db"))) == 2
     another_machine(local, monkeypatch)
     there = load_study(drive / "toy")
     assert [t.values for t in there.trials] == [t.values for t in before.trials]
     assert there.user_attrs["stop_reason"] == "all 6 trials are finished"
-    assert len(run_study(request(drive, trials=7)).trials) == 7
+    assert len(run_study(spec(drive, trials=7)).trials) == 7
 
 
 def test_a_machine_lost_in_the_middle_of_a_trial_costs_one_epoch(tmp_path, local, monkeypatch):
@@ -52,12 +52,12 @@ def test_a_machine_lost_in_the_middle_of_a_trial_costs_one_epoch(tmp_path, local
     def train(config, run_dir, hooks, resume):
         return line_train(config, run_dir, [*hooks, Epochs()], resume)
 
-    run_study(request(drive, train, trials=1))
+    run_study(spec(drive, train, trials=1))
     another_machine(local, monkeypatch)
     shutil.rmtree(drive)
     lost.rename(drive)
     del epochs[:]
-    study = run_study(request(drive, train, trials=1))
+    study = run_study(spec(drive, train, trials=1))
     assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
     assert epochs == [4, 5, 6, 7]
     assert len(study.trials[1].intermediate_values) == 8
@@ -83,5 +83,5 @@ def test_mounted_folders_are_recognised(tmp_path, monkeypatch, kind, mounted):
 
 def test_two_folders_of_one_name_have_databases_of_their_own(tmp_path, local):
     for name in ("a", "b"):
-        run_study(request(tmp_path / name, fake_train, trials=1))
+        run_study(spec(tmp_path / name, fake_train, trials=1))
     assert len(list(local.glob("toy-*/study.db"))) == 2

@@ -13,7 +13,7 @@ import optuna
 import psutil
 import pytest
 from optuna.trial import TrialState
-from study_support import request, study_file
+from study_support import spec, study_file
 from worker_support import (
     COMPLETE,
     FAIL,
@@ -26,7 +26,7 @@ from worker_support import (
 )  # fmt: skip
 
 from gazegaussian.utils import cores
-from helpers import Crew, load_study, run_study, stop
+from helpers import WorkerPool, load_study, run_study, stop
 from helpers.search.samplers import study_sampler
 from helpers.study.budget import spent
 from helpers.study.workers import local as local_team
@@ -48,7 +48,7 @@ def two_cores(monkeypatch):
 
 
 def automatic(tmp_path, train=noted, **changes):
-    return replace(request(tmp_path, train, **{**NONE, **changes}), crew=Crew())
+    return replace(spec(tmp_path, train, **{**NONE, **changes}), pool=WorkerPool())
 
 
 def processes(tmp_path):
@@ -132,12 +132,12 @@ from functools import partial
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from worker_support import NONE, noted, request
-from helpers import Crew, run_study
+from helpers import WorkerPool, run_study
 from gazegaussian.utils import cores
 cores.available_cores = lambda: 2
 print("begun", flush=True)
-asked = request(Path({out!r}), partial(noted, seconds={seconds}), trials=4, **NONE)
-run_study(replace(asked, crew=Crew()))
+asked = spec(Path({out!r}), partial(noted, seconds={seconds}), trials=4, **NONE)
+run_study(replace(asked, pool=WorkerPool()))
 """
 
 
@@ -226,8 +226,8 @@ def test_proposals_before_a_sampler_learns_do_not_depend_on_the_number_of_worker
     found = {}
     for workers, out in ((1, tmp_path / "one"), (2, tmp_path / "two")):
         out.mkdir()
-        asked = request(out, partial(noted, seconds=0.03), trials=7, sampler=startup, **NONE)
-        study = run_study(replace(asked, crew=Crew(workers)))
+        asked = spec(out, partial(noted, seconds=0.03), trials=7, sampler=startup, **NONE)
+        study = run_study(replace(asked, pool=WorkerPool(workers)))
         assert {trial.state for trial in study.trials} == {COMPLETE}
         found[workers] = [trial.params for trial in study.trials]
     assert len(processes(tmp_path / "two")) == 2

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 from optuna.trial import TrialState
-from study_support import FakeTrainer, fake_train, line_train, request
+from study_support import FakeTrainer, fake_train, line_train, spec
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.hooks import Hook
@@ -37,13 +37,13 @@ def counted(log, config, run_dir, hooks, resume):
 def test_epochs_over_all_trials_are_bounded_and_the_cut_trial_goes_on(tmp_path):
     log = []
     train = partial(counted, log)
-    study = run_study(request(tmp_path, train, trials=3, budget={"max_total_epochs": 20}, **NONE))
+    study = run_study(spec(tmp_path, train, trials=3, budget={"max_total_epochs": 20}, **NONE))
     assert len(log) == spent(study).epochs == 20
     assert states(study) == [COMPLETE, COMPLETE, FAIL, WAITING]
     assert "max_total_epochs 20" in study.user_attrs["stop_reason"]
-    again = run_study(request(tmp_path, train, trials=3, budget={"max_total_epochs": 20}, **NONE))
+    again = run_study(spec(tmp_path, train, trials=3, budget={"max_total_epochs": 20}, **NONE))
     assert (len(log), len(again.trials)) == (20, 4), "a spent budget buys nothing"
-    rest = run_study(request(tmp_path, train, trials=3, **NONE))
+    rest = run_study(spec(tmp_path, train, trials=3, **NONE))
     assert log[20:] == [4, 5, 6, 7]
     assert spent(rest).epochs == 24, "inherited epochs were paid for once"
     assert states(rest) == [COMPLETE, COMPLETE, FAIL, COMPLETE]
@@ -51,7 +51,7 @@ def test_epochs_over_all_trials_are_bounded_and_the_cut_trial_goes_on(tmp_path):
 
 
 def test_a_limit_met_by_the_last_epoch_of_a_trial_leaves_it_complete(tmp_path):
-    study = run_study(request(tmp_path, budget={"max_total_epochs": 16}, **NONE))
+    study = run_study(spec(tmp_path, budget={"max_total_epochs": 16}, **NONE))
     assert states(study) == [COMPLETE, COMPLETE]
 
 
@@ -65,10 +65,10 @@ def test_an_epoch_that_was_saved_but_not_reported_is_counted_once(tmp_path):
         return line_train(config, run_dir, [Killed(), *hooks], resume)
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(request(tmp_path, killed, trials=1))
+        run_study(spec(tmp_path, killed, trials=1))
     assert spent(load_study(tmp_path / "toy")).epochs == 3
     log = []
-    study = run_study(request(tmp_path, partial(counted, log), trials=1))
+    study = run_study(spec(tmp_path, partial(counted, log), trials=1))
     assert log == [4, 5, 6, 7]
     assert spent(study).epochs == len(study.trials[1].intermediate_values) == 8
 
@@ -77,7 +77,7 @@ def test_an_epoch_that_was_saved_but_not_reported_is_counted_once(tmp_path):
 def test_seconds_end_a_study_in_the_middle_of_a_trial(tmp_path, limit, caplog):
     slow = partial(fake_train, seconds=0.05)
     with caplog.at_level("INFO"):
-        study = run_study(request(tmp_path, slow, budget={limit: 0.1}, **NONE))
+        study = run_study(spec(tmp_path, slow, budget={limit: 0.1}, **NONE))
     assert states(study) == [FAIL, WAITING], "neither a result nor a loss"
     assert 1 <= len(study.trials[0].intermediate_values) < 8
     assert limit in study.user_attrs["stop_reason"]
@@ -87,26 +87,24 @@ def test_seconds_end_a_study_in_the_middle_of_a_trial(tmp_path, limit, caplog):
 def test_the_calls_timeout_goes_before_the_study_files(tmp_path):
     from dataclasses import replace
 
-    asked = replace(
-        request(tmp_path, partial(fake_train, seconds=0.02), trials=1, budget={"timeout": 0.01}), timeout=60
-    )
+    asked = replace(spec(tmp_path, partial(fake_train, seconds=0.02), trials=1, budget={"timeout": 0.01}), timeout=60)
     assert states(run_study(asked)) == [COMPLETE]
 
 
 def test_compute_time_of_earlier_calls_counts(tmp_path):
     slow = partial(fake_train, seconds=0.02)
-    first = run_study(request(tmp_path, slow, trials=1, **NONE))
+    first = run_study(spec(tmp_path, slow, trials=1, **NONE))
     seconds = spent(first).seconds
     assert seconds >= 8 * 0.02
-    second = run_study(request(tmp_path, slow, trials=2, budget={"max_compute": 0.9 * seconds}, **NONE))
+    second = run_study(spec(tmp_path, slow, trials=2, budget={"max_compute": 0.9 * seconds}, **NONE))
     assert states(second) == [COMPLETE]
 
 
 def test_seconds_of_a_continued_trial_are_those_of_all_processes(tmp_path):
     slow = partial(fake_train, seconds=0.05)
-    cut = run_study(request(tmp_path, slow, trials=1, budget={"max_total_epochs": 3}, **NONE))
+    cut = run_study(spec(tmp_path, slow, trials=1, budget={"max_total_epochs": 3}, **NONE))
     before = cut.trials[0].user_attrs["seconds"]
-    whole = run_study(request(tmp_path, partial(fake_train, seconds=0.0), trials=1, **NONE))
+    whole = run_study(spec(tmp_path, partial(fake_train, seconds=0.0), trials=1, **NONE))
     assert before >= 0.15
     assert whole.trials[1].user_attrs["seconds"] > before
     assert spent(whole).seconds == pytest.approx(whole.trials[1].user_attrs["seconds"])
@@ -115,7 +113,7 @@ def test_seconds_of_a_continued_trial_are_those_of_all_processes(tmp_path):
 def test_a_trial_that_takes_too_long_fails_with_the_reason(tmp_path):
     slow = partial(fake_train, seconds=0.05)
     with pytest.raises(RuntimeError, match=r"2 trials failed in a row.*trial_timeout of 0\.1 s"):
-        run_study(request(tmp_path, slow, max_failures=2, budget={"trial_timeout": 0.1}, **NONE))
+        run_study(spec(tmp_path, slow, max_failures=2, budget={"trial_timeout": 0.1}, **NONE))
     study = load_study(tmp_path / "toy")
     assert states(study) == [FAIL, FAIL]
     assert all(1 <= len(t.intermediate_values) <= 2 for t in study.trials)
@@ -123,8 +121,8 @@ def test_a_trial_that_takes_too_long_fails_with_the_reason(tmp_path):
 
 def test_no_trial_is_pruned_before_the_least_epochs(tmp_path):
     eager = {"name": "median", "kwargs": {"n_startup_trials": 1, "n_warmup_steps": 0}}
-    early = run_study(request(tmp_path / "early", pruner=eager, trials=8))
-    late = run_study(request(tmp_path / "late", pruner=eager, trials=8, budget={"min_epochs": 6}))
+    early = run_study(spec(tmp_path / "early", pruner=eager, trials=8))
+    late = run_study(spec(tmp_path / "late", pruner=eager, trials=8, budget={"min_epochs": 6}))
     epochs = [
         [len(t.intermediate_values) for t in study.trials if t.state == TrialState.PRUNED] for study in (early, late)
     ]
@@ -150,7 +148,7 @@ SEVERAL = {"metric": ["val_loss", "size"], "direction": ["minimize", "maximize"]
 
 
 def test_several_objectives_are_those_of_the_epoch_that_is_best_in_the_first(tmp_path):
-    study = run_study(request(tmp_path, sized_train, trials=3, constraints={"fps": ">= 29"}, **SEVERAL))
+    study = run_study(spec(tmp_path, sized_train, trials=3, constraints={"fps": ">= 29"}, **SEVERAL))
     assert [t.values for t in study.trials] == [[0.1, 2.0]] * 3
     assert all(t.constraints == {"fps": 1.0} for t in study.trials), "28 frames per second are 1 too few"
     assert spent(study).epochs == 12, "epochs count where nothing is reported too"
@@ -159,7 +157,7 @@ def test_several_objectives_are_those_of_the_epoch_that_is_best_in_the_first(tmp
 def test_an_objective_that_is_not_finite_fails_the_trial(tmp_path):
     train = partial(sized_train, best_size=math.nan)
     with pytest.raises(RuntimeError, match=r"size is nan in the best epoch 3"):
-        run_study(request(tmp_path, train, max_failures=1, **SEVERAL))
+        run_study(spec(tmp_path, train, max_failures=1, **SEVERAL))
     assert load_study(tmp_path / "toy").trials[0].values is None
 
 
@@ -174,7 +172,7 @@ def test_constraints_of_pruned_trials_are_stored_too(tmp_path):
         return TrainResult(float(run_dir.name[-1]), 0, [], run_dir, run_dir)
 
     eager = {"name": "median", "kwargs": {"n_startup_trials": 1, "n_warmup_steps": 0}}
-    study = run_study(request(tmp_path, train, trials=3, pruner=eager, constraints={"fps": ">= 30"}))
+    study = run_study(spec(tmp_path, train, trials=3, pruner=eager, constraints={"fps": ">= 30"}))
     assert states(study) == [COMPLETE, TrialState.PRUNED, TrialState.PRUNED]
     assert [t.constraints for t in study.trials] == [{"fps": -1.0}] * 3, "each at its best epoch, the first"
 
@@ -182,4 +180,4 @@ def test_constraints_of_pruned_trials_are_stored_too(tmp_path):
 @pytest.mark.parametrize("wanted", [{"constraints": {"memory": "<= 3"}}, {"metric": "memory"}])
 def test_what_is_not_measured_ends_the_study_with_the_names(tmp_path, wanted):
     with pytest.raises(ConfigError, match=r"memory is not measured; measured: fps, size, val_loss"):
-        run_study(request(tmp_path, sized_train, **wanted))
+        run_study(spec(tmp_path, sized_train, **wanted))

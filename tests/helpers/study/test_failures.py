@@ -11,14 +11,14 @@ import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
-from study_support import line_train, request
+from study_support import line_train, spec
 from trainer_support import LineStage
 
 import helpers.study.trial
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
 from helpers import load_study
-from helpers.study.checkpoints import bytes_of_model, thin
+from helpers.study.checkpoints import bytes_of_model, remove_old_checkpoints
 from helpers.study.run import run_study
 from helpers.utils.disk import DiskError, disk_problem
 
@@ -68,7 +68,7 @@ def test_out_of_memory_in_the_forward_fails_one_trial_and_frees_its_tensors(tmp_
         return Hungry() if run_dir.name == "trial_0001" else LineStage()
 
     monkeypatch.setattr(helpers.study.trial, "release_memory", lambda: alive.append(held[-1]()))
-    study = run_study(request(tmp_path, partial(train_stage, make), trials=2, epochs=2))
+    study = run_study(spec(tmp_path, partial(train_stage, make), trials=2, epochs=2))
     assert states(study) == [COMPLETE, FAIL, COMPLETE]
     reason = study.trials[1].user_attrs["fail_reason"]
     assert reason.startswith("out of memory, use batch_size 1")
@@ -82,7 +82,7 @@ def test_the_systems_memory_counts_too(tmp_path, error):
         raise error
 
     with pytest.raises(RuntimeError, match="1 trials failed in a row, the last one: out of memory"):
-        run_study(request(tmp_path, train, max_failures=1))
+        run_study(spec(tmp_path, train, max_failures=1))
 
 
 class NanLoss(LineStage):
@@ -109,7 +109,7 @@ def test_a_broken_trial_has_a_reason_and_no_value(tmp_path, stage, text):
     def make(run_dir):
         return stage() if run_dir.name == "trial_0001" else LineStage()
 
-    study = run_study(request(tmp_path, partial(train_stage, make), trials=2, epochs=2))
+    study = run_study(spec(tmp_path, partial(train_stage, make), trials=2, epochs=2))
     assert states(study) == [COMPLETE, FAIL, COMPLETE]
     assert text in study.trials[1].user_attrs["fail_reason"]
     assert study.trials[1].values is None
@@ -120,7 +120,7 @@ def test_a_broken_trial_has_a_reason_and_no_value(tmp_path, stage, text):
 def test_validation_that_always_fails_stops_the_study_with_the_cause(tmp_path):
     train = partial(train_stage, lambda run_dir: BrokenRuler())
     with pytest.raises(RuntimeError, match=r"2 trials failed in a row.*no face in any validation image"):
-        run_study(request(tmp_path, train, max_failures=2))
+        run_study(spec(tmp_path, train, max_failures=2))
     study = load_study(tmp_path / "toy")
     assert states(study) == [FAIL, FAIL]
     assert "2 trials failed in a row" in study.user_attrs["stop_reason"]
@@ -143,17 +143,17 @@ def full_from_epoch(monkeypatch, number):
 
 
 def test_a_full_disk_stops_the_study_and_the_trial_goes_on_later(tmp_path, monkeypatch):
-    whole = run_study(request(tmp_path / "whole", line_train, trials=1))
+    whole = run_study(spec(tmp_path / "whole", line_train, trials=1))
     with monkeypatch.context() as patched:
         full_from_epoch(patched, 3)
         with pytest.raises(DiskError, match=r"disk is full.*run the same command again") as caught:
-            run_study(request(tmp_path / "cut", line_train, trials=1))
+            run_study(spec(tmp_path / "cut", line_train, trials=1))
     assert "\n" not in str(caught.value)
     cut = load_study(tmp_path / "cut" / "toy")
     assert states(cut) == [FAIL, WAITING]
     assert cut.user_attrs["stop_reason"].startswith("The disk is full")
     assert not list((tmp_path / "cut").rglob("*.pt.*.tmp"))
-    resumed = run_study(request(tmp_path / "cut", line_train, trials=1))
+    resumed = run_study(spec(tmp_path / "cut", line_train, trials=1))
     assert resumed.trials[1].intermediate_values == whole.trials[0].intermediate_values
     assert resumed.trials[1].value == whole.trials[0].value
 
@@ -170,7 +170,7 @@ def test_torchs_own_message_of_a_full_disk_is_recognised():
 def test_a_folder_that_cannot_be_written_ends_the_study_before_any_trial(tmp_path):
     (tmp_path / "toy").write_text("a file where the study's folder should be")
     with pytest.raises(DiskError, match=r"toy cannot be used as a folder"):
-        run_study(request(tmp_path))
+        run_study(spec(tmp_path))
 
 
 def test_a_trial_that_may_not_write_is_queued_again(tmp_path):
@@ -178,7 +178,7 @@ def test_a_trial_that_may_not_write_is_queued_again(tmp_path):
         raise PermissionError(errno.EACCES, "Permission denied", str(run_dir / "last.pt"))
 
     with pytest.raises(DiskError, match=r"No permission to write .*last\.pt"):
-        run_study(request(tmp_path, train))
+        run_study(spec(tmp_path, train))
     assert states(load_study(tmp_path / "toy")) == [FAIL, WAITING]
 
 
@@ -186,14 +186,14 @@ Usage = namedtuple("Usage", "total used free")
 
 
 def test_a_trial_begins_only_where_its_checkpoints_fit(tmp_path, monkeypatch):
-    study = run_study(request(tmp_path, line_train, trials=1))
+    study = run_study(spec(tmp_path, line_train, trials=1))
     size = (tmp_path / "toy" / "trial_0000" / "last.pt").stat().st_size
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - 2 * size, 2 * size))
     with pytest.raises(DiskError, match=r"needs about .* MB .*keep_best"):
-        run_study(request(tmp_path, line_train, trials=2))
+        run_study(spec(tmp_path, line_train, trials=2))
     assert len(study.trials) == 1, "nothing was asked for"
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 0, 4 * size))
-    assert states(run_study(request(tmp_path, line_train, trials=2))) == [COMPLETE, COMPLETE]
+    assert states(run_study(spec(tmp_path, line_train, trials=2))) == [COMPLETE, COMPLETE]
 
 
 def test_the_first_trial_is_measured_by_its_model(tmp_path, monkeypatch):
@@ -201,7 +201,7 @@ def test_the_first_trial_is_measured_by_its_model(tmp_path, monkeypatch):
     needed = bytes_of_model(weights)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 0, needed - 1))
     with pytest.raises(DiskError, match="needs about"):
-        run_study(request(tmp_path, line_train, trials=1))
+        run_study(spec(tmp_path, line_train, trials=1))
     assert states(load_study(tmp_path / "toy")) == [FAIL, WAITING]
     assert not (tmp_path / "toy" / "trial_0000" / "last.pt").exists()
 
@@ -211,7 +211,7 @@ def has_checkpoints(study, folder):
 
 
 def test_checkpoints_are_thinned_to_the_best(tmp_path):
-    study = run_study(request(tmp_path, line_train, trials=10, keep_best=2))
+    study = run_study(spec(tmp_path, line_train, trials=10, keep_best=2))
     assert PRUNED in states(study)
     complete = sorted((t for t in study.trials if t.state == COMPLETE), key=lambda t: t.value)
     assert len(complete) > 2
@@ -221,18 +221,18 @@ def test_checkpoints_are_thinned_to_the_best(tmp_path):
 
 
 def test_thinning_spares_what_an_interrupted_trial_needs(tmp_path):
-    run_study(request(tmp_path, line_train, trials=2, keep_best=1, **NONE))
+    run_study(spec(tmp_path, line_train, trials=2, keep_best=1, **NONE))
 
     def interrupted(config, run_dir, hooks, resume):
         return line_train(config, run_dir, [*hooks, At(3)], resume)
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(request(tmp_path, interrupted, trials=3, keep_best=1, **NONE))
+        run_study(spec(tmp_path, interrupted, trials=3, keep_best=1, **NONE))
     study = load_study(tmp_path / "toy")
     best = study.best_trial.number
-    thin(study, tmp_path / "toy", 1)
+    remove_old_checkpoints(study, tmp_path / "toy", 1)
     assert has_checkpoints(study, tmp_path / "toy") == [best, 2]
-    study = run_study(request(tmp_path, line_train, trials=3, keep_best=1, **NONE))
+    study = run_study(spec(tmp_path, line_train, trials=3, keep_best=1, **NONE))
     assert len(study.trials[3].intermediate_values) == 8
     assert has_checkpoints(study, tmp_path / "toy") == [study.best_trial.number]
 
@@ -244,6 +244,6 @@ def test_nothing_is_thinned_before_there_is_a_result(tmp_path):
     (tmp_path / "trial_0000").mkdir()
     (tmp_path / "trial_0000" / "last.pt").write_bytes(b"weights")
     study.tell(trial, state=FAIL)
-    assert thin(study, tmp_path, 1) == []
+    assert remove_old_checkpoints(study, tmp_path, 1) == []
     study.add_trial(optuna.trial.create_trial(value=1.0))
-    assert thin(study, tmp_path, 1) == [0]
+    assert remove_old_checkpoints(study, tmp_path, 1) == [0]

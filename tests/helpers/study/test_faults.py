@@ -12,7 +12,7 @@ from run_folder_support import (
     config,
     small_stage,  # noqa: F401  fixtures
 )
-from study_support import request
+from study_support import spec
 from trainer_support import LineStage, StopAfter, trainer
 
 import gazegaussian.build
@@ -24,7 +24,7 @@ from gazegaussian.training.trainer import Trainer
 from helpers import load_study, run_study
 from helpers.storage.backends import open_storage
 from helpers.study import heartbeat as ownership
-from helpers.study.heartbeat import current_owner, is_alive, reap
+from helpers.study.heartbeat import current_owner, is_alive, requeue_lost
 
 FORK = multiprocessing.get_context("fork")
 FAIL = TrialState.FAIL
@@ -53,12 +53,12 @@ def truncate(path):
     ("damaged", "said"), [(["last.pt"], "from the one before, best.pt"), (["last.pt", "best.pt"], "cannot go on from")]
 )
 def test_a_trial_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path, caplog, damaged, said):
-    whole = run_study(request(tmp_path / "whole", train, trials=1))
+    whole = run_study(spec(tmp_path / "whole", train, trials=1))
     with pytest.raises(KeyboardInterrupt):
-        run_study(request(tmp_path / "cut", cut, trials=1))
+        run_study(spec(tmp_path / "cut", cut, trials=1))
     for name in damaged:
         truncate(tmp_path / "cut" / "toy" / "trial_0000" / name)
-    resumed = run_study(request(tmp_path / "cut", train, trials=1))
+    resumed = run_study(spec(tmp_path / "cut", train, trials=1))
     assert [trial.state for trial in resumed.trials] == [FAIL, COMPLETE]
     assert resumed.trials[1].intermediate_values == whole.trials[0].intermediate_values
     assert resumed.trials[1].value == whole.trials[0].value
@@ -97,7 +97,7 @@ def test_a_clock_that_jumps_ends_no_budget_and_bends_no_measurement(tmp_path, mo
         return train(config, run_dir, hooks, resume)
 
     limits = {"timeout": 600, "max_compute": 600, "trial_timeout": 600}
-    study = run_study(request(tmp_path, jumping, trials=2, budget=limits, pruner={"name": "none"}))
+    study = run_study(spec(tmp_path, jumping, trials=2, budget=limits, pruner={"name": "none"}))
     assert [trial.state for trial in study.trials] == [COMPLETE, COMPLETE]
     assert all(0 <= trial.user_attrs["seconds"] < 600 for trial in study.trials)
     assert "all 2 trials" in study.user_attrs["stop_reason"]
@@ -114,10 +114,10 @@ def test_a_process_stays_the_owner_of_its_trial_when_the_clock_is_set(monkeypatc
 
 
 def test_a_trial_asked_for_before_the_clock_was_set_back_is_not_left_for_ever(tmp_path, monkeypatch):
-    study = run_study(request(tmp_path, trials=1))
+    study = run_study(spec(tmp_path, trials=1))
     study.enqueue_trial({"lr": 1e-4})
     study.ask()  # its process dies before it has said who it is
-    assert reap(study) == []
+    assert requeue_lost(study) == []
 
     class Earlier(ownership.datetime):
         @classmethod
@@ -125,7 +125,7 @@ def test_a_trial_asked_for_before_the_clock_was_set_back_is_not_left_for_ever(tm
             return super().now().replace(year=2001)
 
     monkeypatch.setattr(ownership, "datetime", Earlier)
-    assert reap(study) == [1]
+    assert requeue_lost(study) == [1]
 
 
 # --- two at once, and interrupts at bad moments
@@ -169,5 +169,5 @@ def test_ctrl_c_in_the_middle_of_a_commit_is_no_broken_storage(tmp_path, monkeyp
         patched.setattr("sqlalchemy.engine.default.DefaultDialect.do_commit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             store.create_new_study(directions=[StudyDirection.MINIMIZE], study_name="toy")
-    run_study(request(tmp_path, trials=1))
+    run_study(spec(tmp_path, trials=1))
     assert len(load_study(tmp_path / "toy").trials) == 1

@@ -7,14 +7,14 @@ from functools import partial
 import optuna
 import pytest
 from optuna.trial import TrialState
-from study_support import fake_train, line_train, request
+from study_support import fake_train, line_train, spec
 from trainer_support import LineStage
 
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
 from helpers import load_study
 from helpers.storage.backends import open_storage
-from helpers.study.heartbeat import claimed, reap, requeue
+from helpers.study.heartbeat import claimed, requeue, requeue_lost
 from helpers.study.run import run_study
 
 COMPLETE = TrialState.COMPLETE
@@ -46,7 +46,7 @@ def test_sigterm_is_treated_like_ctrl_c(tmp_path):
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
-        run_study(request(tmp_path, train))
+        run_study(spec(tmp_path, train))
     assert signal.getsignal(signal.SIGTERM) is before
     study = load_study(tmp_path / "toy")
     assert states(study) == [FAIL, WAITING]
@@ -65,7 +65,7 @@ def run_and_count(tmp_path, **changes):
     def train(config, run_dir, hooks, resume):
         return line_train(config, run_dir, [Count(), *hooks], resume)
 
-    return run_study(request(tmp_path, train, **changes)), epochs
+    return run_study(spec(tmp_path, train, **changes)), epochs
 
 
 def patient(config, run_dir, hooks, resume, extra=()):
@@ -77,11 +77,11 @@ def patient(config, run_dir, hooks, resume, extra=()):
 
 
 def test_a_kill_after_early_stopping_was_decided_trains_no_epoch_more(tmp_path):
-    whole = run_study(request(tmp_path / "whole", patient, trials=1))
+    whole = run_study(spec(tmp_path / "whole", patient, trials=1))
     assert len(whole.trials[0].intermediate_values) == 5
     with pytest.raises(KeyboardInterrupt):
-        run_study(request(tmp_path / "cut", partial(patient, extra=[At(4)]), trials=1))
-    resumed = run_study(request(tmp_path / "cut", patient, trials=1)).trials[1]
+        run_study(spec(tmp_path / "cut", partial(patient, extra=[At(4)]), trials=1))
+    resumed = run_study(spec(tmp_path / "cut", patient, trials=1)).trials[1]
     assert resumed.intermediate_values == whole.trials[0].intermediate_values
     assert resumed.user_attrs["stop_reason"] == whole.trials[0].user_attrs["stop_reason"]
     assert resumed.value == resumed.intermediate_values[1] == 0.4
@@ -114,7 +114,7 @@ def test_a_retry_killed_before_it_took_over_loses_no_epoch(tmp_path):
         return line_train(config, run_dir, [*hooks, At(3)], resume)
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(request(tmp_path, interrupted, trials=1))
+        run_study(spec(tmp_path, interrupted, trials=1))
     study = optuna.load_study(study_name="toy", storage=open_storage(None, tmp_path / "toy"))
     trial = study.ask()  # the queued one; its process dies at once
     assert trial.user_attrs["resume_of"] == 0
@@ -126,11 +126,11 @@ def test_a_retry_killed_before_it_took_over_loses_no_epoch(tmp_path):
 
 def test_a_trial_that_this_process_gave_up_is_not_taken_for_a_live_one(tmp_path):
     """A notebook goes on after its study has failed; so does its process."""
-    study = run_study(request(tmp_path, trials=1))
+    study = run_study(spec(tmp_path, trials=1))
     study.enqueue_trial({"lr": 1e-4})
     with claimed(study.ask()):
-        assert reap(study) == []
-    assert reap(study) == [1]
+        assert requeue_lost(study) == []
+    assert requeue_lost(study) == [1]
     assert study.trials[2].user_attrs["resume_of"] == 1
 
 
@@ -139,7 +139,7 @@ def test_what_killed_writers_left_is_removed(tmp_path):
         return line_train(config, run_dir, [At(3), *hooks], resume)
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(request(tmp_path, train, trials=1))
+        run_study(spec(tmp_path, train, trials=1))
     folder = tmp_path / "toy"
     left = [
         folder / "trial_0000" / "images" / ".epoch_0004.png.abcdef_1.tmp",
@@ -150,5 +150,5 @@ def test_what_killed_writers_left_is_removed(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"half")
     os.utime(left[1], (0, 0))
-    run_study(request(tmp_path, line_train, trials=1))
+    run_study(spec(tmp_path, line_train, trials=1))
     assert [path.name for path in folder.rglob("*.tmp")] == [".new.abcdef_3.tmp"]  # another worker may be writing it

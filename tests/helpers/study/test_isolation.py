@@ -13,7 +13,7 @@ import pytest
 import torch
 from isolation_support import hangs, isolated
 from optuna.trial import TrialState
-from study_support import fake_train, line_train, request
+from study_support import fake_train, line_train, spec
 
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError, DataError
@@ -30,7 +30,7 @@ def curves(study):
 def test_the_same_study_with_and_without_processes(tmp_path):
     """Two trials, the second is pruned; a budget cuts the first one, and it goes on in another process."""
     eager = {"name": "median", "kwargs": {"n_startup_trials": 1, "n_warmup_steps": 2}}
-    here = run_study(request(tmp_path / "here", line_train, trials=2, pruner=eager))
+    here = run_study(spec(tmp_path / "here", line_train, trials=2, pruner=eager))
     assert [t.state for t in here.trials] == [TrialState.COMPLETE, TrialState.PRUNED]
     cut = run_study(isolated(tmp_path / "there", line_train, trials=2, pruner=eager, budget={"max_total_epochs": 3}))
     assert [t.state for t in cut.trials] == [TrialState.FAIL, TrialState.WAITING]

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from repository import ROOT
-from study_support import request, study_file
+from study_support import spec, study_file
 
 import train_gazegaussian_optuna
 from gazegaussian.config import MeshHeadRun
@@ -72,13 +72,13 @@ def test_a_wider_space_takes_every_trial_with_its_curve_and_attributes(old):
 
 def test_the_moved_study_goes_on_where_the_old_one_could_not(tmp_path):
     new_space = {"all": {"lr": WIDER}}
-    old = run_study(request(tmp_path, trials=2))
+    old = run_study(spec(tmp_path, trials=2))
     with pytest.raises(ConfigError, match="another search space"):
-        run_study(request(tmp_path, search_space=new_space))
+        run_study(spec(tmp_path, search_space=new_space))
     (tmp_path / "moved").mkdir()
     storage = f"sqlite:///{(tmp_path / 'moved' / 'study.db').resolve()}"
     migrate(old, space(lr=WIDER), "moved", storage)
-    study = run_study(request(tmp_path, study_name="moved", trials=3, search_space=new_space))
+    study = run_study(spec(tmp_path, study_name="moved", trials=3, search_space=new_space))
     assert [t.number for t in study.trials if ORIGIN not in t.user_attrs] == [2]
     assert [t.number for t in study.trials if t.user_attrs.get(BASELINE)] == [0]
 
@@ -196,7 +196,7 @@ def test_a_moved_bound_is_applied_to_what_was_measured():
 
 
 def test_the_command_says_it_in_its_own_lines(tmp_path, monkeypatch, capsys, caplog):
-    run_study(request(tmp_path, trials=1))
+    run_study(spec(tmp_path, trials=1))
     file = tmp_path / "wider.yaml"
     file.write_text(dump_yaml(study_file(study_name="x", search_space={"all": {"lr": WIDER}}).model_dump(mode="json")))
     caplog.clear()
@@ -212,20 +212,20 @@ def test_the_command_says_it_in_its_own_lines(tmp_path, monkeypatch, capsys, cap
 
 
 def test_the_verb_makes_a_study_that_runs_on(tmp_path):
-    run_study(request(tmp_path, trials=3))
+    run_study(spec(tmp_path, trials=3))
     file = tmp_path / "wider.yaml"
     file.write_text(dump_yaml(study_file(study_name="x", search_space={"all": {"lr": WIDER}}).model_dump(mode="json")))
     found = migrate_study(tmp_path / "toy", file, "wider")
     assert found.kept == [0, 1, 2]
     assert (tmp_path / "wider" / "summary.csv").read_text().count("\n") == 4
-    more = run_study(request(tmp_path, trials=4, study_name="wider", search_space={"all": {"lr": WIDER}}))
+    more = run_study(spec(tmp_path, trials=4, study_name="wider", search_space={"all": {"lr": WIDER}}))
     assert [ORIGIN in trial.user_attrs for trial in more.trials] == [True] * 3 + [False]
     with pytest.raises(ConfigError, match=r"There is a study 'wider' already"):
         migrate_study(tmp_path / "toy", file, "wider")
 
 
 def test_a_migration_that_is_refused_leaves_no_study(tmp_path):
-    run_study(request(tmp_path, trials=1))
+    run_study(spec(tmp_path, trials=1))
     other = ROOT / "configs" / "gazegaussian_quick_study.yaml"
     longer = tmp_path / "longer.yaml"
     longer.write_text(dump_yaml(study_file(epochs=3).model_dump(mode="json")))

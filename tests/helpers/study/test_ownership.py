@@ -8,7 +8,7 @@ import time
 
 import optuna
 import psutil
-from study_support import fake_train, request
+from study_support import fake_train, spec
 from worker_support import COMPLETE, FAIL, NONE, RUNNING, WAITING, check_nothing_lost_or_doubled, die, together
 
 from helpers import run_study
@@ -16,14 +16,14 @@ from helpers.results.attributes import BEAT, OWNER
 from helpers.storage.backends import open_storage
 from helpers.storage.study_lock import study_lock
 from helpers.study import heartbeat as ownership
-from helpers.study.heartbeat import claimed, current_owner, is_alive, reap
+from helpers.study.heartbeat import claimed, current_owner, is_alive, requeue_lost
 
 
 def test_trial_of_a_live_process_is_left_alone(tmp_path):
-    study = run_study(request(tmp_path, trials=1))
+    study = run_study(spec(tmp_path, trials=1))
     trial = study.ask()
     trial.set_user_attr(OWNER, current_owner())
-    assert reap(study) == []
+    assert requeue_lost(study) == []
     assert study.trials[-1].state == RUNNING
 
 
@@ -42,7 +42,7 @@ def test_a_killed_child_that_nobody_collected_is_dead():
 
 
 def test_another_machines_trial_is_taken_over_when_it_stops_counting(tmp_path, monkeypatch):
-    study = run_study(request(tmp_path, trials=1))
+    study = run_study(spec(tmp_path, trials=1))
     trial = study.ask()
     trial.suggest_float("lr", 1e-5, 1e-2, log=True)
     trial.set_user_attr(OWNER, {"host": "elsewhere", "pid": 1, "started": 0.0, "token": "t", "worker": "w9"})
@@ -51,19 +51,19 @@ def test_another_machines_trial_is_taken_over_when_it_stops_counting(tmp_path, m
     for beat in (None, 1, 2):
         if beat is not None:
             trial.set_user_attr(BEAT, beat)
-        assert reap(study) == []
+        assert requeue_lost(study) == []
         clock[0] += ownership.GRACE - 1
-    assert reap(study) == []
-    assert reap(study, dead={"w8"}) == []
+    assert requeue_lost(study) == []
+    assert requeue_lost(study, dead={"w8"}) == []
     clock[0] += 2
-    assert reap(study) == [1]
-    assert reap(study) == []
+    assert requeue_lost(study) == [1]
+    assert requeue_lost(study) == []
     assert [t.state for t in study.trials] == [COMPLETE, FAIL, WAITING]
 
 
 def test_a_live_owner_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(ownership, "BEAT_SECONDS", 0.02)
-    study = run_study(request(tmp_path, trials=1))
+    study = run_study(spec(tmp_path, trials=1))
     trial = study.ask()
     with claimed(trial):
         deadline = time.monotonic() + 20
@@ -81,14 +81,14 @@ def test_a_process_that_was_held_for_dead_drops_its_trial_and_works_on(tmp_path)
             ownership.requeue(study, study.trials[1], ownership.LOST)
         return fake_train(config, run_dir, hooks, resume)
 
-    study = run_study(request(tmp_path, train, trials=3, **NONE))
+    study = run_study(spec(tmp_path, train, trials=3, **NONE))
     check_nothing_lost_or_doubled(study, 3)
     assert [trial.state for trial in study.trials] == [COMPLETE, FAIL, COMPLETE, COMPLETE]
     assert study.trials[2].user_attrs["resume_of"] == 1
 
 
 def test_only_one_process_is_in_the_lock_and_a_dead_one_leaves_it(tmp_path):
-    study = run_study(request(tmp_path, trials=1))
+    study = run_study(spec(tmp_path, trials=1))
     folder = tmp_path / "toy"
     log = tmp_path / "log.txt"
 

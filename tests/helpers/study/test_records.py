@@ -8,45 +8,45 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
-from study_support import fake_train, request, study_file
+from study_support import fake_train, spec, study_file
 
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun
 from gazegaussian.errors import ConfigError, UserError
-from helpers import StudyRequest, load_study, run_study
+from helpers import StudySpec, load_study, run_study
 from helpers.analysis.importance import parameter_importances
 from helpers.api import run
 from helpers.reporting.report import report_sections
 from helpers.results.attributes import RESUME_OF
 from helpers.results.lookup import search_of
-from helpers.study.factory import default_request
+from helpers.study.factory import default_spec
 
 
 def test_another_configuration_is_refused_and_another_device_is_not(tmp_path):
-    run_study(request(tmp_path, trials=1))
-    run_study(replace(request(tmp_path, trials=1), config=MeshHeadRun(training={"device": "cpu"})))
+    run_study(spec(tmp_path, trials=1))
+    run_study(replace(spec(tmp_path, trials=1), config=MeshHeadRun(training={"device": "cpu"})))
     with pytest.raises(ConfigError, match=r"epochs: 8 -> 9.*another --study-name"):
-        run_study(request(tmp_path, trials=2, epochs=9))
+        run_study(spec(tmp_path, trials=2, epochs=9))
     with pytest.raises(ConfigError, match="shape_mlp_width: 256 -> 64"):
-        run_study(replace(request(tmp_path, trials=2), config=MeshHeadRun(model={"shape_mlp_width": 64})))
+        run_study(replace(spec(tmp_path, trials=2), config=MeshHeadRun(model={"shape_mlp_width": 64})))
     assert len(load_study(tmp_path / "toy").trials) == 1
 
 
 def test_moved_data_are_named_but_not_refused(tmp_path, caplog):
-    run_study(request(tmp_path, trials=1))
-    study = run_study(replace(request(tmp_path, trials=2), config=MeshHeadRun(data={"root": tmp_path})))
+    run_study(spec(tmp_path, trials=1))
+    study = run_study(replace(spec(tmp_path, trials=2), config=MeshHeadRun(data={"root": tmp_path})))
     assert f"was begun with the data in None; now {tmp_path}" in caplog.text
     assert len(study.trials) == 2
 
 
 def test_a_refusal_costs_nothing(tmp_path):
     """It comes before the audit, which trains."""
-    run_study(request(tmp_path, trials=1))
+    run_study(spec(tmp_path, trials=1))
 
     def spend(*_):
         raise AssertionError("something was spent")
 
     with pytest.raises(ConfigError, match="epochs: 8 -> 9"):
-        run(replace(request(tmp_path, spend, trials=2, epochs=9), check=spend))
+        run(replace(spec(tmp_path, spend, trials=2, epochs=9), check=spend))
 
 
 def test_a_study_without_trials_may_be_begun_anew(tmp_path):
@@ -54,8 +54,8 @@ def test_a_study_without_trials_may_be_begun_anew(tmp_path):
         raise AssertionError
 
     with pytest.raises(ConfigError, match="not there"):  # the study exists by then
-        run_study(replace(request(tmp_path, stop), check=refuse))
-    study = run_study(request(tmp_path, trials=1, epochs=3))
+        run_study(replace(spec(tmp_path, stop), check=refuse))
+    study = run_study(spec(tmp_path, trials=1, epochs=3))
     assert len(study.trials[0].intermediate_values) == 3
 
 
@@ -74,7 +74,7 @@ def meshes(tmp_path):
 
 def gaze_request(tmp_path, mesh, **changes):
     config = GazeGaussianRun(meshhead_checkpoint=mesh)
-    return StudyRequest(config, study_file(**changes), tmp_path, train=fake_train, check=lambda _: None)
+    return StudySpec(config, study_file(**changes), tmp_path, train=fake_train, check=lambda _: None)
 
 
 def test_trials_of_one_study_start_from_one_mesh_head(tmp_path, meshes):
@@ -88,14 +88,14 @@ def test_trials_of_one_study_start_from_one_mesh_head(tmp_path, meshes):
 def test_a_resumed_study_keeps_its_mesh_head_when_none_is_named(tmp_path, meshes):
     first, other, _ = meshes
     name = "gazegaussian_quick"
-    again = default_request("gazegaussian", out=tmp_path, meshhead=first)
+    again = default_spec("gazegaussian", out=tmp_path, meshhead=first)
     begun = replace(again, study=study_file(study_name=name, trials=1), train=fake_train, check=lambda _: None)
     run_study(begun)
-    assert default_request("gazegaussian", out=tmp_path, study_name=name).config.meshhead_checkpoint == first
-    assert default_request("gazegaussian", out=tmp_path, meshhead=other).config.meshhead_checkpoint == other
+    assert default_spec("gazegaussian", out=tmp_path, study_name=name).config.meshhead_checkpoint == first
+    assert default_spec("gazegaussian", out=tmp_path, meshhead=other).config.meshhead_checkpoint == other
     first.unlink()
     with pytest.raises(ConfigError, match=r"which is not there any more.*--meshhead"):
-        default_request("gazegaussian", out=tmp_path, study_name=name)
+        default_spec("gazegaussian", out=tmp_path, study_name=name)
 
 
 def test_a_complete_study_is_left_as_it_is_and_drawn_only_when_a_drawing_lacks(tmp_path, monkeypatch, caplog):
@@ -108,9 +108,9 @@ def test_a_complete_study_is_left_as_it_is_and_drawn_only_when_a_drawing_lacks(t
         (folder / "report.html").touch()
 
     monkeypatch.setattr("helpers.reporting.report.report", draw)
-    run(request(tmp_path, trials=2), audit=False)
+    run(spec(tmp_path, trials=2), audit=False)
     before = dict(load_study(tmp_path / "toy").user_attrs)
-    other = request(tmp_path, trials=1, seed=5, pruner={"name": "none"})
+    other = spec(tmp_path, trials=1, seed=5, pruner={"name": "none"})
     with caplog.at_level(logging.INFO):
         assert dict(run(other).user_attrs) == before
     assert "has 2 finished trials, 1 are asked for: nothing to add" in caplog.text
@@ -124,13 +124,13 @@ def test_a_complete_study_is_left_as_it_is_and_drawn_only_when_a_drawing_lacks(t
     assert (tmp_path / "toy" / "summary.csv").is_file()
     assert dict(load_study(tmp_path / "toy").user_attrs) == before
     with pytest.raises(ConfigError, match="another search space"):
-        run(request(tmp_path, trials=1, metric="silhouette_iou"))
+        run(spec(tmp_path, trials=1, metric="silhouette_iou"))
 
 
 @pytest.mark.parametrize("sampler", [{"name": "tpe", "kwargs": {"n_startup_trials": 3}}, {"name": "random"}])
 def test_an_interrupted_study_proposes_what_an_uninterrupted_one_does(tmp_path, sampler):
     changes = {"trials": 6, "epochs": 1, "sampler": sampler, "pruner": {"name": "none"}}
-    whole = run_study(request(tmp_path / "whole", **changes))
+    whole = run_study(spec(tmp_path / "whole", **changes))
     calls = []
 
     def train(config, run_dir, hooks, resume):
@@ -141,21 +141,21 @@ def test_an_interrupted_study_proposes_what_an_uninterrupted_one_does(tmp_path, 
 
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            run_study(request(tmp_path / "cut", train, **changes))
-    cut = run_study(request(tmp_path / "cut", train, **changes))
+            run_study(spec(tmp_path / "cut", train, **changes))
+    cut = run_study(spec(tmp_path / "cut", train, **changes))
     done = [trial for trial in cut.trials if trial.state == TrialState.COMPLETE]
     assert sum(RESUME_OF in trial.user_attrs for trial in cut.trials) == 3
     assert sorted(t.params["lr"] for t in done) == sorted(t.params["lr"] for t in whole.trials)
 
 
 def test_another_seed_or_pruner_goes_on_and_is_logged_once(tmp_path, caplog):
-    run_study(request(tmp_path, trials=1))
+    run_study(spec(tmp_path, trials=1))
     assert "from the next trial on" not in caplog.text
     changed = {"seed": 5, "pruner": {"name": "percentile", "kwargs": {"percentile": 40.0}}}
     for trials, said in ((2, True), (3, False)):
         caplog.clear()
         with caplog.at_level(logging.INFO):
-            study = run_study(request(tmp_path, trials=trials, **changed))
+            study = run_study(spec(tmp_path, trials=trials, **changed))
         lines = [line for line in caplog.messages if "from the next trial on" in line]
         assert len(lines) == said
         assert not said or "sampler seed 0 -> 5, pruner median" in lines[0]
@@ -173,14 +173,14 @@ def test_another_seed_or_pruner_goes_on_and_is_logged_once(tmp_path, caplog):
 
 
 def test_where_a_study_ran_and_its_seeds_are_stored(tmp_path):
-    found = run_study(request(tmp_path, trials=1, seed=5)).user_attrs["environment"]
+    found = run_study(spec(tmp_path, trials=1, seed=5)).user_attrs["environment"]
     assert found["optuna"] == optuna.__version__
     assert found["sampler seed"] == "5"
     assert found["training seed"] == "0"
 
 
 def test_a_renamed_folder_still_opens_and_another_name_in_a_shared_store_is_named(tmp_path):
-    run_study(request(tmp_path, trials=1))
+    run_study(spec(tmp_path, trials=1))
     (tmp_path / "toy").rename(tmp_path / "renamed")
     assert load_study(tmp_path / "renamed").study_name == "toy"
     url = f"sqlite:///{tmp_path / 'renamed' / 'study.db'}"
@@ -193,9 +193,9 @@ def test_a_renamed_folder_still_opens_and_another_name_in_a_shared_store_is_name
 def test_a_new_place_of_results_is_named_once(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     with caplog.at_level(logging.INFO):
-        run_study(request(Path("results"), trials=1))
-        run_study(request(Path("results"), trials=2))
-        run_study(request(Path("results"), trials=1, study_name="other"))
+        run_study(spec(Path("results"), trials=1))
+        run_study(spec(Path("results"), trials=2))
+        run_study(spec(Path("results"), trials=1, study_name="other"))
     assert [m for m in caplog.messages if "made now" in m] == [
         f"results: {tmp_path / 'results'} (made now; --out names another place)"
     ]
@@ -203,7 +203,7 @@ def test_a_new_place_of_results_is_named_once(tmp_path, monkeypatch, caplog):
 
 def test_a_folder_of_studies_names_them(tmp_path):
     for name in ("one", "two"):
-        run_study(request(tmp_path, trials=1, study_name=name))
+        run_study(spec(tmp_path, trials=1, study_name=name))
     (tmp_path / "other").mkdir()
     with pytest.raises(ConfigError, match=rf"holds 2: name one of them, such as {tmp_path / 'one'} \(one, two\)"):
         load_study(tmp_path)
@@ -212,11 +212,11 @@ def test_a_folder_of_studies_names_them(tmp_path):
 
 
 def test_a_renamed_folder_is_not_taken_over_by_another_study(tmp_path):
-    run_study(request(tmp_path, trials=1))
+    run_study(spec(tmp_path, trials=1))
     (tmp_path / "toy").rename(tmp_path / "renamed")
     weights = tmp_path / "renamed" / "trial_0000" / "best.pt"
     weights.write_bytes(b"of the first study")
     with pytest.raises(ConfigError, match=r"renamed holds the study 'toy'.*--study-name"):
-        run_study(request(tmp_path, trials=1, study_name="renamed"))
+        run_study(spec(tmp_path, trials=1, study_name="renamed"))
     assert weights.read_bytes() == b"of the first study"
     assert [t.number for t in load_study(tmp_path / "renamed").trials] == [0]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from optuna.trial import TrialState
 from running_support import At, acting
-from study_support import fake_train, request
+from study_support import fake_train, spec
 
 from gazegaussian.errors import ConfigError
 from helpers import StudyReader, load_study, progress, run, run_study, stop
@@ -31,12 +31,12 @@ def states(study):
 
 def test_stop_ends_a_study_after_the_epoch_and_the_next_call_goes_on(tmp_path):
     hook = At(10, lambda: stop(tmp_path / "toy"))  # third epoch of the second trial
-    stopped = run_study(request(tmp_path, acting(hook), trials=3, **NONE))
+    stopped = run_study(spec(tmp_path, acting(hook), trials=3, **NONE))
     assert states(stopped) == [COMPLETE, FAIL, WAITING]
     assert stopped.user_attrs["stop_reason"] == "stopped on request with 1 finished trials of 3"
     assert hook.epochs == [*range(8), 0, 1, 2]
     rest = At(-1, None)
-    done = run_study(request(tmp_path, acting(rest), trials=3, **NONE))
+    done = run_study(spec(tmp_path, acting(rest), trials=3, **NONE))
     assert states(done) == [COMPLETE, FAIL, COMPLETE, COMPLETE], "an old request to stop counted again"
     assert rest.epochs == [*range(3, 8), *range(8)]
 
@@ -44,7 +44,7 @@ def test_stop_ends_a_study_after_the_epoch_and_the_next_call_goes_on(tmp_path):
 def test_stop_from_a_thread_reaches_a_study_at_work(tmp_path):
     begun = threading.Event()
     hook = At(0, begun.set)
-    running = partial(run_study, request(tmp_path, acting_slowly(hook), trials=40, **NONE))
+    running = partial(run_study, spec(tmp_path, acting_slowly(hook), trials=40, **NONE))
     threading.Thread(target=lambda: begun.wait(30) and stop(tmp_path / "toy")).start()
     study = running()
     assert WAITING in states(study)
@@ -59,11 +59,11 @@ def acting_slowly(hook):
 
 
 def test_stop_during_the_audit_counts(tmp_path, monkeypatch):
-    asked = request(tmp_path, trials=2)
+    asked = spec(tmp_path, trials=2)
     asked.folder.mkdir()
     stop(asked.folder)  # of an earlier run: forgotten
 
-    def audit(request):
+    def audit(spec):
         assert not (asked.folder / "stop").exists()
         stop(asked.folder)
         return SimpleNamespace(raise_if_failed=lambda: None)
@@ -82,7 +82,7 @@ def test_stop_without_a_study_says_so(tmp_path):
 def test_progress_of_a_study_at_work(tmp_path):
     seen = []
     hook = At(11, lambda: seen.append(progress(tmp_path / "toy")))  # in trial 1, before its fourth epoch is reported
-    study = run_study(request(tmp_path, acting(hook), trials=3, **NONE))
+    study = run_study(spec(tmp_path, acting(hook), trials=3, **NONE))
     (found,) = seen
     assert found.states == {"running": 1, "complete": 1}
     assert (found.name, found.metric, found.wanted, found.epochs_per_trial) == ("toy", "val_loss", 3, 8)
@@ -106,9 +106,9 @@ def test_the_expected_epochs_follow_what_pruning_leaves():
 
 def test_interrupted_trials_are_told_from_failed_ones(tmp_path):
     hook = At(3, lambda: stop(tmp_path / "toy"))
-    run_study(request(tmp_path, acting(hook), trials=1))
+    run_study(spec(tmp_path, acting(hook), trials=1))
     assert progress(tmp_path / "toy").states == {"interrupted": 1, "waiting": 1}
-    run_study(request(tmp_path, acting(At(-1, None)), trials=1))
+    run_study(spec(tmp_path, acting(At(-1, None)), trials=1))
     assert progress(tmp_path / "toy").states == {"complete": 1, "interrupted": 1}
 
 
@@ -117,9 +117,9 @@ import os, sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from running_support import At, acting
-from study_support import request
+from study_support import spec
 from helpers import run_study
-run_study(request(Path({out!r}), acting(At(2, lambda: os._exit(9))), trials=2))
+run_study(spec(Path({out!r}), acting(At(2, lambda: os._exit(9))), trials=2))
 """
 
 
@@ -139,7 +139,7 @@ def contents(folder):
 
 
 def test_looking_writes_nothing(tmp_path):
-    run_study(request(tmp_path, trials=2))
+    run_study(spec(tmp_path, trials=2))
     before = contents(tmp_path)
     reader = StudyReader(tmp_path / "toy")
     assert reader.read() == reader.read()
@@ -148,7 +148,7 @@ def test_looking_writes_nothing(tmp_path):
 
 def test_on_drive_the_live_database_is_read_and_without_it_the_newest_snapshot(tmp_path, monkeypatch):
     monkeypatch.setenv(LOCAL_STORE, str(tmp_path / "local"))
-    run_study(request(tmp_path / "drive", trials=2))
+    run_study(spec(tmp_path / "drive", trials=2))
     here = progress(tmp_path / "drive" / "toy")
     shutil.rmtree(tmp_path / "local")
     there = progress(tmp_path / "drive" / "toy")
@@ -166,7 +166,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
 
 def test_several_objectives_have_epochs_and_no_curves(tmp_path):
     metrics = {"metric": ["val_loss", "size"], "direction": ["minimize", "maximize"]}
-    run_study(request(tmp_path, trials=2, **metrics, **NONE))
+    run_study(spec(tmp_path, trials=2, **metrics, **NONE))
     found = progress(tmp_path / "toy")
     assert {(t.state, t.epochs, t.curve) for t in found.trials} == {("complete", 8, ())}
     assert found.best is not None

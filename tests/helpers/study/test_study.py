@@ -11,7 +11,7 @@ import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
-from study_support import FakeTrainer, fake_train, line_train, request
+from study_support import FakeTrainer, fake_train, line_train, spec
 
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError, DataError, NonFiniteError
@@ -27,7 +27,7 @@ def states(study):
 
 
 def test_baseline_is_the_first_trial_and_pruned_is_stored_as_pruned(tmp_path):
-    study = run_study(request(tmp_path, trials=12))
+    study = run_study(spec(tmp_path, trials=12))
     assert study.trials[0].params == {"lr": MeshHeadRun().optim.lr}
     assert study.trials[0].user_attrs["baseline"] is True
     assert TrialState.PRUNED in states(study)
@@ -46,18 +46,18 @@ def test_a_trial_that_was_trained_to_its_end_is_complete_whatever_the_pruner_say
         return len(trial.study.get_trials()[trial.number].intermediate_values) == epochs
 
     monkeypatch.setattr(optuna.Trial, "should_prune", prune_at_the_end)
-    study = run_study(request(tmp_path, trials=2))
+    study = run_study(spec(tmp_path, trials=2))
     assert states(study) == [TrialState.COMPLETE] * 2
     assert asked == [0] * epochs + [1] * epochs, "pruners that keep notes must see every epoch"
 
 
 def test_same_command_adds_nothing_and_more_trials_continue(tmp_path, caplog):
-    run_study(request(tmp_path))
+    run_study(spec(tmp_path))
     with caplog.at_level("INFO"):
-        again = run_study(request(tmp_path))
+        again = run_study(spec(tmp_path))
     assert len(again.trials) == 6
     assert "nothing to add" in caplog.text
-    more = run_study(request(tmp_path, trials=9))
+    more = run_study(spec(tmp_path, trials=9))
     assert len(more.trials) == 9
     suggestions = [t.params["lr"] for t in more.trials]
     assert len(set(suggestions)) == 9, "a resumed sampler repeated its first suggestions"
@@ -73,7 +73,7 @@ def test_a_failed_trial_keeps_its_reason_and_the_study_goes_on(tmp_path, error):
             raise error
         return fake_train(config, run_dir, hooks, resume)
 
-    study = run_study(request(tmp_path, train))
+    study = run_study(spec(tmp_path, train))
     assert states(study).count(TrialState.FAIL) == 1
     assert type(error).__name__ in study.trials[1].user_attrs["fail_reason"]
     assert sum(s in (TrialState.COMPLETE, TrialState.PRUNED) for s in states(study)) == 6
@@ -84,7 +84,7 @@ def test_failures_in_a_row_stop_the_study_with_the_cause(tmp_path):
         raise ZeroDivisionError("broken model")
 
     with pytest.raises(RuntimeError, match=r"3 trials failed in a row.*broken model"):
-        run_study(request(tmp_path, train))
+        run_study(spec(tmp_path, train))
 
 
 def test_bad_input_ends_the_study_at_once(tmp_path):
@@ -92,8 +92,8 @@ def test_bad_input_ends_the_study_at_once(tmp_path):
         raise DataError("file is damaged")
 
     with pytest.raises(DataError):
-        run_study(request(tmp_path, train, trials=1))
-    repaired = run_study(request(tmp_path, trials=1))
+        run_study(spec(tmp_path, train, trials=1))
+    repaired = run_study(spec(tmp_path, trials=1))
     assert repaired.trials[0].user_attrs["fail_reason"] == "DataError: file is damaged"
     assert repaired.trials[1].user_attrs["baseline"] is True
     assert states(repaired) == [TrialState.FAIL, TrialState.COMPLETE]
@@ -103,10 +103,10 @@ def test_ctrl_c_queues_the_trial_again_with_the_same_parameters(tmp_path):
     def train(config, run_dir, hooks, resume):
         raise KeyboardInterrupt
 
-    run_study(request(tmp_path, trials=2))
+    run_study(spec(tmp_path, trials=2))
     with pytest.raises(KeyboardInterrupt):
-        run_study(request(tmp_path, train, trials=3))
-    study = run_study(request(tmp_path, trials=3))
+        run_study(spec(tmp_path, train, trials=3))
+    study = run_study(spec(tmp_path, trials=3))
     interrupted, retried = study.trials[2:]
     assert (interrupted.state, retried.state) == (TrialState.FAIL, TrialState.COMPLETE)
     assert retried.params == interrupted.params
@@ -118,9 +118,9 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from functools import partial
-from study_support import fake_train, request
+from study_support import fake_train, spec
 from helpers import run_study
-run_study(request(Path({out!r}), partial(fake_train, seconds=1.0), trials=6))
+run_study(spec(Path({out!r}), partial(fake_train, seconds=1.0), trials=6))
 """
 
 
@@ -136,7 +136,7 @@ def test_sigkill_in_the_middle_loses_no_trial(tmp_path, repo_root):
             time.sleep(0.1)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    study = run_study(request(tmp_path, trials=6))
+    study = run_study(spec(tmp_path, trials=6))
     killed = [t for t in study.trials if t.state == TrialState.FAIL]
     assert len(killed) == 2
     for trial in killed:
@@ -169,12 +169,12 @@ def test_a_trial_killed_between_two_suggestions_keeps_all_queued_parameters(tmp_
 
 
 def test_another_space_under_the_same_name_is_refused_with_the_difference(tmp_path):
-    run_study(request(tmp_path, trials=1))
+    run_study(spec(tmp_path, trials=1))
     other = {"optimisation": {"lr": {"type": "float", "min": 1e-4, "max": 1e-2, "log": True}}}
     with pytest.raises(ConfigError, match=r"another search space.*lr: .*min 1e-05.* -> .*min 0\.0001.*--study-name"):
-        run_study(request(tmp_path, search_space=other))
+        run_study(spec(tmp_path, search_space=other))
     with pytest.raises(ConfigError, match=r"metric: val_loss -> psnr"):
-        run_study(request(tmp_path, metric="psnr"))
+        run_study(spec(tmp_path, metric="psnr"))
 
 
 def test_a_metric_that_is_not_finite_never_reaches_the_storage(tmp_path):
@@ -184,7 +184,7 @@ def test_a_metric_that_is_not_finite_never_reaches_the_storage(tmp_path):
                 hook.on_epoch_end(FakeTrainer(), epoch, {"val_loss": value})
 
     with pytest.raises(RuntimeError, match=r"val_loss is nan after epoch 2"):
-        run_study(request(tmp_path, train))
+        run_study(spec(tmp_path, train))
     study = load_study(tmp_path / "toy")
     assert states(study) == [TrialState.FAIL] * 3
     assert all(trial.intermediate_values == {0: 0.5} for trial in study.trials)
@@ -193,7 +193,7 @@ def test_a_metric_that_is_not_finite_never_reaches_the_storage(tmp_path):
 def test_a_space_that_the_configuration_refuses_ends_before_any_trial(tmp_path):
     bad = {"optimisation": {"batch_size": {"type": "categorical", "choices": [1, 0]}}}
     with pytest.raises(ConfigError, match="batch_size = 0"):
-        run_study(request(tmp_path, search_space=bad))
+        run_study(spec(tmp_path, search_space=bad))
     assert not (tmp_path / "toy").exists()
 
 
@@ -213,7 +213,7 @@ def test_pruners_and_samplers_by_name():
 
 
 def test_hyperband_study_ends_with_the_right_states(tmp_path):
-    study = run_study(request(tmp_path, trials=10, pruner={"name": "hyperband"}))
+    study = run_study(spec(tmp_path, trials=10, pruner={"name": "hyperband"}))
     assert set(states(study)) <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert len(study.trials) == 10
 
@@ -229,9 +229,9 @@ def test_interrupted_trial_goes_on_from_its_last_epoch_with_the_same_curve(tmp_p
     def interrupted(config, run_dir, hooks, resume):
         return line_train(config, run_dir, [*hooks, Interrupt()], resume)
 
-    whole = run_study(request(tmp_path / "whole", line_train, trials=1))
+    whole = run_study(spec(tmp_path / "whole", line_train, trials=1))
     with pytest.raises(KeyboardInterrupt):
-        run_study(request(tmp_path / "cut", interrupted, trials=1))
+        run_study(spec(tmp_path / "cut", interrupted, trials=1))
     epochs = []
 
     class Count(Hook):
@@ -241,7 +241,7 @@ def test_interrupted_trial_goes_on_from_its_last_epoch_with_the_same_curve(tmp_p
     def counted(config, run_dir, hooks, resume):
         return line_train(config, run_dir, [*hooks, Count()], resume)
 
-    resumed = run_study(request(tmp_path / "cut", counted, trials=1))
+    resumed = run_study(spec(tmp_path / "cut", counted, trials=1))
     assert epochs == [4, 5, 6, 7]
     assert resumed.trials[1].intermediate_values == whole.trials[0].intermediate_values
     assert resumed.trials[1].value == whole.trials[0].value

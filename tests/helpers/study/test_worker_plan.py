@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from study_support import fake_train, request
+from study_support import fake_train, spec
 
 from gazegaussian.config import with_parameters
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils import cores as cores_module
-from helpers import Crew, default_request, run_study
+from helpers import WorkerPool, default_spec, run_study
 from helpers.study.workers import plan as worker_plan
 from helpers.study.workers.plan import (
     GB,
@@ -47,9 +47,9 @@ def machine(monkeypatch):
 
 
 def plan(tmp_path, workers=None, train=fake_train, threads=None, study=None, **changes):
-    asked = request(tmp_path, train, **changes)
+    asked = spec(tmp_path, train, **changes)
     config = with_parameters(asked.config, {"device": "cpu", **({} if threads is None else {"threads": threads})})
-    asked = replace(asked, config=config, crew=Crew(workers))
+    asked = replace(asked, config=config, pool=WorkerPool(workers))
     return plan_workers(asked, study or optuna.create_study(directions=asked.study.directions))
 
 
@@ -92,12 +92,12 @@ def test_the_number_that_was_asked_for_is_kept(tmp_path, machine):
     assert plan(tmp_path, workers=5) == WorkerPlan(5)
     machine(cores=2, OMP_NUM_THREADS="3")
     assert numbers(plan(tmp_path, workers=5)) == (5, 3)
-    assert plan_workers(request(tmp_path), optuna.create_study()) == WorkerPlan(1), "a request without a crew"
+    assert plan_workers(spec(tmp_path), optuna.create_study()) == WorkerPlan(1), "a request without a crew"
 
 
 def test_no_more_workers_than_trials_are_left(tmp_path, machine):
     machine(cores=4)
-    study = run_study(request(tmp_path, trials=5))
+    study = run_study(spec(tmp_path, trials=5))
     assert numbers(plan(tmp_path, study=study, trials=8)) == (3, 1)
     study.ask()  # at work elsewhere
     assert numbers(plan(tmp_path, study=study, trials=8)) == (2, 1)
@@ -164,8 +164,8 @@ def test_what_cannot_be_sent_to_other_processes_is_trained_here(tmp_path, machin
     found = plan(tmp_path, train=local)
     assert numbers(found) == (1, 1)
     assert "define them in a module" in found.line
-    assert not_portable(request(tmp_path, partial(fake_train, seconds=1.0))) is None
-    named = replace(request(tmp_path), trial_name=lambda number, parameters: f"run{number}")
+    assert not_portable(spec(tmp_path, partial(fake_train, seconds=1.0))) is None
+    named = replace(spec(tmp_path), trial_name=lambda number, parameters: f"run{number}")
     assert "cannot be sent" in not_portable(named)
 
 
@@ -177,10 +177,10 @@ def test_on_cuda_a_study_stays_in_one_process_unless_workers_are_asked_for(tmp_p
 
 
 def test_a_study_of_files_asks_for_workers_by_itself(tmp_path):
-    assert default_request("meshhead", out=tmp_path).crew == Crew()
-    assert default_request("meshhead", out=tmp_path, crew=Crew(1)).crew == Crew(1)
+    assert default_spec("meshhead", out=tmp_path).pool == WorkerPool()
+    assert default_spec("meshhead", out=tmp_path, pool=WorkerPool(1)).pool == WorkerPool(1)
     with pytest.raises(ConfigError, match="--gpus-per-trial"):
-        Crew(gpus_per_trial=0.5)
+        WorkerPool(gpus_per_trial=0.5)
 
 
 def test_trials_in_this_process_get_the_threads_of_the_plan(tmp_path, machine):
@@ -194,8 +194,8 @@ def test_trials_in_this_process_get_the_threads_of_the_plan(tmp_path, machine):
 
     torch.set_num_threads(2)
     try:
-        run_study(replace(request(tmp_path, look, trials=2), crew=Crew()))
-        run_study(replace(request(tmp_path, look, trials=3), crew=Crew(1)))
+        run_study(replace(spec(tmp_path, look, trials=2), pool=WorkerPool()))
+        run_study(replace(spec(tmp_path, look, trials=3), pool=WorkerPool(1)))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -278,4 +278,4 @@ def test_without_control_groups_affinity_counts(monkeypatch, tmp_path):
 
 def test_an_empty_setting_is_no_choice(machine, tmp_path):
     machine(OMP_NUM_THREADS="")
-    assert chosen_threads(request(tmp_path).config) is None
+    assert chosen_threads(spec(tmp_path).config) is None

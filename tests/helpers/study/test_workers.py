@@ -13,7 +13,7 @@ from functools import partial
 import optuna
 import psutil
 import pytest
-from study_support import request
+from study_support import spec
 from worker_support import (
     COMPLETE,
     FAIL,
@@ -32,14 +32,14 @@ from worker_support import (
 )  # fmt: skip
 
 from gazegaussian.errors import DataError
-from helpers import Crew, load_study, progress, run_study, stop
+from helpers import WorkerPool, load_study, progress, run_study, stop
 from helpers.results.attributes import OWNER
 from helpers.study import heartbeat as ownership
 from helpers.study.budget import spent
 from helpers.study.heartbeat import claimed
 from helpers.study.loop import failures_in_a_row
 from helpers.study.workers import local as local_team
-from helpers.study.workers.local import LocalTeam
+from helpers.study.workers.local import LocalBackend
 from helpers.study.workers.plan import WorkerPlan
 
 EARNEST = local_team.START_METHOD
@@ -52,8 +52,8 @@ def forked(monkeypatch):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def crew(tmp_path, train, workers=2, **changes):
-    return replace(request(tmp_path, train, **{**NONE, **changes}), crew=Crew(workers))
+def pool(tmp_path, train, workers=2, **changes):
+    return replace(spec(tmp_path, train, **{**NONE, **changes}), pool=WorkerPool(workers))
 
 
 @pytest.mark.parametrize("method", ["spawn", EARNEST])
@@ -61,7 +61,7 @@ def test_workers_as_they_are_started_in_earnest(tmp_path, monkeypatch, capfd, ca
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(local_team, "START_METHOD", method)
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
-    study = run_study(crew(tmp_path, partial(noted, seconds=0.1), trials=6))
+    study = run_study(pool(tmp_path, partial(noted, seconds=0.1), trials=6))
     check_nothing_lost_or_doubled(study, 6)
     assert len(study.trials) == 6
     assert study.user_attrs["stop_reason"] == "all 6 trials are finished"
@@ -75,7 +75,7 @@ def test_workers_as_they_are_started_in_earnest(tmp_path, monkeypatch, capfd, ca
 
 
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on_once(tmp_path, caplog):
-    study = run_study(crew(tmp_path, partial(noted, act=die), trials=4))
+    study = run_study(pool(tmp_path, partial(noted, act=die), trials=4))
     check_nothing_lost_or_doubled(study, 4)
     (lost,) = [trial for trial in study.trials if trial.state == FAIL]
     assert lost.user_attrs["fail_reason"] == ownership.LOST
@@ -87,15 +87,15 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on_once(tmp_path, caplog
 
 def test_the_sum_of_epochs_is_exact_over_all_workers(tmp_path):
     limit = 21
-    study = run_study(crew(tmp_path, noted, 4, trials=9, budget={"max_total_epochs": limit}))
+    study = run_study(pool(tmp_path, noted, 4, trials=9, budget={"max_total_epochs": limit}))
     assert len(epochs(tmp_path)) == spent(study).epochs == limit
     assert RUNNING not in {trial.state for trial in study.trials}
     assert f"max_total_epochs {limit} reached" in study.user_attrs["stop_reason"]
 
 
 def test_masters_that_begin_at_once_run_one_study_together(tmp_path):
-    alone = request(tmp_path, noted, trials=7, **NONE)
-    masters = [partial(run_study, asked) for asked in (alone, alone, replace(alone, crew=Crew(2)))]
+    alone = spec(tmp_path, noted, trials=7, **NONE)
+    masters = [partial(run_study, asked) for asked in (alone, alone, replace(alone, pool=WorkerPool(2)))]
     assert together(*masters) == [0, 0, 0]
     study = load_study(tmp_path / "toy")
     check_nothing_lost_or_doubled(study, 7)
@@ -105,7 +105,7 @@ def test_masters_that_begin_at_once_run_one_study_together(tmp_path):
 
 
 def test_a_trial_that_kills_its_workers_is_given_up_and_the_study_goes_on(tmp_path, caplog):
-    study = run_study(crew(tmp_path, deadly, trials=4))
+    study = run_study(pool(tmp_path, deadly, trials=4))
     assert len(finished(study)) == 4
     failed = [trial for trial in study.trials if trial.state == FAIL]
     assert len(failed) == 3
@@ -118,7 +118,7 @@ def test_workers_that_all_die_stop_the_study(tmp_path):
         die()
 
     with pytest.raises(RuntimeError, match=r"failed in a row|workers ended in a row and no epoch was trained"):
-        run_study(crew(tmp_path, broken, trials=4))
+        run_study(pool(tmp_path, broken, trials=4))
     study = load_study(tmp_path / "toy")
     assert RUNNING not in {trial.state for trial in study.trials}
     assert not finished(study)
@@ -126,13 +126,13 @@ def test_workers_that_all_die_stop_the_study(tmp_path):
 
 def test_bad_input_of_one_worker_stops_all(tmp_path):
     with pytest.raises(DataError, match="file is damaged"):
-        run_study(crew(tmp_path, partial(noted, seconds=0.1, act=fail), trials=9))
+        run_study(pool(tmp_path, partial(noted, seconds=0.1, act=fail), trials=9))
     study = load_study(tmp_path / "toy")
     assert study.user_attrs["stop_reason"] == "file is damaged"
     assert RUNNING not in {trial.state for trial in study.trials}
     (tmp_path / "epochs.txt").unlink()
     rest = 9 * 8 - spent(study).epochs
-    done = run_study(crew(tmp_path, noted, trials=9))
+    done = run_study(pool(tmp_path, noted, trials=9))
     check_nothing_lost_or_doubled(done, 9)
     assert rest - 1 <= len(epochs(tmp_path)) <= rest, "the epoch after which the error came is on disk"
 
@@ -142,7 +142,7 @@ def test_failures_in_a_row_count_over_all_workers(tmp_path):
         raise ZeroDivisionError("broken model")
 
     with pytest.raises(RuntimeError, match=r"[34] trials failed in a row.*broken model"):
-        run_study(crew(tmp_path, broken, trials=30))
+        run_study(pool(tmp_path, broken, trials=30))
     study = load_study(tmp_path / "toy")
     assert 3 <= len(study.trials) <= 4, "the other worker may have begun one"
     assert len(failures_in_a_row(study, set())) == len(study.trials)
@@ -152,7 +152,7 @@ def test_failures_in_a_row_count_over_all_workers(tmp_path):
 @pytest.mark.parametrize("how", ["timeout", "stop"])
 def test_the_masters_clock_and_requests_to_stop_end_all_workers(tmp_path, how):
     act = partial(stop, tmp_path / "toy") if how == "stop" else None
-    asked = crew(tmp_path, partial(noted, seconds=0.1, act=act), trials=40)
+    asked = pool(tmp_path, partial(noted, seconds=0.1, act=act), trials=40)
     study = run_study(replace(asked, timeout=2.0 if how == "timeout" else None))
     states = [trial.state for trial in study.trials]
     assert states.count(WAITING) == states.count(FAIL) <= 2  # what was at work is queued again
@@ -160,28 +160,28 @@ def test_the_masters_clock_and_requests_to_stop_end_all_workers(tmp_path, how):
     assert len(finished(study)) < 40
     wanted = "timeout of 2 s reached" if how == "timeout" else "stopped on request"
     assert study.user_attrs["stop_reason"].startswith(wanted)
-    again = run_study(request(tmp_path, noted, trials=1 + len(finished(study)), **NONE))
+    again = run_study(spec(tmp_path, noted, trials=1 + len(finished(study)), **NONE))
     assert again.user_attrs["stop_reason"].endswith("trials are finished"), "an old request counted again"
 
 
-MASTER = """
+SUPERVISOR = """
 import signal, sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from worker_support import NONE, noted, request
-from helpers import Crew, run_study
+from helpers import WorkerPool, run_study
 from helpers.study.workers import local as local_team
 local_team.START_METHOD = "fork"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has it ignored
-run_study(replace(request(Path({out!r}), partial(noted, seconds=0.3), trials=40, **NONE), crew=Crew(2)))
+run_study(replace(spec(Path({out!r}), partial(noted, seconds=0.3), trials=40, **NONE), pool=WorkerPool(2)))
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_the_end_of_the_master_ends_its_workers_in_a_state_that_goes_on(tmp_path, repo_root, number):
-    code = MASTER.format(root=str(repo_root), tests=str(repo_root / "tests" / "support"), out=str(tmp_path))
+    code = SUPERVISOR.format(root=str(repo_root), tests=str(repo_root / "tests" / "support"), out=str(tmp_path))
     master = subprocess.Popen([sys.executable, "-c", code], cwd=repo_root, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(epochs(tmp_path)) < 4:
@@ -198,7 +198,7 @@ def test_the_end_of_the_master_ends_its_workers_in_a_state_that_goes_on(tmp_path
     assert {trial.state for trial in study.trials} <= {COMPLETE, FAIL, WAITING}
     assert WAITING in {trial.state for trial in study.trials}
     before = {trial.number: trial.value for trial in finished(study)}
-    done = run_study(request(tmp_path, noted, trials=2 + len(before), **NONE))
+    done = run_study(spec(tmp_path, noted, trials=2 + len(before), **NONE))
     check_nothing_lost_or_doubled(done, 2 + len(before))
     assert {number: done.trials[number].value for number in before} == before
     # An epoch per worker may be trained twice, or have been saved just before it could be noted.
@@ -207,7 +207,7 @@ def test_the_end_of_the_master_ends_its_workers_in_a_state_that_goes_on(tmp_path
 
 def test_one_process_waits_for_the_trials_of_another_and_takes_over_what_it_leaves(tmp_path):
     """A process that finds every place taken does not run one too many, and does not leave while one may come free."""
-    study = run_study(request(tmp_path, noted, trials=1, **NONE))
+    study = run_study(spec(tmp_path, noted, trials=1, **NONE))
     held = FORK.Event()
     release = FORK.Event()
 
@@ -221,7 +221,7 @@ def test_one_process_waits_for_the_trials_of_another_and_takes_over_what_it_leav
     assert held.wait(30)
     threading.Timer(1.0, release.set).start()
     begun = time.monotonic()
-    done = run_study(request(tmp_path, noted, trials=2, **NONE))
+    done = run_study(spec(tmp_path, noted, trials=2, **NONE))
     assert time.monotonic() - begun >= 0.9
     other.join()
     assert [trial.state for trial in done.trials] == [COMPLETE, FAIL, COMPLETE]
@@ -234,12 +234,12 @@ def test_each_worker_gets_its_own_gpu_and_share_of_threads(tmp_path, monkeypatch
     seen = FORK.SimpleQueue()
     names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TQDM_DISABLE")
     monkeypatch.setattr(local_team, "_main", lambda *_: seen.put([os.environ[name] for name in names]))
-    team = LocalTeam(request(tmp_path).config, WorkerPlan(3))
+    backend = LocalBackend(spec(tmp_path).config, WorkerPlan(3))
     for place in range(3):
-        team.start(replace(request(tmp_path), worker=f"w{place}"), place)
+        backend.start(replace(spec(tmp_path), worker=f"w{place}"), place)
     ended = []
     while len(ended) < 3:
-        ended += team.wait(10)
+        ended += backend.wait(10)
     assert sorted(seen.get() for _ in range(3)) == [["2", "2", "1"], ["2", "2", "1"], ["5", "2", "1"]]
     assert all("exit code 0" in end.death for end in ended)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,5"

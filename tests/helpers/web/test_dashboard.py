@@ -18,7 +18,7 @@ from browser_support import chromium
 from dashboard_support import NONE, pictured
 from importance_support import planted
 from optuna.trial import TrialState
-from study_support import line_train, request
+from study_support import line_train, spec
 
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.hooks import Hook
@@ -33,9 +33,9 @@ from helpers.web.server import JoinedArtifacts, bind, make_app
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
-    run_study(request(folder, pictured, study_name="first", trials=2, trial_name="run{number}", **NONE))
+    run_study(spec(folder, pictured, study_name="first", trials=2, trial_name="run{number}", **NONE))
     several = {"metric": ["val_loss", "seconds"], "direction": ["minimize", "minimize"]}
-    run_study(request(folder, pictured, study_name="second", trials=1, **several, **NONE))
+    run_study(spec(folder, pictured, study_name="second", trials=1, **several, **NONE))
     return folder
 
 
@@ -269,7 +269,7 @@ def test_the_joined_storage_refuses_to_write(out):
 
 
 def test_studies_come_go_and_fail_without_the_others(tmp_path):
-    run_study(request(tmp_path, study_name="one", trials=1))
+    run_study(spec(tmp_path, study_name="one", trials=1))
     storage = joined(tmp_path)
     names = lambda: [(s.study_name, s._study_id) for s in storage.get_all_studies()]  # noqa: E731
     assert names() == [("one", 1)]
@@ -277,7 +277,7 @@ def test_studies_come_go_and_fail_without_the_others(tmp_path):
     (tmp_path / "two" / "study.db").write_bytes(b"no database at all" * 100)
     assert names() == [("one", 1)]
     (tmp_path / "two" / "study.db").unlink()
-    run_study(request(tmp_path, study_name="two", trials=1))
+    run_study(spec(tmp_path, study_name="two", trials=1))
     assert names() == [("one", 1), ("two", 2)]
     (tmp_path / "two").rename(tmp_path / "three")  # another store, so far as one can tell
     assert names() == [("one", 1), ("two", 3)]
@@ -292,7 +292,7 @@ def test_a_study_at_work_is_followed(tmp_path):
             seen.append(len(storage.get_all_trials(1)[0].intermediate_values) if epoch else storage.get_all_studies())
 
     storage = joined(tmp_path)
-    run_study(request(tmp_path, lambda c, d, hooks, r: line_train(c, d, [Look(), *hooks], r), trials=1, **NONE))
+    run_study(spec(tmp_path, lambda c, d, hooks, r: line_train(c, d, [Look(), *hooks], r), trials=1, **NONE))
     assert seen[1:] == list(range(1, 8))
 
 
