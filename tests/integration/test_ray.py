@@ -89,7 +89,7 @@ def node(gpus, cpus):
 
 
 @pytest.mark.parametrize(
-    ("nodes", "crew", "gpus", "threads", "size"),
+    ("nodes", "pool", "gpus", "threads", "size"),
     [
         ([node(0, 4)], WorkerPool(ray="local"), 0, 1, 4),
         ([node(0, 4)], WorkerPool(2, "local"), 0, 1, 2),
