@@ -14,7 +14,7 @@ from architecture_support import ROOT, parse, sources
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from pydantic import ValidationError
-from study_support import SPACE, fake_train
+from study_support import SPACE, fake_train, spec
 
 import helpers
 import train_gazegaussian_optuna
