@@ -134,7 +134,7 @@ def measure(url: str, workers: int, trials: int, epochs: int, seconds: float) ->
     content = {"study_name": f"scale{workers}_{out.name}", "trials": trials, "search_space": SPACE}
     study_file = StudyFile.model_validate({**content, "pruner": {"name": "median"}})
     job = partial(train, notes=notes, seconds=seconds)
-    spec = StudySpec(config, study_file, out, url, train=job, check=lambda _: None, workers_pool=WorkerPool(workers))
+    spec = StudySpec(config, study_file, out, url, train=job, check=lambda _: None, pool=WorkerPool(workers))
     before = transactions(url)
     study = run_study(spec)
     done = study.get_trials(states=FINISHED)

@@ -1,6 +1,6 @@
 """What the cells of the notebooks call most; read by type checkers and by `__init__.py` when a name is first used."""
 
-from ..results.trial_states import count_finished as count_finished
+from .display import count_finished as count_finished
 from .display import load_study as load_study
 from .display import open_studies as open_studies
 from .display import run_script as run_script
