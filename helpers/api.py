@@ -14,11 +14,11 @@ import optuna
 
 from gazegaussian.config import RunConfig, load_run
 from gazegaussian.errors import ConfigError, NonFiniteError
-from gazegaussian.training.run_lock import sole_training
 from helpers.search.pruners import study_pruner
 from helpers.search.samplers import study_sampler
 from helpers.storage.backends import open_storage
 from helpers.storage.location import has_store
+from helpers.storage.training_lock import sole_training
 from helpers.study.resume import complete_study, is_reported
 from helpers.study.spec import StudySpec
 from helpers.study.stop import forget_stop

@@ -87,7 +87,7 @@ def overfit(config: GazeGaussianRun, row: int, steps: int) -> tuple[dict[int, fl
 def main() -> None:
     """Fit with both renderers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=Path("configs/gazegaussian_quick.yaml"))
+    parser.add_argument("--config", type=Path, default=Path("configs/runs/gazegaussian/quick.yaml"))
     parser.add_argument("--meshhead", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--row", type=int, default=2, help="which training image")

@@ -41,8 +41,8 @@ Row = dict[str, Any]
 
 def draw(seed: int, index: int) -> dict[str, Any]:
     """Searched parameters of MeshHead `index`: the baseline, then random ones with lr from `LR_RANGE`."""
-    config = load_run(CONFIGS / "meshhead_quick.yaml", "meshhead")
-    study = load_study_file(CONFIGS / "meshhead_quick_study.yaml", "meshhead")
+    config = load_run(CONFIGS / "runs/meshhead/quick.yaml", "meshhead")
+    study = load_study_file(CONFIGS / "studies/meshhead/quick.yaml", "meshhead")
     if index == 0:
         return baseline(study, config)
     rng = np.random.default_rng([seed, index])
@@ -71,13 +71,13 @@ def measure(index: int, folder: Path, seed: int, epochs: int | None) -> Row:
     """
     params = draw(seed, index)
     row: Row = {"index": index, "params": params, "stage_two": []}
-    config = with_parameters(load_run(CONFIGS / "meshhead_quick.yaml", "meshhead"), params)
+    config = with_parameters(load_run(CONFIGS / "runs/meshhead/quick.yaml", "meshhead"), params)
     try:
         mesh = train_run(config, folder / f"mesh_{index:03d}", resume=True)
     except NonFiniteError as error:
         return {**row, "failed": str(error)}
     row["mesh"] = {name: value for name, value in mesh.history[-1].items() if name not in NOT_CANDIDATES}
-    run = load_run(CONFIGS / "gazegaussian_quick.yaml", "gazegaussian")
+    run = load_run(CONFIGS / "runs/gazegaussian/quick.yaml", "gazegaussian")
     run = run.model_copy(update={"meshhead_checkpoint": mesh.last_checkpoint.resolve()})
     for training_seed in SEEDS:
         own = {"seed": training_seed, **({"epochs": epochs} if epochs else {})}

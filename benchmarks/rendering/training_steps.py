@@ -39,8 +39,8 @@ Row = dict[str, Any]
 def stages(sizes: str, device: str, folder: Path, **parameters: object) -> tuple[MeshHeadStage, GazeGaussianStage]:
     """Both stages at `quick` or `published` sizes, on synthetic heads written to `folder`."""
     common = {"device": device, "max_val_images": 2, "warm_start_steps": 100}
-    mesh_run = with_parameters(load_run(CONFIGS / f"meshhead_{sizes}.yaml"), {**common, **parameters})
-    gaze_run = load_run(CONFIGS / f"gazegaussian_{sizes}.yaml")
+    mesh_run = with_parameters(load_run(CONFIGS / "runs" / "meshhead" / f"{sizes}.yaml"), {**common, **parameters})
+    gaze_run = load_run(CONFIGS / "runs" / "gazegaussian" / f"{sizes}.yaml")
     gaze_run = with_parameters(gaze_run, {**common, "image_size": mesh_run.data.image_size, "eye_region_importance": 0})
     assert isinstance(mesh_run, MeshHeadRun)
     assert isinstance(gaze_run, GazeGaussianRun)

@@ -109,14 +109,14 @@ def require_quick_sizes(header: Header, path: Path, config: Path | None = None, 
     Args:
         header: Of the file.
         path: Named in the error.
-        config: Run configuration instead of `configs/STAGE_quick.yaml`.
-        study: Study file instead of `configs/STAGE_quick_study.yaml`.
+        config: Run configuration instead of `configs/runs/STAGE/quick.yaml`.
+        study: Study file instead of `configs/studies/STAGE/quick.yaml`.
 
     Raises:
         ConfigError: They were not, or the files cannot be read.
     """
-    run = load_run(config or CONFIGS / f"{header.stage}_quick.yaml", header.stage)
-    searched = load_study_file(study or CONFIGS / f"{header.stage}_quick_study.yaml", header.stage)
+    run = load_run(config or CONFIGS / "runs" / header.stage / "quick.yaml", header.stage)
+    searched = load_study_file(study or CONFIGS / "studies" / header.stage / "quick.yaml", header.stage)
     require_sizes(header, as_trained(run, searched), searched, path)
 
 

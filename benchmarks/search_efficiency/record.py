@@ -197,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("stage", choices=["meshhead", "gazegaussian"])
     parser.add_argument("purpose", choices=list(SEEDS))
     parser.add_argument("--config", type=Path, help="default configs/STAGE_quick.yaml")
-    parser.add_argument("--study", type=Path, help="default configs/STAGE_quick_study.yaml")
+    parser.add_argument("--study", type=Path, help="default configs/studies/STAGE/quick.yaml")
     parser.add_argument("--out", type=Path, help=f"default {FOLDER}/STAGE_PURPOSE.jsonl")
     parser.add_argument("--meshhead", type=Path, help="checkpoint that GazeGaussian starts from")
     parser.add_argument(
@@ -228,7 +228,7 @@ def main() -> None:
         config = load_run(given.config or Path(f"configs/{stage}_quick.yaml"), stage)
         if given.meshhead is not None and isinstance(config, GazeGaussianRun):
             config = config.model_copy(update={"meshhead_checkpoint": given.meshhead})
-        study = load_study_file(given.study or Path(f"configs/{stage}_quick_study.yaml"), stage)
+        study = load_study_file(given.study or Path(f"configs/studies/{stage}/quick.yaml"), stage)
         path = given.out or FOLDER / f"{stage}_{given.purpose}.jsonl"
         plan = Plan(given.count, given.best, given.random, config.training.seed)
         recorder = Recorder(path, config, study, given.purpose, plan, given.part, stop)

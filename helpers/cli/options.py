@@ -58,7 +58,7 @@ MeshHeadOption = Annotated[
         "--meshhead",
         help="MeshHead checkpoint that stage two starts from [that of --params or of the resumed study; else the winner of "
         "a MeshHead study under --out: those of the same image size first, among them the one named like the "
-        "configuration (gazegaussian_quick.yaml: meshhead_quick), else the newest; the log says which].",
+        "configuration (quick.yaml: meshhead_quick), else the newest; the log says which].",
     ),
 ]
 InitOption = Annotated[
@@ -71,7 +71,7 @@ InitOption = Annotated[
         "listed. Stage two then needs no MeshHead.",
     ),
 ]
-StudyOption = Annotated[Path | None, typer.Option("--study", help="Study file [configs/STAGE_quick_study.yaml].")]
+StudyOption = Annotated[Path | None, typer.Option("--study", help="Study file [configs/studies/STAGE/quick.yaml].")]
 StudyFolderArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a study, in optuna_results.")]
 NameOption = Annotated[str | None, typer.Option("--study-name", help="Another name gives another study.")]
 StorageOption = Annotated[

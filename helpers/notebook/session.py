@@ -16,9 +16,10 @@ from helpers.study.progress import progress
 from helpers.study.resume import comparable_study
 from helpers.study.spec import StudySpec
 from helpers.study.stop import INTERRUPTED, STOPPED
+from helpers.utils.paths import run_file, study_file_of
 
 HOUR = 3600
-SIZES = ("quick", "demo", "published")
+SIZES = ("quick", "demo", "full")
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class StudyPlan:
     @property
     def _files(self) -> tuple[Path, Path]:
         """Run configuration and study file."""
-        return Path(f"configs/{self.stage}_{self.sizes}.yaml"), Path(f"configs/{self.stage}_{self.sizes}_study.yaml")
+        return run_file(self.stage, self.sizes), study_file_of(self.stage, self.sizes)
 
     @property
     def _settings(self) -> list[object]:

@@ -41,7 +41,7 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
     Args:
         out: Where studies are.
         image_size: Pixels of stage two; None takes any.
-        preferred: Name of the study that belongs to the configuration, `meshhead_quick` for `gazegaussian_quick.yaml`.
+        preferred: Name of the study that belongs to the configuration, `meshhead_quick` for `runs/gazegaussian/quick.yaml`.
 
     Raises:
         ConfigError: There is no MeshHead study with a winner.

@@ -255,18 +255,26 @@ def compact(space: Any) -> str:
     return ", ".join(f"{k} {v}" for k, v in space.items() if v is not None and v is not False)
 
 
-def load_study_file(path: Path, stage: str) -> StudyFile:
+EXTENDS = "extends"
+
+
+def load_study_file(path: Path, stage: str, shipped: Path | None = None) -> StudyFile:
     """Read and check a study file.
+
+    A file may name another one, `extends: space.yaml`, and hold only what differs from it: keys and single parameters of the
+    file replace those of the other one. The other file lies beside it or, for a copy of a shipped file, beside the original.
 
     Args:
         path: YAML.
         stage: Whose run configuration the parameters must be fields of.
+        shipped: Folder with the shipped study files of every stage.
 
     Raises:
         ConfigError: With the file, the field and what is allowed.
     """
+    content = _extended(path, None if shipped is None else shipped / stage)
     try:
-        study = StudyFile.model_validate({str(key): value for key, value in read_yaml(path).items()})
+        study = StudyFile.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error, StudyFile)}") from error
     names = list(study.parameters)
@@ -279,6 +287,33 @@ def load_study_file(path: Path, stage: str) -> StudyFile:
         raise ConfigError(f"{path} searches parameters of stage {other!r}, but {stage!r} was asked for.") from error
     check_searched(STAGES[stage], names, str(path))
     return study
+
+
+def _extended(path: Path, shipped: Path | None) -> dict[str, Any]:
+    """Content of a study file, laid over that of the file which it extends."""
+    content = {str(key): value for key, value in read_yaml(path).items()}
+    name = content.pop(EXTENDS, None)
+    if name is None:
+        return content
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ConfigError(
+            f"{path}: extends expects the name of a file in the same folder, such as space.yaml, got {name!r}"
+        )
+    candidates = [folder / name for folder in (path.parent, shipped) if folder is not None]
+    base = next((file for file in candidates if file.is_file()), None)
+    if base is None:
+        raise ConfigError(
+            f"{path} extends {name}, which is not beside it. Copy that file, too, or write its keys here."
+        )
+    under = {str(key): value for key, value in read_yaml(base).items()}
+    if EXTENDS in under:
+        raise ConfigError(f"{base} extends another file itself: {path} cannot extend it.")
+    spaces = under.get("search_space", {}), content.get("search_space", {})
+    merged = {**under, **content}
+    if all(isinstance(space, dict) and all(isinstance(part, dict) for part in space.values()) for space in spaces):
+        first, second = spaces
+        merged["search_space"] = {part: {**first.get(part, {}), **second.get(part, {})} for part in {**first, **second}}
+    return merged
 
 
 def _has_fields(stage: str, names: list[str]) -> bool:

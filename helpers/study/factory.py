@@ -23,7 +23,7 @@ from helpers.results.winners import read_winner
 from helpers.search.space import Component, load_study_file, warn_of_sizes
 from helpers.search.trial_names import TrialNamer
 from helpers.study.spec import StudySpec, WorkerPool
-from helpers.utils.paths import CONFIGS
+from helpers.utils.paths import STUDIES, run_file, study_file_of
 
 
 def make_config(
@@ -42,7 +42,7 @@ def make_config(
 
     Args:
         stage: `meshhead` or `gazegaussian`.
-        config: YAML file; default `configs/<stage>_quick.yaml`.
+        config: YAML file; default `configs/runs/<stage>/quick.yaml`.
         epochs: Instead of the configured number.
         data: Folder of HDF5 subjects instead of the embedded synthetic heads.
         device: `auto`, `cpu` or `cuda`.
@@ -58,7 +58,7 @@ def make_config(
         ConfigError: Unknown stage, file, parameter or value.
         CheckpointError: `init_from` cannot be used.
     """
-    path = config or CONFIGS / f"{stage}_quick.yaml"
+    path = config or run_file(stage)
     run = load_run(path, stage)
     init_from = init_from or run.init_from
     if init_from is not None:
@@ -78,8 +78,8 @@ def make_config(
     elif isinstance(run, GazeGaussianRun):
         found = recorded_mesh_head(winner, params) if params and meshhead is None else None
         chosen = meshhead or found or run.meshhead_checkpoint
-        if chosen is None:  # the study of the same sizes: gazegaussian_demo.yaml goes with meshhead_demo
-            chosen = best_mesh_head(out, run.data.image_size, Path(path).stem.replace(stage, "meshhead"))
+        if chosen is None:  # the study of the same sizes: runs/gazegaussian/demo.yaml goes with meshhead_demo
+            chosen = best_mesh_head(out, run.data.image_size, f"meshhead_{Path(path).stem}")
         run = run.model_copy(update={"meshhead_checkpoint": chosen})
     return run
 
@@ -122,7 +122,7 @@ def default_spec(
     Args:
         stage: `meshhead` or `gazegaussian`.
         config: Run configuration.
-        study: Study file; default `configs/<stage>_quick_study.yaml`.
+        study: Study file; default `configs/studies/<stage>/quick.yaml`.
         n_trials: Finished trials in total.
         epochs: Per trial.
         timeout: Seconds of this call, checked after every epoch.
@@ -145,7 +145,7 @@ def default_spec(
         DataError: There is no data in the folder that is named.
         CheckpointError: There is no MeshHead at the path that is named.
     """
-    study_file = load_study_file(study or CONFIGS / f"{stage}_quick_study.yaml", stage)
+    study_file = load_study_file(study or study_file_of(stage), stage, STUDIES)
     overrides: dict[str, Any] = {"trials": n_trials, "epochs": epochs, "study_name": study_name, "seed": seed}
     overrides["trial_name"] = trial_name if isinstance(trial_name, str) else None
     if pruner is not None:

@@ -21,12 +21,12 @@ if not mine:
 home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py"))["set_up"](drive=False)
 
 # %% [markdown]
-# **Parameters.** `quick` runs in minutes on a CPU; `published` holds the published sizes and ranges for a GPU. `smoke` rehearses
+# **Parameters.** `quick` runs in minutes on a CPU; `full` holds the published sizes and ranges for a GPU. `smoke` rehearses
 # everything below in a minute or two; it has a study of its own. Trials of one study share sizes, epochs and data: to change
 # them when results exist, give another `study_name` (or `resume = False`); more trials need no new name.
 
 # %% tags=["parameters"]
-sizes = "quick"  # quick, demo, published
+sizes = "quick"  # quick, demo, full
 smoke = False  # True: two trials of one epoch at quick sizes
 n_trials = 12  # finished trials in total; raise it and run again to continue
 gpu_hours = None  # at most in one run; None: no limit

@@ -14,13 +14,11 @@ from gazegaussian.config import (
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.yaml_files import read_yaml
 
-CONFIGS = ["meshhead_quick", "meshhead_demo", "meshhead_published"]
-CONFIGS += [name.replace("meshhead", "gazegaussian") for name in CONFIGS]
 
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_shipped_configurations_load(name, repo_root):
-    assert load_run(repo_root / "configs" / f"{name}.yaml", name.split("_")[0]).stage == name.split("_")[0]
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("sizes", ["quick", "demo", "full"])
+def test_shipped_configurations_load(stage, sizes, repo_root):
+    assert load_run(repo_root / "configs" / "runs" / stage / f"{sizes}.yaml", stage).stage == stage
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -17,7 +17,6 @@ from study_support import fake_train, spec
 
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.run_folder import TRACES
-from gazegaussian.training.run_lock import sole_training
 from gazegaussian.utils.image_grid import save_image
 from gazegaussian.utils.own_output import require_own_output
 from gazegaussian.utils.plain_files import find_special, open_plain
@@ -32,6 +31,7 @@ from helpers.storage.location import LOCAL_STORE
 from helpers.storage.read_only import read_only_store
 from helpers.storage.sqlite_snapshots import Snapshots
 from helpers.storage.study_lock import study_lock
+from helpers.storage.training_lock import sole_training
 from helpers.study.stop import LONGEST_REASON, forget_stop, stop_asked
 from helpers.utils.own_folder import OwnFolder
 

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import random
+import shutil
 import sys
 
 import pytest
@@ -98,9 +99,11 @@ def test_study_and_run_files_with_hostile_values(tmp_path, repo_root):
         ("study.yaml", "run.yaml", read_study_file),
         ("run.yaml", "study.yaml", lambda path: load_run(path, "gazegaussian")),
     ):
-        source = {"study.yaml": "gazegaussian_quick_study.yaml", "run.yaml": "gazegaussian_quick.yaml"}
-        (tmp_path / other).write_text((repo_root / "configs" / source[other]).read_text())
-        for bad in with_hostile_values(read_yaml(repo_root / "configs" / source[name]), len(name)):
+        kinds = {"study.yaml": "studies", "run.yaml": "runs"}
+        source = {file: repo_root / "configs" / kind / "gazegaussian" / "quick.yaml" for file, kind in kinds.items()}
+        shutil.copy(source["study.yaml"].with_name("space.yaml"), tmp_path)
+        (tmp_path / other).write_text(source[other].read_text())
+        for bad in with_hostile_values(read_yaml(source[name]), len(name)):
             (tmp_path / name).write_text(dump_yaml(bad))
             assert_harmless(read, tmp_path / name)
 

@@ -37,7 +37,7 @@ SUBJECT = "xgaze_subject0000.h5"
 
 def made_yaml(folder, repo_root):
     path = folder / "study.yaml"
-    path.write_bytes((repo_root / "configs" / "meshhead_quick_study.yaml").read_bytes())
+    path.write_bytes((repo_root / "configs" / "studies" / "meshhead" / "space.yaml").read_bytes())
     return path
 
 
@@ -185,7 +185,7 @@ def test_values_of_other_kinds_in_small_files_are_one_line(seed, tmp_path, repo_
                 bad[name] = chance.choice(values)
         path.write_text(json.dumps(bad))
         assert_harmless(read_json, path)
-    run = load_run(repo_root / "configs" / "meshhead_quick.yaml")
+    run = load_run(repo_root / "configs" / "runs" / "meshhead" / "quick.yaml")
     text = (
         tmp_path / "study.yaml",
         "study_name: x\ntrials: {}\nsearch_space: {{optim: {{lr: {{type: float, min: {}, max: {}}}}}}}\n",

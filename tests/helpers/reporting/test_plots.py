@@ -226,7 +226,7 @@ def test_a_best_trial_without_images_is_said(tmp_path, shown, capsys):
 def test_a_training_shows_the_image_of_the_weights_that_it_keeps(tmp_path, shown, capsys, repo_root):
     run = tmp_path / "run"
     images(run, 1, 2, 3)
-    shutil.copy(repo_root / "configs" / "meshhead_quick.yaml", run / "config.yaml")
+    shutil.copy(repo_root / "configs" / "runs" / "meshhead" / "quick.yaml", run / "config.yaml")
     (run / "metrics.csv").write_text("epoch,val_loss,l1\n1,3,3\n2,2,1\n3,1,2\n")
     helpers.notebook.display.show_training(run)
     assert shown == ["epoch_0002.png"]

@@ -51,13 +51,51 @@ def test_baseline_outside_its_space_is_an_error():
         baseline(study_file({"x": {"lr": {"type": "float", "min": 0.01, "max": 0.1}}}), MeshHeadRun())
 
 
+BASE = "study_name: base\ntrials: 9\nsearch_space:\n  a:\n    lr: {type: float, min: 1.0e-5, max: 1.0e-2, log: true}\n    batch_size: {type: categorical, choices: [2, 4]}\n"
+
+
+def test_a_study_file_extends_another_one(tmp_path):
+    (tmp_path / "space.yaml").write_text(BASE)
+    (tmp_path / "study.yaml").write_text(
+        "extends: space.yaml\nstudy_name: mine\nsearch_space:\n  a:\n    batch_size: {type: categorical, choices: [1]}\n"
+    )
+    study = load_study_file(tmp_path / "study.yaml", "meshhead")
+    assert (study.study_name, study.trials) == ("mine", 9)
+    assert list(study.parameters) == ["lr", "batch_size"]
+    assert study.parameters["batch_size"].choices == [1]
+
+
+def test_a_copy_of_a_shipped_study_file_finds_what_it_extends(tmp_path, repo_root):
+    shipped = repo_root / "configs" / "studies"
+    copy = tmp_path / "mine.yaml"
+    copy.write_bytes((shipped / "meshhead" / "quick.yaml").read_bytes())
+    assert load_study_file(copy, "meshhead", shipped).parameters
+    with pytest.raises(ConfigError, match=r"extends space\.yaml, which is not beside it\. Copy that file, too"):
+        load_study_file(copy, "meshhead")
+
+
+@pytest.mark.parametrize(
+    ("extends", "said"),
+    [
+        ("../space.yaml", "the name of a file in the same folder"),
+        ("[a]", "the name of a file in the same folder"),
+        ("again.yaml", "extends another file itself"),
+    ],
+)
+def test_what_a_study_file_cannot_extend(tmp_path, extends, said):
+    (tmp_path / "again.yaml").write_text(f"extends: space.yaml\n{BASE}")
+    (tmp_path / "study.yaml").write_text(f"extends: {extends}\nstudy_name: mine\n")
+    with pytest.raises(ConfigError, match=said):
+        load_study_file(tmp_path / "study.yaml", "meshhead")
+
+
 @pytest.mark.parametrize("stage", ["meshhead", "gazegaussian"])
-@pytest.mark.parametrize("size", ["quick", "demo", "published"])
+@pytest.mark.parametrize("size", ["quick", "demo", "full"])
 def test_shipped_study_files_hold_the_whole_space(stage, size, repo_root):
     from gazegaussian.config import load_run
 
-    study = load_study_file(repo_root / "configs" / f"{stage}_{size}_study.yaml", stage)
-    config = load_run(repo_root / "configs" / f"{stage}_{size}.yaml", stage)
+    study = load_study_file(repo_root / "configs" / "studies" / stage / f"{size}.yaml", stage)
+    config = load_run(repo_root / "configs" / "runs" / stage / f"{size}.yaml", stage)
     assert baseline(study, config)
     check_space(study, config)
     expected = {

@@ -226,7 +226,7 @@ def test_the_verb_makes_a_study_that_runs_on(tmp_path):
 
 def test_a_migration_that_is_refused_leaves_no_study(tmp_path):
     run_study(spec(tmp_path, trials=1))
-    other = ROOT / "configs" / "gazegaussian_quick_study.yaml"
+    other = ROOT / "configs" / "studies" / "gazegaussian" / "quick.yaml"
     longer = tmp_path / "longer.yaml"
     longer.write_text(dump_yaml(study_file(epochs=3).model_dump(mode="json")))
     for path, words in ((other, "stage 'gazegaussian', but 'meshhead'"), (longer, "epochs")):

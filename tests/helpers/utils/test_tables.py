@@ -12,7 +12,7 @@ ROWS = [{"what": "memory", "value": 0.19436, "none": None}, {"what": "<b> & disk
 
 
 def test_the_table_of_a_whole_gazegaussian_study_breaks_no_word(repo_root, capsys):
-    file = load_study_file(repo_root / "configs" / "gazegaussian_quick_study.yaml", "gazegaussian")
+    file = load_study_file(repo_root / "configs" / "studies" / "gazegaussian" / "quick.yaml", "gazegaussian")
     row = {"trial": 10, "state": "COMPLETE", "value": 0.19436, "epochs": 8, "seconds": 51.1}
     print_table("wide", [{**row, **dict.fromkeys(file.parameters, 0.0123456)}])
     header = capsys.readouterr().out.split("┡")[0]
