@@ -6,6 +6,7 @@ One browser draws the PNGs of a kernel, since it takes seconds to start. Where i
 from __future__ import annotations
 
 import base64
+import io
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 import kaleido
 import plotly.graph_objects as go
 from IPython.display import display
+from PIL import Image
 
 from gazegaussian.errors import first_line
 from helpers.reporting.figures import find_browser
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 START_SECONDS = 12.0
 FIGURE_SECONDS = 3.0
 _GIVE_UP_SECONDS = 20.0  # for one figure
+PNG_WIDTH = 900  # pixels, of a figure that fits its cell
+COLORS = 128  # of a PNG: a third of its bytes
 
 
 class _Painter:
@@ -37,7 +41,7 @@ class _Painter:
         self.broken = False
 
     def png(self, figure: go.Figure) -> bytes | None:
-        """Draw a figure in the size of its layout; None where that cannot be done in time."""
+        """Draw a figure in the height of its layout; None where that cannot be done in time."""
         browser = None if self.broken else find_browser()
         if browser is None:
             return None
@@ -48,7 +52,7 @@ class _Painter:
                 warnings.simplefilter("ignore")  # plotly's options for a browser per figure, which it then ignores
                 kaleido.start_sync_server(n=1, timeout=_GIVE_UP_SECONDS, silence_warnings=True)
                 layout = figure.layout
-                drawn: bytes = figure.to_image("png", width=layout.width, height=layout.height)
+                drawn: bytes = figure.to_image("png", width=layout.width or PNG_WIDTH, height=layout.height)
         except Exception as error:  # a browser fails in many ways, and a picture is no reason to stop a notebook
             self._give_up(first_line(error))
             return None
@@ -56,7 +60,7 @@ class _Painter:
         self.seconds += time.monotonic() - started
         if self.seconds > START_SECONDS + FIGURE_SECONDS * self.figures:
             self._give_up(f"{self.figures} figures took {self.seconds:.0f} s")
-        return drawn
+        return _small(drawn)
 
     def _give_up(self, why: str) -> None:
         self.broken = True
@@ -64,6 +68,17 @@ class _Painter:
 
 
 _painter = _Painter()
+
+
+def _small(png: bytes) -> bytes:
+    """The same picture with fewer colours, where that saves bytes: notebooks are saved with it."""
+    stream = io.BytesIO()
+    try:
+        image = Image.open(io.BytesIO(png)).convert("RGB")
+        image.quantize(COLORS, method=Image.Quantize.MAXCOVERAGE).save(stream, format="PNG", optimize=True)
+    except OSError:
+        return png
+    return min(png, stream.getvalue(), key=len)
 
 
 def show_figure(figure: go.Figure) -> None:

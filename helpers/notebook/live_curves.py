@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from helpers.reporting.figure_layout import fit
 from helpers.reporting.learning_curves import Curve, draw_curves
 from helpers.study.progress import FINISHED, INTERRUPTED, RUNNING, StudyProgress
 from helpers.utils.formatting import with_unit
@@ -22,21 +23,16 @@ def live_curves(found: StudyProgress) -> go.Figure | None:
     if not shown:
         return None
     curves = [Curve(trial.number, trial.state, dict(enumerate(trial.curve))) for trial in shown]
-    figure = draw_curves(curves, None if found.best is None else found.best[0])
+    figure = draw_curves(curves, None if found.best is None else found.best[0], found.baseline)
     values = [value for curve in curves for value in curve.values.values()]
     few = max(len(trial.curve) for trial in shown) <= 20
     figure.update_layout(
-        template="plotly_white",
-        title=f"Learning curves - {found.name}",
         xaxis={"title": "Epoch", "tickformat": "d", **({"dtick": 1} if few else {})},
         yaxis_title=with_unit(found.metric),
-        font_size=14,
-        width=820,  # fits the cells of a narrow window
         height=420,
-        margin={"l": 70, "r": 20, "t": 90, "b": 60},
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
         uirevision=found.name,  # zoom and hidden lines outlive an update where the front end keeps the figure
     )
+    fit(figure, "Learning curves", found.name)
     if len(set(values)) == 1:  # of one value plotly shows the numbers a unit below and above it
         figure.update_yaxes(range=[values[0] - 0.1 * abs(values[0]), values[0] + 0.1 * abs(values[0])])
     return figure

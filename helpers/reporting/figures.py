@@ -6,9 +6,8 @@ import logging
 import os
 import shutil
 import tempfile
-import textwrap
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,15 @@ from optuna.trial import FrozenTrial, TrialState
 from gazegaussian.errors import first_line
 from helpers.analysis.comparable_trials import ComparableTrials, comparable_trials
 from helpers.analysis.importance import Importances, parameter_importances
+from helpers.reporting.figure_layout import FILE_WIDTH, fit
 from helpers.reporting.importance_figure import importance_figure
 from helpers.reporting.learning_curves import intermediate_values
-from helpers.reporting.palette import PALETTE, STATE_COLORS
+from helpers.reporting.palette import STATE_COLORS
 from helpers.reporting.parameter_figures import parameter_figures
+from helpers.reporting.pareto_figure import pareto_figure
 from helpers.results.attributes import INHERITED, RESUME_OF
 from helpers.results.lineage import successors
-from helpers.results.ranking import metric_names
+from helpers.results.ranking import baseline_trial, metric_names
 from helpers.results.trial_states import INTERRUPTED
 from helpers.utils.files import write_bytes, write_text
 from helpers.utils.formatting import with_unit
@@ -38,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 MOST_TICKS = 20  # steps of one; plotly would tick 0.5 epochs on a short axis
 HINTS = ("parallel_coordinate", "slice", "rank", "contour")  # figures that say of which trials they are
-HINT_LINE = 120  # characters
 SCRIPT = "plotly.min.js"  # the name that pages made with include_plotlyjs="directory" load
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -61,17 +61,13 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
     hint = ""
     for number, metric in enumerate(metrics if complete else ()):
         name = "history" if number == 0 else f"history_{metric}"
-        makers[name] = partial(
-            visualization.plot_optimization_history, study, target=_target(study, number), target_name=with_unit(metric)
-        )
+        makers[name] = partial(_history, study, number, with_unit(metric))
     trials = study.get_trials(deepcopy=False)
     reported = any(trial.intermediate_values for trial in trials)
     if len(metrics) == 1 and reported:
         makers["intermediate_values"] = partial(intermediate_values, study)
     elif 1 < len(metrics) <= 3 and complete:
-        makers["pareto_front"] = lambda: visualization.plot_pareto_front(
-            study, target_names=[with_unit(metric) for metric in metrics]
-        )
+        makers["pareto_front"] = partial(pareto_figure, study)
     if trials:
         makers["timeline"] = lambda: _timeline(study)
     comparable = comparable_trials(study)
@@ -88,20 +84,30 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # experimental functions of Optuna
-                figures[name] = _style(name, make(), study.study_name, with_unit(metrics[0]))
-            if hint and name in HINTS:
-                title = figures[name].layout.title
-                lines = textwrap.wrap(hint, HINT_LINE)
-                title.text = "<br>".join([title.text, *(f"<sup>{line}</sup>" for line in lines)])
-                figures[name].update_layout(margin_t=80 + 16 * len(lines))
+                notes = [hint] if hint and name in HINTS else []
+                figures[name] = _style(name, make(), study.study_name, with_unit(metrics[0]), notes)
         except (ValueError, RuntimeError) as error:
             logger.info("no figure %s: %s", name, first_line(error))
     return figures
 
 
-def _target(study: optuna.Study, objective: int) -> Callable[[FrozenTrial], float] | None:
-    """Optuna's `target`: none for a single objective, which lets it mark the best value."""
-    return None if len(study.directions) == 1 else lambda trial: trial.values[objective]
+def _history(study: optuna.Study, objective: int, metric: str) -> go.Figure:
+    """Optuna's history of an objective with a mark at the baseline."""
+    # Without a target Optuna knows the direction, and marks the best value so far.
+    target = None if len(study.directions) == 1 else lambda trial: trial.values[objective]
+    figure = visualization.plot_optimization_history(study, target=target, target_name=metric)
+    figure.update_traces(line_shape="hv", selector={"mode": "lines"})  # the best value jumps at a trial
+    figure.update_traces(name="best so far", selector={"name": "Best Value"})
+    first = baseline_trial(study)
+    if first is not None:
+        figure.add_scatter(
+            x=[first.number],
+            y=[first.values[objective]],
+            mode="markers",
+            marker={"symbol": "diamond-open", "size": 14, "color": "#000000"},
+            name=f"baseline: trial {first.number}",
+        )
+    return figure
 
 
 def _ordered_parameters(comparable: ComparableTrials, found: Importances) -> list[str]:
@@ -149,20 +155,20 @@ def _whole_ticks(figure: go.Figure, axis: str) -> dict[str, Any]:
     return {"tickformat": "d", "dtick": 1} if few else {"tickformat": "d"}
 
 
-def _style(name: str, figure: go.Figure, study_name: str, metric: str) -> go.Figure:
-    title = figure.layout.title.text or name.replace("_", " ").capitalize()
-    figure.update_layout(
-        template="plotly_white",
-        colorway=PALETTE,
-        title_text=f"{title} - {study_name}"
-        if "<br>" not in title
-        else title.replace("<br>", f" - {study_name}<br>", 1),
-        font_size=14,
-        width=figure.layout.width or 900,
-        height=figure.layout.height or 520,
-    )
-    if figure.layout.margin.t is None:
-        figure.update_layout(margin={"l": 70, "r": 40, "t": 80, "b": 60})
+TITLES = {
+    "intermediate_values": "Learning curves",
+    "edf": "Share of trials at or below a value",
+    "parallel_coordinate": "Parameters of all trials",
+    "slice": "Each parameter against the metric",
+    "rank": "Ranks over pairs of parameters",
+    "contour": "Landscape over the two most important parameters",
+    "timeline": "Timeline",
+    "pareto_front": "Pareto front",
+}
+
+
+def _style(name: str, figure: go.Figure, study_name: str, metric: str, notes: Sequence[str]) -> go.Figure:
+    """Name the axes, tick whole numbers as such, and fit the figure to where it is shown."""
     if name == "intermediate_values":
         figure.update_layout(xaxis_title="Epoch", yaxis_title=metric)
         figure.update_xaxes(_whole_ticks(figure, "x"))
@@ -173,9 +179,13 @@ def _style(name: str, figure: go.Figure, study_name: str, metric: str) -> go.Fig
         figure.update_yaxes(_whole_ticks(figure, "y"))
     elif name.startswith("history"):
         figure.update_xaxes(_whole_ticks(figure, "x"))
-    elif name == "rank":
-        figure.update_layout(width=1000, height=900)
-    return figure
+    elif name == "edf":
+        figure.update_traces(line_shape="hv")  # a share jumps at a value
+        figure.update_layout(yaxis_title="share of the complete trials", showlegend=False)
+    elif name == "importances":
+        own = figure.layout.title
+        return fit(figure, own.text, study_name, [own.subtitle.text])
+    return fit(figure, TITLES.get(name, "History"), study_name, notes)
 
 
 def find_browser() -> str | None:
@@ -228,7 +238,9 @@ def _write_pngs(figures: dict[str, go.Figure], folder: Path) -> list[Path]:
                 drawn,
                 format="png",
                 scale=1.5,
-                width=[layout.width for layout in layouts],  # without, all get one size whatever their layouts say
+                width=[
+                    layout.width or FILE_WIDTH for layout in layouts
+                ],  # without, all get one size whatever their layouts say
                 height=[layout.height for layout in layouts],
             )
             return [write_bytes(folder / path.name, path.read_bytes()) for path in drawn]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -10,13 +9,10 @@ import plotly.graph_objects as go
 from helpers.analysis.importance import Importance, Importances
 from helpers.reporting.palette import PALETTE
 
-WIDTH = 850  # pixels
-# pixels: a share, a line of the caption, title with legend, axis
+# pixels: a share, title with caption and legend, axis
 ROW = 34
-LINE = 17
-HEAD = 105
+ABOVE = 140
 AXIS = 60
-CAPTION = 122  # characters in a line of the caption
 GREY = "#777777"
 PARAMETERS = "a parameter by itself, 90% interval"
 OTHERS = "pairs of parameters, and the rest"
@@ -50,30 +46,14 @@ def importance_figure(found: Importances) -> go.Figure:
             hovertemplate=f"{LEVEL}: {found.level:.3f}<extra></extra>",
         )
     )
-    lines = textwrap.wrap(found.statement, CAPTION)
-    above = HEAD + LINE * len(lines)
-    figure.update_xaxes(
-        title_text=f"share of the variance of {found.metric} over the searched space", range=[0, 1.02], tickformat=".0%"
-    )
+    figure.update_xaxes(title_text=f"share of the variance of {found.metric}", range=[0, 1.02], tickformat=".0%")
     # The first parameter stands at the top.
-    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], automargin=True)
+    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
     return figure.update_layout(
-        title={
-            "text": title,
-            "subtitle": {"text": "<br>".join(lines), "font": {"size": 12}},
-            "x": 0.01,
-            "xanchor": "left",
-            "y": 1,
-            "yanchor": "top",
-            "yref": "container",
-            "pad": {"t": 24},
-        },
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "font": {"size": 12}},
+        title={"text": title, "subtitle": {"text": found.statement}},
         bargap=0.35,
         barmode="overlay",
-        width=WIDTH,
-        height=above + AXIS + ROW * len(names),
-        margin={"l": 70, "r": 40, "t": above, "b": AXIS},
+        height=ABOVE + AXIS + ROW * len(names),
     )
 
 

@@ -12,14 +12,16 @@ from optuna.trial import TrialState
 
 from helpers.reporting.palette import PALETTE, STATE_COLORS
 from helpers.results.lineage import successors
-from helpers.results.ranking import best_trial
+from helpers.results.ranking import baseline_trial, best_trial
 from helpers.results.trial_states import INTERRUPTED, state_name
 
 BEST = "best"
+BASELINE = "baseline"
 NAMES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running", "FAIL": "failed", INTERRUPTED: "interrupted"}
 # Colour, dash, width and mark, in the order of the legend.
 STYLES = {
     BEST: (PALETTE[7], "solid", 3.5, "star"),
+    BASELINE: ("#666666", "longdash", 3.5, "diamond-open"),
     "running": (STATE_COLORS["RUNNING"], "solid", 3.5, "diamond"),
     "complete": (STATE_COLORS["COMPLETE"], "solid", 1.5, "circle"),
     "pruned": (STATE_COLORS["PRUNED"], "dash", 1.5, "x"),
@@ -48,32 +50,36 @@ def intermediate_values(study: optuna.Study) -> go.Figure:
         for trial in trials
         if trial.intermediate_values and trial.number not in continued and trial.state != TrialState.WAITING
     ]
-    return draw_curves(curves, None if best is None else best.number).update_layout(title="Learning curves")
+    first = baseline_trial(study)
+    return draw_curves(curves, None if best is None else best.number, None if first is None else first.number)
 
 
-def draw_curves(curves: Collection[Curve], best: int | None) -> go.Figure:
+def draw_curves(curves: Collection[Curve], best: int | None, baseline: int | None = None) -> go.Figure:
     """Draw lines over the epochs, counted from 1, the best trial's on top.
 
     Args:
         curves: None empty.
         best: Number of the best trial, if there is one.
+        baseline: Number of the trial with the run configuration's own values, if it is known.
     """
     order = list(STYLES)
     figure = go.Figure()
-    styled = [(BEST if curve.trial == best else curve.state, curve) for curve in curves]
+    special = {baseline: BASELINE, best: BEST}
+    styled = [(special.get(curve.trial, curve.state), curve) for curve in curves]
     counts = Counter(curve.state for curve in curves)
     named = set[str]()
     for style, curve in sorted(styled, key=lambda pair: -order.index(pair[0])):
         color, dash, width, mark = STYLES[style]
         epochs = sorted(curve.values)
-        said = f"{curve.state}, best" if style == BEST else style
+        also = " (the baseline)" if style == BEST and best == baseline else ""
+        said = f"{curve.state}, {style}{also}" if style in (BEST, BASELINE) else style
         figure.add_scatter(
             x=[epoch + 1 for epoch in epochs],
             y=[curve.values[epoch] for epoch in epochs],
             mode="lines+markers",
             line={"color": color, "dash": dash, "width": width},
-            marker={"symbol": mark, "size": 10 if style == BEST else 6, "maxdisplayed": MOST_MARKS},
-            name=f"best: trial {curve.trial}" if style == BEST else f"{style} ({counts[style]})",
+            marker={"symbol": mark, "size": 10 if style in (BEST, BASELINE) else 6, "maxdisplayed": MOST_MARKS},
+            name=f"{style}: trial {curve.trial}{also}" if style in (BEST, BASELINE) else f"{style} ({counts[style]})",
             legendgroup=style,
             legendrank=order.index(style),
             showlegend=style not in named,

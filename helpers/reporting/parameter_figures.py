@@ -21,22 +21,28 @@ from plotly.subplots import make_subplots
 
 from helpers.analysis.comparable_trials import ComparableTrials, as_study, comparable_trials
 from helpers.analysis.importance import FEW_TRIALS
-from helpers.results.ranking import signs
+from helpers.reporting.figure_layout import HEIGHT
+from helpers.reporting.palette import PALETTE
+from helpers.results.ranking import baseline_trial, signs
 
 # parameters side by side, and parameters of which every pair is drawn
 MOST_AXES = 10
 MOST_PAIRED = 4
-# Slices: panels in a row, then pixels: a panel's width, a row's height, of that its labels, above and below the rows.
-COLUMNS = 4
-PANEL = 230
-ROW = 270
-LABELS = 100
+# Slices: panels in a row, then pixels: a row's height, of that its labels, above and below the rows.
+COLUMNS = 3
+ROW = 250
+LABELS = 90
 BORDERS = 150
+RANKED = 200  # pixels: height of a row of panels of ranks
+SLANTED = 560  # pixels: height of parallel coordinates with slanted names
+UPRIGHT = 7  # axes of parallel coordinates whose names stand side by side
 HINT_TRIALS = 10  # below which figures over parameters say that they are a hint
+MOST_DECADES = 3  # between the labels of a log axis
 MARGIN = 0.08  # around the panels of ranks, so that neighbours' ticks stay apart
 # The dark part of Plasma, good to bad: for colour-blind readers, and every colour stands out from white (3 to 1).
 SCALE = sample_colorscale("Plasma", [share / 10 for share in range(7)])
 _LONGEST = 19  # characters in a line of an axis title
+_SHORT = 12  # in one that stands beside others
 
 
 def parameter_figures(
@@ -67,12 +73,15 @@ def parameter_figures(
     shared: dict[str, Any] = {"target": target, "target_name": value}
     if parameters:
         lines = partial(visualization.plot_parallel_coordinate, shown, params=list(ticks), **shared)
-        makers["parallel_coordinate"] = lambda: _coloured(lines(), [value, *sorted(ticks)], signs(study)[0] == 1)
+        makers["parallel_coordinate"] = lambda: _coloured(
+            lines(), [value, *sorted(ticks)], signs(study)[0] == 1, baseline_trial(study)
+        )
         panels = partial(visualization.plot_slice, shown, params=list(ticks), **shared)
         makers["slice"] = lambda: _ticked(_in_rows(panels()), ticks)
     if len(parameters) >= 2 and len(trials) >= FEW_TRIALS:
         pairs = partial(visualization.plot_rank, shown, params=parameters[:MOST_PAIRED], **shared)
-        makers["rank"] = lambda: _ticked(pairs(), ticks, MARGIN)
+        height = BORDERS + RANKED * min(len(parameters), MOST_PAIRED)
+        makers["rank"] = lambda: _ticked(_light(pairs()).update_layout(height=height), ticks, MARGIN)
         # Over all pairs it would weigh 22 MB at 500 trials.
         pair = partial(visualization.plot_contour, shown, params=parameters[:2], **shared)
         makers["contour"] = lambda: _ticked(pair(), ticks)
@@ -88,13 +97,14 @@ def first_value(trial: FrozenTrial) -> float:
     return trial.values[0]
 
 
-def _coloured(figure: go.Figure, names: list[str], small_is_good: bool) -> go.Figure:
-    """Draw the lines of parallel coordinates in colours that are all seen, good ones on top.
+def _coloured(figure: go.Figure, names: list[str], small_is_good: bool, baseline: FrozenTrial | None) -> go.Figure:
+    """Draw the lines of parallel coordinates in colours that are all seen, good ones on top, then the baseline's.
 
     Args:
         figure: Optuna's.
         names: Of its axes, which it shortens.
         small_is_good: Direction of the objective.
+        baseline: Trial whose line the legend names.
     """
     scale = SCALE if small_is_good else SCALE[::-1]
     lines = [trace for trace in figure.data if trace.mode == "lines" and trace.y[0] is not None]
@@ -105,8 +115,36 @@ def _coloured(figure: go.Figure, names: list[str], small_is_good: bool) -> go.Fi
         if trace.marker.showscale:
             trace.marker.update(colorscale=scale, reversescale=False)
     figure.data = (*sorted(lines, key=lambda line: line.y[0], reverse=small_is_good), *others)
-    figure.update_xaxes(ticktext=names, tickfont_size=12, tickangle=30)
-    return figure.update_layout(width=max(900, 105 * len(names)))
+    own = [line for line in lines if baseline is not None and _shows(line, baseline)]
+    if baseline is not None and own:
+        figure.add_trace(own[0])
+        named = {"name": f"baseline: trial {baseline.number}", "showlegend": True}
+        figure.data[-1].update(**named, line={"color": PALETTE[2], "width": 4, "dash": "dash"})
+        figure.update_layout(showlegend=True)
+    for note in figure.layout.annotations:
+        note.text = _cut(note.text)
+    figure.update_annotations(font_size=11, bgcolor="rgba(255, 255, 255, 0.85)", borderpad=1)  # values at the axes
+    broken = [_broken(name, _SHORT if len(names) <= UPRIGHT else _LONGEST) for name in names]
+    figure.update_xaxes(ticktext=broken, tickfont_size=12, tickangle=0 if len(names) <= UPRIGHT else 40)
+    return figure.update_layout(height=HEIGHT if len(names) <= UPRIGHT else SLANTED)
+
+
+def _shows(line: go.Scatter, trial: FrozenTrial) -> bool:
+    """Tell whether a line of parallel coordinates has a trial's parameters, as far as its hover text holds them."""
+    return all(_alike(shown, trial.params[name]) for name, shown in list(line.customdata)[1:] if name in trial.params)
+
+
+def _alike(shown: str, value: Any) -> bool:
+    """Tell whether a text may show a value: the figure has three digits."""
+    try:
+        return math.isclose(float(shown), float(value), rel_tol=6e-3)
+    except ValueError:
+        return shown == str(value)
+
+
+def _cut(text: str) -> str:
+    """Shorten a choice that would lie over the lines beside its axis."""
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"
 
 
 def _in_rows(figure: go.Figure) -> go.Figure:
@@ -129,7 +167,16 @@ def _in_rows(figure: go.Figure) -> go.Figure:
         settings = {name: axis[name] for name in ("title", "type", "categoryorder", "categoryarray")}
         arranged.update_xaxes(settings, row=number // columns + 1, col=number % columns + 1)
     arranged.update_yaxes(title_text=title, col=1)
-    return arranged.update_layout(title=figure.layout.title, width=140 + PANEL * max(columns, 3), height=height)
+    return arranged.update_layout(height=height)
+
+
+def _light(figure: go.Figure) -> go.Figure:
+    """Keep of every point's text its trial and value: with all parameters in every panel it weighs half a megabyte."""
+    for trace in figure.data:
+        if trace.hovertext is not None:
+            lines = [text.split("<br>") for text in trace.hovertext]
+            trace.hovertext = [f"{line[0]}<br>{next(one for one in line if one.startswith('<b>'))}" for line in lines]
+    return figure
 
 
 def _ticked(figure: go.Figure, ticks: Mapping[str, Mapping[str, Any]], margin: float = 0.0) -> go.Figure:
@@ -145,8 +192,8 @@ def _ticked(figure: go.Figure, ticks: Mapping[str, Mapping[str, Any]], margin: f
     for axis in axes:
         shown = f"{axis.plotly_name[0]}axis{axis.matches[1:]}" if axis.matches else axis.plotly_name
         name = named[axis.plotly_name] or named[shown] or ""
-        if axis.type != "category":  # there every choice has its tick
-            axis.update(ticks.get(name, {}))
+        # Of a category axis every choice has its tick.
+        axis.update(_choices(figure, axis) if axis.type == "category" else ticks.get(name, {}))
         if axis.range is not None:
             low, high = axis.range
             axis.range = (low - margin * (high - low), high + margin * (high - low))
@@ -154,6 +201,23 @@ def _ticked(figure: go.Figure, ticks: Mapping[str, Mapping[str, Any]], margin: f
             axis.title.update(text=_broken(axis.title.text), font_size=13, standoff=8)
         axis.tickfont.size = 11
     return figure
+
+
+def _choices(figure: go.Figure, axis: Any) -> dict[str, Any]:
+    """Ticks of a category axis whose long names are broken, so that neighbours do not overlap."""
+    letter = axis.plotly_name[0]
+    own = f"{letter}{axis.plotly_name.removeprefix(f'{letter}axis')}"
+    traces = [trace for trace in figure.data if (trace[f"{letter}axis"] or letter) == own]
+    values = dict.fromkeys(
+        axis.categoryarray or [v for trace in traces if trace[letter] is not None for v in trace[letter]]
+    )
+    if letter == "y" or not values:
+        return {}
+    return {
+        "tickvals": list(values),
+        "ticktext": [_broken(str(value).strip("'"), _SHORT) for value in values],
+        "tickangle": 0,
+    }
 
 
 def _ticks(trials: list[FrozenTrial], name: str) -> dict[str, Any]:
@@ -167,14 +231,15 @@ def _ticks(trials: list[FrozenTrial], name: str) -> dict[str, Any]:
     logs = [math.log10(trial.params[name]) for trial in trials if name in trial.params]
     decades = max(logs) - min(logs)
     steps = (1, 2, 5) if decades < 0.8 else (1, 3) if decades < 1.6 else (1,)
-    values = [step * 10.0**power for power in range(math.floor(min(logs)), math.ceil(max(logs)) + 1) for step in steps]
+    powers = range(math.floor(min(logs)), math.ceil(max(logs)) + 1, math.ceil(decades / MOST_DECADES) or 1)
+    values = [step * 10.0**power for power in powers for step in steps]
     return {"tickvals": values, "ticktext": [f"{value:g}" for value in values]}
 
 
-def _broken(name: str) -> str:
-    """Break a long name after underscores and at spaces."""
+def _broken(name: str, longest: int = _LONGEST) -> str:
+    """Break a long name after underscores and at spaces, into lines of so many letters where it can be."""
     lines = [""]
     for piece in re.findall(r"[^_ ]*[_ ]|[^_ ]+", name):
-        fits = len(lines[-1] + piece.rstrip()) <= _LONGEST
+        fits = len(lines[-1] + piece.rstrip()) <= longest
         lines = [*lines[:-1], lines[-1] + piece] if fits else [*lines, piece]
     return "<br>".join(line.rstrip() for line in lines if line)

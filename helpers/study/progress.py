@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from helpers.results.attributes import CONFIG, RESUME_OF, STOP_REASON, WANTED
 from helpers.results.lineage import epochs_of
 from helpers.results.lookup import only_study
-from helpers.results.ranking import best_trial, metric_names, signs
+from helpers.results.ranking import baseline_trial, best_trial, metric_names, signs
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError, scrubbed
 from helpers.storage.location import snapshots_of
@@ -55,6 +55,7 @@ class StudyProgress:
     seconds_left: float | None  # when pruning goes on as so far, without regard to budgets; None before the first epoch
     best: tuple[int, float] | None  # number and value of the best complete trial
     stop_reason: str | None
+    baseline: int | None = None  # number of the complete trial with the run configuration's own values
 
     @property
     def states(self) -> dict[str, int]:
@@ -120,6 +121,7 @@ class StudyReader:
         ahead = None if length is None or wanted is None else epochs_ahead(trials, wanted, length)
         workers = max(1, sum(trial.state == RUNNING for trial in trials))
         best = best_trial(study)
+        first = baseline_trial(study)
         return StudyProgress(
             name=study.study_name,
             metric=metric_names(study)[0],
@@ -132,6 +134,7 @@ class StudyReader:
             seconds_left=None if pace is None or ahead is None else pace * ahead / workers,
             best=None if best is None or best.values is None else (best.number, best.values[0]),
             stop_reason=known.get(STOP_REASON),
+            baseline=None if first is None else first.number,
         )
 
     def _trial(self, trial: FrozenTrial, continued: set[int | None]) -> TrialProgress:
