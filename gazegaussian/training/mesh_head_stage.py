@@ -113,12 +113,14 @@ class MeshHeadStage:
         """Measure held-out people: the loss with the published weights and its parts, and what `mesh_metrics` measures."""
         sums: dict[str, float] = {}
         count = 0
+        rough: Tensor | None = None  # of the neutral mesh, which is the same for every batch
         for cpu_batch in self.validation:
             batch = cpu_batch.to(self.device)
             output, image = self._render(batch)
             parts = {f"val_{name}": value for name, value in _losses(output, image, batch, RULER).items()}
             parts["val_loss"] = torch.stack(list(parts.values())).sum()
-            parts["roughness"] = roughness(output.neutral_vertices, output.faces)
+            rough = roughness(output.neutral_vertices, output.faces) if rough is None else rough
+            parts["roughness"] = rough
             with full_precision(batch.image):
                 measured = mesh_head_parts(image, batch, self.judge)
             parts.update({name: value.mean() for name, value in measured.items()})
