@@ -31,7 +31,6 @@ from .study.migration import migrate_study as migrate_study
 from .study.progress import StudyProgress as StudyProgress
 from .study.progress import StudyReader as StudyReader
 from .study.progress import progress as progress
-from .study.run import run_study as run_study
 from .study.spec import StudySpec as StudySpec
 from .study.spec import WorkerPool as WorkerPool
 from .study.stop import stop as stop

@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
+from optuna.storages import BaseStorage
 
 from gazegaussian.config import RunConfig, load_run
 from gazegaussian.errors import ConfigError, NonFiniteError
 from helpers.search.pruners import study_pruner
 from helpers.search.samplers import study_sampler
-from helpers.storage.backends import open_storage
 from helpers.storage.location import has_store
 from helpers.storage.training_lock import sole_training
-from helpers.study.resume import complete_study, is_reported
+from helpers.study.resume import complete_study, existing_store, is_reported
 from helpers.study.spec import StudySpec
-from helpers.study.stop import forget_stop
-from helpers.utils.disk import require_writable
 from helpers.utils.environment import store_environment
 from helpers.utils.files import log_output_dir
 
@@ -32,23 +30,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def run(spec: StudySpec, figures: bool = True, audit: bool = True) -> optuna.Study:
+def run(spec: StudySpec, *, audit: bool = True, figures: bool = True) -> optuna.Study:
     """Run or resume a study, draw its figures and write its report.
 
+    Runs trials until there are as many finished ones as asked for, a limit of the budget is reached, or `stop` asks. The
+    study's attribute `stop_reason` says which. A study that has all its trials is left as it is.
+
     Args:
-        spec: What to run and where. A study that has all these trials is left as it is.
+        spec: What to run and where, by whom.
+        audit: First make sure that every searched parameter reaches training and that none changes the validation metric;
+            a passed audit is remembered in the study's folder.
         figures: Draw figures and write the report at the end, unless they are there and no trial has ended since.
-        audit: First make sure that every searched parameter reaches training and that none bends the ruler; a passed
-            audit is remembered in the study's folder.
 
     Raises:
-        ConfigError: The audit names a parameter, or the study was begun differently; nothing else has been spent.
+        ConfigError: The audit names a parameter, or the study was created differently; no training was spent.
+        UserError: Configuration, data, checkpoint, disk or storage cannot be used; nothing finished is lost.
+        RuntimeError: Too many trials failed in a row.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; running trials are queued again for the next run.
     """
-    study = complete_study(spec)
-    if study is None:
-        study = _run(spec, audit)
-    elif is_reported(study, spec.folder):
+    store = existing_store(spec)
+    study = complete_study(spec, store)
+    if study is not None and is_reported(study, spec.folder):
         return study
+    if study is None:
+        study = _run(spec, store, audit)
     if figures:
         from helpers.reporting.report import report
 
@@ -56,27 +61,18 @@ def run(spec: StudySpec, figures: bool = True, audit: bool = True) -> optuna.Stu
     return study
 
 
-def _run(spec: StudySpec, audit: bool) -> optuna.Study:
+def _run(spec: StudySpec, store: BaseStorage | None, audit: bool) -> optuna.Study:
     # What cannot be used is named before torch is loaded and the audit takes its minutes.
     study_sampler(spec.study, 0)
     study_pruner(spec.study, spec.study.epochs or spec.config.training.epochs)
-    if spec.storage is not None or has_store(spec.folder):
-        open_storage(spec.storage, spec.folder)
     logger.info("study %s in %s: loading torch and the renderers", spec.study.study_name, spec.folder)
-    from helpers.analysis.audit import audit_study
-    from helpers.analysis.ray_audit import audit_on_ray
     from helpers.study.run import run_study
-    from helpers.study.workers.ray_pool import LOCAL
 
-    forget_stop(spec.folder)
-    if audit:
-        if spec.pool is not None and spec.pool.ray not in (None, LOCAL):
-            audit_on_ray(spec)
-        else:
-            spec.check(spec.config)  # makes the data, with its progress bar
-            require_writable(spec.folder)
-            audit_study(spec).raise_if_failed()
-    return run_study(spec, forget_stops=False)  # a request to stop that came during the audit counts
+    if not audit:
+        return run_study(spec, store)
+    from helpers.analysis.audit import require_audit
+
+    return run_study(spec, store, require_audit)
 
 
 def train(config: RunConfig, out: Path) -> TrainResult:

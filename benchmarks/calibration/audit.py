@@ -18,7 +18,7 @@ from gazegaussian.config import GazeGaussianRun
 from helpers.analysis.audit import audit_study
 from helpers.analysis.audit_checks import AuditRow
 from helpers.search.space import StudyFile
-from helpers.study.run import StudySpec
+from helpers.study.spec import StudySpec
 
 KINDS = {"unread": "does not reach training", "luck": "random numbers", "bends": "bends the ruler"}
 

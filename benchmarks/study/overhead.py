@@ -28,7 +28,7 @@ from gazegaussian.config import MeshHeadRun, OptimConfig, RunConfig, with_parame
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.run_folder import resume_point
 from gazegaussian.training.trainer import Trainer, TrainResult
-from helpers import StudySpec, run_study
+from helpers import StudySpec, run
 from helpers.search.space import StudyFile
 
 LONG_EPOCH = 10.0  # seconds
@@ -113,7 +113,7 @@ def study_seconds(out: Path, config: RunConfig, trials: int, isolate: bool) -> t
         {"study_name": "overhead", "trials": trials, "search_space": SPACE, "pruner": {"name": "median"}}
     )
     started = time.perf_counter()
-    run_study(StudySpec(config, study, out, train=train, check=lambda _: None, isolate=isolate))
+    run(StudySpec(config, study, out, train=train, check=lambda _: None, isolate=isolate), audit=False, figures=False)
     whole = time.perf_counter() - started
     epochs = epoch_seconds(out)
     return epochs, (whole - sum(epochs)) / trials

@@ -35,7 +35,7 @@ from benchmarks.study.postgres_server import Server
 from gazegaussian.config import MeshHeadRun, RunConfig, with_parameters
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
-from helpers import StudySpec, WorkerPool, run_study
+from helpers import StudySpec, WorkerPool, run
 from helpers.results.attributes import RESUME_OF
 from helpers.search.space import StudyFile
 from helpers.storage.study_lock import study_lock
@@ -136,7 +136,7 @@ def measure(url: str, workers: int, trials: int, epochs: int, seconds: float) ->
     job = partial(train, notes=notes, seconds=seconds)
     spec = StudySpec(config, study_file, out, url, train=job, check=lambda _: None, pool=WorkerPool(workers))
     before = transactions(url)
-    study = run_study(spec)
+    study = run(spec, audit=False, figures=False)
     done = study.get_trials(states=FINISHED)
     span = max(t.datetime_complete for t in done) - min(t.datetime_start for t in done)  # type: ignore[type-var, operator]
     # A choice may be proposed twice, a float not: `lr` tells two workers that were handed the same.

@@ -37,7 +37,7 @@ from benchmarks.study.overhead import SPACE, train
 from gazegaussian.config import MeshHeadRun, RunConfig, with_parameters
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
-from helpers import StudySpec, report, run_study
+from helpers import StudySpec, report, run
 from helpers.analysis.paired_gain import paired_interval
 from helpers.results.attributes import RESUME_OF
 from helpers.results.lineage import successors
@@ -194,13 +194,15 @@ def main() -> int:
     out = arguments.out or Path(tempfile.mkdtemp(prefix="soak-"))
     memory = Memory()
     if arguments.join:
-        run_study(spec(out, arguments.trials, announced))
+        run(spec(out, arguments.trials, announced), audit=False, figures=False)
         return 0
     asked = spec(out, arguments.trials, memory.train)
     started = time.monotonic()
     with killed_again_and_again(out, arguments.trials, arguments.seed, arguments.longest) as lives:
-        study = run_study(asked)
-    run_study(asked)  # what the last killed worker left is closed, as by the next start of anybody
+        study = run(asked, audit=False, figures=False)
+    run(
+        asked, audit=False, figures=False
+    )  # what the last killed worker left is closed, as by the next start of anybody
     seconds = time.monotonic() - started
     report(study, asked.folder)
     found = faults(study, asked.folder, arguments.trials)

@@ -32,7 +32,7 @@ from helpers.storage.store_places import require_plain
 from helpers.utils.files import log_output_dir, write_json
 
 if TYPE_CHECKING:
-    from helpers.study.run import StudySpec
+    from helpers.study.spec import StudySpec
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +92,45 @@ def keeping_data() -> Build:
         return build_stage(config, opened)
 
     return build
+
+
+def require_audit(spec: StudySpec) -> None:
+    """Audit a study before it runs, on a machine of the Ray cluster where its trials run on one.
+
+    The machine that supervises a cluster may have neither GPU nor data.
+
+    Raises:
+        ConfigError: Naming each parameter that the study must not search.
+        UserError: What that machine cannot use.
+    """
+    if spec.pool is None or spec.pool.ray is None:
+        audit_study(spec).raise_if_failed()
+        return
+    from helpers.study.workers.ray_pool import LOCAL, connect, levels_here, placement
+
+    ray = connect(spec.pool.ray)
+    asked = replace(spec, out=spec.out.resolve(), pool=None)
+    if spec.pool.ray == LOCAL:
+        _check_and_audit(asked)
+        return
+    options, _ = placement(ray.nodes(), spec.pool)
+    call = ray.remote(_audit_remotely).options(**options, max_retries=0)
+    try:
+        ray.get(call.remote(asked, Path.cwd(), levels_here()))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+
+
+def _audit_remotely(spec: StudySpec, folder: Path, levels: tuple[int, int]) -> None:
+    from helpers.study.workers.ray_pool import prepare
+
+    prepare(folder, levels)
+    _check_and_audit(spec)
+
+
+def _check_and_audit(spec: StudySpec) -> None:
+    spec.check(spec.config)
+    audit_study(spec).raise_if_failed()
 
 
 def audit_study(spec: StudySpec, build: Build | None = None, use_cache: bool = True) -> AuditReport:

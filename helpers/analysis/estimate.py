@@ -23,7 +23,7 @@ from helpers.analysis.short_training import Build, quiet_package, without_delays
 from helpers.utils.durations import duration
 
 if TYPE_CHECKING:
-    from helpers.study.run import StudySpec
+    from helpers.study.spec import StudySpec
 
 GB = 1e9
 MB = 1e6

@@ -16,7 +16,7 @@ from helpers.search.pruners import study_pruner
 from helpers.storage.backends import open_storage
 
 if TYPE_CHECKING:
-    from helpers.study.run import StudySpec
+    from helpers.study.spec import StudySpec
 
 logger = logging.getLogger(__name__)
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from helpers.utils.paths import STORAGE_VARIABLE
+
+if TYPE_CHECKING:
+    from helpers.study.spec import StudySpec
 
 
 class Stage(StrEnum):
@@ -94,3 +101,62 @@ SamplerSeedOption = Annotated[
     ),
 ]
 TrainingSeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Seeds the training [configuration's].")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of every command that trains a stage."""
+
+    stage: StageArgument
+    config: ConfigOption = None
+    epochs: EpochsOption = None
+    data: DataOption = None
+    device: DeviceOption = None
+    meshhead: MeshHeadOption = None
+    init_from: InitOption = None
+
+    def for_config(self) -> dict[str, Any]:
+        """Arguments of `helpers.make_config` and `helpers.default_spec`."""
+        shared = {field.name: getattr(self, field.name) for field in fields(RunOptions)}
+        return {**shared, "stage": self.stage.value, "device": self.device.value if self.device else None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(RunOptions):
+    """Options of every command that takes a study file: `audit` and `estimate` see the study that `study` runs."""
+
+    study_file: StudyOption = None
+    study_name: NameOption = None
+    out: OutOption = Path("optuna_results")
+    allow_hub: AllowHubOption = False
+
+    def spec(self, **more: Any) -> StudySpec:
+        """Put the study together; `more` are further arguments of `helpers.default_spec`."""
+        import helpers
+        from helpers.search.registry import allow_hub
+
+        allow_hub(self.allow_hub)
+        return helpers.default_spec(
+            **self.for_config(), study=self.study_file, study_name=self.study_name, out=self.out, **more
+        )
+
+
+def with_options(kind: type[RunOptions]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a flag for every field of an options class; it gets the object as its first argument."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_one_object(**given: Any) -> None:
+            options = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+            command(options, **given)
+
+        hints = get_type_hints(kind, include_extras=True)
+        shared = inspect.signature(kind).parameters.values()
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        parameters = [one.replace(annotation=hints[one.name]) for one in shared]
+        parameters += [one.replace(kind=one.KEYWORD_ONLY) for one in own]
+        with_one_object.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_one_object.__annotations__ = {one.name: one.annotation for one in parameters}
+        return with_one_object
+
+    return decorate

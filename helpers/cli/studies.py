@@ -7,57 +7,35 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from helpers.cli.options import (
-    AllowHubOption,
-    ConfigOption,
-    DataOption,
-    Device,
-    DeviceOption,
-    EpochsOption,
-    InitOption,
     JsonOption,
-    MeshHeadOption,
-    NameOption,
-    OutOption,
     Pruner,
     SamplerSeedOption,
-    Stage,
-    StageArgument,
     StorageOption,
     StudyFolderArgument,
-    StudyOption,
+    StudyOptions,
     TrialsOption,
+    with_options,
 )
 from helpers.cli.printing import quiet_optuna
 from helpers.utils.paths import SCRIPT
 from helpers.utils.tables import print_table
 
-if TYPE_CHECKING:
-    from helpers.study.spec import StudySpec
-
 logger = logging.getLogger(__name__)
 
 
+@with_options(StudyOptions)
 def study(
-    stage: StageArgument,
-    config: ConfigOption = None,
-    study_file: StudyOption = None,
+    options: StudyOptions,
     n_trials: TrialsOption = None,
-    epochs: EpochsOption = None,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds; checked after every epoch.")] = None,
     storage: StorageOption = None,
-    study_name: NameOption = None,
     pruner: Annotated[Pruner | None, typer.Option(help="Instead of the study file's.")] = None,
     seed: SamplerSeedOption = None,
-    data: DataOption = None,
-    device: DeviceOption = None,
-    out: OutOption = Path("optuna_results"),
-    meshhead: MeshHeadOption = None,
-    init_from: InitOption = None,
     audit: Annotated[
         bool, typer.Option("--audit/--no-audit", help="First prove that every searched parameter matters.")
     ] = True,
@@ -80,20 +58,21 @@ def study(
         float | None,
         typer.Option(min=0, help="With --ray: 0.5 puts two trials on a GPU [1, or 0 where there is none]."),
     ] = None,
-    allow_hub: AllowHubOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a study, or resume it: the same command goes on where it stopped."""
+    """Run a study, or resume it with the same command."""
     import helpers
-    from helpers.search.registry import allow_hub as allow
 
-    allow(allow_hub)
     quiet_optuna()
-    spec = helpers.default_spec(
-        stage.value, config, study_file, n_trials, epochs, timeout, storage, study_name,
-        pruner.value if pruner else None, seed, data, device.value if device else None, out, meshhead, isolate, init_from,
-        helpers.WorkerPool(workers, ray, gpus_per_trial),
-    )  # fmt: skip
+    spec = options.spec(
+        n_trials=n_trials,
+        timeout=timeout,
+        storage=storage,
+        pruner=pruner.value if pruner else None,
+        seed=seed,
+        isolate=isolate,
+        pool=helpers.WorkerPool(workers, ray, gpus_per_trial),
+    )
     started = time.monotonic()
     finished = helpers.run(spec, audit=audit)
     best_file = spec.folder / "best.json"
@@ -111,26 +90,12 @@ def study(
     typer.echo(f"report: {spec.folder / 'report.html'}   this call: {time.monotonic() - started:.0f} s")
 
 
-def audit(
-    stage: StageArgument,
-    config: ConfigOption = None,
-    study_file: StudyOption = None,
-    epochs: EpochsOption = None,
-    data: DataOption = None,
-    device: DeviceOption = None,
-    out: OutOption = Path("optuna_results"),
-    meshhead: MeshHeadOption = None,
-    init_from: InitOption = None,
-    study_name: NameOption = None,
-    allow_hub: AllowHubOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Does every searched parameter reach training, and does none bend the metric? Exit code 2 when not."""
+@with_options(StudyOptions)
+def audit(options: StudyOptions, as_json: JsonOption = False) -> None:
+    """Does every searched parameter reach training, and does none change the metric? Exit code 2 when not."""
     import helpers
-    from helpers.search.registry import allow_hub as allow
 
-    allow(allow_hub)
-    spec = _request(stage, config, study_file, None, epochs, data, device, out, meshhead, init_from, study_name)
+    spec = options.spec()
     logger.info("audit of %s: loading torch and the renderers", spec.study.study_name)
     spec.check(spec.config)
     report = helpers.audit_study(spec)
@@ -141,50 +106,12 @@ def audit(
     report.raise_if_failed()
 
 
-def _request(
-    stage: Stage,
-    config: Path | None,
-    study_file: Path | None,
-    n_trials: int | None,
-    epochs: int | None,
-    data: Path | None,
-    device: Device | None,
-    out: Path,
-    meshhead: Path | None,
-    init_from: Path | None,
-    study_name: str | None,
-) -> StudySpec:
-    """What `audit` and `estimate` look at: the study that `study` would run with the same words."""
-    import helpers
-
-    return helpers.default_spec(
-        stage.value, config, study_file, n_trials, epochs,
-        study_name=study_name, data=data, device=device.value if device else None,
-        out=out, meshhead=meshhead, init_from=init_from,
-    )  # fmt: skip
-
-
-def estimate(
-    stage: StageArgument,
-    config: ConfigOption = None,
-    study_file: StudyOption = None,
-    n_trials: TrialsOption = None,
-    epochs: EpochsOption = None,
-    data: DataOption = None,
-    device: DeviceOption = None,
-    out: OutOption = Path("optuna_results"),
-    meshhead: MeshHeadOption = None,
-    init_from: InitOption = None,
-    study_name: NameOption = None,
-    allow_hub: AllowHubOption = False,
-    as_json: JsonOption = False,
-) -> None:
+@with_options(StudyOptions)
+def estimate(options: StudyOptions, n_trials: TrialsOption = None, as_json: JsonOption = False) -> None:
     """Measure one epoch of the baseline and say what the study will need: time, memory, disk."""
     import helpers
-    from helpers.search.registry import allow_hub as allow
 
-    allow(allow_hub)
-    spec = _request(stage, config, study_file, n_trials, epochs, data, device, out, meshhead, init_from, study_name)
+    spec = options.spec(n_trials=n_trials)
     logger.info("estimate of %s: loading torch and the renderers", spec.study.study_name)
     found = helpers.estimate_study(spec)
     if as_json:

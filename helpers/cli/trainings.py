@@ -9,17 +9,13 @@ from typing import Annotated
 import typer
 
 from helpers.cli.options import (
-    ConfigOption,
-    DataOption,
     DeviceOption,
-    EpochsOption,
-    InitOption,
     JsonOption,
-    MeshHeadOption,
-    StageArgument,
+    RunOptions,
     StorageOption,
     Sweep,
     TrainingSeedOption,
+    with_options,
 )
 from helpers.utils.plain_text import printable
 from helpers.utils.tables import print_table
@@ -35,28 +31,20 @@ ShownDataOption = Annotated[
 ]
 
 
+@with_options(RunOptions)
 def train(
-    stage: StageArgument,
-    config: ConfigOption = None,
+    options: RunOptions,
     params: Annotated[Path | None, typer.Option(help="A study's best.json or best.yaml.")] = None,
-    epochs: EpochsOption = None,
-    data: DataOption = None,
-    device: DeviceOption = None,
     seed: TrainingSeedOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of this training [optuna_results/train_STAGE].")] = None,
-    meshhead: MeshHeadOption = None,
-    init_from: InitOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one stage without a study, or go on: the same command continues, with more --epochs, too."""
+    """Train one stage without a study, or resume a training; more --epochs continue it."""
     import helpers
     from helpers.study.factory import require_inputs
 
-    folder = out or Path("optuna_results") / f"train_{stage.value}"
-    root = folder.parent
-    run = helpers.make_config(
-        stage.value, config, epochs, data, device.value if device else None, seed, meshhead, params, root, init_from
-    )
+    folder = out or Path("optuna_results") / f"train_{options.stage.value}"
+    run = helpers.make_config(**options.for_config(), seed=seed, params=params, out=folder.parent)
     require_inputs(run)
     result = helpers.train(run, folder)
     last = result.history[-1] if result.history else {}

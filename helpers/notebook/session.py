@@ -22,7 +22,7 @@ HOUR = 3600
 SIZES = ("quick", "demo", "full")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyPlan:
     """What the parameters cell says; every method calls the command line.
 
@@ -105,11 +105,18 @@ class StudyPlan:
 
     def _request(self) -> StudySpec:
         """The study as `study` would run it."""
+        config, study = self._files
         return default_spec(
-            self.stage, *self._files, self.trials, self.epochs, study_name=self.name, out=self.out,
+            self.stage,
+            config=config,
+            study=study,
+            n_trials=self.trials,
+            epochs=self.epochs,
+            study_name=self.name,
+            out=self.out,
             data=None if self.data is None else Path(self.data),
             meshhead=None if self.meshhead is None else Path(self.meshhead),
-        )  # fmt: skip
+        )
 
     @property
     def _files(self) -> tuple[Path, Path]:
@@ -127,6 +134,7 @@ class StudyPlan:
 
 def plan_study(
     stage: str,
+    *,
     sizes: str = "quick",
     smoke: bool = False,
     trials: int = 8,
@@ -173,7 +181,18 @@ def plan_study(
         names.append(f"{first}_{number}")
     # The last name is free.
     name = names[-2] if resume and len(names) > 1 else names[-1]
-    plan = StudyPlan(stage, name, sizes, trials, gpu_hours, epochs, data, Path(out), workers, meshhead)
+    plan = StudyPlan(
+        stage=stage,
+        name=name,
+        sizes=sizes,
+        trials=trials,
+        gpu_hours=gpu_hours,
+        epochs=epochs,
+        data=data,
+        out=Path(out),
+        workers=workers,
+        meshhead=meshhead,
+    )
     if not resume or len(names) <= 2:
         return plan
     begun = (replace(plan, name=name) for name in reversed(names[:-1]))

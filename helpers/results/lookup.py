@@ -28,16 +28,19 @@ def search_of(study: optuna.Study, trial: FrozenTrial) -> Mapping[str, Any]:
     return next((search for search in earlier if first.number < search["until_trial"]), study.user_attrs)
 
 
-def created_study(name: str, folder: Path, storage: str | None) -> optuna.Study | None:
+def created_study(
+    name: str, folder: Path, storage: str | None, store: BaseStorage | None = None
+) -> optuna.Study | None:
     """Open a study that has trials; None when there is none yet.
 
     Args:
         name: Of the study.
         folder: Its folder.
         storage: URL, None for the store in the folder.
+        store: That store, where it is open already.
     """
     try:
-        study = optuna.load_study(study_name=name, storage=open_storage(storage, folder, must_exist=True))
+        study = optuna.load_study(study_name=name, storage=store or open_storage(storage, folder, must_exist=True))
     except (KeyError, StorageError):  # a broken store is named when the study is opened to be run
         return None
     return study if is_created(study) else None

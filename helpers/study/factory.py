@@ -28,6 +28,7 @@ from helpers.utils.paths import STUDIES, run_file, study_file_of
 
 def make_config(
     stage: str,
+    *,
     config: Path | None = None,
     epochs: int | None = None,
     data: Path | None = None,
@@ -99,6 +100,7 @@ def require_inputs(config: RunConfig) -> None:
 
 def default_spec(
     stage: str,
+    *,
     config: Path | None = None,
     study: Path | None = None,
     n_trials: int | None = None,
@@ -159,14 +161,30 @@ def default_spec(
         begun = created_study(study_file.study_name, Path(out) / study_file.study_name, storage)
         init_from = stored_init(begun) if begun and init_from is None else init_from
         meshhead = stored_meshhead(begun) if begun and meshhead is None and init_from is None else meshhead
-    run = make_config(stage, config, study_file.epochs, data, device, None, meshhead, None, out, init_from)
+    run = make_config(
+        stage,
+        config=config,
+        epochs=study_file.epochs,
+        data=data,
+        device=device,
+        meshhead=meshhead,
+        out=out,
+        init_from=init_from,
+    )
     if run.init_from is not None:
         warn_of_sizes(run, study_file)
     if pool is None or pool.ray is None:  # else known where the workers are
         require_inputs(run)
     namer = None if isinstance(trial_name, str) else trial_name
     return StudySpec(
-        run, study_file, Path(out), storage, timeout, isolate=isolate, trial_name=namer, pool=pool or WorkerPool()
+        run,
+        study_file,
+        out=Path(out),
+        storage=storage,
+        timeout=timeout,
+        isolate=isolate,
+        trial_name=namer,
+        pool=pool or WorkerPool(),
     )
 
 

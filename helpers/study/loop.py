@@ -12,6 +12,7 @@ import time
 from itertools import takewhile
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig
@@ -37,18 +38,19 @@ FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
 
 
-def open_study(spec: StudySpec, config: RunConfig) -> optuna.Study:
+def open_study(spec: StudySpec, config: RunConfig, store: BaseStorage | None = None) -> optuna.Study:
     """Create the study or open it again.
 
     Args:
         spec: Which study, and where.
         config: The run configuration that its trials start from.
+        store: Where the study is; default: its store is opened.
 
     Raises:
         ConfigError: The stored study's trials could not be compared, or the storage cannot be opened.
     """
     study_file = spec.study
-    storage = open_storage(spec.storage, spec.folder)
+    storage = store or open_storage(spec.storage, spec.folder)
     held = [] if spec.storage else optuna.get_all_study_names(storage)
     if held and study_file.study_name not in held:  # its trials' folders would be overwritten
         raise ConfigError(

@@ -10,10 +10,13 @@ from datetime import datetime
 from pathlib import Path
 
 import optuna
+from optuna.storages import BaseStorage
 
 from helpers.results.lookup import created_study
 from helpers.results.tables import HTML_FILE, save_results
 from helpers.results.trial_states import count_finished
+from helpers.storage.backends import open_storage
+from helpers.storage.location import has_store
 from helpers.storage.store_places import require_plain
 from helpers.study.checkpoints import remove_old_checkpoints, sweep
 from helpers.study.compatibility import require_compatible
@@ -23,22 +26,36 @@ from helpers.utils.disk import DiskError, disk_problem
 logger = logging.getLogger(__name__)
 
 
-def comparable_study(spec: StudySpec) -> optuna.Study | None:
-    """Open the study of a spec, None where it is new; one whose trials could not be compared with new ones is refused.
+def existing_store(spec: StudySpec) -> BaseStorage | None:
+    """Open the store of a spec for writing; None where the study's folder has none yet.
+
+    Raises:
+        StorageError: It cannot be used, or the study's folder holds links.
+    """
+    require_plain(spec.folder)
+    return open_storage(spec.storage, spec.folder) if spec.storage is not None or has_store(spec.folder) else None
+
+
+def comparable_study(spec: StudySpec, store: BaseStorage | None = None) -> optuna.Study | None:
+    """Load the study of a spec, None where it is new; one whose trials could not be compared with new ones is rejected.
+
+    Args:
+        spec: What is to run.
+        store: Where the study is; default: its store is opened for reading.
 
     Raises:
         ConfigError: With what differs.
         StorageError: The study's folder holds links.
     """
     require_plain(spec.folder)
-    study = created_study(spec.study.study_name, spec.folder, spec.storage)
+    study = created_study(spec.study.study_name, spec.folder, spec.storage, store)
     if study is not None:
         require_compatible(study, spec.study, spec.monitored())
     return study
 
 
-def complete_study(spec: StudySpec) -> optuna.Study | None:
-    """Open the study of a spec where it has all trials that are asked for, and see to its tables.
+def complete_study(spec: StudySpec, store: BaseStorage | None) -> optuna.Study | None:
+    """Load the study of a spec where it has all trials that are asked for, and write its tables.
 
     The stored study stays as it is, with what searched it and why it ended.
 
@@ -46,7 +63,7 @@ def complete_study(spec: StudySpec) -> optuna.Study | None:
         ConfigError: Its trials could not be compared with new ones.
         DiskError: The tables cannot be written.
     """
-    study = comparable_study(spec)
+    study = None if store is None else comparable_study(spec, store)
     done = 0 if study is None else count_finished(study)
     if study is None or done < spec.study.trials:
         return None

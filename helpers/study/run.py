@@ -18,8 +18,10 @@ grids are told of the trials at work; `--workers 1` makes a study repeatable as 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import optuna
+from optuna.storages import BaseStorage
 
 from gazegaussian.build import cpu_threads
 from gazegaussian.config import RunConfig
@@ -30,9 +32,8 @@ from helpers.storage.study_lock import study_lock
 from helpers.study.budget import BudgetWatch
 from helpers.study.compatibility import store_study_environment
 from helpers.study.heartbeat import requeue_lost
-from helpers.study.isolation import Train
 from helpers.study.loop import open_study, run_trials
-from helpers.study.resume import complete_study, save
+from helpers.study.resume import save
 from helpers.study.spec import StudySpec
 from helpers.study.stop import INTERRUPTED, forget_stop
 from helpers.study.workers.plan import plan_workers
@@ -42,42 +43,32 @@ from helpers.utils.disk import require_writable
 from helpers.utils.files import log_output_dir
 from helpers.utils.processes import sigterm_interrupts
 
-__all__ = ["StudySpec", "Train", "open_study", "run_study"]
-
 logger = logging.getLogger(__name__)
 
 
-def run_study(spec: StudySpec, forget_stops: bool = True) -> optuna.Study:
-    """Run or resume a study up to its number of finished trials, to a limit of its budget, or until `stop` asks.
+def run_study(
+    spec: StudySpec, store: BaseStorage | None, audit: Callable[[StudySpec], object] | None = None
+) -> optuna.Study:
+    """Run the trials of a study; `helpers.run` is the public verb, and says what is returned and raised.
 
     Args:
-        spec: What to run and where, by whom.
-        forget_stops: False where the caller has forgotten them earlier: one that came since then counts.
-
-    Returns:
-        The study; results are on disk beside its trials, and its attribute `stop_reason` says why it ended. One that has
-        all its trials is left as it is.
-
-    Raises:
-        UserError: Configuration, data, checkpoint, disk or storage cannot be used; nothing finished is lost.
-        RuntimeError: Too many trials failed in a row.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the trials at work are queued again for the next run.
+        spec: What to run.
+        store: Where the study is; None: it is created.
+        audit: Called when the spec is known to be usable, before anything is created; raises where the study must not run.
     """
-    complete = complete_study(spec)
-    if complete is not None:
-        return complete
     config = spec.monitored()
     start_values = baseline(spec.study, config)
     check_space(spec.study, config)
-    if spec.pool is None or spec.pool.ray is None:  # else the workers' machines are those that count
+    forget_stop(spec.folder)  # a request to stop that comes from now on counts
+    if spec.pool is None or spec.pool.ray is None:
         spec.check(config)
-    else:
-        connect(spec.pool.ray)  # nothing is begun where there is no cluster
+    else:  # each worker checks its own machine
+        connect(spec.pool.ray)
     log_output_dir(spec.out)
     require_writable(spec.folder)
-    if forget_stops:
-        forget_stop(spec.folder)
-    study = open_study(spec, config)
+    if audit is not None:
+        audit(spec)
+    study = open_study(spec, config, store)
     try:
         with sigterm_interrupts():
             with study_lock(study, spec.folder):  # another process may begin the same study now

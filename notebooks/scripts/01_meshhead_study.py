@@ -43,7 +43,8 @@ resume = True  # goes on with the newest study of this name and these settings; 
 from helpers.notebook import load_study, show_best_images, show_figures, show_trials
 from helpers.notebook.session import plan_study
 
-plan = plan_study("meshhead", sizes, smoke, n_trials, gpu_hours, epochs, data, out, resume, study_name)
+settings = dict(sizes=sizes, smoke=smoke, trials=n_trials, gpu_hours=gpu_hours, epochs=epochs, data=data, out=out)
+plan = plan_study("meshhead", **settings, resume=resume, study_name=study_name)
 plan.audit()
 
 # %% [markdown]

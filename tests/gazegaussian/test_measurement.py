@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from study_support import fake_train
+from study_support import fake_train, run_study
 from synthetic_support import SIZE, gaze_run, mesh_run
 
 from gazegaussian.build import train_run
@@ -12,7 +12,7 @@ from gazegaussian.config import with_parameters
 from gazegaussian.data import people_of, synthesize
 from gazegaussian.errors import ConfigError
 from gazegaussian.measurement import find_test_people, measure_checkpoint
-from helpers import StudySpec, run_study
+from helpers import StudySpec
 from helpers.analysis.confirm import confirm_study
 from helpers.analysis.mesh_head_seeds import stage_one
 from helpers.search.space import StudyFile

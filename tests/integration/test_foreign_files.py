@@ -13,14 +13,14 @@ import pytest
 from foreign_support import TEXT, killed_while_writing, run_sql, snapshot, super_journal
 from PIL import Image
 from storage_support import add_trial, one_line, open_study
-from study_support import fake_train, spec
+from study_support import fake_train, run_study, spec
 
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.run_folder import TRACES
 from gazegaussian.utils.image_grid import save_image
 from gazegaussian.utils.own_output import require_own_output
 from gazegaussian.utils.plain_files import find_special, open_plain
-from helpers import load_study, run_study, stop
+from helpers import load_study, stop
 from helpers.api import _require_no_others
 from helpers.inference.animation import write_animation
 from helpers.inference.export_marks import is_own_archive, own_files, require_free

@@ -10,12 +10,12 @@ import sys
 import pytest
 import torch
 from hostile_support import MUTATIONS, Payload, assert_harmless, assert_refused, mutations
-from study_support import fake_train, spec
+from study_support import fake_train, run_study, spec
 
 import train_gazegaussian_optuna
 from gazegaussian.config import load_run
 from gazegaussian.utils.yaml_files import dump_yaml, read_yaml
-from helpers import load_study, make_config, run_study, summary_rows
+from helpers import load_study, make_config, summary_rows
 from helpers.results.mesh_heads import best_mesh_head
 from helpers.search.space import baseline, check_space, load_study_file
 from helpers.storage.backends import open_storage

@@ -18,10 +18,9 @@ from dashboard_support import pictured
 from notebook_support import with_parameters_cell
 from optuna.trial import TrialState
 from PIL import Image
-from study_support import spec
+from study_support import run_study, spec
 from synthetic_support import SIZE, heads, untrained_checkpoints
 
-from helpers import run_study
 from helpers.inference.scene import People
 
 pytest.importorskip("jupyterlab")

@@ -15,14 +15,14 @@ from fixtures_support import COMPACT
 from foreign_support import snapshot
 from hostile_support import MUTATIONS, assert_harmless, mutations
 from PIL import Image
-from study_support import fake_train, spec
+from study_support import fake_train, run_study, spec
 
 from gazegaussian.config import load_run
 from gazegaussian.data.check import check_dataset
 from gazegaussian.data.download.archives import unpack
 from gazegaussian.models import frozen
 from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
-from helpers import load_study, run_study, summary_rows
+from helpers import load_study, summary_rows
 from helpers.inference.export_marks import is_own_archive, own_files
 from helpers.results.mesh_heads import best_mesh_head
 from helpers.results.pictures import read_png

@@ -10,11 +10,11 @@ from functools import partial
 import optuna
 import pytest
 import sqlalchemy
-from study_support import spec
+from study_support import run_study, spec
 from worker_support import NONE, RUNNING, check_nothing_lost_or_doubled, die, epochs, finished, noted
 
 from benchmarks.study.postgres_server import Server, programs
-from helpers import WorkerPool, load_study, progress, run_study
+from helpers import WorkerPool, load_study, progress
 from helpers.storage import retry as storage_patience
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import optuna
 import pytest
 from repository import ROOT
-from study_support import spec
+from study_support import run_study, spec
 from worker_support import FAIL, NONE, check_nothing_lost_or_doubled, die, epochs, noted
 
 from gazegaussian.errors import ConfigError
-from helpers import WorkerPool, run_study
+from helpers import WorkerPool
 from helpers.results.attributes import OWNER
 from helpers.study.workers.ray_pool import RayBackend, connect, placement
 

@@ -14,7 +14,7 @@ from architecture_support import ROOT, parse, sources
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from pydantic import ValidationError
-from study_support import SPACE, fake_train, spec
+from study_support import SPACE, fake_train, run_study, spec
 
 import helpers
 import train_gazegaussian_optuna
@@ -105,7 +105,7 @@ def deaf_train(config, run_dir, hooks, resume):
 def test_a_study_and_the_processes_of_its_trials_listen_to_nothing(tmp_path):
     before = listeners()
     asked = spec(tmp_path, deaf_train, trials=1, epochs=1)
-    study = helpers.run_study(replace(asked, isolate=True))
+    study = run_study(replace(asked, isolate=True))
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE], study.trials[0].user_attrs
     assert listeners() == before
 
@@ -127,7 +127,7 @@ NAMES = ["../x", "/abs", "a/b", "a\\b", "a\0b", "a\n", "..", ".hidden", "", " ",
 def finished(tmp_path_factory):
     """Folder of a finished study."""
     out = tmp_path_factory.mktemp("finished")
-    helpers.run_study(spec(out, trials=1))
+    run_study(spec(out, trials=1))
     return out / "toy"
 
 

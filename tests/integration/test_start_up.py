@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from study_support import fake_train
+from study_support import fake_train, run_study
 from synthetic_support import heads
 
 import helpers
@@ -86,7 +86,7 @@ def test_input_that_cannot_be_used_is_refused_before_the_heavy_imports(repo_root
 
 def test_a_complete_study_is_told_before_the_heavy_imports(repo_root, tmp_path):
     asked = helpers.default_spec("meshhead", n_trials=1, out=tmp_path)
-    helpers.run_study(replace(asked, train=fake_train, check=lambda _: None))
+    run_study(replace(asked, train=fake_train, check=lambda _: None))
     (asked.folder / "figures").mkdir()
     for path in (asked.folder / "figures" / "history.html", asked.folder / "report.html"):
         path.touch()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
+import optuna
 import torch
 
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.training.trainer import TrainResult
-from helpers import StudySpec
+from helpers import StudySpec, run
 from helpers.search.space import StudyFile
 
 SPACE = {"optimisation": {"lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}}}
@@ -50,6 +51,11 @@ def fake_train(config, run_dir, hooks, resume, slope=1.0, seconds=0.0):
 
 def spec(tmp_path, train=fake_train, **changes) -> StudySpec:
     return StudySpec(MeshHeadRun(), study_file(**changes), tmp_path, train=train, check=lambda config: None)
+
+
+def run_study(asked: StudySpec) -> optuna.Study:
+    """Run a study's trials alone: the audit and the figures have tests of their own."""
+    return run(asked, audit=False, figures=False)
 
 
 def line_train(config, run_dir, hooks, resume):

@@ -12,7 +12,7 @@ from gazegaussian.errors import ConfigError
 from helpers.analysis.audit import audit_study
 from helpers.analysis.audit_checks import Auditor
 from helpers.search.space import StudyFile
-from helpers.study.run import StudySpec
+from helpers.study.spec import StudySpec
 
 GAZE = {"type": "float", "min": 0.05, "max": 0.5, "log": True}
 SPACE = {

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 from optuna.trial import TrialState
-from study_support import FakeTrainer, fake_train, spec
+from study_support import FakeTrainer, fake_train, run_study, spec
 
 from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.trainer import TrainResult
-from helpers import best_trial, run_study
+from helpers import best_trial
 from helpers.analysis.confirm import confirm_study, load_confirm
 from helpers.analysis.continue_pruned import continue_pruned, load_continued
 from helpers.analysis.shares import largest_count

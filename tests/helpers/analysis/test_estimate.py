@@ -19,7 +19,7 @@ from helpers.analysis.expected_epochs import earliest_pruned_epoch
 from helpers.analysis.peak_memory import PeakMemory
 from helpers.search.space import StudyFile
 from helpers.storage.backends import open_storage
-from helpers.study.run import StudySpec
+from helpers.study.spec import StudySpec
 from helpers.utils.durations import duration
 
 LR = {"type": "float", "min": 1e-4, "max": 1e-1, "log": True}

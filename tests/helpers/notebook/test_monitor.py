@@ -11,10 +11,10 @@ from functools import partial
 import pytest
 from jupyter_client.manager import start_new_kernel
 from optuna.trial import TrialState
-from study_support import fake_train
+from study_support import fake_train, run_study
 
 from gazegaussian.errors import ConfigError
-from helpers import load_study, run_study, stop
+from helpers import load_study, stop
 from helpers.notebook import monitor, monitor_views
 from helpers.notebook.cli_process import Script
 from helpers.notebook.live_curves import live_curves
@@ -236,14 +236,14 @@ def test_a_plan_goes_on_with_the_newest_study_or_begins_another(tmp_path):
     assert plan_study("meshhead", out=tmp_path).name == "meshhead_quick_2"
     assert plan_study("meshhead", out=tmp_path, resume=False).name == "meshhead_quick_3"
     assert plan_study("meshhead", out=tmp_path, study_name="wide").name == "wide"
-    smoke = plan_study("meshhead", "published", smoke=True, trials=99, epochs=99, out=tmp_path, study_name="wide")
+    smoke = plan_study("meshhead", sizes="published", smoke=True, trials=99, epochs=99, out=tmp_path, study_name="wide")
     assert (smoke.name, smoke.sizes, smoke.trials, smoke.epochs) == ("meshhead_smoke", "quick", 2, 1)
 
 
 def test_a_plan_refuses_what_cannot_work_before_anything_is_spent(tmp_path, monkeypatch):
     monkeypatch.setattr("helpers.notebook.session.run_script", lambda *words: pytest.fail(f"ran {words}"))
     with pytest.raises(ConfigError, match="quick, demo, published, got 'qick'"):
-        plan_study("meshhead", "qick", out=tmp_path)
+        plan_study("meshhead", sizes="qick", out=tmp_path)
     plan = plan_study("meshhead", epochs=2, out=tmp_path)
     begun = replace(plan._request(), train=fake_train, check=lambda config: None)
     run_study(replace(begun, study=begun.study.model_copy(update={"trials": 1})))

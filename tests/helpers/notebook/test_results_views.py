@@ -4,10 +4,10 @@ import pytest
 from dashboard_support import NONE, pictured
 from optuna.trial import TrialState
 from study_results_support import study_of
-from study_support import line_train, spec
+from study_support import line_train, run_study, spec
 
 from gazegaussian.errors import ConfigError
-from helpers import best_trial, run_study, study_figures, top_trials
+from helpers import best_trial, study_figures, top_trials
 from helpers.analysis.importance import parameter_importances
 from helpers.notebook.display import newest_studies
 from helpers.notebook.results_display import figure_rows, show_results, show_top_images, spending_sentence

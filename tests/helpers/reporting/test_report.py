@@ -12,9 +12,8 @@ import pytest
 from optuna.trial import TrialState
 from PIL import Image
 from report_support import BASE, EPOCHS, failed, study_of
-from study_support import spec
+from study_support import run_study, spec
 
-from helpers import run_study
 from helpers.analysis.confirm import ConfirmReport, _judge
 from helpers.analysis.importance import parameter_importances
 from helpers.analysis.shares import expected_best

@@ -14,12 +14,12 @@ from dashboard_support import NONE, pictured
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 from PIL import Image
-from study_support import fake_train, line_train, spec
+from study_support import fake_train, line_train, run_study, spec
 
 from gazegaussian.errors import NonFiniteError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.utils.image_grid import save_image
-from helpers import load_study, run_study
+from helpers import load_study
 from helpers.results.artifacts import ARTIFACTS, CURVE, VALIDATION, WIDEST, attach
 from helpers.results.pictures import SIZE, captioned_row, draw_curve
 from helpers.results.ranking import best_trial

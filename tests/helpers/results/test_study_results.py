@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 from study_results_support import study_of
-from study_support import spec
+from study_support import run_study, spec
 
 from gazegaussian.errors import ConfigError
-from helpers import best_trial, load_study, run_study, save_figures, study_figures, summary_rows, top_trials
+from helpers import best_trial, load_study, save_figures, study_figures, summary_rows, top_trials
 from helpers.reporting.captions import missing_figures
 from helpers.reporting.palette import PALETTE
 from helpers.results.tables import save_results

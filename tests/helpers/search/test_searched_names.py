@@ -2,12 +2,12 @@
 
 import pytest
 import yaml
-from study_support import fake_train, spec
+from study_support import fake_train, run_study, spec
 
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import parameter_fields, searchable
-from helpers import load_study, run_study, summary_rows
+from helpers import load_study, summary_rows
 from helpers.search.space import load_study_file
 
 FORBIDDEN = {

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from optuna.trial import TrialState
-from study_support import fake_train, line_train, spec
+from study_support import fake_train, line_train, run_study, spec
 
 from gazegaussian.training.hooks import Hook
-from helpers import load_study, run_study
+from helpers import load_study
 from helpers.storage.location import LOCAL_STORE, is_mounted, live_database, snapshots_of
 
 

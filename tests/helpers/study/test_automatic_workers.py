@@ -13,7 +13,7 @@ import optuna
 import psutil
 import pytest
 from optuna.trial import TrialState
-from study_support import spec, study_file
+from study_support import run_study, spec, study_file
 from worker_support import (
     COMPLETE,
     FAIL,
@@ -26,7 +26,7 @@ from worker_support import (
 )  # fmt: skip
 
 from gazegaussian.utils import cores
-from helpers import WorkerPool, load_study, run_study, stop
+from helpers import WorkerPool, load_study, stop
 from helpers.search.samplers import study_sampler
 from helpers.study.budget import spent
 from helpers.study.workers import local as local_team
@@ -132,7 +132,8 @@ from functools import partial
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from worker_support import NONE, noted, request
-from helpers import WorkerPool, run_study
+from helpers import WorkerPool
+from study_support import run_study
 from gazegaussian.utils import cores
 cores.available_cores = lambda: 2
 print("begun", flush=True)

@@ -5,14 +5,13 @@ from functools import partial
 
 import pytest
 from optuna.trial import TrialState
-from study_support import FakeTrainer, fake_train, line_train, spec
+from study_support import FakeTrainer, fake_train, line_train, run_study, spec
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
 from helpers import load_study
 from helpers.study.budget import spent
-from helpers.study.run import run_study
 
 NONE = {"pruner": {"name": "none"}}
 COMPLETE = TrialState.COMPLETE

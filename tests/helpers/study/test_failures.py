@@ -11,7 +11,7 @@ import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
-from study_support import line_train, spec
+from study_support import line_train, run_study, spec
 from trainer_support import LineStage
 
 import helpers.study.trial
@@ -19,7 +19,6 @@ from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
 from helpers import load_study
 from helpers.study.checkpoints import bytes_of_model, remove_old_checkpoints
-from helpers.study.run import run_study
 from helpers.utils.disk import DiskError, disk_problem
 
 COMPLETE = TrialState.COMPLETE

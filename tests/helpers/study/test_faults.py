@@ -12,7 +12,7 @@ from run_folder_support import (
     config,
     small_stage,  # noqa: F401  fixtures
 )
-from study_support import spec
+from study_support import run_study, spec
 from trainer_support import LineStage, StopAfter, trainer
 
 import gazegaussian.build
@@ -21,7 +21,7 @@ from gazegaussian import build
 from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training.run_folder import resume_point
 from gazegaussian.training.trainer import Trainer
-from helpers import load_study, run_study
+from helpers import load_study
 from helpers.storage.backends import open_storage
 from helpers.study import heartbeat as ownership
 from helpers.study.heartbeat import current_owner, is_alive, requeue_lost

@@ -7,7 +7,7 @@ from functools import partial
 import optuna
 import pytest
 from optuna.trial import TrialState
-from study_support import fake_train, line_train, spec
+from study_support import fake_train, line_train, run_study, spec
 from trainer_support import LineStage
 
 from gazegaussian.training.hooks import Hook
@@ -15,7 +15,6 @@ from gazegaussian.training.trainer import Trainer
 from helpers import load_study
 from helpers.storage.backends import open_storage
 from helpers.study.heartbeat import claimed, requeue, requeue_lost
-from helpers.study.run import run_study
 
 COMPLETE = TrialState.COMPLETE
 FAIL = TrialState.FAIL

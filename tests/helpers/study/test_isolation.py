@@ -13,13 +13,12 @@ import pytest
 import torch
 from isolation_support import hangs, isolated
 from optuna.trial import TrialState
-from study_support import fake_train, line_train, spec
+from study_support import fake_train, line_train, run_study, spec
 
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError, DataError
 from helpers import load_study
 from helpers.study.isolation import isolated_by_default
-from helpers.study.run import run_study
 from helpers.utils.processes import portable
 
 
@@ -97,7 +96,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from isolation_support import hangs, isolated
-from helpers import run_study
+from study_support import run_study
 if __name__ == "__main__":
     run_study(isolated(Path({out!r}), hangs))
 """

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from repository import ROOT
-from study_support import spec, study_file
+from study_support import run_study, spec, study_file
 
 import train_gazegaussian_optuna
 from gazegaussian.config import MeshHeadRun
@@ -16,7 +16,6 @@ from helpers import migrate_study
 from helpers.results.attributes import BASELINE, CONFIG, FINGERPRINT, METRIC, RESUME_OF, STAGE
 from helpers.search.space import StudyFile, baseline
 from helpers.study.migration import ORIGIN, migrate
-from helpers.study.run import run_study
 
 LR = {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}
 WIDER = {"type": "float", "min": 1e-6, "max": 1e-1, "log": True}

@@ -8,10 +8,9 @@ import time
 
 import optuna
 import psutil
-from study_support import fake_train, spec
+from study_support import fake_train, run_study, spec
 from worker_support import COMPLETE, FAIL, NONE, RUNNING, WAITING, check_nothing_lost_or_doubled, die, together
 
-from helpers import run_study
 from helpers.results.attributes import BEAT, OWNER
 from helpers.storage.backends import open_storage
 from helpers.storage.study_lock import study_lock

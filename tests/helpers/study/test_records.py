@@ -8,11 +8,11 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
-from study_support import fake_train, spec, study_file
+from study_support import fake_train, run_study, spec, study_file
 
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun
 from gazegaussian.errors import ConfigError, UserError
-from helpers import StudySpec, load_study, run_study
+from helpers import StudySpec, load_study
 from helpers.analysis.importance import parameter_importances
 from helpers.api import run
 from helpers.reporting.report import report_sections

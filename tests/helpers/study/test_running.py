@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 from optuna.trial import TrialState
 from running_support import At, acting
-from study_support import fake_train, spec
+from study_support import fake_train, run_study, spec
 
 from gazegaussian.errors import ConfigError
-from helpers import StudyReader, load_study, progress, run, run_study, stop
+from helpers import StudyReader, load_study, progress, run, stop
 from helpers.storage.errors import StorageError
 from helpers.storage.location import LOCAL_STORE
 from helpers.study.progress import TrialProgress, epochs_ahead
@@ -118,7 +118,7 @@ from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from running_support import At, acting
 from study_support import spec
-from helpers import run_study
+from study_support import run_study
 run_study(spec(Path({out!r}), acting(At(2, lambda: os._exit(9))), trials=2))
 """
 

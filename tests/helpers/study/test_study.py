@@ -11,11 +11,11 @@ import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
-from study_support import FakeTrainer, fake_train, line_train, spec
+from study_support import FakeTrainer, fake_train, line_train, run_study, spec
 
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError, DataError, NonFiniteError
-from helpers import load_study, run_study
+from helpers import load_study
 from helpers.search.pruners import make_pruner
 from helpers.search.samplers import make_sampler
 from helpers.search.space import Component
@@ -119,7 +119,7 @@ from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from functools import partial
 from study_support import fake_train, spec
-from helpers import run_study
+from study_support import run_study
 run_study(spec(Path({out!r}), partial(fake_train, seconds=1.0), trials=6))
 """
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from study_support import fake_train, spec
+from study_support import fake_train, run_study, spec
 
 from gazegaussian.config import with_parameters
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils import cores as cores_module
-from helpers import WorkerPool, default_spec, run_study
+from helpers import WorkerPool, default_spec
 from helpers.study.workers import plan as worker_plan
 from helpers.study.workers.plan import (
     GB,

@@ -13,7 +13,7 @@ from functools import partial
 import optuna
 import psutil
 import pytest
-from study_support import spec
+from study_support import run_study, spec
 from worker_support import (
     COMPLETE,
     FAIL,
@@ -32,7 +32,7 @@ from worker_support import (
 )  # fmt: skip
 
 from gazegaussian.errors import DataError
-from helpers import WorkerPool, load_study, progress, run_study, stop
+from helpers import WorkerPool, load_study, progress, stop
 from helpers.results.attributes import OWNER
 from helpers.study import heartbeat as ownership
 from helpers.study.budget import spent
@@ -171,7 +171,8 @@ from functools import partial
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from worker_support import NONE, noted, request
-from helpers import WorkerPool, run_study
+from helpers import WorkerPool
+from study_support import run_study
 from helpers.study.workers import local as local_team
 local_team.START_METHOD = "fork"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has it ignored

@@ -18,11 +18,11 @@ from browser_support import chromium
 from dashboard_support import NONE, pictured
 from importance_support import planted
 from optuna.trial import TrialState
-from study_support import line_train, spec
+from study_support import line_train, run_study, spec
 
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.hooks import Hook
-from helpers import Dashboard, dashboard, load_study, run_study
+from helpers import Dashboard, dashboard, load_study
 from helpers.analysis.importance import FEW_TRIALS, parameter_importances
 from helpers.web.guard import guarded
 from helpers.web.merged_storage import JoinedStorage, ReadOnlyError, stores_in
