@@ -128,16 +128,13 @@ def estimate_study(spec: StudySpec, build: Build = build_stage, refuse: bool = T
     config = without_delays(spec.config)
     epochs = study.epochs or config.training.epochs
     forecast = expected_epochs(spec, epochs)
-    measured, device = _measure(
-        spec, with_parameters(config, {"epochs": 1, "monitor": getattr(study, "metrics", [study.metric])[0]}), build
-    )
+    measured, device = _measure(spec, with_parameters(config, {"epochs": 1, "monitor": study.metrics[0]}), build)
     once = measured.build_seconds + measured.warm_start_seconds
     low, high = (
         measured.data_seconds + forecast.trials * once + count * measured.seconds_per_epoch
         for count in (forecast.epochs_expected, forecast.epochs_most)
     )
-    budget = getattr(study, "budget", None)
-    limits = (spec.timeout, getattr(budget, "timeout", None), getattr(budget, "max_compute", None))
+    limits = (spec.timeout, study.budget.timeout, study.budget.max_compute)
     caps = [limit for limit in limits if limit is not None]
     folder = _existing(spec.folder)
     estimate = Estimate(
@@ -148,7 +145,7 @@ def estimate_study(spec: StudySpec, build: Build = build_stage, refuse: bool = T
         forecast.epochs_most,
         min([low, *caps]),
         min([high, *caps]),
-        _disk(measured, forecast, getattr(study, "keep_best", None)),
+        _disk(measured, forecast, study.keep_best),
         shutil.disk_usage(folder).free / GB,
         folder,
         forecast.assumption,

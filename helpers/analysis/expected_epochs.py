@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import UserError
 from helpers.results.trial_states import FINISHED
+from helpers.results.usage import epochs_of, total_usage
 from helpers.search.pruners import study_pruner
 from helpers.storage.backends import open_storage
 
@@ -43,14 +44,15 @@ def expected_epochs(spec: StudySpec, epochs: int) -> EpochForecast:
         epochs: Per trial that is not pruned.
     """
     study = spec.study
-    finished = _finished(spec)
+    trials_so_far = _trials(spec)
+    finished = [trial for trial in trials_so_far if trial.state in FINISHED]
     trials = max(0, study.trials - len(finished))
     share, length, why = _pruned(spec, finished, epochs)
     expected = trials * ((1 - share) * epochs + share * length)
     most = trials * epochs
-    cap = getattr(getattr(study, "budget", None), "max_total_epochs", None)
+    cap = study.budget.max_total_epochs
     if cap is not None:
-        left = max(0, cap - sum(len(trial.intermediate_values) for trial in finished))
+        left = max(0, cap - total_usage(trials_so_far).epochs)
         expected = min(expected, left)
         most = min(most, left)
         why += f"; the budget allows {left} epochs more"
@@ -60,9 +62,9 @@ def expected_epochs(spec: StudySpec, epochs: int) -> EpochForecast:
 def _pruned(spec: StudySpec, finished: list[FrozenTrial], epochs: int) -> tuple[float, float, str]:
     """Share of pruned trials, their mean number of epochs, and where both come from."""
     study = spec.study
-    if getattr(study, "multi", False):
+    if study.multi:
         return 0.0, epochs, "no pruning: there are several objectives"
-    pruned = [len(trial.intermediate_values) for trial in finished if trial.state == TrialState.PRUNED]
+    pruned = [epochs_of(trial) for trial in finished if trial.state == TrialState.PRUNED]
     if len(finished) >= ENOUGH_TRIALS:
         share = len(pruned) / len(finished)
         length = sum(pruned) / max(len(pruned), 1)
@@ -105,13 +107,13 @@ def earliest_pruned_epoch(spec: StudySpec, epochs: int) -> int | None:
     try:
         study = optuna.create_study(
             study_name=study_file.study_name,
-            direction=getattr(study_file, "directions", [study_file.direction])[0],
+            direction=study_file.directions[0],
             sampler=optuna.samplers.RandomSampler(seed=0),
             pruner=study_pruner(study_file, epochs),
         )
     finally:
         optuna.logging.set_verbosity(level)
-    sign = 1 if getattr(study_file, "directions", [study_file.direction])[0] == "minimize" else -1
+    sign = 1 if study_file.directions[0] == "minimize" else -1
     for number in range(min(study_file.trials - 1, _GOOD_TRIALS)):
         _play(study, [sign * (1 + 0.01 * number + math.exp(-epoch / 3)) for epoch in range(epochs)])
     hopeless = [_play(study, [sign * (100 + epoch) for epoch in range(epochs)]) for _ in range(_HOPELESS_TRIALS)]
@@ -130,12 +132,12 @@ def _play(study: optuna.Study, curve: list[float]) -> int | None:
     return None
 
 
-def _finished(spec: StudySpec) -> list[FrozenTrial]:
-    """Complete and pruned trials of the study, none when it was not begun or cannot be read."""
+def _trials(spec: StudySpec) -> list[FrozenTrial]:
+    """Trials of the study, none when it was not created or cannot be read."""
     try:
         storage = open_storage(spec.storage, spec.folder, must_exist=True)
         study = optuna.load_study(study_name=spec.study.study_name, storage=storage)
-        return list(study.get_trials(deepcopy=False, states=FINISHED))
+        return list(study.get_trials(deepcopy=False))
     except (KeyError, UserError) as error:
         logger.debug("no trials to learn from: %s", error)
         return []

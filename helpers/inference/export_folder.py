@@ -21,7 +21,7 @@ from helpers.inference.export_marks import CHECKPOINT, ORIGIN, SUMS, is_own_arch
 from helpers.inference.export_source import Origin
 from helpers.inference.model_card import Facts, collect_facts
 from helpers.reporting.report import write_report
-from helpers.results.attributes import MESHHEAD as MESHHEAD_DIGEST
+from helpers.results.attributes import MESHHEAD_SHA256
 from helpers.results.tables import HTML_FILE, MARKDOWN_FILE
 from helpers.utils.disk import DiskError, disk_problem
 from helpers.utils.files import digest_of, write_json, write_text, write_yaml
@@ -30,7 +30,7 @@ from helpers.utils.shown_paths import shown_environment, shown_path
 
 logger = logging.getLogger(__name__)
 
-MESHHEAD = "meshhead.pt"
+MESHHEAD_FILE = "meshhead.pt"
 _CONFIG = "config.yaml"
 _PARAMETERS = "parameters.json"
 _README = "README.md"
@@ -111,7 +111,7 @@ def _content(origin: Origin, work: Path) -> _Content:
         copies["summary.csv"] = origin.study_folder / "summary.csv"
     copies = {name: path for name, path in copies.items() if path.is_file()}
     if start is not None:  # without it nobody else could train this again
-        copies[MESHHEAD] = start.resolve()
+        copies[MESHHEAD_FILE] = start.resolve()
     return _Content(copies, _portable(config, start is not None), facts)
 
 
@@ -124,7 +124,7 @@ def _mesh_head(config: RunConfig, origin: Origin) -> Path | None:
     path = config.meshhead_checkpoint if isinstance(config, GazeGaussianRun) else None
     if path is None or not path.is_file():
         return None
-    recorded = None if origin.study is None else origin.study.user_attrs.get(MESHHEAD_DIGEST)
+    recorded = None if origin.study is None else origin.study.user_attrs.get(MESHHEAD_SHA256)
     try:
         if recorded not in (None, digest_of(path)):
             raise CheckpointError("its digest is not the one that the study recorded")
@@ -144,7 +144,7 @@ def _portable(config: RunConfig, with_mesh_head: bool) -> RunConfig:
         changes["init_from"] = Path(shown_path(config.init_from))
     start = config.meshhead_checkpoint if isinstance(config, GazeGaussianRun) else None
     if start is not None:
-        changes["meshhead_checkpoint"] = Path(MESHHEAD if with_mesh_head else shown_path(start))
+        changes["meshhead_checkpoint"] = Path(MESHHEAD_FILE if with_mesh_head else shown_path(start))
     return config.model_copy(update=changes)
 
 

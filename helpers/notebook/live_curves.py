@@ -6,7 +6,8 @@ import plotly.graph_objects as go
 
 from helpers.reporting.figure_layout import fit
 from helpers.reporting.learning_curves import Curve, draw_curves
-from helpers.study.progress import FINISHED, INTERRUPTED, RUNNING, StudyProgress
+from helpers.results.trial_states import INTERRUPTED
+from helpers.study.progress import COMPLETE, PRUNED, RUNNING, StudyProgress
 from helpers.utils.formatting import with_unit
 
 
@@ -18,7 +19,7 @@ def live_curves(found: StudyProgress) -> go.Figure | None:
     Returns:
         The figure; None while no epoch is reported (a study with several objectives reports none).
     """
-    continued = INTERRUPTED if any(trial.state in (RUNNING, *FINISHED) for trial in found.trials) else ""
+    continued = INTERRUPTED.lower() if any(trial.state in (RUNNING, COMPLETE, PRUNED) for trial in found.trials) else ""
     shown = [trial for trial in found.trials if trial.curve and trial.state != continued]
     if not shown:
         return None

@@ -27,9 +27,9 @@ from helpers.results.attributes import ENVIRONMENT
 from helpers.results.lineage import successors
 from helpers.results.pictures import captioned_row, png_bytes
 from helpers.results.ranking import is_feasible, metric_names, objective_key, signs
-from helpers.results.run_files import epochs_trained
 from helpers.results.tables import top_table
 from helpers.results.trial_states import FINISHED, state_name
+from helpers.results.usage import epochs_of
 from helpers.utils.durations import duration
 from helpers.utils.tables import show_table
 
@@ -125,7 +125,7 @@ def _times(study: optuna.Study, folder: Path) -> Rows:
     continued = successors(trials)
     for trial in trials:
         seconds = trial.user_attrs.get("seconds")
-        epochs = epochs_trained(trial, folder)
+        epochs = epochs_of(trial, folder)
         start = None if trial.datetime_start is None else trial.datetime_start.strftime("%Y-%m-%d %H:%M:%S")
         each = {"seconds": seconds, "seconds per epoch": seconds / epochs if seconds and epochs else None}
         rows.append(

@@ -9,13 +9,13 @@ from pathlib import Path
 from gazegaussian.errors import ConfigError, UserError
 from helpers.notebook.display import run_script, say
 from helpers.notebook.monitor import run_and_watch
+from helpers.results.stop_reason import StopKind
 from helpers.search.trial_names import REHEARSAL
 from helpers.storage.location import has_store
 from helpers.study.factory import default_spec
 from helpers.study.progress import progress
 from helpers.study.resume import comparable_study
 from helpers.study.spec import StudySpec
-from helpers.study.stop import INTERRUPTED, STOPPED
 from helpers.utils.paths import run_file, study_file_of
 
 HOUR = 3600
@@ -87,7 +87,7 @@ class StudyPlan:
         Of a study that was stopped by hand nothing is exported: it is to go on.
         """
         found = progress(self.folder)
-        by_hand = (found.stop_reason or "").startswith((STOPPED, INTERRUPTED))
+        by_hand = found.stop_kind in (StopKind.REQUEST, StopKind.INTERRUPTED)
         if by_hand and found.finished < (found.wanted or 0):
             say(
                 f"Not exported: study {self.name} was stopped with {found.finished} of {found.wanted} finished trials. Run the "

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 MOST_TICKS = 20  # steps of one; plotly would tick 0.5 epochs on a short axis
 HINTS = ("parallel_coordinate", "slice", "rank", "contour")  # figures that say of which trials they are
-SCRIPT = "plotly.min.js"  # the name that pages made with include_plotlyjs="directory" load
+PLOTLY_SCRIPT = "plotly.min.js"  # the name that pages made with include_plotlyjs="directory" load
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -214,8 +214,8 @@ def save_figures(
     written = []
     figures = study_figures(study) if figures is None else figures
     script = plotly.offline.get_plotlyjs().encode()
-    if not (folder / SCRIPT).is_file() or (folder / SCRIPT).stat().st_size != len(script):
-        write_bytes(folder / SCRIPT, script)
+    if not (folder / PLOTLY_SCRIPT).is_file() or (folder / PLOTLY_SCRIPT).stat().st_size != len(script):
+        write_bytes(folder / PLOTLY_SCRIPT, script)
     for name, figure in figures.items():
         written.append(write_text(folder / f"{name}.html", figure.to_html(include_plotlyjs="directory")))
     browser = find_browser() if png else None

@@ -14,12 +14,13 @@ from optuna.trial import FrozenTrial, TrialState
 from helpers.analysis.borders import borders
 from helpers.analysis.confirm_report import ConfirmReport
 from helpers.analysis.gain_text import chance_alone
-from helpers.results.attributes import REASON, RESUME_OF
+from helpers.results.attributes import REASON, STOP_REASON
 from helpers.results.lineage import successors
 from helpers.results.lookup import readable_config
 from helpers.results.ranking import baseline_trial, best_trial, is_feasible, metric_names, signs
-from helpers.results.run_files import epochs_trained, read_curves, trial_dir
+from helpers.results.stop_reason import StopKind, stop_kind
 from helpers.results.trial_states import FINISHED, state_name
+from helpers.results.usage import epochs_of, seconds_per_epoch, total_usage
 from helpers.utils.paths import SCRIPT
 
 MANY_PRUNED = 5  # pruned in a row after the first, none complete among them
@@ -44,43 +45,27 @@ class ResourceUsage:
 
 
 def measure_spending(study: optuna.Study, folder: Path) -> ResourceUsage:
-    """Add up all trials; a trial that another one continues is counted in that one.
+    """Add up all trials, and what pruning saved.
 
     Args:
         study: A loaded study.
         folder: Its folder.
     """
     trials = study.get_trials(deepcopy=False)
-    continued = {t.user_attrs.get(RESUME_OF) for t in trials if t.state != TrialState.WAITING} - {None}
     config = readable_config(study)
     planned = None if config is None else config.training.epochs
-    epochs = 0
     saved_epochs = 0
     unknown = 0
-    seconds = 0.0
     saved_seconds = 0.0
-    for trial in (trial for trial in trials if trial.number not in continued):
-        trained = epochs_trained(trial, folder)
-        each = _seconds_per_epoch(trial, folder)
-        epochs += trained
-        seconds += trial.user_attrs.get("seconds") or trained * (each or 0.0)
+    for trial in trials:
         if trial.state == TrialState.PRUNED and planned:
-            left = max(0, planned - trained)
+            each = seconds_per_epoch(trial, folder)
+            left = max(0, planned - epochs_of(trial, folder))
             saved_epochs += left
             saved_seconds += left * (each or 0.0)
             unknown += each is None
-    return ResourceUsage(epochs, seconds, saved_epochs, saved_seconds, unknown)
-
-
-def _seconds_per_epoch(trial: FrozenTrial, folder: Path) -> float | None:
-    place = trial_dir(trial, folder)
-    if place is not None and (place / "metrics.csv").is_file():
-        measured = read_curves(place / "metrics.csv").get("seconds")
-        if measured:
-            return sum(measured) / len(measured)
-    total = trial.user_attrs.get("seconds")
-    trained = epochs_trained(trial, folder)
-    return total / trained if total and trained else None
+    used = total_usage(trials, folder)
+    return ResourceUsage(used.epochs, used.seconds, saved_epochs, saved_seconds, unknown)
 
 
 def gain(study: optuna.Study) -> float | None:
@@ -234,12 +219,11 @@ def troubles_of(study: optuna.Study, usage: ResourceUsage) -> list[dict[str, Any
         advice = "a pruner that waits longer (median with n_startup_trials and n_warmup_steps; sha with min_resource)"
         rows.append({"trouble": what, "what to change": advice})
     pruned = sum(trial.state == TrialState.PRUNED for trial in finished)
-    stopped = str(study.user_attrs.get("stop_reason", ""))
-    slow = any(word in stopped for word in ("time", "epochs", "compute", "budget"))
+    slow = stop_kind(study.user_attrs) == StopKind.LIMIT
     single = len(study.directions) == 1
     if single and (slow or (len(finished) >= ENOUGH_FINISHED and usage.saved_share < LITTLE_SAVED)):
         saved = f"pruning saved {usage.saved_share:.0%} of the epochs ({pruned} of {len(finished)} trials pruned)"
-        what = f"too slow: {stopped}; {saved}" if slow else saved
+        what = f"too slow: {study.user_attrs[STOP_REASON]}; {saved}" if slow else saved
         rows.append({"trouble": what, "what to change": "a more aggressive pruner (sha, percentile), or fewer epochs"})
     improvement = gain(study)
     if len(finished) >= ENOUGH_FINISHED and best is not None and improvement is not None and improvement <= 0:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import optuna
 from optuna.trial import FrozenTrial
 
-from helpers.results.attributes import EPOCHS, RESUME_OF
+from helpers.results.attributes import RESUME_OF
 
 
 def ancestors(trials: list[FrozenTrial], trial: FrozenTrial | optuna.Trial) -> Iterator[FrozenTrial]:
@@ -22,11 +22,6 @@ def ancestors(trials: list[FrozenTrial], trial: FrozenTrial | optuna.Trial) -> I
         before = trials[number]
         yield before
         number = before.user_attrs.get(RESUME_OF)
-
-
-def epochs_of(trial: FrozenTrial) -> int:
-    """Count the epochs that a trial has trained, those that it took over included."""
-    return len(trial.intermediate_values) or trial.user_attrs.get(EPOCHS, 0)
 
 
 def successors(trials: Iterable[FrozenTrial]) -> dict[int, int]:

@@ -27,15 +27,6 @@ def trial_dir(trial: FrozenTrial, folder: Path | None = None) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def epochs_trained(trial: FrozenTrial, folder: Path | None = None) -> int:
-    """Count the finished epochs of a trial; `folder` as in `trial_dir`."""
-    place = None if trial.intermediate_values else trial_dir(trial, folder)
-    if place is None or not (place / "metrics.csv").is_file():
-        return len(trial.intermediate_values)
-    # Studies with several objectives report nothing, so the trial's own table has to tell.
-    return max((len(values) for values in read_curves(place / "metrics.csv").values()), default=0)
-
-
 def read_curves(path: Path) -> dict[str, list[float]]:
     """Columns of a `metrics.csv`, empty cells left out."""
     with path.open(encoding="utf-8", newline="") as stream:

@@ -27,8 +27,9 @@ from helpers.results.ranking import (
     ranked_trials,
     signs,
 )
-from helpers.results.run_files import epochs_trained, read_curves, trial_dir
+from helpers.results.run_files import read_curves, trial_dir
 from helpers.results.trial_states import FINISHED, state_name
+from helpers.results.usage import epochs_of
 from helpers.utils.files import identify, write_csv, write_json, write_text, write_yaml
 from helpers.utils.plain_text import markdown
 
@@ -82,7 +83,7 @@ def _summary(
         "state": state_name(trial, continued),
         **values,
         **feasible,
-        "epochs": epochs_trained(trial),
+        "epochs": epochs_of(trial),
         "seconds": None if seconds is None else round(seconds, 1),
         "baseline": bool(trial.user_attrs.get(BASELINE, False)),
         **trial.params,

@@ -21,7 +21,7 @@ from gazegaussian.fields import check_parameter_names, check_searched, explain
 from gazegaussian.utils.yaml_files import read_yaml
 from helpers.search.constraints import Budget, Constraint
 from helpers.search.parameters import Categorical, Float, Int, Parameter, Strict, same
-from helpers.search.trial_names import DEFAULT_NAME, make_namer, study_folder
+from helpers.search.trial_names import DEFAULT_NAME, make_namer, valid_study_name
 
 Direction = Literal["minimize", "maximize"]
 SHORT_SAMPLERS = {
@@ -64,7 +64,7 @@ class Component(Strict):
 class StudyFile(Strict):
     """A whole study file."""
 
-    study_name: Annotated[str, AfterValidator(study_folder)]
+    study_name: Annotated[str, AfterValidator(valid_study_name)]
     trials: Annotated[int, Field(gt=0)]
     epochs: Annotated[int, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0

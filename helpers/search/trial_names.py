@@ -31,7 +31,7 @@ def is_smoke_test(name: str) -> bool:
     return re.fullmatch(rf".+_{REHEARSAL}(_\d+)?", name) is not None
 
 
-def study_folder(name: str) -> str:
+def valid_study_name(name: str) -> str:
     """Give the name of a study back where its folder can be called so.
 
     Raises:

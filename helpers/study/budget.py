@@ -9,57 +9,30 @@ than was left.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from helpers.results.attributes import GRANTED, INHERITED, SECONDS
-from helpers.results.lineage import ancestors, epochs_of
+from helpers.results.attributes import GRANTED
+from helpers.results.stop_reason import StopKind, StopReason
+from helpers.results.usage import Usage, epochs_of, total_usage
 from helpers.search.constraints import Budget
 from helpers.storage.study_lock import study_lock
 from helpers.study.stop import stop_asked
 
 
 class LimitReached(Exception):
-    """The study may spend no more; the trial that was at work goes on in a later call."""
+    """The study may use no more; the running trial is resumed in a later call."""
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason.text)
+        self.reason = reason
 
 
-@dataclass(frozen=True)
-class Spent:
-    """Paid for so far."""
-
-    epochs: int = 0
-    seconds: float = 0.0
-
-
-def spent(study: optuna.Study) -> Spent:
-    """Add up all trials; what a trial took over from an interrupted one is counted there."""
-    return _spent_by(study.get_trials(deepcopy=False))
-
-
-def _spent_by(trials: list[FrozenTrial]) -> Spent:
-    before = [trial.user_attrs.get(INHERITED, {"epochs": 0, "seconds": 0.0}) for trial in trials]
-    # A trial killed while it took over knows what it inherits, but has not yet got it: hence at least 0.
-    epochs = [max(0, epochs_of(trial) - old["epochs"]) for trial, old in zip(trials, before, strict=True)]
-    seconds = [
-        max(0.0, trial.user_attrs.get(SECONDS, 0.0) - old["seconds"]) for trial, old in zip(trials, before, strict=True)
-    ]
-    return Spent(sum(epochs), sum(seconds))
-
-
-def spent_before(trials: list[FrozenTrial], trial: optuna.Trial) -> Spent:
-    """What the interrupted trials that one continues have spent together.
-
-    Args:
-        trials: All of the study, by number.
-        trial: The one that goes on.
-    """
-    # Each counts what it took over; the latest may have been killed before it had told so.
-    before = list(ancestors(trials, trial))
-    epochs = max((epochs_of(old) for old in before), default=0)
-    return Spent(epochs, max((old.user_attrs.get(SECONDS, 0.0) for old in before), default=0.0))
+def study_usage(study: optuna.Study) -> Usage:
+    """Add up all trials of a study."""
+    return total_usage(study.get_trials(deepcopy=False))
 
 
 class BudgetWatch:
@@ -77,14 +50,16 @@ class BudgetWatch:
         self._timeout = budget.timeout if timeout is None else timeout
         self._started = time.monotonic()
 
-    def called_off(self) -> str | None:
-        """Say who or what ends this call: a request to stop, or its time; None when nothing does."""
+    def called_off(self) -> StopReason | None:
+        """Return what ends this call: a request to stop, or its time; None when nothing does."""
         asked = None if self._folder is None else stop_asked(self._folder)
-        if asked is None and self._timeout is not None and time.monotonic() - self._started >= self._timeout:
-            return f"timeout of {self._timeout:g} s reached"
-        return asked
+        if asked is not None:
+            return StopReason(StopKind.REQUEST, asked)
+        if self._timeout is not None and time.monotonic() - self._started >= self._timeout:
+            return StopReason(StopKind.LIMIT, f"timeout of {self._timeout:g} s reached")
+        return None
 
-    def reached(self, study: optuna.Study, trial: optuna.Trial | None = None) -> str | None:
+    def reached(self, study: optuna.Study, trial: optuna.Trial | None = None) -> StopReason | None:
         """Say which limit is reached, None when there is some of everything left.
 
         Args:
@@ -103,7 +78,7 @@ class BudgetWatch:
         if self._is_shared:
             trial.set_user_attr(GRANTED, done + 1)
 
-    def grant(self, study: optuna.Study, trial: optuna.Trial, done: int) -> str | None:
+    def grant(self, study: optuna.Study, trial: optuna.Trial, done: int) -> StopReason | None:
         """Let a trial begin its next epoch, or say which limit is reached.
 
         Args:
@@ -128,20 +103,20 @@ class BudgetWatch:
         """Whether there is a limit on the sum over all trials."""
         return self._budget.max_total_epochs is not None or self._budget.max_compute is not None
 
-    def overspent(self, study: optuna.Study, trial: optuna.Trial | None = None) -> str | None:
+    def overspent(self, study: optuna.Study, trial: optuna.Trial | None = None) -> StopReason | None:
         """Say which limit on the sum over all trials is reached (see `reached`)."""
         epochs = self._budget.max_total_epochs
         seconds = self._budget.max_compute
         if epochs is None and seconds is None:
             return None
         trials = study.get_trials(deepcopy=False)  # once: an epoch that ends meanwhile is begun or paid for
-        paid = _spent_by(trials)
+        paid = total_usage(trials)
         begun = _begun_by_others(trials, trial)
         if epochs is not None and paid.epochs + begun >= epochs:
-            return f"budget max_total_epochs {epochs} reached"
+            return StopReason(StopKind.LIMIT, f"budget max_total_epochs {epochs} reached")
         pace = paid.seconds / paid.epochs if paid.epochs else 0.0
         if seconds is not None and paid.seconds + begun * pace >= seconds:
-            return f"budget max_compute {seconds:g} s reached"
+            return StopReason(StopKind.LIMIT, f"budget max_compute {seconds:g} s reached")
         return None
 
 

@@ -18,7 +18,7 @@ from helpers.results.attributes import (
     ENVIRONMENT,
     FINGERPRINT,
     INIT_FROM,
-    MESHHEAD,
+    MESHHEAD_SHA256,
     METRIC,
     PRUNER,
     SAMPLER,
@@ -46,7 +46,7 @@ def store_settings(study: optuna.Study, study_file: StudyFile, config: RunConfig
     study.set_user_attr(STAGE, config.stage)
     study.set_user_attr(METRIC, study_file.metric)
     study.set_user_attr(CONFIG, config.model_dump_json())
-    study.set_user_attr(MESHHEAD, _digest(meshhead_of(config)))
+    study.set_user_attr(MESHHEAD_SHA256, _digest(meshhead_of(config)))
     study.set_user_attr(INIT_FROM, _digest(config.init_from))
     for name, value in _search(study_file, config).items():
         study.set_user_attr(name, value)
@@ -119,7 +119,7 @@ def require_compatible(study: optuna.Study, study_file: StudyFile, config: RunCo
             f"Study {name!r} was begun with another configuration ({'; '.join(changed)}): its trials could not be "
             "compared with new ones. Give the values it was begun with, or another --study-name."
         )
-    digest = study.user_attrs.get(MESHHEAD)
+    digest = study.user_attrs.get(MESHHEAD_SHA256)
     if digest is not None and digest != _digest(meshhead_of(config)):
         raise ConfigError(
             f"Study {name!r} starts from the MeshHead {stored['meshhead_checkpoint']}, and {meshhead_of(config)} is "

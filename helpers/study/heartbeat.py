@@ -23,7 +23,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import UserError
 from helpers.results.attributes import BASELINE, BEAT, LOST, OWNER, REASON, RESUME_OF
-from helpers.results.lineage import ancestors, epochs_of
+from helpers.results.lineage import ancestors
+from helpers.results.usage import epochs_of
 
 logger = logging.getLogger(__name__)
 

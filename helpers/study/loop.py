@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from dataclasses import replace
 from itertools import takewhile
 
 import optuna
@@ -19,6 +20,7 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, first_line
 from helpers.results.attributes import LOST, REASON, RESUME_OF
 from helpers.results.lookup import is_created
+from helpers.results.stop_reason import StopKind, StopReason
 from helpers.results.trial_states import count_finished
 from helpers.search.pruners import study_pruner
 from helpers.storage.backends import open_storage
@@ -75,7 +77,7 @@ def open_study(spec: StudySpec, config: RunConfig, store: BaseStorage | None = N
     return study
 
 
-def run_trials(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: BudgetWatch) -> str:
+def run_trials(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: BudgetWatch) -> StopReason:
     """Run trials until there are enough or a limit is met.
 
     Args:
@@ -107,16 +109,21 @@ def run_trials(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: B
             try:
                 run_trial(study, spec, config, watch)
             except LimitReached as reached:
-                limit = str(reached)
+                limit = reached.reason
         if spec.worker is None:
             save(study, spec)
         if limit is not None:
-            return f"{limit} with {count_finished(study)} finished trials of {target}"
+            return replace(limit, text=f"{limit} with {count_finished(study)} finished trials of {target}")
         failed = failures_in_a_row(study, earlier)
         if len(failed) >= spec.study.max_failures:
             reason = failed[0].user_attrs.get(REASON, "unknown")
             raise RuntimeError(f"{len(failed)} trials failed in a row, the last one: {reason}. The study stops here.")
-    return f"all {target} trials are finished"
+    return all_finished(target)
+
+
+def all_finished(target: int) -> StopReason:
+    """Reason of a study that has all its trials."""
+    return StopReason(StopKind.FINISHED, f"all {target} trials are finished")
 
 
 def failures_in_a_row(study: optuna.Study, earlier: set[int]) -> list[FrozenTrial]:

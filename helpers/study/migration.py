@@ -28,7 +28,7 @@ from helpers.search.constraints import Constraint
 from helpers.search.parameters import same
 from helpers.search.space import baseline, check_space, configured, load_study_file
 from helpers.search.study_config import StudyFile
-from helpers.search.trial_names import study_folder
+from helpers.search.trial_names import valid_study_name
 from helpers.storage.backends import open_storage
 from helpers.storage.location import snapshots_of
 from helpers.study.compatibility import store_settings
@@ -61,7 +61,7 @@ def migrate_study(
         ConfigError: Nothing can be compared (stage, metric, epochs), or the name is taken.
     """
     try:
-        new_folder = Path(out or Path(folder).parent) / study_folder(study_name)
+        new_folder = Path(out or Path(folder).parent) / valid_study_name(study_name)
     except ValueError as error:
         raise ConfigError(f"--study-name: {error}.") from error
     old = find_study(Path(folder), storage)

@@ -14,20 +14,21 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from helpers.results.attributes import CONFIG, RESUME_OF, STOP_REASON, WANTED
-from helpers.results.lineage import epochs_of
 from helpers.results.lookup import only_study
 from helpers.results.ranking import baseline_trial, best_trial, metric_names, signs
+from helpers.results.stop_reason import StopKind, stop_kind
+from helpers.results.trial_states import FINISHED, INTERRUPTED
+from helpers.results.usage import epochs_of
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError, scrubbed
 from helpers.storage.location import snapshots_of
 from helpers.storage.read_only import FAULTS, read_only_store
-from helpers.study.budget import spent
+from helpers.study.budget import study_usage
 from helpers.study.heartbeat import is_running
 
 RUNNING = "running"
-FINISHED = ("complete", "pruned")
-INTERRUPTED = "interrupted"
-STATES = (RUNNING, *FINISHED, "failed", INTERRUPTED, "waiting")
+COMPLETE, PRUNED = (state.name.lower() for state in FINISHED)
+STATES = (RUNNING, COMPLETE, PRUNED, "failed", INTERRUPTED.lower(), "waiting")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class StudyProgress:
     best: tuple[int, float] | None  # number and value of the best complete trial
     stop_reason: str | None
     baseline: int | None = None  # number of the complete trial with the run configuration's own values
+    stop_kind: StopKind | None = None
 
     @property
     def states(self) -> dict[str, int]:
@@ -72,7 +74,7 @@ class StudyProgress:
     @property
     def finished(self) -> int:
         """Number of complete and pruned trials."""
-        return sum(trial.state in FINISHED for trial in self.trials)
+        return sum(trial.state in (COMPLETE, PRUNED) for trial in self.trials)
 
 
 class StudyReader:
@@ -115,7 +117,7 @@ class StudyReader:
         continued = {trial.user_attrs.get(RESUME_OF) for trial in everything}
         trials = tuple(self._trial(t, continued) for t in everything if t.state != TrialState.WAITING)
         length = _epochs_per_trial(known.get(CONFIG))
-        paid = spent(study)
+        paid = study_usage(study)
         wanted = known.get(WANTED)
         pace = paid.seconds / paid.epochs if paid.epochs and paid.seconds else None
         ahead = None if length is None or wanted is None else epochs_ahead(trials, wanted, length)
@@ -135,13 +137,14 @@ class StudyReader:
             best=None if best is None or best.values is None else (best.number, best.values[0]),
             stop_reason=known.get(STOP_REASON),
             baseline=None if first is None else first.number,
+            stop_kind=stop_kind(known),
         )
 
     def _trial(self, trial: FrozenTrial, continued: set[int | None]) -> TrialProgress:
         if trial.state == TrialState.RUNNING:
-            state = RUNNING if is_running(trial, self._alone) else INTERRUPTED
+            state = RUNNING if is_running(trial, self._alone) else INTERRUPTED.lower()
         elif trial.state == TrialState.FAIL:
-            state = INTERRUPTED if trial.number in continued else "failed"
+            state = INTERRUPTED.lower() if trial.number in continued else "failed"
         else:
             state = trial.state.name.lower()
         curve = tuple(trial.intermediate_values[epoch] for epoch in sorted(trial.intermediate_values))
@@ -161,7 +164,7 @@ def epochs_ahead(trials: tuple[TrialProgress, ...], wanted: int, length: int) ->
         wanted: Finished trials in the end.
         length: Epochs of a trial that nothing ends early.
     """
-    ended = [trial.epochs for trial in trials if trial.state in FINISHED]
+    ended = [trial.epochs for trial in trials if trial.state in (COMPLETE, PRUNED)]
     usual = sum(ended) / len(ended) if ended else length
     running = [trial.epochs for trial in trials if trial.state == RUNNING]
     begun = sum((usual if done < usual else length) - done for done in running)

@@ -14,8 +14,9 @@ from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer, TrainResult
 from helpers.results.attributes import EPOCHS, INHERITED, RESUME_OF, SECONDS
+from helpers.results.usage import Usage
 from helpers.search.study_config import StudyFile
-from helpers.study.budget import BudgetWatch, LimitReached, Spent
+from helpers.study.budget import BudgetWatch, LimitReached
 from helpers.study.checkpoints import bytes_of_model
 from helpers.utils.disk import require_space
 
@@ -74,7 +75,7 @@ class TrialReporter:
         epochs: int,
         watch: BudgetWatch,
         folder: Path,
-        before: Spent = Spent(),  # noqa: B008  frozen
+        before: Usage = Usage(),  # noqa: B008  frozen
         save: Callable[[], object] = lambda: None,
     ) -> None:
         self.study = study

@@ -26,7 +26,8 @@ from optuna.storages import BaseStorage
 from gazegaussian.build import cpu_threads
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import UserError, first_line
-from helpers.results.attributes import BASELINE, STOP_REASON, WANTED
+from helpers.results.attributes import BASELINE, STOP_KIND, STOP_REASON, WANTED
+from helpers.results.stop_reason import StopKind, StopReason
 from helpers.search.space import baseline, check_space
 from helpers.storage.study_lock import study_lock
 from helpers.study.budget import BudgetWatch
@@ -35,7 +36,7 @@ from helpers.study.heartbeat import requeue_lost
 from helpers.study.loop import open_study, run_trials
 from helpers.study.resume import save
 from helpers.study.spec import StudySpec
-from helpers.study.stop import INTERRUPTED, forget_stop
+from helpers.study.stop import forget_stop
 from helpers.study.workers.plan import plan_workers
 from helpers.study.workers.ray_pool import connect
 from helpers.study.workers.supervisor import supervise
@@ -78,7 +79,8 @@ def run_study(
             reason = _run(study, spec, config)
     except BaseException as error:
         asked = isinstance(error, KeyboardInterrupt | SystemExit)  # Ray turns SIGTERM into the latter
-        _note_stop(study, spec, INTERRUPTED if asked else first_line(error))
+        kind = StopKind.INTERRUPTED if asked else StopKind.ERROR
+        _note_stop(study, spec, StopReason(kind, str(kind) if asked else first_line(error)))
         if asked:  # the tables show what there is
             save(study, spec)
         raise
@@ -86,9 +88,10 @@ def run_study(
     return study
 
 
-def _run(study: optuna.Study, spec: StudySpec, config: RunConfig) -> str:
+def _run(study: optuna.Study, spec: StudySpec, config: RunConfig) -> StopReason:
     """Run trials until there are enough or a limit is met; returns why no more are run."""
     study.set_user_attr(STOP_REASON, "not stopped: running, or killed")
+    study.set_user_attr(STOP_KIND, StopKind.RUNNING)
     study.set_user_attr(WANTED, spec.study.trials)
     watch = BudgetWatch(spec.study.budget, spec.timeout, spec.folder)
     if spec.pool is not None and spec.pool.ray is not None:
@@ -104,11 +107,12 @@ def _run(study: optuna.Study, spec: StudySpec, config: RunConfig) -> str:
     return supervise(study, spec, watch, plan)
 
 
-def _note_stop(study: optuna.Study, spec: StudySpec, reason: str) -> None:
+def _note_stop(study: optuna.Study, spec: StudySpec, reason: StopReason) -> None:
     """Say why the study ends, here and in the storage."""
     logger.info("study %s stops: %s", study.study_name, reason)
     try:
-        study.set_user_attr(STOP_REASON, reason)
+        study.set_user_attr(STOP_REASON, reason.text)
+        study.set_user_attr(STOP_KIND, reason.kind)
         spec.save_snapshot()
     except UserError as error:  # the storage itself may be the reason
         logger.warning("why the study stopped cannot be stored: %s", error)

@@ -10,12 +10,10 @@ from pathlib import Path
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.plain_files import open_plain
+from helpers.results.stop_reason import STOPPED
 
 STOP_FILE = "stop"
 LONGEST_REASON = 1000  # bytes
-# how reasons begin that people or signals give
-STOPPED = "stopped on request"
-INTERRUPTED = "interrupted"
 
 
 def stop(folder: Path, reason: str = STOPPED) -> None:

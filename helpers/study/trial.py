@@ -21,10 +21,11 @@ from gazegaussian.training.trainer import TrainResult
 from helpers.results.artifacts import attach
 from helpers.results.attributes import REASON, RESUME_OF, SECONDS
 from helpers.results.trial_states import FINISHED
+from helpers.results.usage import usage_before
 from helpers.search.samplers import study_sampler
 from helpers.search.trial_names import name_trial, plain_name, tag
 from helpers.storage.study_lock import study_lock
-from helpers.study.budget import BudgetWatch, LimitReached, spent_before
+from helpers.study.budget import BudgetWatch, LimitReached
 from helpers.study.checkpoints import copy_checkpoint
 from helpers.study.heartbeat import all_held, claimed, requeue, requeue_lost
 from helpers.study.isolation import isolated_by_default, train_isolated
@@ -61,7 +62,7 @@ def run_trial(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: Bu
         if trial is None:
             return None
         stack.enter_context(claimed(trial, spec.worker))
-        before = spent_before(trials, trial)
+        before = usage_before(trials, trial)
         reporter = TrialReporter(
             study, trial, spec.study, config.training.epochs, watch, spec.folder, before, spec.save_snapshot
         )

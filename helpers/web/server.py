@@ -25,7 +25,7 @@ from bottle import HTTPResponse
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.utils.plain_files import open_plain
 from helpers.results.artifacts import ARTIFACTS
-from helpers.results.attributes import CONFIG, FINGERPRINT, INHERITED, INIT_FROM, MESHHEAD, OWNER
+from helpers.results.attributes import CONFIG, FINGERPRINT, INHERITED, INIT_FROM, MESHHEAD_SHA256, OWNER
 from helpers.storage.backends import open_url
 from helpers.utils.paths import LOOPBACK
 from helpers.utils.processes import die_with_parent
@@ -36,7 +36,7 @@ from helpers.web.page_filter import fitted_to_reading
 logger = logging.getLogger(__name__)
 
 # User attributes that say nothing to a reader; older studies have the best epoch, counted from 0, which the curve names.
-BOOKKEEPING = (OWNER, INHERITED, FINGERPRINT, CONFIG, MESHHEAD, INIT_FROM, "best_epoch", "last_checkpoint")
+BOOKKEEPING = (OWNER, INHERITED, FINGERPRINT, CONFIG, MESHHEAD_SHA256, INIT_FROM, "best_epoch", "last_checkpoint")
 
 
 class JoinedArtifacts:

@@ -19,7 +19,7 @@ from helpers.storage import retry as storage_patience
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError
 from helpers.storage.study_lock import study_lock
-from helpers.study.budget import spent
+from helpers.study.budget import study_usage
 from helpers.study.workers import local as local_team
 
 OUTAGE = float(os.environ.get("GAZEGAUSSIAN_OUTAGE", "1.5"))  # seconds; CI has no minute to spare
@@ -56,7 +56,7 @@ def test_workers_share_a_study_exactly_and_a_killed_one_is_replaced(tmp_path, ur
     study = run_study(on(url, tmp_path, partial(noted, act=die), 3, trials=6, budget={"max_total_epochs": limit}))
     # The epoch at whose end the process was killed is on disk; the one that goes on inherits it.
     assert limit <= len(epochs(tmp_path)) <= limit + 1
-    assert spent(study).epochs <= limit
+    assert study_usage(study).epochs <= limit
     done = run_study(on(url, tmp_path, workers=2, trials=6))
     check_nothing_lost_or_doubled(done, 6)
     assert len(epochs(tmp_path)) == 6 * 8

@@ -34,7 +34,9 @@ logger = logging.getLogger(__name__)
 
 START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 PRELOADED = "helpers.study.workers.preload"
-GRACE = 30.0  # seconds for a worker that was asked to end: its trial is queued again and its checkpoints are whole
+EXIT_SECONDS = (
+    30.0  # seconds for a worker that was asked to end: its trial is queued again and its checkpoints are whole
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class LocalBackend:
             worker.process.terminate()
         try:
             for worker in self._workers.values():
-                worker.process.join(GRACE)
+                worker.process.join(EXIT_SECONDS)
         finally:
             for worker in self._workers.values():
                 worker.process.kill()
@@ -137,7 +139,7 @@ def _last_words(name: str, worker: _Worker) -> WorkerExit:
     except EOFError:
         ended = WorkerExit(name, death="")
     worker.pipe.close()
-    worker.process.join(GRACE)
+    worker.process.join(EXIT_SECONDS)
     worker.process.kill()  # one that has said its last word and does not end
     worker.process.join()
     code = worker.process.exitcode

@@ -21,7 +21,7 @@ import optuna
 from gazegaussian.config import RunConfig
 from gazegaussian.training.step import resolve_device
 from gazegaussian.utils import cores
-from helpers.study.budget import spent
+from helpers.study.budget import study_usage
 from helpers.study.spec import StudySpec, preflight
 from helpers.study.trial import places_left
 from helpers.utils import resources
@@ -109,7 +109,7 @@ def _trials_in_budget(spec: StudySpec, study: optuna.Study) -> int:
     if limit is None:
         return spec.study.trials
     length = spec.study.epochs or spec.config.training.epochs
-    return max(1, (limit - spent(study).epochs) // length)
+    return max(1, (limit - study_usage(study).epochs) // length)
 
 
 def memory_needed(study: optuna.Study) -> float:

@@ -16,10 +16,12 @@ import optuna
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, UserError, first_line
+from helpers.results.stop_reason import StopKind, StopReason
 from helpers.results.trial_states import count_finished
 from helpers.storage.study_lock import study_lock
-from helpers.study.budget import BudgetWatch, spent
+from helpers.study.budget import BudgetWatch, study_usage
 from helpers.study.heartbeat import requeue_lost
+from helpers.study.loop import all_finished
 from helpers.study.resume import save
 from helpers.study.spec import StudySpec
 from helpers.study.stop import stop
@@ -50,7 +52,7 @@ class WorkerBackend(Protocol):
         """End all workers now, and wait until they are gone."""
 
 
-def supervise(study: optuna.Study, spec: StudySpec, watch: BudgetWatch, plan: WorkerPlan | None = None) -> str:
+def supervise(study: optuna.Study, spec: StudySpec, watch: BudgetWatch, plan: WorkerPlan | None = None) -> StopReason:
     """Have a study run by several workers.
 
     Args:
@@ -98,8 +100,8 @@ class _Supervisor:
 
     def __post_init__(self) -> None:
         self.error: BaseException | None = None
-        self.told: str | None = None  # why the workers were asked to stop
-        self.reasons: list[str] = []
+        self.told: StopReason | None = None  # why the workers were asked to stop
+        self.reasons: list[StopReason] = []
         self._dismissed: set[str] = set()
         self._run = uuid.uuid4().hex[:8]
         self._started = 0
@@ -117,7 +119,7 @@ class _Supervisor:
             pool=None,
         )
 
-    def run(self) -> str:
+    def run(self) -> StopReason:
         """Work until all workers have ended."""
         target = self.spec.study.trials
         saved = count_finished(self.study)
@@ -140,9 +142,9 @@ class _Supervisor:
         save(self.study, self.spec)
         if self.error is not None:
             raise self.error
-        return next(
-            (reason for reason in self.reasons if "finished trials of" in reason), f"all {target} trials are finished"
-        )
+        limit = next((reason for reason in self.reasons if reason.kind != StopKind.FINISHED), all_finished(target))
+        # Workers see any request to stop as a user's; the supervisor knows which of them were its own.
+        return limit if self.told is None or limit.kind == StopKind.FINISHED else replace(limit, kind=self.told.kind)
 
     def requeue_lost(self) -> None:
         """Queue the trials again that dead workers have left."""
@@ -161,7 +163,7 @@ class _Supervisor:
         place = self._at_work.pop(ended.worker)
         if ended.error is not None:
             self.error = self.error or ended.error
-            self._call_off(first_line(ended.error))
+            self._call_off(StopReason(StopKind.ERROR, first_line(ended.error)))
         elif ended.reason is not None:
             self.reasons.append(ended.reason)
         else:
@@ -195,7 +197,7 @@ class _Supervisor:
             self.memory.dismiss(name)
 
     def _count_death(self, ended: WorkerExit) -> None:
-        progress = spent(self.study).epochs + count_finished(self.study)
+        progress = study_usage(self.study).epochs + count_finished(self.study)
         self._deaths = self._deaths + 1 if progress == self._progress else 1
         self._progress = progress
         if self._deaths >= self.spec.study.max_failures * self.backend.size:
@@ -203,10 +205,10 @@ class _Supervisor:
                 f"{self._deaths} workers ended in a row and no epoch was trained, the last one: {ended.death}. "
                 "The study stops here."
             )
-            self._call_off(str(self.error))
+            self._call_off(StopReason(StopKind.ERROR, str(self.error)))
 
-    def _call_off(self, reason: str | None) -> None:
+    def _call_off(self, reason: StopReason | None) -> None:
         if reason is not None and self.told is None:
             self.told = reason
             with suppress(ConfigError):  # the folder cannot be written: the workers meet that themselves
-                stop(self.spec.folder, reason)
+                stop(self.spec.folder, reason.text)

@@ -6,6 +6,7 @@ import importlib
 import logging
 from dataclasses import dataclass
 
+from helpers.results.stop_reason import StopReason
 from helpers.study.budget import BudgetWatch
 from helpers.study.loop import open_study, run_trials
 from helpers.study.spec import StudySpec
@@ -19,7 +20,7 @@ class WorkerExit:
     """How a worker ended; neither reason nor error: it died, or was asked to end."""
 
     worker: str
-    reason: str | None = None  # why it runs no more trials
+    reason: StopReason | None = None  # why it runs no more trials
     error: BaseException | None = None
     death: str | None = None
     killed: bool = False  # by SIGKILL, which is what the system does when memory runs out

@@ -28,7 +28,7 @@ from worker_support import (
 from gazegaussian.utils import cores
 from helpers import WorkerPool, load_study, stop
 from helpers.search.samplers import study_sampler
-from helpers.study.budget import spent
+from helpers.study.budget import study_usage
 from helpers.study.workers import local as local_team
 from helpers.study.workers.plan import THREAD_VARIABLES, WORKER_MEMORY
 from helpers.utils import resources
@@ -89,7 +89,7 @@ def test_each_worker_has_the_threads_that_the_user_chose(tmp_path, monkeypatch, 
 
 def test_the_sum_of_epochs_is_exact(tmp_path):
     study = run_study(automatic(tmp_path, trials=9, budget={"max_total_epochs": 21}))
-    assert len(epochs(tmp_path)) == spent(study).epochs == 21
+    assert len(epochs(tmp_path)) == study_usage(study).epochs == 21
     assert "max_total_epochs 21 reached" in study.user_attrs["stop_reason"]
 
 

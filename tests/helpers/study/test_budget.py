@@ -11,7 +11,7 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
 from helpers import load_study
-from helpers.study.budget import spent
+from helpers.study.budget import study_usage
 
 NONE = {"pruner": {"name": "none"}}
 COMPLETE = TrialState.COMPLETE
@@ -37,14 +37,14 @@ def test_epochs_over_all_trials_are_bounded_and_the_cut_trial_goes_on(tmp_path):
     log = []
     train = partial(counted, log)
     study = run_study(spec(tmp_path, train, trials=3, budget={"max_total_epochs": 20}, **NONE))
-    assert len(log) == spent(study).epochs == 20
+    assert len(log) == study_usage(study).epochs == 20
     assert states(study) == [COMPLETE, COMPLETE, FAIL, WAITING]
     assert "max_total_epochs 20" in study.user_attrs["stop_reason"]
     again = run_study(spec(tmp_path, train, trials=3, budget={"max_total_epochs": 20}, **NONE))
     assert (len(log), len(again.trials)) == (20, 4), "a spent budget buys nothing"
     rest = run_study(spec(tmp_path, train, trials=3, **NONE))
     assert log[20:] == [4, 5, 6, 7]
-    assert spent(rest).epochs == 24, "inherited epochs were paid for once"
+    assert study_usage(rest).epochs == 24, "inherited epochs were paid for once"
     assert states(rest) == [COMPLETE, COMPLETE, FAIL, COMPLETE]
     assert rest.user_attrs["stop_reason"] == "all 3 trials are finished"
 
@@ -65,11 +65,11 @@ def test_an_epoch_that_was_saved_but_not_reported_is_counted_once(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run_study(spec(tmp_path, killed, trials=1))
-    assert spent(load_study(tmp_path / "toy")).epochs == 3
+    assert study_usage(load_study(tmp_path / "toy")).epochs == 3
     log = []
     study = run_study(spec(tmp_path, partial(counted, log), trials=1))
     assert log == [4, 5, 6, 7]
-    assert spent(study).epochs == len(study.trials[1].intermediate_values) == 8
+    assert study_usage(study).epochs == len(study.trials[1].intermediate_values) == 8
 
 
 @pytest.mark.parametrize("limit", ["timeout", "max_compute"])
@@ -93,7 +93,7 @@ def test_the_calls_timeout_goes_before_the_study_files(tmp_path):
 def test_compute_time_of_earlier_calls_counts(tmp_path):
     slow = partial(fake_train, seconds=0.02)
     first = run_study(spec(tmp_path, slow, trials=1, **NONE))
-    seconds = spent(first).seconds
+    seconds = study_usage(first).seconds
     assert seconds >= 8 * 0.02
     second = run_study(spec(tmp_path, slow, trials=2, budget={"max_compute": 0.9 * seconds}, **NONE))
     assert states(second) == [COMPLETE]
@@ -106,7 +106,7 @@ def test_seconds_of_a_continued_trial_are_those_of_all_processes(tmp_path):
     whole = run_study(spec(tmp_path, partial(fake_train, seconds=0.0), trials=1, **NONE))
     assert before >= 0.15
     assert whole.trials[1].user_attrs["seconds"] > before
-    assert spent(whole).seconds == pytest.approx(whole.trials[1].user_attrs["seconds"])
+    assert study_usage(whole).seconds == pytest.approx(whole.trials[1].user_attrs["seconds"])
 
 
 def test_a_trial_that_takes_too_long_fails_with_the_reason(tmp_path):
@@ -150,7 +150,7 @@ def test_several_objectives_are_those_of_the_epoch_that_is_best_in_the_first(tmp
     study = run_study(spec(tmp_path, sized_train, trials=3, constraints={"fps": ">= 29"}, **SEVERAL))
     assert [t.values for t in study.trials] == [[0.1, 2.0]] * 3
     assert all(t.constraints == {"fps": 1.0} for t in study.trials), "28 frames per second are 1 too few"
-    assert spent(study).epochs == 12, "epochs count where nothing is reported too"
+    assert study_usage(study).epochs == 12, "epochs count where nothing is reported too"
 
 
 def test_an_objective_that_is_not_finite_fails_the_trial(tmp_path):

@@ -35,7 +35,7 @@ from gazegaussian.errors import DataError
 from helpers import WorkerPool, load_study, progress, stop
 from helpers.results.attributes import OWNER
 from helpers.study import heartbeat as ownership
-from helpers.study.budget import spent
+from helpers.study.budget import study_usage
 from helpers.study.heartbeat import claimed
 from helpers.study.loop import failures_in_a_row
 from helpers.study.workers import local as local_team
@@ -88,7 +88,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on_once(tmp_path, caplog
 def test_the_sum_of_epochs_is_exact_over_all_workers(tmp_path):
     limit = 21
     study = run_study(pool(tmp_path, noted, 4, trials=9, budget={"max_total_epochs": limit}))
-    assert len(epochs(tmp_path)) == spent(study).epochs == limit
+    assert len(epochs(tmp_path)) == study_usage(study).epochs == limit
     assert RUNNING not in {trial.state for trial in study.trials}
     assert f"max_total_epochs {limit} reached" in study.user_attrs["stop_reason"]
 
@@ -131,7 +131,7 @@ def test_bad_input_of_one_worker_stops_all(tmp_path):
     assert study.user_attrs["stop_reason"] == "file is damaged"
     assert RUNNING not in {trial.state for trial in study.trials}
     (tmp_path / "epochs.txt").unlink()
-    rest = 9 * 8 - spent(study).epochs
+    rest = 9 * 8 - study_usage(study).epochs
     done = run_study(pool(tmp_path, noted, trials=9))
     check_nothing_lost_or_doubled(done, 9)
     assert rest - 1 <= len(epochs(tmp_path)) <= rest, "the epoch after which the error came is on disk"
