@@ -1,11 +1,11 @@
-"""What the verbs begin with: run configurations, requests, stored studies.
+"""Makes run configurations and study specs from files and overrides, and opens stored studies.
 
-Most input that cannot be used is refused here, in a fraction of a second: torch is imported only where a checkpoint or a
-device is looked at.
+Bad input is rejected here within a fraction of a second: torch is imported only to read a checkpoint or a device.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from gazegaussian.training.checkpoint_files import require_checkpoint
 from helpers.results.lookup import created_study, find_study, stored_init, stored_meshhead
 from helpers.results.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.results.winners import read_winner
-from helpers.search.space import Component, load_study_file, warn_of_sizes
+from helpers.search.space import Component, StudyFile, load_study_file, warn_of_sizes
 from helpers.search.trial_names import TrialNamer
 from helpers.study.spec import StudySpec, WorkerPool
 from helpers.utils.paths import STUDIES, run_file, study_file_of
@@ -147,16 +147,11 @@ def default_spec(
         DataError: There is no data in the folder that is named.
         CheckpointError: There is no MeshHead at the path that is named.
     """
-    study_file = load_study_file(study or study_file_of(stage), stage, STUDIES)
     overrides: dict[str, Any] = {"trials": n_trials, "epochs": epochs, "study_name": study_name, "seed": seed}
+    overrides["pruner"] = None if pruner is None else Component(name=pruner)
     overrides["trial_name"] = trial_name if isinstance(trial_name, str) else None
-    if pruner is not None:
-        overrides["pruner"] = Component(name=pruner)
-    overrides = {name: value for name, value in overrides.items() if value is not None}
-    try:
-        study_file = type(study_file).model_validate({**study_file.model_dump(), **overrides})
-    except ValidationError as error:
-        raise ConfigError(f"command line: {explain(error, type(study_file))}") from error
+    stored = load_study_file(study or study_file_of(stage), stage, STUDIES)
+    study_file = _overridden(stored, overrides)
     if meshhead is None or init_from is None:
         begun = created_study(study_file.study_name, Path(out) / study_file.study_name, storage)
         init_from = stored_init(begun) if begun and init_from is None else init_from
@@ -186,6 +181,14 @@ def default_spec(
         trial_name=namer,
         pool=pool or WorkerPool(),
     )
+
+
+def _overridden(study_file: StudyFile, overrides: Mapping[str, Any]) -> StudyFile:
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return StudyFile.model_validate({**study_file.model_dump(), **given})
+    except ValidationError as error:
+        raise ConfigError(f"command line: {explain(error, StudyFile)}") from error
 
 
 def load_study(folder: Path, storage: str | None = None) -> optuna.Study:
