@@ -115,6 +115,7 @@ def test_helpers_enter_through_the_front_door():
 
 # Rooms of `helpers`, from the lowest row up: a file imports from its own room and from lower rows only.
 ORDER = [
+    {"optuna_private"},
     {"utils", "search", "storage"},
     {"results"},
     {"study"},
@@ -161,6 +162,24 @@ def test_the_rule_of_rooms_sees_what_turns_back():
     assert list(turning_back("cli", [*seen, "helpers", "helpers.notebook.display.show_top"])) == [
         "helpers.notebook.display.show_top"
     ]
+
+
+PRIVATE = "helpers/optuna_private.py"
+
+
+def private_parts(tree):
+    """Names of Optuna's private modules and attributes in a file; a class may override or call its own."""
+    optunas = {"_storage", "_backend", "_study_id", "_trial_id", "_stub", "_cache", "_host", "_port", "_get_filepath"}
+    for node in ast.walk(tree):
+        own = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+        if isinstance(node, ast.Attribute) and node.attr in optunas and not own:
+            yield node.attr
+    yield from (name for name in imports(tree) if name.startswith("optuna") and "._" in name)
+
+
+@pytest.mark.parametrize("path", sources("helpers"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_private_parts_of_optuna_are_used_in_one_module(path):
+    assert bool(list(private_parts(parse(path)))) == (path == ROOT / PRIVATE)
 
 
 def notebook_code(path):

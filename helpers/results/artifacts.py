@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
 
 from gazegaussian.errors import first_line
 from helpers.results.pictures import draw_curve, read_png
@@ -60,7 +62,8 @@ class _Whole(FileSystemArtifactStore):
         try:
             super().write(artifact_id, content_body)  # type: ignore[arg-type]
         except BaseException:
-            self._get_filepath(artifact_id).unlink(missing_ok=True)
+            with suppress(ArtifactNotFound):
+                self.remove(artifact_id)
             raise
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import logging
 import pickle
-from types import SimpleNamespace
 from typing import Any
 
 from gazegaussian.errors import ConfigError
+from helpers.optuna_private import replace_unpickler
 
 logger = logging.getLogger(__name__)
 
@@ -55,5 +54,4 @@ def load_optimizer(content: bytes) -> Any:
 
 def guard() -> None:
     """Make Optuna's CMA-ES sampler read its stored state by `load_optimizer`, here and wherever it is nested."""
-    module = importlib.import_module("optuna.samplers._cmaes")
-    vars(module)["pickle"] = SimpleNamespace(dumps=pickle.dumps, loads=load_optimizer)
+    replace_unpickler(load_optimizer)

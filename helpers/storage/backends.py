@@ -35,13 +35,13 @@ from sqlalchemy.pool import NullPool
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.yaml_files import shorten
+from helpers.optuna_private import TABLES
 from helpers.storage import sqlite_snapshots as snapshots
 from helpers.storage.errors import LEFT, StorageError, redacted, scrubbed, sqlite_problem
 from helpers.storage.journal import Journal, JournalReader
 from helpers.storage.location import live_database, snapshots_of
 from helpers.storage.retry import Database, Unreachable
 from helpers.storage.sqlite_files import (
-    TABLES,
     problem_of,
     reading_connection,
     require_own_sidecars,

@@ -7,9 +7,9 @@ from typing import Any
 
 import grpc
 from optuna.storages import GrpcStorageProxy
-from optuna.storages._grpc.client import GrpcClientCache
 
 from gazegaussian.errors import first_line
+from helpers.optuna_private import wrap_stub
 from helpers.storage.errors import StorageError
 
 PATIENCE = 300.0  # seconds that a call waits for a server which is down
@@ -52,6 +52,4 @@ class Proxy(GrpcStorageProxy):
 
     def _setup(self) -> None:
         super()._setup()
-        stub: Any = _PatientStub(self._stub, f"{self._host}:{self._port}")
-        self._stub = stub
-        self._cache = GrpcClientCache(stub)
+        wrap_stub(self, _PatientStub)

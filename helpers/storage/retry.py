@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gazegaussian.errors import class_and_line
 from gazegaussian.utils.yaml_files import shorten
+from helpers.optuna_private import RDB_CALLS
 from helpers.storage.errors import LEFT, StorageError, redacted
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,5 @@ _READS = {
     "get_study_user_attrs",
     "get_study_system_attrs",
 }
-# Optuna's cache calls some of its own.
-_PRIVATE = {"_create_new_trial", "_set_trial_param", "_get_best_trial_id", "_get_trials"}
-for _name in BaseStorage.__abstractmethods__ | _PRIVATE:
+for _name in BaseStorage.__abstractmethods__ | set(RDB_CALLS):
     setattr(Database, _name, _patient(_name, getattr(RDBStorage, _name)))

@@ -15,9 +15,8 @@ from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
-from optuna.storages._rdb import models
-
 from gazegaussian.utils.plain_files import open_plain, special_kind
+from helpers.optuna_private import TABLES
 from helpers.storage.errors import LEFT, StorageError, sqlite_problem
 
 SIDECARS = ("-journal", "-wal", "-shm")
@@ -25,7 +24,6 @@ BUSY_SECONDS = 5.0  # that a reader waits; a writer holds its lock for milliseco
 CPU_SECONDS = 8.0  # that a look may take: a damaged or forged file could keep SQLite busy without end
 LONGEST_VALUE = 64_000_000  # bytes
 LARGEST_COPY = 1 << 30  # bytes of a database that is read through a copy
-TABLES = frozenset(models.BaseModel.metadata.tables)
 _VERSION_TABLE = "alembic_version"
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 _WAL_VERSION = b"\x02\x02"  # bytes 18 and 19 of the header
@@ -170,13 +168,13 @@ def require_study_tables(connection: sqlite3.Connection, path: Path, reading: bo
     rows = connection.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master").fetchall()
     _require_inert(rows, path)
     names = {name for kind, name, _ in rows if kind == "table"}
-    if names and not names & TABLES:
+    if names and not names & TABLES.keys():
         raise StorageError(f"The database {path} holds no study but tables of another program; name another storage.")
     if not reading:
         return
     if not names:
         raise StorageError(f"The database {path} holds no study yet; run `study` first or name another storage.")
-    lacking = sorted((TABLES | {_VERSION_TABLE}) - names)
+    lacking = sorted((TABLES.keys() | {_VERSION_TABLE}) - names)
     if not lacking:
         lacking = _lacking_columns(connection)
     if not lacking and connection.execute(f"SELECT count(*) FROM {_VERSION_TABLE}").fetchone()[0] == 0:
@@ -203,7 +201,7 @@ def _require_inert(rows: Collection[tuple[str, str, str]], path: Path) -> None:
 
 def _lacking_columns(connection: sqlite3.Connection) -> list[str]:
     lacking = []
-    for name, table in models.BaseModel.metadata.tables.items():
+    for name, table in TABLES.items():
         there = {row[1] for row in connection.execute(f"PRAGMA table_info({name})")}
         lacking += [f"{name}.{column}" for column in sorted({column.name for column in table.columns} - there)]
     return lacking

@@ -21,6 +21,7 @@ from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
+from helpers.optuna_private import store_of
 from helpers.storage.errors import StorageError
 from helpers.storage.journal import file_lock, lock_of, require_lock
 from helpers.storage.location import is_mounted, live_database
@@ -55,7 +56,7 @@ def study_lock(study: optuna.Study, folder: Path) -> Iterator[None]:
 
 
 def _lock(study: optuna.Study, folder: Path) -> AbstractContextManager[object]:
-    store = getattr(study._storage, "_backend", study._storage)  # Optuna puts a cache before databases
+    store = store_of(study)
     if isinstance(store, RDBStorage):
         dialect = store.engine.dialect.name
         if dialect == "postgresql":

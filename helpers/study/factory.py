@@ -124,7 +124,7 @@ def default_spec(
     Args:
         stage: `meshhead` or `gazegaussian`.
         config: Run configuration.
-        study: Study file; default `configs/studies/<stage>/quick.yaml`.
+        study: Study file; default the stage's quick one.
         n_trials: Finished trials in total.
         epochs: Per trial.
         timeout: Seconds of this call, checked after every epoch.
@@ -135,10 +135,9 @@ def default_spec(
         data: Folder of HDF5 subjects.
         device: `auto`, `cpu` or `cuda`.
         out: Where studies land.
-        meshhead: Checkpoint that stage two starts from; default the one that the study's trials had, if it has some.
+        meshhead: Default: the one that the study's trials started from, if it has some.
         isolate: Every trial in a process of its own; default on CUDA only.
-        init_from: Checkpoint whose weights every trial begins with (see `make_config`); default the one of the study's
-            trials, if it has some.
+        init_from: Default: the one of the study's trials, if it has some.
         pool: Who runs the trials; default `WorkerPool()`: on a CPU a trial per core side by side, on CUDA this process alone.
         trial_name: How trials are called, instead of the study file's format string (see `helpers.search.trial_names`).
 
@@ -150,8 +149,7 @@ def default_spec(
     overrides: dict[str, Any] = {"trials": n_trials, "epochs": epochs, "study_name": study_name, "seed": seed}
     overrides["pruner"] = None if pruner is None else Component(name=pruner)
     overrides["trial_name"] = trial_name if isinstance(trial_name, str) else None
-    stored = load_study_file(study or study_file_of(stage), stage, STUDIES)
-    study_file = _overridden(stored, overrides)
+    study_file = _overridden(load_study_file(study or study_file_of(stage), stage, STUDIES), overrides)
     if meshhead is None or init_from is None:
         begun = created_study(study_file.study_name, Path(out) / study_file.study_name, storage)
         init_from = stored_init(begun) if begun and init_from is None else init_from
@@ -170,7 +168,6 @@ def default_spec(
         warn_of_sizes(run, study_file)
     if pool is None or pool.ray is None:  # else known where the workers are
         require_inputs(run)
-    namer = None if isinstance(trial_name, str) else trial_name
     return StudySpec(
         run,
         study_file,
@@ -178,7 +175,7 @@ def default_spec(
         storage=storage,
         timeout=timeout,
         isolate=isolate,
-        trial_name=namer,
+        trial_name=None if isinstance(trial_name, str) else trial_name,
         pool=pool or WorkerPool(),
     )
 

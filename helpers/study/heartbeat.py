@@ -22,6 +22,7 @@ import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import UserError
+from helpers.optuna_private import set_trial_attribute
 from helpers.results.attributes import BASELINE, BEAT, LOST, OWNER, REASON, RESUME_OF
 from helpers.results.lineage import ancestors
 from helpers.results.usage import epochs_of
@@ -82,7 +83,7 @@ def _count(trial: optuna.Trial, ended: threading.Event) -> None:
     while not ended.wait(BEAT_SECONDS):
         count += 1
         try:
-            trial.storage.set_trial_user_attr(trial._trial_id, BEAT, count)
+            set_trial_attribute(trial.study, trial, BEAT, count)
         except UserError as error:  # the training itself will meet it
             logger.debug("trial %d cannot show that it is alive: %s", trial.number, error)
         except RuntimeError:  # another process has closed it
@@ -158,7 +159,7 @@ def requeue(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
 
 
 def _fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
-    study._storage.set_trial_user_attr(trial._trial_id, REASON, reason)
+    set_trial_attribute(study, trial, REASON, reason)
     study.tell(trial.number, state=TrialState.FAIL)
 
 

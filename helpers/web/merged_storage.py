@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import ConfigError, UserError, first_line
+from helpers.optuna_private import FrozenStudy, set_trial_number, study_number, trial_number, with_study_number
 from helpers.results.attributes import METRIC
 from helpers.storage.location import has_store, study_folders
 from helpers.storage.read_only import FAULTS, read_only_store
@@ -83,8 +83,7 @@ class JoinedStorage(BaseStorage):
                 logger.warning("%s is left out: %s", name, first_line(error))
                 continue
             for study in found:
-                own = copy.copy(study)
-                own._study_id = self._number(position, study._study_id)
+                own = with_study_number(copy.copy(study), self._number(position, study_number(study)))
                 own.user_attrs = self._shown(study.user_attrs)
                 own.system_attrs = _with_metrics(study.system_attrs, study.user_attrs)
                 if any(other.study_name == own.study_name for other in studies):
@@ -96,13 +95,13 @@ class JoinedStorage(BaseStorage):
         """Number of a study among all."""
         for study in self.get_all_studies():
             if study.study_name == study_name:
-                return study._study_id
+                return study_number(study)
         raise KeyError(study_name)
 
     def get_study_name_from_id(self, study_id: int) -> str:
         """Name of a study among all."""
         for study in self.get_all_studies():
-            if study._study_id == study_id:
+            if study_number(study) == study_id:
                 return study.study_name
         raise KeyError(study_id)
 
@@ -141,7 +140,7 @@ class JoinedStorage(BaseStorage):
 
     def _renumbered(self, trial: FrozenTrial, position: int) -> FrozenTrial:
         own = copy.copy(trial)  # some stores give out their own objects
-        own._trial_id = position * STRIDE + trial._trial_id
+        set_trial_number(own, position * STRIDE + trial_number(trial))
         own.user_attrs = self._shown(trial.user_attrs)
         return own
 
