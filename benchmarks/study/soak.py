@@ -40,8 +40,7 @@ from gazegaussian.training.trainer import TrainResult
 from helpers import StudySpec, report, run
 from helpers.analysis.paired_gain import paired_interval
 from helpers.results.attributes import RESUME_OF
-from helpers.results.lineage import successors
-from helpers.results.trial_states import FINISHED, state_name
+from helpers.results.trial_states import FINISHED, state_name, successors
 from helpers.search.space import StudyFile
 from helpers.study.isolation import Train
 

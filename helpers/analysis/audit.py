@@ -28,7 +28,7 @@ from helpers.analysis.audit_checks import Auditor, AuditRow, Bends, as_audited
 from helpers.analysis.audit_values import shown
 from helpers.analysis.short_training import Build
 from helpers.search.space import StudyFile
-from helpers.storage.store_places import require_plain
+from helpers.storage.location import require_plain
 from helpers.utils.files import log_output_dir, write_json
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from helpers.results.lineage import successors
 from helpers.results.ranking import signs
+from helpers.results.trial_states import successors
 
 ENOUGH = 0.8  # share of the trials that suffices: of complete ones, or of those that reached an epoch
 

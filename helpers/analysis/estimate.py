@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
 
 from gazegaussian.build import build_stage
@@ -18,9 +21,8 @@ from gazegaussian.errors import ConfigError, NonFiniteError, first_line
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
 from helpers.analysis.expected_epochs import EpochForecast, expected_epochs
-from helpers.analysis.peak_memory import PeakMemory
 from helpers.analysis.short_training import Build, quiet_package, without_delays
-from helpers.utils.durations import duration
+from helpers.utils.formatting import duration
 
 if TYPE_CHECKING:
     from helpers.study.spec import StudySpec
@@ -225,3 +227,44 @@ def _existing(folder: Path) -> Path:
 
 def _span(low: str, high: str) -> str:
     return low if low == high else f"{low} to {high}"
+
+
+_INTERVAL = 0.05  # seconds between two looks
+
+
+class PeakMemory:
+    """Watches this process and the GPU while a `with` block lasts.
+
+    Attributes:
+        process_bytes: Largest resident size seen. Loader processes are not counted.
+        gpu_bytes: Largest amount that torch reserved on the current device; None without CUDA.
+    """
+
+    def __init__(self) -> None:
+        self.process_bytes = 0
+        self.gpu_bytes: int | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self._look()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+        self._look()
+        if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+            self.gpu_bytes = torch.cuda.max_memory_reserved()
+
+    def _watch(self) -> None:
+        while not self._done.wait(_INTERVAL):
+            self._look()
+
+    def _look(self) -> None:
+        self.process_bytes = max(self.process_bytes, psutil.Process().memory_info().rss)

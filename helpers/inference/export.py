@@ -9,8 +9,7 @@ from pathlib import Path
 from gazegaussian.errors import ConfigError
 from helpers.inference.export_marks import CHECKPOINT, own_files
 from helpers.inference.export_source import Origin, best_origin
-from helpers.storage.location import has_store, study_folders
-from helpers.storage.store_places import require_plain
+from helpers.storage.location import has_store, require_plain, study_folders
 
 logger = logging.getLogger(__name__)
 

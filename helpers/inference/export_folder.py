@@ -25,8 +25,8 @@ from helpers.results.attributes import MESHHEAD_SHA256
 from helpers.results.tables import HTML_FILE, MARKDOWN_FILE
 from helpers.utils.disk import DiskError, disk_problem
 from helpers.utils.files import digest_of, write_json, write_text, write_yaml
+from helpers.utils.paths import shown_environment, shown_path
 from helpers.utils.plain_text import printable
-from helpers.utils.shown_paths import shown_environment, shown_path
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from helpers.notebook.figure_display import show_figure
 from helpers.notebook.live_curves import live_curves
 from helpers.reporting.palette import PALETTE
 from helpers.study.progress import StudyProgress, TrialProgress
-from helpers.utils.durations import duration
+from helpers.utils.formatting import duration
 from helpers.utils.runtime import GB, gpus, place
 from helpers.utils.tables import show_line
 

@@ -6,6 +6,7 @@ busy kernel has not answered and then sends the newest value alone; what still c
 
 from __future__ import annotations
 
+import asyncio
 import html
 import io
 import sys
@@ -24,7 +25,6 @@ from gazegaussian.errors import UserError
 from gazegaussian.utils.image_grid import to_pixels
 from helpers.inference.animation import FRAMES, SWEEPS, sweep_angles, write_animation
 from helpers.inference.scene import Angles, Drawn, People, Renderer, encode_png, side_by_side
-from helpers.notebook.coalesce import Coalesced
 from helpers.utils.runtime import has_front_end, place
 
 JOIN_SECONDS = 0.03  # long enough for a burst of messages, too short to be felt
@@ -251,3 +251,35 @@ def _reading(drawn: Drawn) -> str:
         return "No judge knows such images."
     pitch, yaw = drawn.reading
     return f"The judge reads gaze pitch {pitch:+.0f}°, yaw {yaw:+.0f}°."
+
+
+class Coalesced:
+    """Calls a function once for all requests of a short while.
+
+    Args:
+        act: What to do; it reads what is wanted when it is called, so that the last request wins.
+        delay: Seconds to wait for further requests; 0 acts within the request. Without an event loop there is nothing
+            to wait in, so it then acts at once, too.
+    """
+
+    def __init__(self, act: Callable[[], None], delay: float) -> None:
+        self._act = act
+        self._delay = delay
+        self._timer: asyncio.TimerHandle | None = None
+
+    def ask(self) -> None:
+        """Request; those of the next `delay` seconds join it."""
+        if self._timer is not None:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is None or not self._delay:
+            self._act()
+        else:
+            self._timer = loop.call_later(self._delay, self._go)
+
+    def _go(self) -> None:
+        self._timer = None
+        self._act()

@@ -24,13 +24,12 @@ from helpers.reporting.figures import study_figures
 from helpers.reporting.findings import answer, measure_spending, parameter_rows
 from helpers.reporting.report_images import picture_key, top_pictures
 from helpers.results.attributes import ENVIRONMENT
-from helpers.results.lineage import successors
 from helpers.results.pictures import captioned_row, png_bytes
 from helpers.results.ranking import is_feasible, metric_names, objective_key, signs
 from helpers.results.tables import top_table
-from helpers.results.trial_states import FINISHED, state_name
+from helpers.results.trial_states import FINISHED, state_name, successors
 from helpers.results.usage import epochs_of
-from helpers.utils.durations import duration
+from helpers.utils.formatting import duration
 from helpers.utils.tables import show_table
 
 MOST_ROWS = 10

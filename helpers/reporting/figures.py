@@ -29,9 +29,8 @@ from helpers.reporting.palette import STATE_COLORS
 from helpers.reporting.parameter_figures import parameter_figures
 from helpers.reporting.pareto_figure import pareto_figure
 from helpers.results.attributes import INHERITED, RESUME_OF
-from helpers.results.lineage import successors
 from helpers.results.ranking import baseline_trial, metric_names
-from helpers.results.trial_states import INTERRUPTED
+from helpers.results.trial_states import INTERRUPTED, successors
 from helpers.utils.files import write_bytes, write_text
 from helpers.utils.formatting import with_unit
 

@@ -15,11 +15,10 @@ from helpers.analysis.borders import borders
 from helpers.analysis.confirm_report import ConfirmReport
 from helpers.analysis.gain_text import chance_alone
 from helpers.results.attributes import REASON, STOP_REASON
-from helpers.results.lineage import successors
 from helpers.results.lookup import readable_config
 from helpers.results.ranking import baseline_trial, best_trial, is_feasible, metric_names, signs
 from helpers.results.stop_reason import StopKind, stop_kind
-from helpers.results.trial_states import FINISHED, state_name
+from helpers.results.trial_states import FINISHED, state_name, successors
 from helpers.results.usage import epochs_of, seconds_per_epoch, total_usage
 from helpers.utils.paths import SCRIPT
 

@@ -11,9 +11,8 @@ import plotly.graph_objects as go
 from optuna.trial import TrialState
 
 from helpers.reporting.palette import PALETTE, STATE_COLORS
-from helpers.results.lineage import successors
 from helpers.results.ranking import baseline_trial, best_trial
-from helpers.results.trial_states import INTERRUPTED, state_name
+from helpers.results.trial_states import INTERRUPTED, state_name, successors
 
 BEST = "best"
 BASELINE = "baseline"

@@ -24,19 +24,17 @@ from helpers.reporting.figures import save_figures, study_figures
 from helpers.reporting.findings import ResourceUsage, answer, measure_spending, parameter_rows, troubles_of, warnings_of
 from helpers.reporting.report_images import ReportPicture, picture_key, report_pictures
 from helpers.results.attributes import EARLIER_SEARCHES, PRUNER, SAMPLER, SAMPLER_SEED
-from helpers.results.lineage import successors
 from helpers.results.lookup import readable_config
 from helpers.results.ranking import best_trial, metric_names, signs
 from helpers.results.tables import HTML_FILE, MARKDOWN_FILE, cell, markdown_table, top_table
-from helpers.results.trial_states import state_name
+from helpers.results.trial_states import state_name, successors
 from helpers.utils.disk import DiskError, require_writable
-from helpers.utils.durations import duration
 from helpers.utils.environment import environment
 from helpers.utils.files import write_text
-from helpers.utils.formatting import with_unit
+from helpers.utils.formatting import duration, with_unit
 from helpers.utils.own_folder import OwnFolder
+from helpers.utils.paths import shown_environment, shown_path
 from helpers.utils.plain_text import printable
-from helpers.utils.shown_paths import shown_environment, shown_path
 
 CODE = re.compile("`([^`]+)`")
 

@@ -15,7 +15,7 @@ from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
 from gazegaussian.errors import ConfigError, first_line
 from gazegaussian.training.checkpoint_files import checkpoint_file
 from helpers.results.attributes import CONFIG, EARLIER_SEARCHES, FINGERPRINT, STAGE
-from helpers.results.lineage import ancestors
+from helpers.results.trial_states import ancestors
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError
 from helpers.storage.location import has_store, study_folders

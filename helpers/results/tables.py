@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.utils.yaml_files import read_yaml
 from helpers.results.attributes import BASELINE, REASON
-from helpers.results.lineage import successors
 from helpers.results.lookup import readable_config
 from helpers.results.mesh_heads import MESH_HEAD
 from helpers.results.ranking import (
@@ -28,7 +27,7 @@ from helpers.results.ranking import (
     signs,
 )
 from helpers.results.run_files import read_curves, trial_dir
-from helpers.results.trial_states import FINISHED, state_name
+from helpers.results.trial_states import FINISHED, state_name, successors
 from helpers.results.usage import epochs_of
 from helpers.utils.files import identify, write_csv, write_json, write_text, write_yaml
 from helpers.utils.plain_text import markdown

@@ -9,8 +9,8 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from helpers.results.attributes import EPOCHS, INHERITED, SECONDS
-from helpers.results.lineage import ancestors
 from helpers.results.run_files import METRICS, read_curves, trial_dir
+from helpers.results.trial_states import ancestors
 
 
 @dataclass(frozen=True)

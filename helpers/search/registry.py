@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import io
+import logging
 import os
+import pickle
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,7 +22,8 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 
 from gazegaussian.errors import ConfigError, class_and_line, first_line
-from helpers.search import stored_optimizers
+from helpers.optuna_private import replace_unpickler
+from helpers.search import registry as stored_optimizers
 from helpers.search.study_config import Component
 
 Family = Literal["samplers", "pruners"]
@@ -133,3 +137,50 @@ def described(component: Component, bare: str, arguments: Mapping[str, Any], inn
     parts = {key: (nested(key, value), value) for key, value in arguments.items()}
     said = ", ".join(f"{key} {value if one is None else inner(one)}" for key, (one, value) in parts.items())
     return f"{name} ({said})" if said else name
+
+
+logger = logging.getLogger(__name__)
+
+# What a pickled optimizer of the package cmaes is made of.
+_ALLOWED = {
+    ("cmaes._cma", "CMA"),
+    ("cmaes._sepcma", "SepCMA"),
+    ("cmaes._cmawm", "CMAwM"),
+    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+}
+_LARGEST = 64_000_000  # bytes; the matrix of a hundred parameters takes 80 thousand
+
+
+class _Optimizers(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise ConfigError(
+                f"The study's store holds the state of a CMA-ES sampler that names {module[:60]}.{name[:60]}, which no optimizer "
+                "does: it was not written by this program. Give another sampler, or another --study-name."
+            )
+        return super().find_class(module, name)
+
+
+def load_optimizer(content: bytes) -> Any:
+    """Read a pickled optimizer of the package cmaes.
+
+    Raises:
+        ConfigError: It holds something else, or is damaged.
+    """
+    if len(content) > _LARGEST:
+        raise ConfigError(f"The stored state of the CMA-ES sampler has {len(content)} bytes; give another sampler.")
+    try:
+        return _Optimizers(io.BytesIO(content)).load()
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever bytes that mean nothing raise
+        raise ConfigError(
+            f"The stored state of the CMA-ES sampler is damaged ({type(error).__name__}); give another sampler."
+        ) from error
+
+
+def guard() -> None:
+    """Make Optuna's CMA-ES sampler read its stored state by `load_optimizer`, here and wherever it is nested."""
+    replace_unpickler(load_optimizer)

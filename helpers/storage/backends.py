@@ -39,7 +39,7 @@ from helpers.optuna_private import TABLES
 from helpers.storage import sqlite_snapshots as snapshots
 from helpers.storage.errors import LEFT, StorageError, redacted, scrubbed, sqlite_problem
 from helpers.storage.journal import Journal, JournalReader
-from helpers.storage.location import live_database, snapshots_of
+from helpers.storage.location import live_database, require_place, require_plain, snapshots_of
 from helpers.storage.retry import Database, Unreachable
 from helpers.storage.sqlite_files import (
     problem_of,
@@ -47,7 +47,6 @@ from helpers.storage.sqlite_files import (
     require_own_sidecars,
     require_study_tables,
 )
-from helpers.storage.store_places import require_place, require_plain
 
 ANSWER_SECONDS = 10  # how long a server may take to answer at all
 JOURNAL_SUFFIXES = (".journal", ".log")

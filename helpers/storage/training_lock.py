@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from gazegaussian.errors import ConfigError
 from helpers.storage.journal import require_lock
-from helpers.storage.store_places import require_plain
+from helpers.storage.location import require_plain
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import CheckpointError
 from gazegaussian.utils.atomic_files import atomic_copy, is_temporary
-from helpers.results.lineage import ancestors
 from helpers.results.ranking import best_trial, is_feasible, objective_key
 from helpers.results.run_files import trial_dir
+from helpers.results.trial_states import ancestors
 
 logger = logging.getLogger(__name__)
 

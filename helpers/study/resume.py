@@ -16,8 +16,7 @@ from helpers.results.lookup import created_study
 from helpers.results.tables import HTML_FILE, save_results
 from helpers.results.trial_states import count_finished
 from helpers.storage.backends import open_storage
-from helpers.storage.location import has_store
-from helpers.storage.store_places import require_plain
+from helpers.storage.location import has_store, require_plain
 from helpers.study.checkpoints import remove_old_checkpoints, sweep
 from helpers.study.compatibility import require_compatible
 from helpers.study.spec import StudySpec

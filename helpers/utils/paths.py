@@ -20,3 +20,35 @@ def run_file(stage: str, sizes: str = "quick") -> Path:
 def study_file_of(stage: str, sizes: str = "quick") -> Path:
     """Shipped study file of a stage: `quick`, `demo` or `full` sizes."""
     return STUDIES / stage / f"{sizes}.yaml"
+
+
+_KEPT = 3  # last parts of a path from elsewhere: STUDY/trial_0007/best.pt
+
+
+def shown_path(path: Path | str, base: Path | None = None) -> str:
+    """Name a path relative to a folder; of one that leads elsewhere only the last parts.
+
+    Args:
+        path: Relative or absolute.
+        base: The folder; None: the working directory.
+
+    >>> shown_path("/home/me/studies/mine/trial_0001/best.pt", Path("/home/me/studies/mine"))
+    'trial_0001/best.pt'
+    >>> shown_path("/data/people/someone/x.h5", Path("/work"))
+    'people/someone/x.h5'
+    """
+    path = Path(path)
+    base = (base or Path.cwd()).absolute()
+    if not path.is_absolute():
+        return str(path)
+    if path.is_relative_to(base):
+        return str(path.relative_to(base))
+    return str(Path(*path.parts[1:][-_KEPT:]))
+
+
+def shown_environment(environment: dict[str, str]) -> dict[str, str]:
+    """What a study ran on, its data folder named as above: earlier versions stored the whole path."""
+    return {
+        name: shown_path(value) if name == "data" and Path(value).is_absolute() else value
+        for name, value in environment.items()
+    }

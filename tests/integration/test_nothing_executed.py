@@ -18,8 +18,8 @@ from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training.checkpoints import require_safe_torch
 from helpers.reporting.report_images import _embedded
 from helpers.results.pictures import captioned_row
+from helpers.search.registry import load_optimizer
 from helpers.search.samplers import make_sampler
-from helpers.search.stored_optimizers import load_optimizer
 from helpers.search.study_config import Component
 from helpers.utils import runtime as colab
 

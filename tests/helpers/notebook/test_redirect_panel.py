@@ -18,7 +18,7 @@ from gazegaussian.errors import DataError
 from gazegaussian.geometry.heads import facing
 from helpers.inference import animation
 from helpers.inference.scene import People
-from helpers.notebook.coalesce import Coalesced
+from helpers.notebook.redirect_panel import Coalesced
 from helpers.notebook.redirect_widget import open_comparison, open_panel
 
 
