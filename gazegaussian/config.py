@@ -40,10 +40,10 @@ class DataConfig(Section):
     cameras: PositiveInt = Field(
         18, le=18, description="cameras, of 18, that see a synthetic frame; fewer: others for every frame"
     )
-    synthetic_seed: NonNegativeInt = 0
+    synthetic_seed: NonNegativeInt = Field(0, description="other seeds give other synthetic people")
     max_train_images: PositiveInt | None = Field(None, description="images per epoch, drawn anew every epoch")
     max_val_images: PositiveInt | None = Field(None, description="validation images, the same in every epoch and trial")
-    workers: NonNegativeInt = 0
+    workers: NonNegativeInt = Field(0, description="processes that read images; 0 reads in the training process")
 
     @model_validator(mode="after")
     def _size(self) -> DataConfig:
@@ -57,9 +57,9 @@ class DataConfig(Section):
 class MeshHeadModel(Section):
     """Sizes of the MeshHead networks (published: Wei et al. 2025, code release)."""
 
-    variant: Literal["ours", "published"] = "ours"
+    variant: Literal["ours", "published"] = Field("ours", description="published: behaves as the released code did")
     grid_resolution: PositiveInt = Field(128, le=512, description="cells per axis of the tetrahedral grid")
-    geometry_width: PositiveInt = 256
+    geometry_width: PositiveInt = Field(256, description="hidden width of the geometry network")
     shape_mlp_width: PositiveInt = Field(256, description="hidden width of the shape branch (colour and deformation)")
     pose_mlp_width: PositiveInt = Field(256, description="hidden width of the pose deformation; its colour has half")
     eye_mlp_width: PositiveInt = Field(128, description="hidden width of the eye branch (colour and rotation)")
@@ -81,19 +81,19 @@ class MeshHeadModel(Section):
 class MeshHeadLoss(Section):
     """Weights of the MeshHead loss."""
 
-    color_importance: NonNegative = 1.0
-    silhouette_importance: NonNegative = 0.1
-    landmark_deform_importance: NonNegative = 0.1
-    offset_importance: NonNegative = 0.01
-    landmark_sdf_importance: NonNegative = 0.1
-    laplacian_importance: NonNegative = 100.0
+    color_importance: NonNegative = Field(1.0, description="weight of the L1 of colours inside the head mask")
+    silhouette_importance: NonNegative = Field(0.1, description="weight of 1 - IoU of the silhouettes")
+    landmark_deform_importance: NonNegative = Field(0.1, description="weight of the landmarks' squared error")
+    offset_importance: NonNegative = Field(0.01, description="weight of the mesh's squared deformation")
+    landmark_sdf_importance: NonNegative = Field(0.1, description="weight of the surface's distance to the landmarks")
+    laplacian_importance: NonNegative = Field(100.0, description="weight of the Laplacian smoothness of the mesh")
 
 
 class GazeGaussianModel(Section):
     """Sizes of the two streams and of the neural renderer."""
 
-    variant: Literal["ours", "published"] = "ours"
-    renderer: Literal["dit", "conv"] = "dit"
+    variant: Literal["ours", "published"] = Field("ours", description="published: behaves as the released code did")
+    renderer: Literal["dit", "conv"] = Field("dit", description="diffusion transformer or convolutional network")
     feature_downscale: Literal[2, 4] = Field(4, description="image size over feature map size")
     exact_colors: bool = Field(
         False, description="ours: the renderer begins by showing the splatted colours as they are, white as white"
@@ -112,9 +112,9 @@ class GazeGaussianModel(Section):
         le=144,
         description="ours: rank of the linear map from the shape code to every point's offset, colour and opacity; 0 = none",
     )
-    dit_depth: PositiveInt = Field(6, le=256)
-    dit_num_heads: PositiveInt = 8
-    dit_patch_size: PositiveInt = 8
+    dit_depth: PositiveInt = Field(6, le=256, description="transformer blocks")
+    dit_num_heads: PositiveInt = Field(8, description="attention heads per block")
+    dit_patch_size: PositiveInt = Field(8, description="side of a token in pixels of the feature map, which it divides")
     dit_head_dim: PositiveInt = Field(32, description="channels per head; token width = dit_num_heads * dit_head_dim")
 
     @model_validator(mode="after")
@@ -130,12 +130,14 @@ class GazeGaussianModel(Section):
 class GazeGaussianLoss(Section):
     """Weights of the GazeGaussian loss and the epoch from which the perceptual and gaze terms act."""
 
-    vgg_importance: NonNegative = 0.1
-    eye_loss_importance: NonNegative = 1.0
-    face_loss_importance: NonNegative = 1.0
-    gaze_loss_importance: NonNegative = 0.1
-    orthogonality_loss_importance: NonNegative = 0.01
-    ssim_importance: NonNegative = 0.1
+    vgg_importance: NonNegative = Field(0.1, description="weight of the perceptual terms, read by the guide network")
+    eye_loss_importance: NonNegative = Field(1.0, description="weight of the terms of the eyes")
+    face_loss_importance: NonNegative = Field(1.0, description="weight of the terms of the face")
+    gaze_loss_importance: NonNegative = Field(0.1, description="weight of the gaze angle, read by the guide network")
+    orthogonality_loss_importance: NonNegative = Field(
+        0.01, description="weight of the cosine between features of a stream's branches"
+    )
+    ssim_importance: NonNegative = Field(0.1, description="weight of 1 - SSIM")
     eye_region_importance: NonNegative = Field(
         0.0,
         description="ours: L1 inside the eye masks over their own area; in the published terms an eye is 1% of the image",
@@ -148,15 +150,15 @@ class GazeGaussianLoss(Section):
         description="published: render the face alone and the eyes alone, too; false: L1 of their splatted colours only",
     )
     perceptual_start_epoch: NonNegativeInt = Field(5, description="epochs before the perceptual and gaze terms act")
-    identity_offset_importance: NonNegative = 0.001
-    expression_offset_importance: NonNegative = 1.0
-    camera_offset_importance: NonNegative = 0.001
+    identity_offset_importance: NonNegative = Field(0.001, description="penalty on per-image identity offsets")
+    expression_offset_importance: NonNegative = Field(1.0, description="penalty on per-image expression offsets")
+    camera_offset_importance: NonNegative = Field(0.001, description="penalty on per-image camera offsets")
 
 
 class OptimConfig(Section):
     """Adam and its per-group learning rates."""
 
-    lr: Positive = 1e-3
+    lr: Positive = Field(1e-3, description="learning rate of the networks")
     landmark_lr_mult: NonNegative = Field(0.1, description="MeshHead landmarks, times lr")
     dit_lr_mult: NonNegative = Field(1.0, description="the DiT blocks of the neural renderer, times lr")
     eye_lr_mult: NonNegative = Field(1.0, description="every parameter of the eye stream, times lr")
@@ -166,7 +168,7 @@ class OptimConfig(Section):
     quats_lr_mult: NonNegative = Field(0.1, description="Gaussians' rotations, times lr")
     code_basis_lr_mult: NonNegative = Field(1.0, description="linear map of the shape code, times lr")
     offset_lr_mult: NonNegative = Field(0.1, description="per-image code and camera offsets, times lr")
-    max_grad_norm: Positive = 1.0
+    max_grad_norm: Positive = Field(1.0, description="gradients are clipped to this norm")
     lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="learning rate of the last epoch over the first's"
     )
@@ -175,19 +177,19 @@ class OptimConfig(Section):
 class TrainingConfig(Section):
     """The epoch loop."""
 
-    epochs: PositiveInt = 10
-    batch_size: PositiveInt = 1
-    seed: NonNegativeInt = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    epochs: PositiveInt = Field(10, description="passes over the images")
+    batch_size: PositiveInt = Field(1, description="images per step")
+    seed: NonNegativeInt = Field(0, description="of weights, order and draws; a study's `seed` is the sampler's")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is a GPU")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: fp32 on CPU, bf16/fp16 on CUDA"
     )
     patience: PositiveInt | None = Field(None, description="epochs without improvement before stopping; empty = never")
-    min_delta: NonNegative = 0.0
+    min_delta: NonNegative = Field(0.0, description="smallest change that `patience` counts as an improvement")
     warm_start_steps: NonNegativeInt = Field(200, description="MeshHead: steps that fit the SDF to an ellipsoid first")
     threads: PositiveInt | None = Field(None, description="CPU threads; empty = torch's choice")
     monitor: str = Field("val_loss", description="what decides which epoch is best; any recorded part of the ruler")
-    monitor_mode: Literal["min", "max"] = "min"
+    monitor_mode: Literal["min", "max"] = Field("min", description="whether a small or a large value is good")
     preview_images: NonNegativeInt = Field(4, description="validation images in the grid saved per epoch")
 
 
@@ -202,7 +204,7 @@ class GazeGaussianTraining(TrainingConfig):
 class MeshHeadRun(Section):
     """A run of stage one."""
 
-    stage: Literal["meshhead"] = "meshhead"
+    stage: Literal["meshhead"] = Field("meshhead", description="names the schema")
     init_from: Path | None = Field(None, description="checkpoint of this stage whose weights the training begins with")
     data: DataConfig = DataConfig()
     model: MeshHeadModel = MeshHeadModel()
@@ -214,7 +216,7 @@ class MeshHeadRun(Section):
 class GazeGaussianRun(Section):
     """A run of stage two; it starts from `meshhead_checkpoint`, or from `init_from`."""
 
-    stage: Literal["gazegaussian"] = "gazegaussian"
+    stage: Literal["gazegaussian"] = Field("gazegaussian", description="names the schema")
     init_from: Path | None = Field(None, description="checkpoint of this stage whose weights the training begins with")
     meshhead_checkpoint: Path | None = Field(None, description="best checkpoint of stage one")
     data: DataConfig = DataConfig()

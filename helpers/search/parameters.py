@@ -40,8 +40,8 @@ class _Searched(Strict):
 class Categorical(_Searched):
     """One of some choices."""
 
-    type: Literal["categorical"]
-    choices: Annotated[list[Choice], Field(min_length=1)]
+    type: Literal["categorical"] = Field(description="one of some choices")
+    choices: Annotated[list[Choice], Field(min_length=1)] = Field(description="its values")
 
     @model_validator(mode="after")
     def _told_apart(self) -> Categorical:
@@ -73,7 +73,7 @@ class Categorical(_Searched):
 
 
 class _Range(_Searched):
-    log: bool = False
+    log: bool = Field(False, description="search logarithms; needs min > 0")
 
     @model_validator(mode="after")
     def _ordered(self) -> _Range:
@@ -92,10 +92,12 @@ class _Range(_Searched):
 class Int(_Range):
     """A whole number."""
 
-    type: Literal["int"]
-    min: int
-    max: int
-    step: Annotated[int, Field(gt=0), BeforeValidator(lambda value: 1 if value is None else value)] = 1
+    type: Literal["int"] = Field(description="a whole number")
+    min: int = Field(description="smallest value")
+    max: int = Field(description="largest value")
+    step: Annotated[int, Field(gt=0), BeforeValidator(lambda value: 1 if value is None else value)] = Field(
+        1, description="distance of neighbouring values"
+    )
 
     @property
     def distribution(self) -> IntDistribution:
@@ -125,10 +127,10 @@ class Int(_Range):
 class Float(_Range):
     """A real number."""
 
-    type: Literal["float"]
-    min: float
-    max: float
-    step: Annotated[float, Field(gt=0)] | None = None
+    type: Literal["float"] = Field(description="a real number")
+    min: float = Field(description="smallest value")
+    max: float = Field(description="largest value")
+    step: Annotated[float, Field(gt=0)] | None = Field(None, description="distance of neighbouring values; empty = any")
 
     @property
     def distribution(self) -> FloatDistribution:

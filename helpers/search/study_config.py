@@ -38,8 +38,8 @@ SHORT_SAMPLERS = {
 class Component(Strict):
     """A sampler or pruner: a short or dotted name and its arguments. The name alone will do."""
 
-    name: str
-    kwargs: dict[str, Any] = Field({})
+    name: str = Field(description="short name, or dotted name of a class")
+    kwargs: dict[str, Any] = Field({}, description="arguments of the class; they replace the preset's")
 
     @model_validator(mode="before")
     @classmethod
@@ -64,16 +64,22 @@ class Component(Strict):
 class StudyFile(Strict):
     """A whole study file."""
 
-    study_name: Annotated[str, AfterValidator(valid_study_name)]
-    trials: Annotated[int, Field(gt=0)]
-    epochs: Annotated[int, Field(gt=0)] | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
-    metric: str | Annotated[list[str], Field(min_length=2)] = "val_loss"
-    direction: Direction | Annotated[list[Direction], Field(min_length=2)] = "minimize"
-    constraints: dict[str, str] = Field({}, description='bounds of metrics, such as `render_fps: ">= 30"`')
-    sampler: Component = Component(name="tpe")
-    pruner: Component = Component(name="median")
-    budget: Budget = Budget()
+    study_name: Annotated[str, AfterValidator(valid_study_name)] = Field(description="also the name of its folder")
+    trials: Annotated[int, Field(gt=0)] = Field(description="finished trials in total, pruned ones included")
+    epochs: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="per trial; empty = those of the run configuration"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of the sampler")
+    metric: str | Annotated[list[str], Field(min_length=2)] = Field(
+        "val_loss", description="a column of `metrics.csv`, or a list of several objectives, which cannot be pruned"
+    )
+    direction: Direction | Annotated[list[Direction], Field(min_length=2)] = Field(
+        "minimize", description="`minimize` or `maximize`, one per objective"
+    )
+    constraints: dict[str, str] = Field({}, description='bounds of metrics, such as `gaze_error_deg: "<= 8"`')
+    sampler: Component = Field(Component(name="tpe"), description="proposes the parameters of each trial")
+    pruner: Component = Field(Component(name="median"), description="stops trials that promise little")
+    budget: Budget = Field(Budget(), description="what the study may cost")
     keep_best: Annotated[int, Field(gt=0)] | None = Field(
         None, description="trials whose checkpoints stay; empty = all"
     )
@@ -81,7 +87,9 @@ class StudyFile(Strict):
         DEFAULT_NAME, description="of a trial's folder; fields are number and the searched parameters"
     )
     max_failures: Annotated[int, Field(gt=0)] = Field(3, description="in a row, before the study stops")
-    search_space: dict[str, dict[str, Annotated[Parameter, Field(discriminator="type")]]]
+    search_space: dict[str, dict[str, Annotated[Parameter, Field(discriminator="type")]]] = Field(
+        description="category -> field of the run configuration -> range; categories are free headings"
+    )
 
     @model_validator(mode="before")
     @classmethod
