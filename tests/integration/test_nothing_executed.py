@@ -127,12 +127,12 @@ def set_up_cell(repo_root):
 
 def fake_repository(place):
     """Files that a set-up cell may take for the repository; running them leaves a mark beside them."""
-    (place / "helpers").mkdir(parents=True, exist_ok=True)
+    (place / "helpers" / "utils").mkdir(parents=True, exist_ok=True)
     (place / "train_gazegaussian_optuna.py").touch()
     (place / "helpers" / "utils" / "runtime.py").write_text(
         "from pathlib import Path\nPath(__file__).with_name('ran').touch()\ndef set_up(drive=False): return 'x'\n"
     )
-    return place / "helpers" / "ran"
+    return place / "helpers" / "utils" / "ran"
 
 
 @pytest.mark.parametrize(("where", "runs"), [(".", True), ("..", True), ("../..", False), ("../../..", False)])

@@ -135,8 +135,9 @@ def test_an_unguarded_script_may_make_heads(tmp_path):
     """`multiprocessing` would run such a script once more in every process."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from gazegaussian.data import synthesize, synthetic_pool\n"
-        "synthetic_pool.available_cores = lambda: 2\n"
+        "from gazegaussian.data import synthesize\n"
+        "from gazegaussian.data.synthetic import pool\n"
+        "pool.available_cores = lambda: 2\n"
         f"synthesize({str(tmp_path / 'heads')!r}, 2, 16, frames=1, cameras=1, workers=2)\n"
         "print('once')\n"
     )

@@ -158,7 +158,7 @@ def test_a_mirrored_training_image_is_the_crop_of_the_mirrored_picture(fresh):
 
 def test_missing_weights_say_how_to_make_them(tmp_path, monkeypatch):
     monkeypatch.setattr(frozen, "WEIGHTS", tmp_path)
-    with pytest.raises(CheckpointError, match=r"No weights at .*training\.frozen guide"):
+    with pytest.raises(CheckpointError, match=r"No weights at .*reference_networks\.train guide"):
         load_frozen("guide")
 
 
