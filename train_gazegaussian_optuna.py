@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 
-from gazegaussian.utils.hidden_options import refuse_password
+from gazegaussian.utils.hidden_options import reject_password
 
 STORAGE_VARIABLE = "GAZEGAUSSIAN_STORAGE"
 if __name__ == "__main__":  # before seconds of imports, while the command line stands for all to read
     try:
-        refuse_password(sys.argv[1:], "--storage", STORAGE_VARIABLE)
-    except SystemExit as refused:
-        sys.stderr.write(f"{refused}\n")
+        reject_password(sys.argv[1:], "--storage", STORAGE_VARIABLE)
+    except SystemExit as rejected:
+        sys.stderr.write(f"{rejected}\n")
         sys.exit(2)
 
 import logging
@@ -115,7 +115,7 @@ def _say_usage(error: Exception) -> None:
 
 
 def _say_interrupted() -> None:
-    print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+    print("Interrupted. Run the same command again to resume.", file=sys.stderr)
 
 
 def _storage_of_all() -> dict[str, dict[str, str]]:

@@ -60,7 +60,7 @@ def open_dataset(root: Path, split: str, image_size: int) -> HeadDataset:
 def build_stage(
     config: RunConfig, open_data: Callable[[Path, str, int], HeadDataset] = open_dataset
 ) -> MeshHeadStage | GazeGaussianStage:
-    """Build model, data and ruler of a run; the global seed is set first.
+    """Build model, data and validation metric of a run; the global seed is set first.
 
     Args:
         config: What to build.
@@ -100,7 +100,7 @@ def preflight(config: RunConfig) -> None:
 
 
 def _require_device(config: RunConfig) -> None:
-    """Refuse a device, or a renderer on it, that is not there."""
+    """Reject a device, or a renderer on it, that is not there."""
     device = resolve_device(config.training.device)
     if isinstance(config, GazeGaussianRun) and config.training.splat_backend == "gsplat":
         require_gsplat(device)

@@ -1,8 +1,8 @@
 """The one configuration schema: what a run is, in YAML.
 
-A run configuration has five sections (`data`, `model`, `loss`, `optim`, `training`), one class each, refused at birth when
+A run configuration has five sections (`data`, `model`, `loss`, `optim`, `training`), one class each, rejected at birth when
 a value makes no sense. Field names are unique over the sections, so that a study can call a parameter by its bare name;
-`with_parameters` maps such names to fields and refuses unknown ones with the list of the known.
+`with_parameters` maps such names to fields and rejects unknown ones with the list of the known.
 
 Defaults are the published sizes; `configs/*.yaml` holds the smaller ones.
 """
@@ -188,7 +188,7 @@ class TrainingConfig(Section):
     min_delta: NonNegative = Field(0.0, description="smallest change that `patience` counts as an improvement")
     warm_start_steps: NonNegativeInt = Field(200, description="MeshHead: steps that fit the SDF to an ellipsoid first")
     threads: PositiveInt | None = Field(None, description="CPU threads; empty = torch's choice")
-    monitor: str = Field("val_loss", description="what decides which epoch is best; any recorded part of the ruler")
+    monitor: str = Field("val_loss", description="decides which epoch is best; any part of the validation metric")
     monitor_mode: Literal["min", "max"] = Field("min", description="whether a small or a large value is good")
     preview_images: NonNegativeInt = Field(4, description="validation images in the grid saved per epoch")
 
@@ -275,7 +275,7 @@ def with_parameters(config: RunT, parameters: Mapping[str, Any], origin: str = "
     """Return a copy of the configuration with bare-named fields replaced, validated anew.
 
     Raises:
-        ConfigError: An unknown name or a value the schema refuses.
+        ConfigError: An unknown name or a value the schema rejects.
     """
     check_parameter_names(config, list(parameters), origin)
     known = parameter_fields(config)

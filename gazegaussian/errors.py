@@ -33,7 +33,7 @@ class UserError(Exception):
         return "".join(c if c.isprintable() else " " for c in super().__str__())
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook's cell shows, by IPython's protocol: where the program stood helps nobody to change the input."""
+        """What a notebook's cell shows, by IPython's protocol: where the program stood does not help to change the input."""
         return [class_and_line(self)]
 
 

@@ -51,7 +51,7 @@ def searchable(config: type[BaseModel] | BaseModel) -> list[str]:
 
 
 def check_parameter_names(config: type[BaseModel] | BaseModel, names: list[str], origin: str = "parameters") -> None:
-    """Refuse names that are no field of the run configuration, listing the known ones.
+    """Reject names that are no field of the run configuration, listing the known ones.
 
     Raises:
         ConfigError: With suggestions and the names that a search may use.
@@ -65,7 +65,7 @@ def check_parameter_names(config: type[BaseModel] | BaseModel, names: list[str],
 
 
 def check_searched(config: type[BaseModel] | BaseModel, names: Sequence[str], origin: str = "search space") -> None:
-    """Refuse fields that say where, how long or by what a trial is measured: their best value would mean nothing.
+    """Reject fields that say where, how long or by what a trial is measured: their best value would mean nothing.
 
     Args:
         config: Whose fields the names are.

@@ -1,4 +1,4 @@
-"""Metrics and the ruler: what validation measures, with weights that no study can reach.
+"""Metrics and the validation metric: what validation measures, with weights that no study can reach.
 
 The judge is passed in; it is a network that no loss uses. Every value is per image, so that means over data sets of any
 batching agree.
@@ -17,7 +17,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.types import Batch
 
-RULER_WEIGHTS = {"l1": 1.0, "ssim": 0.1, "perceptual": 0.1, "gaze": 0.1}  # design: fixed, never searched
+VALIDATION_WEIGHTS = {"l1": 1.0, "ssim": 0.1, "perceptual": 0.1, "gaze": 0.1}  # design: fixed, never searched
 
 
 class Judge(Protocol):
@@ -36,7 +36,7 @@ class Judge(Protocol):
         ...
 
 
-def ruler_parts(render: Tensor, batch: Batch, judge: Judge) -> dict[str, Tensor]:
+def validation_parts(render: Tensor, batch: Batch, judge: Judge) -> dict[str, Tensor]:
     """Measure renders against held-out images.
 
     Gaze and head pose errors compare the judge's readings of render and target, as the paper does; `gaze_label_error_deg`
@@ -71,17 +71,17 @@ def ruler_parts(render: Tensor, batch: Batch, judge: Judge) -> dict[str, Tensor]
     }
 
 
-def ruler_loss(parts: dict[str, Tensor]) -> Tensor:
+def validation_loss(parts: dict[str, Tensor]) -> Tensor:
     """L1(head) + 0.1 (1 - SSIM) + 0.1 perceptual + 0.1 gaze angular error in radians. [B]."""
-    return image_loss(parts) + RULER_WEIGHTS["gaze"] * parts["gaze_error_deg"].deg2rad()
+    return image_loss(parts) + VALIDATION_WEIGHTS["gaze"] * parts["gaze_error_deg"].deg2rad()
 
 
 def image_loss(parts: dict[str, Tensor]) -> Tensor:
-    """L1 + 0.1 (1 - SSIM) + 0.1 perceptual: what of `ruler_loss` a mesh without moving eyes can be measured by. [B]."""
+    """L1 + 0.1 (1 - SSIM) + 0.1 perceptual: what of `validation_loss` a mesh without moving eyes can be measured by. [B]."""
     return (
-        RULER_WEIGHTS["l1"] * parts["l1"]
-        + RULER_WEIGHTS["ssim"] * (1 - parts["ssim"])
-        + RULER_WEIGHTS["perceptual"] * parts["perceptual"]
+        VALIDATION_WEIGHTS["l1"] * parts["l1"]
+        + VALIDATION_WEIGHTS["ssim"] * (1 - parts["ssim"])
+        + VALIDATION_WEIGHTS["perceptual"] * parts["perceptual"]
     )
 
 
@@ -89,7 +89,7 @@ def summarise(parts: Sequence[dict[str, Tensor]]) -> dict[str, float]:
     """Average per-image values over all images of all batches, however they were batched.
 
     Args:
-        parts: What `ruler_parts` returned, one per batch, with the same names. Each value [B]
+        parts: What `validation_parts` returned, one per batch, with the same names. Each value [B]
 
     Returns:
         Mean of every part; empty without batches.

@@ -12,7 +12,7 @@ from .api import train as train
 from .inference.evaluation import evaluate as evaluate
 from .inference.export import Exported as Exported
 from .inference.export import export as export
-from .inference.export_source import train_winner as train_winner
+from .inference.export_source import train_best as train_best
 from .inference.import_checkpoint import import_checkpoint as import_checkpoint
 from .inference.redirect import redirect as redirect
 from .inference.redirect import save_sweep as save_sweep

@@ -76,7 +76,7 @@ def _run(spec: StudySpec, store: BaseStorage | None, audit: bool) -> optuna.Stud
 
 
 def train(config: RunConfig, out: Path) -> TrainResult:
-    """Train one stage without a study, or go on with a training of the same configuration; with more epochs, too.
+    """Train one stage without a study, or resume a training of the same configuration; with more epochs, too.
 
     Args:
         config: What to train.
@@ -116,7 +116,7 @@ def train(config: RunConfig, out: Path) -> TrainResult:
 
 
 def _require_no_others(out: Path, names: Collection[str]) -> None:
-    """Refuse a folder whose files a new training would delete, unless an earlier one left them before its first epoch.
+    """Reject a folder whose files a new training would delete, unless an earlier one left them before its first epoch.
 
     Raises:
         ConfigError: It holds files of these names without the configuration of a training.

@@ -20,7 +20,7 @@ from helpers.analysis.audit_checks import AuditRow
 from helpers.search.space import StudyFile
 from helpers.study.spec import StudySpec
 
-KINDS = {"unread": "does not reach training", "luck": "random numbers", "bends": "bends the ruler"}
+KINDS = {"unread": "does not reach training", "luck": "random numbers", "bends": "changes the metric"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Outcome:
 
     @property
     def right(self) -> bool:
-        """Tell whether a good parameter may be searched, or a fault is refused for what it is."""
+        """Tell whether a good parameter may be searched, or a fault is rejected for what it is."""
         if self.case.truth == "good":
             return self.row.ok and self.row.word == self.case.word
         return not self.row.ok and KINDS[self.case.truth] in self.row.verdict
@@ -64,7 +64,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     missed = sum(found.row.ok for found in faults)
     alarms = sum(not found.row.ok for found in good)
     lines = [
-        f"faults: {len(faults)}, refused {len(faults) - missed}, missed {missed}",
+        f"faults: {len(faults)}, rejected {len(faults) - missed}, missed {missed}",
         f"good parameters: {len(good)}, false alarms {alarms}",
     ]
     lines += [

@@ -32,7 +32,7 @@ class Case:
 
     Attributes:
         what: Is planted.
-        truth: What the audit has to say; all but good must be refused.
+        truth: What the audit has to say; all but good must be rejected.
         word: The verdict, where a good parameter's is not "ok".
         others: Searched beside it.
         config: Of the run, by section.

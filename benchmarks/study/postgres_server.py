@@ -27,7 +27,7 @@ def _required() -> Path:
 
 
 class Server:
-    """A server in a temporary folder; PostgreSQL refuses to run as root, so it runs as `postgres` then."""
+    """A server in a temporary folder; PostgreSQL rejects to run as root, so it runs as `postgres` then."""
 
     def __init__(self) -> None:
         # Not among pytest's folders, which belong to root alone.

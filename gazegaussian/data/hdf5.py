@@ -168,7 +168,7 @@ class HeadDataset(Dataset):
     def _resolve(self, split: str | Sequence[str]) -> list[str]:
         if isinstance(split, str):
             if split in ("test", HELD_OUT) and (self.root / SETTINGS_FILE).is_file():
-                from gazegaussian.data.synthetic.dataset import ensure_test_people  # the generator, for nobody else
+                from gazegaussian.data.synthetic.dataset import ensure_test_people  # synthetic data sets only
 
                 ensure_test_people(self.root)
             keys = keys_of(self.root, split, self.prefix)

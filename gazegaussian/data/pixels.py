@@ -50,7 +50,7 @@ def usable_rows(file: SubjectFile) -> tuple[int, ...]:
 
 
 def _require_finite(file: SubjectFile, rows: Sequence[int]) -> None:
-    """Refuse labels that are no numbers: a training would diverge, and nobody would look for the reason here.
+    """Reject labels that are no numbers: a training would diverge, and the reason would be hard to find.
 
     Of `vertice`, which is large, the data set looks at what it reads.
     """

@@ -60,7 +60,7 @@ def published_sets() -> dict[str, PublishedSet]:
 
 
 def require_folder(root: Path) -> None:
-    """Refuse what is no folder.
+    """Reject what is no folder.
 
     Raises:
         DataError: With what to do.

@@ -26,7 +26,7 @@ HELD_OUT = "held_out"  # names validation and test people together
 class People:
     """The three groups of a data folder; no subject is in two of them.
 
-    Data sets for evaluation only are the exception: nobody chooses by them, so that all their people are in `val` and `test`.
+    Data sets for evaluation only are the exception: no choice depends on them, so all their people are in `val` and `test`.
 
     Attributes:
         train: File names without prefix.
@@ -149,7 +149,7 @@ def _groups(lists: _Lists) -> People:
     """Take the test people from the lists, else from the validation people."""
     train, val, test = (tuple(lists.stored.get(name, ())) for name in ("train", "val", "test"))
     if lists.evaluation_only:
-        return People(train, val, val, "the data set is for evaluation only, nobody chooses by its people")
+        return People(train, val, val, "the data set is for evaluation only, no choice depends on its subjects")
     reason = _why_not(lists, test)
     if not reason:
         return People(train, val, test, f"{lists.source} lists the test people")
@@ -200,7 +200,7 @@ def divide(held_out: Sequence[str], present: frozenset[str] | None = None) -> tu
 
 
 def _without_file(prefix: str, files: list[str]) -> _Lists:
-    """Published lists where they name every file and hold somebody out; else count."""
+    """Published lists where they name every file and hold a subject out; else count."""
     known = set_of_prefix(prefix)
     present = frozenset(files)
     if known is not None:

@@ -148,7 +148,7 @@ class SubjectFile:
         return found
 
     def _require_stored(self, stored: Mapping[str, h5py.Dataset]) -> None:
-        """Refuse shapes that so small a file cannot hold: to read them would take hours or all memory."""
+        """Reject shapes that so small a file cannot hold: to read them would take hours or all memory."""
         declared = sum(found.size * found.dtype.itemsize for found in stored.values())
         there = self.path.stat().st_size
         if declared > _MOST_COMPRESSED * there:

@@ -1,4 +1,4 @@
-"""Who reads renders and targets in an evaluation: nobody that a loss uses."""
+"""Networks that read renders and targets in an evaluation; no loss uses them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from gazegaussian.evaluation.judges import FaceFeatures, Judges
 from gazegaussian.evaluation.results import DEFAULT_PAIRS, Evaluation, Measured, few_subjects, over_subjects
 from gazegaussian.evaluation.speed import device_name, frames_per_second
 from gazegaussian.geometry.gaze import angular_error
-from gazegaussian.metrics import ruler_parts
+from gazegaussian.metrics import validation_parts
 from gazegaussian.models.frozen import load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.training.gaze_gaussian_stage import load_gaze_gaussian, redirection_batch, validation_pairs
@@ -269,7 +269,7 @@ class _Session:
 
     def _values(self, image: Tensor, landmarks_2d: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Compare images that have their own landmarks with the targets, image by image. Each [B]."""
-        values = ruler_parts(image, replace(batch, head_mask=torch.ones_like(batch.head_mask)), self.judges)
+        values = validation_parts(image, replace(batch, head_mask=torch.ones_like(batch.head_mask)), self.judges)
         values["ssim"] = published_ssim(image, batch.image)
         if landmarks_2d is not batch.landmarks_2d:
             read = self.judges.gaze(image, landmarks_2d)

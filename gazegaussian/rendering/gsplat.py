@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def require_gsplat(device: torch.device) -> None:
-    """Refuse where gsplat cannot work.
+    """Reject where gsplat cannot work.
 
     Raises:
         UserError: gsplat is not installed, or `device` is not CUDA.

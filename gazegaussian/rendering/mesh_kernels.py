@@ -1,7 +1,7 @@
 """Visibility for meshes in Warp: which face a pixel sees, and which border edge it is nearest to. No gradients here.
 
 Both kernels reduce with a 64-bit atomic: the bits of a positive double (ordered like the double), the lowest of them
-replaced by the index, so the winner and its index come out of one operation and ties go to the lowest index.
+replaced by the index, so the best trial and its index come out of one operation and ties go to the lowest index.
 
 They compute in float64: float32 resolves 1e-5 px at 200 px, too little to decide like the reference which of two faces
 a pixel on their edge sees, which way an edge-on face looks, and which border edge is nearest.

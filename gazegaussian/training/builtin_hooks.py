@@ -82,7 +82,7 @@ class EarlyStopping(Hook):
 
 
 def stop_reason(history: Sequence[Mapping[str, float]], training: TrainingConfig) -> str | None:
-    """Say why early stopping ends a run after these epochs; None when it goes on.
+    """Say why early stopping ends a run after these epochs; None when it continues.
 
     Args:
         history: Metrics of the epochs so far.

@@ -18,7 +18,7 @@ def checkpoint_file(path: Path) -> Path:
 def require_checkpoint(
     path: Path, what: str = "checkpoint", hint: str = "Train the stage first, or name an existing best.pt."
 ) -> None:
-    """Refuse a path with no file, before anything is loaded that takes seconds.
+    """Reject a path with no file, before anything is loaded that takes seconds.
 
     Args:
         path: Of a checkpoint.

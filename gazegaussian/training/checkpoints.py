@@ -105,7 +105,7 @@ def read_weights(path: Path) -> Any:
 
 
 def require_safe_torch(path: Path, version: str = torch.__version__) -> None:
-    """Refuse to read with a torch whose `weights_only` can be evaded (below 2.6) or corrupts memory (below 2.10).
+    """Reject to read with a torch whose `weights_only` can be evaded (below 2.6) or corrupts memory (below 2.10).
 
     Args:
         path: That was to be read.
@@ -124,7 +124,7 @@ def require_safe_torch(path: Path, version: str = torch.__version__) -> None:
 
 
 def _require_stored(path: Path) -> None:
-    """Refuse compressed or overlapping entries, which torch.save never writes: a few bytes could become gigabytes."""
+    """Reject compressed or overlapping entries, which torch.save never writes: a few bytes could become gigabytes."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -133,7 +133,7 @@ def _require_stored(path: Path) -> None:
 
 
 def _require_plain(content: Any) -> None:
-    """Refuse tensors that are larger than what is stored of them, and plain values beyond number (one list in many)."""
+    """Reject tensors that are larger than what is stored of them, and plain values beyond number (one list in many)."""
     waiting = [content]
     count = 0
     while waiting:

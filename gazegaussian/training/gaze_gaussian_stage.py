@@ -1,4 +1,4 @@
-"""Stage two: GazeGaussian with its data, losses, frozen networks and ruler."""
+"""Stage two: GazeGaussian with its data, losses, frozen networks and validation metric."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gazegaussian.data import HeadDataset, make_loader, redirection_pairs
 from gazegaussian.dimensions import EXPRESSION_DIM
 from gazegaussian.geometry.rotations import full_precision
 from gazegaussian.losses.image import eyes_in_head, gaze_gaussian_losses, mean_abs_cosine
-from gazegaussian.metrics import ruler_loss, ruler_parts, summarise
+from gazegaussian.metrics import summarise, validation_loss, validation_parts
 from gazegaussian.models.frozen import load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.image_offsets import ImageOffsets
@@ -135,18 +135,18 @@ class GazeGaussianStage:
         return terms
 
     def validate(self) -> dict[str, float]:
-        """Measure the ruler: redirection pairs of held-out people, read by the judge."""
+        """Measure the validation metric: redirection pairs of held-out people, read by the judge."""
         collected = []
         for cpu_batch in self.validation:
             batch = cpu_batch.to(self.device)
             image = self.model(batch.parameters, batch.cameras, layers=False).image.float()
-            with full_precision(image):  # the ruler is the same at every precision
-                parts = ruler_parts(image, batch, self.judge)
-            collected.append({**parts, "val_loss": ruler_loss(parts)})
+            with full_precision(image):  # the validation metric is the same at every precision
+                parts = validation_parts(image, batch, self.judge)
+            collected.append({**parts, "val_loss": validation_loss(parts)})
         return summarise(collected)
 
     def preview(self) -> Tensor | None:
-        """Pairs of the ruler, a column each: what gives the codes, what was to come out, what came, and its splats."""
+        """Pairs of the validation metric, a column each: what gives the codes, what was to come out, what came, and its splats."""
         if self.sources is None:
             return None
         batch = self.validation[0].rows(slice(0, len(self.sources))).to(self.device)

@@ -1,4 +1,4 @@
-"""Stage one: the MeshHead with its data, losses and ruler."""
+"""Stage one: the MeshHead with its data, losses and validation metric."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from gazegaussian.utils.image_grid import labelled_rows, spread
 
 logger = logging.getLogger(__name__)
 
-RULER = MeshHeadLoss()  # the published weights: whatever a study searches, validation is measured with these
+VALIDATION_LOSS = MeshHeadLoss()  # the published weights: whatever a study searches, validation is measured with these
 VALIDATION_BATCH = 4
 PREVIEW_ROWS = ("target: gives all codes", "rendered", "silhouette of the render")
 LANDMARK_SAMPLE = 64  # training images whose mean landmarks start the neutral ones
@@ -117,7 +117,7 @@ class MeshHeadStage:
         for cpu_batch in self.validation:
             batch = cpu_batch.to(self.device)
             output, image = self._render(batch)
-            parts = {f"val_{name}": value for name, value in _losses(output, image, batch, RULER).items()}
+            parts = {f"val_{name}": value for name, value in _losses(output, image, batch, VALIDATION_LOSS).items()}
             parts["val_loss"] = torch.stack(list(parts.values())).sum()
             rough = roughness(output.neutral_vertices, output.faces) if rough is None else rough
             parts["roughness"] = rough

@@ -86,7 +86,7 @@ def _stored(name: str, value: Tensor) -> Tensor:
 
 
 def _require_small_header(path: Path) -> None:
-    """Refuse a header that would fill the memory."""
+    """Reject a header that would fill the memory."""
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
     if length > LARGEST_HEADER:
@@ -94,7 +94,7 @@ def _require_small_header(path: Path) -> None:
 
 
 def _require_intact(state: Mapping[str, Tensor], digest: str) -> None:
-    """Refuse weights of other kinds than are written, and those that changed since."""
+    """Reject weights of other kinds than are written, and those that changed since."""
     for name, value in state.items():
         if value.dtype not in _DTYPES:
             raise ValueError(f"{name} is of type {value.dtype}")

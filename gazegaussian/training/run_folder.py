@@ -1,4 +1,4 @@
-"""What an earlier training left in a folder, and whether another may go on there."""
+"""What an earlier training left in a folder, and whether another may resume there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EarlierRun:
 
 
 def find_run(config: RunConfig, run_dir: Path) -> EarlierRun | None:
-    """Look for a training of the same configuration, finished or not; more epochs than before go on with it.
+    """Look for a training of the same configuration, finished or not; more epochs than before resume it.
 
     Args:
         config: What is to be trained now.
@@ -89,7 +89,7 @@ def resume_point(run_dir: Path) -> Path | None:
             failed = failed or error
             continue
         if failed is not None:
-            logger.warning("%s The training goes on from the one before, %s.", failed, path.name)
+            logger.warning("%s The training resumes from the one before, %s.", failed, path.name)
         return path
     if failed is not None:
         raise failed

@@ -28,7 +28,7 @@ class EpochLoader(Protocol):
 
 
 class Stage(Protocol):
-    """A model with its data, losses and ruler."""
+    """A model with its data, losses and validation metric."""
 
     name: str
     variant: str
@@ -59,7 +59,7 @@ class Stage(Protocol):
         ...
 
     def validate(self) -> dict[str, float]:
-        """Measure the ruler on held-out data; holds `val_loss`. No searched weight enters."""
+        """Measure the validation metric on held-out data; holds `val_loss`. No searched weight enters."""
         ...
 
     def preview(self) -> Tensor | None:

@@ -40,7 +40,7 @@ class Trainer:
     """Trains a stage: epochs of steps, validation, checkpoints, hooks.
 
     Args:
-        stage: Model, data, losses and ruler.
+        stage: Model, data, losses and validation metric.
         training: Epochs, device, precision, monitored metric.
         optim: Learning rates and clipping.
         run_dir: Folder of this run; `best.pt`, `last.pt`, `metrics.csv` and `images/` land here.

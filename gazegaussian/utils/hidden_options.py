@@ -12,7 +12,7 @@ _QUERY = re.compile(r"(?i)((?:^|[?&\s])[^=&\s]*(?:pass|pwd|secret|token)[^=&]*=\
 
 
 def redacted(url: str) -> str:
-    """Hide the passwords of a URL, also of one that a URL parser would refuse.
+    """Hide the passwords of a URL, also of one that a URL parser would reject.
 
     Args:
         url: Any text; usually a storage URL.
@@ -23,7 +23,7 @@ def redacted(url: str) -> str:
     return _QUERY.sub(r"\1***", _USER.sub(r"\1***@", url))
 
 
-def refuse_password(words: Sequence[str], option: str, variable: str) -> None:
+def reject_password(words: Sequence[str], option: str, variable: str) -> None:
     """End the program where an option's value on the command line holds a password: everybody on the machine may read it.
 
     Args:

@@ -1,4 +1,4 @@
-"""Single files that a command writes where somebody says: they carry our name, and only such are written again."""
+"""Single files that a command writes to a path from the user: they carry a mark, and only marked files are overwritten."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_own_output(path: Path) -> bool:
 
 
 def require_own_output(path: Path) -> None:
-    """Refuse to write where another file, or a link to one, stands.
+    """Reject to write where another file, or a link to one, stands.
 
     Raises:
         ConfigError: It is not one of ours.

@@ -20,7 +20,7 @@ _MOST_ENTRIES = 1_000_000  # of a folder that is looked through
 
 
 def open_plain(path: Path, follow: bool = True) -> BufferedReader:
-    """Open a regular file for reading; what else has its name is refused at once (a named pipe would wait for a writer).
+    """Open a regular file for reading; what else has its name is rejected at once (a named pipe would wait for a writer).
 
     Args:
         path: The file.

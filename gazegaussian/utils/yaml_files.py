@@ -28,7 +28,7 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C
 
 
 class _UniqueKeyLoader(_SafeLoader):
-    """`yaml.safe_load` that refuses a key given twice (YAML itself keeps the last in silence)."""
+    """`yaml.safe_load` that rejects a key given twice (YAML itself keeps the last in silence)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -100,7 +100,7 @@ def read_text(path: Path) -> str:
 
 
 def _require_small(events: Iterable[yaml.Event], path: Path) -> None:
-    """Refuse what would take minutes or gigabytes to build or to print, before anything is built.
+    """Reject what would take minutes or gigabytes to build or to print, before anything is built.
 
     Args:
         events: Of the document; reading them takes no recursion and no memory.

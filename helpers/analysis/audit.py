@@ -1,4 +1,4 @@
-"""The parameter audit of a study: every searched parameter must reach training, and none may bend the ruler.
+"""The parameter audit of a study: every searched parameter must reach training, and none may change the metric.
 
 `helpers.analysis.audit_checks` says how one parameter is judged; here are the report and its cache.
 """
@@ -24,7 +24,7 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.stage import Stage
 from gazegaussian.utils.plain_files import read_plain
-from helpers.analysis.audit_checks import Auditor, AuditRow, Bends, as_audited
+from helpers.analysis.audit_checks import Auditor, AuditRow, Changes, as_audited
 from helpers.analysis.audit_values import shown
 from helpers.analysis.short_training import Build
 from helpers.search.space import StudyFile
@@ -56,13 +56,13 @@ class AuditReport:
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per parameter, for tables."""
-        answers: dict[Bends, str] = {True: "yes", False: "no", None: "-", "shape": "shape"}
+        answers: dict[Changes, str] = {True: "yes", False: "no", None: "-", "shape": "shape"}
         return [
             {
                 "parameter": row.parameter,
                 "values": " / ".join(shown(value) for value in row.values),
                 "reaches training": answers[row.reaches_training],
-                "bends the ruler": answers[row.bends_ruler],
+                "changes the metric": answers[row.changes_metric],
                 "seconds": round(row.seconds, 1),
                 "verdict": row.word,
                 "why": row.verdict if row.verdict != row.word else "",
@@ -71,7 +71,7 @@ class AuditReport:
         ]
 
     def raise_if_failed(self) -> None:
-        """Refuse a study whose answer could not be trusted.
+        """Reject a study whose answer could not be trusted.
 
         Raises:
             ConfigError: Naming each culprit and what it does.
@@ -79,7 +79,7 @@ class AuditReport:
         bad = [f"{row.parameter} {row.verdict}" for row in self.parameters if not row.ok]
         if bad:
             raise ConfigError(
-                f"The audit refuses the search space: {'; '.join(bad)}. Take {'it' if len(bad) == 1 else 'them'} out of "
+                f"The audit rejects the search space: {'; '.join(bad)}. Take {'it' if len(bad) == 1 else 'them'} out of "
                 "the search space or repair what should read it (--no-audit skips this check)."
             )
 
@@ -144,7 +144,7 @@ def audit_study(spec: StudySpec, build: Build | None = None, use_cache: bool = T
         use_cache: Take over what has passed.
 
     Raises:
-        ConfigError: The run configuration refuses a value, or even its own training fails.
+        ConfigError: The run configuration rejects a value, or even its own training fails.
         UserError: Data or checkpoint cannot be used.
     """
     require_plain(spec.folder)
@@ -158,7 +158,7 @@ def audit_study(spec: StudySpec, build: Build | None = None, use_cache: bool = T
         logger.info("audit: passed before with the same space, configuration and code")
         return AuditReport(tuple(rows[name] for name in study.parameters), spent, cached=True)
     if rows:
-        logger.info("audit: goes on; passed before: %s", ", ".join(rows))
+        logger.info("audit: resumed; passed before: %s", ", ".join(rows))
     log_output_dir(spec.out)
     started = time.monotonic()
     total = len(study.parameters)

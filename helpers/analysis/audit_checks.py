@@ -1,4 +1,4 @@
-"""What the audit asks about one parameter: does it reach training, does it bend the ruler (change the metric itself)?
+"""What the audit asks about one parameter: does it reach training, does it change the metric (change the metric itself)?
 
 The parameter is moved alone, from the run configuration's value to the far end of its range, to the other end, to values
 between and to every choice, until one of them is seen to train differently (`helpers.analysis.audit_reach`). None of them
@@ -24,8 +24,8 @@ from helpers.search.study_config import StudyFile
 
 VALIDATION_IMAGES = 2  # where predictions, not the metric, are what matters
 
-Bends = bool | Literal["shape"] | None
-Word = Literal["ok", "weak", "not asked", "refused"]
+Changes = bool | Literal["shape"] | None
+Word = Literal["ok", "weak", "not asked", "rejected"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class AuditRow:
     parameter: str
     values: tuple[Any, ...]  # compared, the run configuration's first
     reaches_training: bool | None
-    bends_ruler: Bends  # "shape": predictions of one shape do not fit the other
+    changes_metric: Changes  # "shape": predictions of one shape do not fit the other
     seconds: float
     verdict: str
     share: float | None = None  # of what another seed changes in a step; None where it reaches training by other ways
@@ -43,13 +43,13 @@ class AuditRow:
     @property
     def ok(self) -> bool:
         """Tell whether the parameter may be searched."""
-        return self.reaches_training is not False and self.bends_ruler is not True
+        return self.reaches_training is not False and self.changes_metric is not True
 
     @property
     def word(self) -> Word:
         """The verdict in a word."""
         if not self.ok:
-            return "refused"
+            return "rejected"
         if self.reaches_training is None:
             return "not asked"
         return "weak" if self.share is not None and self.share < REACHES else "ok"
@@ -109,7 +109,7 @@ class Auditor:
             unasked = unasked or why
         if not reach.found and not silent:
             reach = self._otherwise(context.reference, config, name, values)
-        bends: Bends = True if bent else "shape" if unasked else False
+        bends: Changes = True if bent else "shape" if unasked else False
         return AuditRow(
             name,
             (here, *values),
@@ -217,7 +217,7 @@ def _verdict(
             "another parameter, say so with `when:`)"
         )
     if bent:
-        found.append(f"bends the ruler ({bent})")
+        found.append(f"changes the metric ({bent})")
     if found:
         return " and ".join(found)
     text = "ok"
@@ -226,7 +226,7 @@ def _verdict(
     elif reach.share is not None and reach.share < REACHES:
         text = f"weak: changes a step by {100 * reach.share:.2g}% of what another seed does"
     if unasked:
-        text += f"; not asked whether it bends the ruler: {unasked}"
+        text += f"; not asked whether it changes the metric: {unasked}"
     if failures:
         value, failure = next(iter(failures.items()))
         text += f", but {shown(value)} ends training early: {failure}"

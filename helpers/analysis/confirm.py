@@ -1,7 +1,7 @@
-"""Is the winner better than the defaults, or lucky? The best configurations and the baseline, trained again with seeds.
+"""Is the best trial better than the defaults, or lucky? The best configurations and the baseline, trained again with seeds.
 
 All configurations get the same training seeds, so that their values are compared in pairs, and none of them is the
-study's own seed: a winner was chosen for its value there, which is therefore too good. Every best checkpoint is measured
+study's own seed: a best trial was chosen for its value there, which is therefore too good. Every best checkpoint is measured
 on test people, whom neither the best epoch nor the best trial was chosen by. `docs/statistics.md` has the estimators.
 """
 

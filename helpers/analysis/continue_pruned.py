@@ -1,6 +1,6 @@
 """What pruning cost: a share of the pruned trials trained to the end, to see whether one would have won.
 
-The trials themselves stay as they are; copies go on from their last checkpoints.
+The trials themselves stay as they are; copies resume from their last checkpoints.
 """
 
 from __future__ import annotations
@@ -62,16 +62,16 @@ class ContinuedReport:
 
     @property
     def lost(self) -> int:
-        """Continued trials that would have beaten the winner."""
+        """Continued trials that would have beaten the best trial."""
         return sum(row.beats_winner for row in self.trials)
 
     @property
     def statement(self) -> str:
-        """Whether pruning lost the winner, as far as was looked."""
+        """Whether pruning lost the best trial, as far as was looked."""
         done = [row for row in self.trials if row.value is not None]
         if not done:
             return f"None of {self.pruned} pruned trials was trained to the end: the price of pruning is not known."
-        found = f"{self.lost} of {len(done)} continued trials would have beaten the winner (trial {self.winner})"
+        found = f"{self.lost} of {len(done)} continued trials would have beaten the best trial (trial {self.winner})"
         barred = sum(bool(row.missed) for row in done)
         found += f", {barred} missed a constraint" if barred else ""
         if len(done) == self.pruned:
@@ -90,7 +90,7 @@ class ContinuedReport:
                 "pruned after epoch": row.pruned_after,
                 f"best {self.metric} then": row.value_when_pruned,
                 f"best {self.metric} at the end": row.value,
-                "beats the winner": "yes" if row.beats_winner else row.reason or _no(row),
+                "beats the best trial": "yes" if row.beats_winner else row.reason or _no(row),
             }
             for row in self.trials
         ]
@@ -108,7 +108,7 @@ def continue_pruned(
     check: Callable[[RunConfig], None] | None = None,
     storage: str | None = None,
 ) -> ContinuedReport:
-    """Train a random share of the pruned trials to the end and compare them with the winner.
+    """Train a random share of the pruned trials to the end and compare them with the best trial.
 
     Finished ones under `<study>/continued/` are read, not repeated; `continued.json` holds the report. A trial whose
     last checkpoint was thinned is trained from its beginning.
@@ -122,7 +122,7 @@ def continue_pruned(
         storage: URL, as in `open_source`.
 
     Raises:
-        ConfigError: No such study, no winner to compare with, several objectives (never pruned), or a bad share.
+        ConfigError: No such study, no best trial to compare with, several objectives (never pruned), or a bad share.
         UserError: Data, checkpoint or device cannot be used.
     """
     if not 0 < share <= 1:
@@ -131,8 +131,8 @@ def continue_pruned(
     study = opened.study
     if len(study.directions) > 1:
         raise ConfigError(f"Study {study.study_name!r} has several objectives: it prunes nothing to continue.")
-    winner = best_trial(study)
-    if winner is None or winner.value is None:
+    best = best_trial(study)
+    if best is None or best.value is None:
         raise ConfigError(f"Study {study.study_name!r} has no complete trial to compare with. Run more trials first.")
     pruned = [
         trial
@@ -141,13 +141,13 @@ def continue_pruned(
     ]
     pruned.sort(key=lambda trial: random.Random(f"{seed} {trial.number}").random())
     chosen = sorted(pruned[: math.ceil(share * len(pruned) - 1e-9)], key=lambda trial: trial.number)
-    rows = [_continue(opened, trial, winner) for trial in chosen]
-    report = ContinuedReport(metric_names(study)[0], winner.number, winner.value, len(pruned), tuple(rows))
+    rows = [_continue(opened, trial, best) for trial in chosen]
+    report = ContinuedReport(metric_names(study)[0], best.number, best.value, len(pruned), tuple(rows))
     write_json(opened.folder / CONTINUED_FILE, {**asdict(report), "statement": report.statement})
     return report
 
 
-def _continue(source: Source, trial: FrozenTrial, winner: FrozenTrial) -> Continued:
+def _continue(source: Source, trial: FrozenTrial, best: FrozenTrial) -> Continued:
     sign = signs(source.study)[0]
     logger.info("continue: trial %d, pruned after epoch %d", trial.number, len(trial.intermediate_values))
     folder = source.folder / CONTINUED_FOLDER / f"trial_{trial.number:04d}"
@@ -155,7 +155,7 @@ def _continue(source: Source, trial: FrozenTrial, winner: FrozenTrial) -> Contin
     start = place if place is not None and (place / "last.pt").is_file() else None
     run = rerun(source, trial_config(source.config, trial.params), folder, start)
     missed = missed_limits(source.limits, run.metrics)
-    better = run.value is not None and sign * run.value < objective_key(source.study, winner)[0]
+    better = run.value is not None and sign * run.value < objective_key(source.study, best)[0]
     return Continued(
         trial=trial.number,
         pruned_after=len(trial.intermediate_values),

@@ -99,7 +99,7 @@ class Estimate:
         return [{"what": what, "value": value} for what, value in found.items() if value]
 
     def raise_if_disk_short(self) -> None:
-        """Refuse a study that would fill the disk.
+        """Reject a study that would fill the disk.
 
         Raises:
             ConfigError: With the need, what is free and what to change.
@@ -111,7 +111,7 @@ class Estimate:
             )
 
 
-def estimate_study(spec: StudySpec, build: Build = build_stage, refuse: bool = True) -> Estimate:
+def estimate_study(spec: StudySpec, build: Build = build_stage, reject: bool = True) -> Estimate:
     """Measure one epoch of the baseline in a temporary folder and scale it to the study.
 
     The first epoch also reads the images and compiles kernels, so the estimate is rather too high. Searched values that
@@ -120,7 +120,7 @@ def estimate_study(spec: StudySpec, build: Build = build_stage, refuse: bool = T
     Args:
         spec: The study; trials that it has finished are taken off, and tell how many are pruned.
         build: Makes the stage that is to be tuned.
-        refuse: Raise when the disk will not do.
+        reject: Raise when the disk will not do.
 
     Raises:
         ConfigError: The disk will not do, or the baseline cannot be trained here.
@@ -153,7 +153,7 @@ def estimate_study(spec: StudySpec, build: Build = build_stage, refuse: bool = T
         forecast.assumption,
         device,
     )
-    if refuse:
+    if reject:
         estimate.raise_if_disk_short()
     return estimate
 
@@ -178,7 +178,7 @@ def _measure(spec: StudySpec, config: RunConfig, build: Build) -> tuple[Measured
     """Train one epoch; returns what was seen and the device's name."""
     clock = time.perf_counter
     started = clock()
-    begun = _FitStart()
+    fit_start = _FitStart()
     try:
         spec.check(config)
         checked = clock()
@@ -189,7 +189,7 @@ def _measure(spec: StudySpec, config: RunConfig, build: Build) -> tuple[Measured
                 stage = build(config)
                 built = clock()
                 content = config.model_dump(mode="json")
-                trainer = Trainer(stage, config.training, config.optim, folder, [begun], content)
+                trainer = Trainer(stage, config.training, config.optim, folder, [fit_start], content)
                 trainer.fit()
                 ended = clock()
             sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
@@ -209,8 +209,8 @@ def _measure(spec: StudySpec, config: RunConfig, build: Build) -> tuple[Measured
     measured = Measured(
         data_seconds=checked - started,
         build_seconds=built - checked,
-        warm_start_seconds=begun.seconds - built,
-        seconds_per_epoch=ended - begun.seconds,
+        warm_start_seconds=fit_start.seconds - built,
+        seconds_per_epoch=ended - fit_start.seconds,
         peak_memory_gb=memory.process_bytes / GB,
         peak_gpu_gb=None if memory.gpu_bytes is None else memory.gpu_bytes / GB,
         checkpoint_mb=max(checkpoints) / MB,

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 ASSUMED_SHARE = 0.5  # of the trials, as long as nothing was measured
 ENOUGH_TRIALS = 5  # finished ones, for a measured share
-_GOOD_TRIALS, _HOPELESS_TRIALS = 30, 6  # of the rehearsal; several, since Hyperband draws a bracket per trial
+_GOOD_TRIALS, _HOPELESS_TRIALS = 30, 6  # of the simulation; several, since Hyperband draws a bracket per trial
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _pruned(spec: StudySpec, finished: list[FrozenTrial], epochs: int) -> tuple[
 
 
 def earliest_pruned_epoch(spec: StudySpec, epochs: int) -> int | None:
-    """Rehearse the study's pruner on invented curves: after how many epochs does it give up a hopeless trial?
+    """Simulate the study's pruner on made-up curves: after how many epochs does it prune a hopeless trial?
 
     Asking the pruner itself holds for every pruner, wrapped or not, whatever it calls its warm-up.
 

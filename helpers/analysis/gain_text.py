@@ -52,7 +52,7 @@ class GainFacts:
 
     @property
     def claimed(self) -> bool:
-        """Whether the gain is said without reserve: nobody failed, constraints hold, and the interval is above zero."""
+        """Whether the gain is said without reserve: no training failed, constraints hold, and the interval is above zero."""
         above = self.gain.low is not None and self.gain.low > 0
         return above and bool(self.people) and not (self.failed or self.missed or self.baseline_missed)
 

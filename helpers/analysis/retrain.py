@@ -93,7 +93,7 @@ def open_source(
 
 
 def study_limits(study: optuna.Study) -> tuple[Constraint, ...]:
-    """Constraints that a study was begun with; none where it does not say."""
+    """Constraints that a study was created with; none where it does not say."""
     try:
         stored = json.loads(study.user_attrs.get(FINGERPRINT, "{}")).get("constraints", {})
         return tuple(Constraint.parse(metric, text) for metric, text in stored.items())
@@ -116,17 +116,17 @@ def missed_limits(limits: Iterable[Constraint], metrics: Mapping[str, float]) ->
 
 
 def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = None) -> Run:
-    """Train once to the end; a finished training is read, an interrupted one goes on from its last epoch.
+    """Train once to the end; a finished training is read, an interrupted one resumes from its last epoch.
 
     Args:
         source: Whose training function is used.
         config: Of this training.
         folder: Of this training; what another configuration left there is replaced.
-        start: Folder of an unfinished training of the same configuration, to go on from; it is not touched.
+        start: Folder of an unfinished training of the same configuration, to resume from; it is not touched.
 
     Raises:
         UserError: Data, checkpoint or device cannot be used.
-        KeyboardInterrupt: The same call goes on later.
+        KeyboardInterrupt: The same call resumes it.
     """
     key = _key(config)
     path = folder / RUN_FILE

@@ -28,7 +28,7 @@ Measure = Callable[[RunConfig, Path, Sequence[str]], Mapping[str, Metrics]]
 
 @dataclass(frozen=True)
 class TestPeople:
-    """Who is measured and how; `people` is empty where nobody can be, and `reason` says why."""
+    """Who is measured and how; `people` is empty where no one can be, and `reason` says why."""
 
     __test__ = False  # for pytest
 
@@ -66,7 +66,7 @@ def measured(config: RunConfig, folder: Path, checkpoint: Path, test: TestPeople
         test: Who is measured.
 
     Returns:
-        Metrics of every person; empty where nobody is measured, or the checkpoint is gone and was never measured.
+        Metrics of every person; empty where no one is measured, or the checkpoint is gone and was never measured.
     """
     if test.measure is None or not test.people:
         return {}

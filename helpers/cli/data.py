@@ -57,7 +57,7 @@ def download(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch a published data set from the model hub; the same command goes on after an interruption.
+    """Fetch a published data set from the model hub; the same command resumes after an interruption.
 
     Sizes and checksums are checked. These are photographs of people: mind the data sets' own terms of use.
     """

@@ -63,7 +63,7 @@ MeshHeadOption = Annotated[
     Path | None,
     typer.Option(
         "--meshhead",
-        help="MeshHead checkpoint that stage two starts from [that of --params or of the resumed study; else the winner of "
+        help="MeshHead checkpoint that stage two starts from [that of --params or of the resumed study; else the best trial of "
         "a MeshHead study under --out: those of the same image size first, among them the one named like the "
         "configuration (quick.yaml: meshhead_quick), else the newest; the log says which].",
     ),

@@ -76,7 +76,7 @@ def study(
     started = time.monotonic()
     finished = helpers.run(spec, audit=audit)
     best_file = spec.folder / "best.json"
-    ended = finished.user_attrs.get("stop_reason", "all trials were taken over")  # of a study that was migrated
+    ended = finished.user_attrs.get("stop_reason", "all trials were copied")  # of a study that was migrated
     if as_json:
         best = json.loads(best_file.read_text()) if best_file.exists() else None
         found = {"best": best, "stop_reason": ended, "trials": helpers.summary_rows(finished)}
@@ -133,7 +133,7 @@ def confirm(
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Is the winner better than the baseline, or lucky? Trains the best and the baseline again with several seeds."""
+    """Is the best trial better than the baseline, or lucky? Trains the best and the baseline again with several seeds."""
     import helpers
 
     found = helpers.confirm_study(folder, top, seeds, storage=storage, vary_meshhead=vary_meshhead)
@@ -204,9 +204,9 @@ def migrate(
     if as_json:
         typer.echo(json.dumps({"study": study_name, "kept": found.kept, "dropped": found.dropped}, indent=2))
         return
-    typer.echo(f"{len(found.kept)} trials taken over from {folder.name}, {len(found.dropped)} stay behind")
+    typer.echo(f"{len(found.kept)} trials copied from {folder.name}, {len(found.dropped)} not copied")
     for number, why in found.dropped.items():
         typer.echo(f"trial {number}: {why}")
     words = f"study {found.study.user_attrs['stage']} --study {study_file} --study-name {study_name}"
     epochs = json.loads(found.study.user_attrs["config"])["training"]["epochs"]
-    typer.echo(f"go on with: python {SCRIPT.name} {words} --epochs {epochs} --out {out or folder.parent}")
+    typer.echo(f"Resume with: python {SCRIPT.name} {words} --epochs {epochs} --out {out or folder.parent}")

@@ -77,7 +77,7 @@ def export(
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put the winner into one folder to hand on and cite: checkpoint, configuration, report, origin, checksums."""
+    """Put the best trial into one folder to hand on and cite: checkpoint, configuration, report, origin, checksums."""
     import helpers
 
     found = helpers.export(source, out, epochs, storage, archive)

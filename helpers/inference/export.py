@@ -27,7 +27,7 @@ class Exported:
 def export(
     source: Path, out: Path | None = None, epochs: int | None = None, storage: str | None = None, archive: bool = False
 ) -> Exported:
-    """Put the winner of a study, or a training, into one folder ready to be cited.
+    """Put the best trial of a study, or a training, into one folder ready to be cited.
 
     The checkpoint is copied byte for byte and loads on its own. Running it again gives the same files. Nothing is
     overwritten or deleted but what an earlier export wrote and what is still as that wrote it.
@@ -51,9 +51,7 @@ def export(
         require_plain(source)
     if (source / CHECKPOINT).is_file() and not has_store(source):
         if epochs is not None:
-            raise ConfigError(
-                "Expected --epochs with a study; a training goes on with `train --epochs`, then `export`."
-            )
+            raise ConfigError("Expected --epochs with a study; resume a training with `train --epochs`, then `export`.")
         origin = Origin(source)
     elif storage is None and source.is_dir() and not has_store(source) and not study_folders(source):
         raise ConfigError(

@@ -110,7 +110,7 @@ def _content(origin: Origin, work: Path) -> _Content:
         copies |= {name: reports / name for name in (HTML_FILE, MARKDOWN_FILE)}
         copies["summary.csv"] = origin.study_folder / "summary.csv"
     copies = {name: path for name, path in copies.items() if path.is_file()}
-    if start is not None:  # without it nobody else could train this again
+    if start is not None:  # without it this could not be trained again elsewhere
         copies[MESHHEAD_FILE] = start.resolve()
     return _Content(copies, _portable(config, start is not None), facts)
 

@@ -45,7 +45,7 @@ def own_files(folder: Path) -> dict[str, str]:
 
 
 def require_free(folder: Path, names: Mapping[str, object] | set[str], ours: Mapping[str, str]) -> None:
-    """Refuse to write where something else stands under a name that is to be written.
+    """Reject to write where something else stands under a name that is to be written.
 
     Args:
         folder: Where to.

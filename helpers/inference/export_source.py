@@ -27,7 +27,7 @@ class Origin:
     trial: FrozenTrial | None = None
 
 
-def train_winner(folder: Path, epochs: int, storage: str | None = None) -> Path:
+def train_best(folder: Path, epochs: int, storage: str | None = None) -> Path:
     """Train the best parameters of a study for more epochs; a finished training is left as it is.
 
     Args:
@@ -63,7 +63,7 @@ def best_origin(folder: Path, epochs: int | None, storage: str | None) -> Origin
     study = find_study(folder, storage)
     trial = _best(study)
     if epochs is not None:
-        return Origin(train_winner(folder, epochs, storage), study, folder, trial)
+        return Origin(train_best(folder, epochs, storage), study, folder, trial)
     run = trial_dir(trial, folder)
     if run is None or not (run / CHECKPOINT).is_file():
         raise ConfigError(

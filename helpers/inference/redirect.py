@@ -113,7 +113,7 @@ def _commands(pitch: Sequence[float], yaw: Sequence[float]) -> list[tuple[float,
 
 
 def _require_target(out: Path, suffix: str) -> None:
-    """Refuse a file that could not be written, or whose name says that it is of another kind."""
+    """Reject a file that could not be written, or whose name says that it is of another kind."""
     kind = suffix[1:].upper()
     if out.suffix.lower() != suffix:
         raise ConfigError(f"--out must name a {kind} file, such as {out.stem or 'gaze'}{suffix}, not {out}.")

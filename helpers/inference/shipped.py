@@ -45,7 +45,7 @@ def unseen_people(checkpoint: Path, count: int | None = None, cache: Path | None
         above = Path(data["cache"]) if cache is None else cache
     folder = above / name
     if not (folder / SETTINGS_FILE).is_file():
-        # A data set has somebody to train and to validate with; all people of a seed are tested with the same others.
+        # A data set needs subjects to train and to validate with; all people of a seed are tested with the same others.
         synthesize(folder, 2, size, seed, 1, 1, progress=False, workers=0, test_people=count)
     ensure_test_people(folder)
     return folder

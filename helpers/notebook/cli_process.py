@@ -31,7 +31,7 @@ class ScriptInterrupted(KeyboardInterrupt):
     """The cell was interrupted, and with it the script."""
 
     def _render_traceback_(self) -> list[str]:
-        return ["Interrupted. Run this cell again to go on."]
+        return ["Interrupted. Run this cell again to resume."]
 
 
 def start(words: Sequence[str], program: Path = SCRIPT) -> subprocess.Popen[str]:

@@ -85,7 +85,7 @@ def open_studies(out: Path, studies: Sequence[str] | str | None = None) -> dict[
 
 
 def newest_studies(out: Path) -> list[str]:
-    """Name the study of each stage that was begun or continued last, the MeshHead's first; a rehearsal where there is no other.
+    """Name the study of each stage that was created or resumed last, the MeshHead's first; a smoke test where there is no other.
 
     Args:
         out: Folder of studies.
@@ -101,9 +101,9 @@ def newest_studies(out: Path) -> list[str]:
             say(str(error))
             continue
         starts = [trial.datetime_start for trial in study.get_trials(deepcopy=False)]
-        begun = max(filter(None, starts), default=datetime.min)
+        latest = max(filter(None, starts), default=datetime.min)
         stage = study.user_attrs.get(STAGE, "")
-        found = (not is_smoke_test(folder.name), begun, folder.name)
+        found = (not is_smoke_test(folder.name), latest, folder.name)
         newest[stage] = max(newest.get(stage, found), found)
     if not newest:
         raise ConfigError(

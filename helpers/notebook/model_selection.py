@@ -1,4 +1,4 @@
-"""Which trained models the sliders show: the winner of the newest study, two trials to compare, or named checkpoints."""
+"""Which trained models the sliders show: the best trial of the newest study, two trials to compare, or named checkpoints."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gazegaussian.config import load_run
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.checkpoint_files import DEMO, checkpoint_file, require_checkpoint
 from helpers.results.attributes import BASELINE
+from helpers.results.best_files import best_files
 from helpers.results.lookup import find_study
 from helpers.results.ranking import best_trial, metric_names, objective_key, ranked_trials, signs
 from helpers.results.run_files import trial_dir
-from helpers.results.winners import winners
 from helpers.search.trial_names import is_smoke_test
 
 STAGE = "gazegaussian"
@@ -30,8 +30,8 @@ class TrainedModel:
     title: str
 
 
-def winner(out: Path) -> TrainedModel:
-    """Best trial of the newest GazeGaussian study under a folder; without one, its newest training, then a rehearsal.
+def best_model(out: Path) -> TrainedModel:
+    """Best trial of the newest GazeGaussian study under a folder; without one, its newest training, then a smoke test.
 
     Where there is none of these it is the model that comes with the program.
 
@@ -61,7 +61,7 @@ def shipped_model() -> TrainedModel:
 
 
 def rivals(out: Path) -> list[TrainedModel]:
-    """Two trials of the newest GazeGaussian study to look at beside each other: the winner and the baseline.
+    """Two trials of the newest GazeGaussian study to look at beside each other: the best trial and the baseline.
 
     When the baseline has won, or its checkpoint was thinned, the next best trial takes its place.
 
@@ -90,8 +90,8 @@ def named(checkpoints: Sequence[Path | str]) -> list[TrainedModel]:
 
 
 def _studies(out: Path) -> list[Path]:
-    """Folders of GazeGaussian studies with a winner: the newest one last, rehearsals first."""
-    files = [path for path, _ in winners(out, STAGE)]
+    """Folders of GazeGaussian studies with a best trial: the newest one last, smoke tests first."""
+    files = [path for path, _ in best_files(out, STAGE)]
     files.sort(key=lambda path: (not is_smoke_test(path.parent.name), path.stat().st_mtime))
     return [path.parent for path in files]
 

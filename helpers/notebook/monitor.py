@@ -83,7 +83,7 @@ class Monitor:
         """
         found = self._look()
         if self.stopping and code in _INTERRUPTED:
-            self.view.end(found, "Stopped. Run this cell again to go on.")
+            self.view.end(found, "Stopped. Run this cell again to resume.")
         elif code:
             self.view.end(found, "Failed.")
             raise ScriptError(f"The study ended with exit code {code}: {self.script.last_line}")
@@ -94,7 +94,7 @@ class Monitor:
         try:
             self._reader = self._reader or StudyReader(self.folder)
             return self._reader.read()
-        except UserError:  # not begun yet, or just being written
+        except UserError:  # not created yet, or just being written
             return None
 
 
@@ -104,7 +104,7 @@ async def run_and_watch(folder: Path, words: Sequence[str], view: View | None = 
     Args:
         folder: Of the study.
         words: Of the script's command line.
-        view: Where to show it; by default widgets where somebody may look, else plain lines.
+        view: Where to show it; by default widgets where a user may be watching, else plain lines.
 
     Raises:
         ScriptError: The study failed; its last line says why.

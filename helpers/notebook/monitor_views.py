@@ -1,4 +1,4 @@
-"""What a running study looks like in a cell: widgets where somebody may look, plain lines everywhere."""
+"""What a running study looks like in a cell: widgets where a user may be watching, plain lines everywhere."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class View(Protocol):
 
 def sentences(found: StudyProgress) -> dict[str, str]:
     """How far a study is, in words: trials, running, time left, best so far."""
-    states = ", ".join(f"{count} {state}" for state, count in found.states.items()) or "none begun"
+    states = ", ".join(f"{count} {state}" for state, count in found.states.items()) or "none started"
     wanted = "?" if found.wanted is None else found.wanted
     running = [f"trial {trial.number}: epoch {min(trial.epochs + 1, found.epochs_per_trial or trial.epochs + 1)} of "
                f"{found.epochs_per_trial}" for trial in found.running]  # fmt: skip
@@ -50,7 +50,7 @@ def sentences(found: StudyProgress) -> dict[str, str]:
     best = "none yet" if found.best is None else f"{found.metric} {found.best[1]:.5g} (trial {found.best[0]})"
     return {
         "trials": f"{found.finished} of {wanted} finished ({states})",
-        "at work": "; ".join(running) or "nothing",
+        "running": "; ".join(running) or "nothing",
         "time left": left if found.running else "-",
         "best so far": best,
     }
@@ -72,7 +72,7 @@ class PlainView:
         self._shown: object = None
 
     def begin(self, stop: Callable[[], None]) -> None:
-        """Do nothing: there is nobody to press a button."""
+        """Do nothing: there is no button."""
 
     def log(self, lines: list[str]) -> None:
         """Print lines, and show tables."""
@@ -99,7 +99,7 @@ class PlainView:
 
 
 class WidgetView(PlainView):
-    """Bars, facts, curves and a Stop button, updated in place; the lines go on below.
+    """Bars, facts, curves and a Stop button, updated in place; the lines continue below.
 
     Args:
         clickable: Whether the kernel lets clicks in while the cell runs; without, a sentence takes the button's place.
@@ -115,9 +115,9 @@ class WidgetView(PlainView):
         self.epochs = widgets.IntProgress(description="Epochs now", style=colors, layout=bar)
         self.facts = widgets.HTML(value="The study begins ...", layout=wide)
         self.button = widgets.Button(
-            description="Stop", icon="stop", tooltip="Stop after the running epoch; running this cell again goes on"
+            description="Stop", icon="stop", tooltip="Stop after the running epoch; run this cell again to resume"
         )
-        hint = widgets.HTML("To stop, interrupt the cell; running it again goes on.")
+        hint = widgets.HTML("To stop, interrupt the cell; run it again to resume.")
         self.box = widgets.VBox([self.trials, self.epochs, self.facts, self.button if clickable else hint])
         self._figure = f"curves-{uuid.uuid4().hex}"
         self._drawn = tuple[TrialProgress, ...]()

@@ -71,7 +71,7 @@ class RedirectPanel:
         return Angles(**{name: float(slider.value) for name, slider in self.sliders.items()})
 
     def show(self) -> None:
-        """Display the panel; the images alone where nobody can move a slider."""
+        """Display the panel; the images alone where there are no sliders."""
         if has_front_end():
             display(self.box)
             return

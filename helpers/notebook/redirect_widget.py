@@ -1,4 +1,4 @@
-"""Opens the panels of notebook 04: the winner under sliders, and two models on the same sliders."""
+"""Opens the panels of notebook 04: the best trial under sliders, and two models on the same sliders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gazegaussian.utils.image_grid import save_image
 from helpers.inference.scene import People, Renderer
 from helpers.inference.shipped import describe, is_packed, unseen_people
 from helpers.inference.strip import redirection_strip
-from helpers.notebook.model_selection import TrainedModel, named, rivals, winner
+from helpers.notebook.model_selection import TrainedModel, best_model, named, rivals
 from helpers.notebook.redirect_panel import RedirectPanel
 from helpers.utils.tables import show_line
 
@@ -47,7 +47,7 @@ def open_panel(
     Raises:
         UserError: There is no such model or data.
     """
-    chosen = winner(Path(out)) if checkpoint is None else named([checkpoint])[0]
+    chosen = best_model(Path(out)) if checkpoint is None else named([checkpoint])[0]
     if str(chosen.checkpoint) == DEMO:
         show_line(f"{describe(chosen.checkpoint)}\n")
     return _panel([chosen], data, Path(out), device)
@@ -62,7 +62,7 @@ def open_comparison(
     """Open several models beside each other on the same sliders.
 
     Args:
-        checkpoints: What to compare; None: the winner and the baseline (or the next best) of the newest study under `out`.
+        checkpoints: What to compare; None: the best trial and the baseline (or the next best) of the newest study under `out`.
         data: As for `open_panel`, of the first checkpoint.
         out: As for `open_panel`.
         device: `auto`, `cpu` or `cuda`.
@@ -72,7 +72,7 @@ def open_comparison(
     """
     chosen = rivals(Path(out)) if checkpoints is None else named(checkpoints)
     if not chosen:
-        chosen = [winner(Path(out))]
+        chosen = [best_model(Path(out))]
     if len(chosen) < 2:  # a model alone is shown, too
         logger.warning("only %s has a checkpoint; name two checkpoints to compare", chosen[0].title)
     return _panel(chosen, data, Path(out), device)

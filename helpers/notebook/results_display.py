@@ -202,7 +202,7 @@ def _pairs(study: optuna.Study, figure: go.Figure | None) -> Rows:
 
 
 def show_best_parameters(study: optuna.Study, folder: Path) -> None:
-    """Display the winner's parameters beside the baseline's, how much better they are, and the file that holds them."""
+    """Display the best trial's parameters beside the baseline's, how much better they are, and the file that holds them."""
     confirm = load_confirm(Path(folder))
     rows = parameter_rows(study, confirm)
     if rows:

@@ -10,7 +10,7 @@ from gazegaussian.errors import ConfigError, UserError
 from helpers.notebook.display import run_script, say
 from helpers.notebook.monitor import run_and_watch
 from helpers.results.stop_reason import StopKind
-from helpers.search.trial_names import REHEARSAL
+from helpers.search.trial_names import SMOKE
 from helpers.storage.location import has_store
 from helpers.study.factory import default_spec
 from helpers.study.progress import progress
@@ -36,7 +36,7 @@ class StudyPlan:
         data: Folder of HDF5 subjects; None: embedded synthetic heads.
         out: Where studies land.
         workers: Trials side by side; None: on a CPU one per core, on CUDA one at a time.
-        meshhead: Checkpoint that stage two starts from; None: the winner of the MeshHead study of these sizes.
+        meshhead: Checkpoint that stage two starts from; None: the best trial of the MeshHead study of these sizes.
     """
 
     stage: str
@@ -65,10 +65,10 @@ class StudyPlan:
         return True
 
     def audit(self) -> None:
-        """Prove that every searched parameter reaches training and none bends the metric.
+        """Prove that every searched parameter reaches training and none changes the metric.
 
         Raises:
-            ConfigError: The study was begun differently: its trials could not be compared with new ones.
+            ConfigError: The study was created differently: its trials could not be compared with new ones.
         """
         comparable_study(self._request())  # before minutes are spent
         run_script("audit", *self._settings)
@@ -82,9 +82,9 @@ class StudyPlan:
         run_script("estimate", *self._settings, "--n-trials", self.trials)
 
     def export(self, epochs: int | None = None) -> None:
-        """Put the winner into one folder; with `epochs`, its parameters are trained that long first.
+        """Put the best trial into one folder; with `epochs`, its parameters are trained that long first.
 
-        Of a study that was stopped by hand nothing is exported: it is to go on.
+        Of a study that was stopped by hand nothing is exported: it is meant to be resumed.
         """
         found = progress(self.folder)
         by_hand = found.stop_kind in (StopKind.REQUEST, StopKind.INTERRUPTED)
@@ -97,7 +97,7 @@ class StudyPlan:
         run_script("export", self.folder, "--epochs", epochs)
 
     async def run(self) -> None:
-        """Run the study, or go on with it, and watch it in the cell."""
+        """Run or resume the study, and watch it in the cell."""
         limit = [] if self.gpu_hours is None else ["--timeout", self.gpu_hours * HOUR]
         pool = [] if self.workers is None else ["--workers", self.workers]
         words = ["study", *self._settings, "--n-trials", self.trials, *limit, *pool]
@@ -158,8 +158,8 @@ def plan_study(
         epochs: Per trial.
         data: Folder of HDF5 subjects.
         out: Where studies land.
-        resume: Go on with the newest study of this name that was begun with these settings (where there is none, the audit
-            says what differs from the newest); False begins another one beside it, with a number.
+        resume: Resume the newest study of this name that was created with these settings (where there is none, the audit
+            says what differs from the newest); False creates another one beside it, with a number.
         study_name: Another name is another study, which other sizes, epochs and data need; None: the stage and the sizes.
         workers: Trials side by side; None: on a CPU one per core, on CUDA one at a time.
         meshhead: Checkpoint that stage two starts from.
@@ -173,7 +173,7 @@ def plan_study(
         sizes = "quick"
         trials = 2
         epochs = 1
-    first = f"{stage}_{REHEARSAL}" if smoke else study_name or f"{stage}_{sizes}"
+    first = f"{stage}_{SMOKE}" if smoke else study_name or f"{stage}_{sizes}"
     names = [first]
     for number in count(2):
         if not has_store(Path(out) / names[-1]):
@@ -195,5 +195,5 @@ def plan_study(
     )
     if not resume or len(names) <= 2:
         return plan
-    begun = (replace(plan, name=name) for name in reversed(names[:-1]))
-    return next((one for one in begun if one.is_comparable), plan)
+    existing = (replace(plan, name=name) for name in reversed(names[:-1]))
+    return next((one for one in existing if one.is_comparable), plan)

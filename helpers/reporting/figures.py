@@ -142,7 +142,7 @@ def _inherited(trial: FrozenTrial) -> str:
         return ""
     before = trial.user_attrs.get(INHERITED, {"epochs": 0, "seconds": 0.0})
     return (
-        f"goes on from trial {trial.user_attrs[RESUME_OF]}: its epochs and seconds count {before['epochs']} epochs and "
+        f"resumes trial {trial.user_attrs[RESUME_OF]}: its epochs and seconds count {before['epochs']} epochs and "
         f"{before['seconds']:.1f} s from before<br>"
     )
 

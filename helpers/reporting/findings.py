@@ -134,10 +134,10 @@ def _in_search(study: optuna.Study, best: FrozenTrial, confirm: ConfirmReport | 
 
 def _over_seeds(confirm: ConfirmReport, best: FrozenTrial) -> list[str]:
     said = list(confirm.sentences)
-    winner = confirm.best
-    if winner is not None and winner.trial != best.number:
+    leader = confirm.best
+    if leader is not None and leader.trial != best.number:
         said.append(
-            f"Over seeds trial {winner.trial} is ahead of trial {best.number}, the best of the search, whose values "
+            f"Over seeds trial {leader.trial} is ahead of trial {best.number}, the best of the search, whose values "
             "`best.yaml` holds."
         )
     return said
@@ -187,9 +187,9 @@ def parameter_rows(study: optuna.Study, confirm: ConfirmReport | None) -> list[d
     if best is None:
         return []
     columns: dict[str, Mapping[str, Any]] = {f"trial {best.number}, best of the search": best.params}
-    winner = confirm.best if confirm else None
-    if winner is not None and winner.trial != best.number:
-        columns[f"trial {winner.trial}, best over seeds"] = winner.parameters
+    leader = confirm.best if confirm else None
+    if leader is not None and leader.trial != best.number:
+        columns[f"trial {leader.trial}, best over seeds"] = leader.parameters
     if first is not None and first.number != best.number:
         columns["baseline"] = first.params
     spaces = {name: space for found in (first, best) if found for name, space in found.distributions.items()}
@@ -230,7 +230,7 @@ def troubles_of(study: optuna.Study, usage: ResourceUsage) -> list[dict[str, Any
         where = f", first where the best value lies on a border: {'; '.join(ends)}" if ends else ""
         what = f"no improvement over the baseline in {len(finished)} trials"
         rows.append({"trouble": what, "what to change": f"widen the search space{where}"})
-    continued = successors(trials)  # interruptions are nobody's fault
+    continued = successors(trials)  # interruptions are no failures
     others = [t for t in trials if state_name(t, continued) == TrialState.FAIL.name and t.number not in memory]
     reasons = sorted({str(t.user_attrs.get(REASON, "unknown")) for t in others})
     rows += [

@@ -40,7 +40,7 @@ class Curve:
 
 
 def intermediate_values(study: optuna.Study) -> go.Figure:
-    """Draw the curves of a study that reports each epoch, but for interrupted trials: who goes on repeats their curve."""
+    """Draw the curves of a study that reports each epoch, but for interrupted trials: the trial that resumes one repeats its curve."""
     trials = study.get_trials(deepcopy=False)
     continued = successors(trials)
     best = best_trial(study)

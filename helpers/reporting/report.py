@@ -227,7 +227,7 @@ def _spending(study: optuna.Study, spent: ResourceUsage) -> Section:
     ]
     if continued:
         pairs = ", ".join(f"{after} from {before}" for before, after in continued.items())
-        lines.append(f"Trials that go on from interrupted ones, which they include: {pairs}.")
+        lines.append(f"Trials that resume interrupted ones, and include them: {pairs}.")
     if len(study.directions) > 1:
         lines.append("Nothing is pruned in a study with several objectives.")
     else:

@@ -122,7 +122,7 @@ def stored_config(study: optuna.Study) -> RunConfig:
 
 
 def readable_config(study: optuna.Study) -> RunConfig | None:
-    """What `stored_config` gives; None where it refuses: studies of others and of other versions have results, too."""
+    """What `stored_config` gives; None where it rejects: studies of others and of other versions have results, too."""
     try:
         return stored_config(study)
     except ConfigError:

@@ -1,4 +1,4 @@
-"""Which MeshHead checkpoint stage two starts from: found under the results, or recorded with a winner."""
+"""Which MeshHead checkpoint stage two starts from: found under the results, or recorded with a best trial."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.yaml_files import read_yaml
-from helpers.results.winners import winners
+from helpers.results.best_files import best_files
 from helpers.search.trial_names import is_smoke_test
 from helpers.utils.files import digest_or_none
 
@@ -26,7 +26,7 @@ class _Found:
     study: str  # name of its folder
     checkpoint: Path
     image_size: int | None  # pixels; None where its trial left no configuration
-    changed: float  # when the winner was trained last, seconds
+    changed: float  # when the best trial was trained last, seconds
 
     def __str__(self) -> str:
         return f"{self.study} ({'unknown size' if self.image_size is None else f'{self.image_size} px'})"
@@ -36,7 +36,7 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
     """Choose the MeshHead checkpoint that a stage two starts from when none is named, and log the choice.
 
     Studies of the wanted image size come before those of an unknown and those of another one; among equals the
-    preferred study comes first, rehearsals last, and then the one whose winner is the newest.
+    preferred study comes first, smoke tests last, and then the one whose best trial is the newest.
 
     Args:
         out: Where studies are.
@@ -44,7 +44,7 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
         preferred: Name of the study that belongs to the configuration, `meshhead_quick` for `runs/gazegaussian/quick.yaml`.
 
     Raises:
-        ConfigError: There is no MeshHead study with a winner.
+        ConfigError: There is no MeshHead study with a best trial.
     """
     found = _mesh_head_studies(Path(out))
     if not found:
@@ -67,7 +67,7 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
 
 def _mesh_head_studies(out: Path) -> list[_Found]:
     found = []
-    for path, content in winners(out, "meshhead"):
+    for path, content in best_files(out, "meshhead"):
         if not isinstance(content.get("checkpoint"), str):
             continue
         stored = Path(content["checkpoint"])
@@ -87,11 +87,11 @@ def _image_size(config: Path) -> int | None:
         return None
 
 
-def recorded_mesh_head(winner: Mapping[str, Any], origin: Path) -> Path | None:
-    """Find the MeshHead checkpoint that the trials of a winner started from.
+def recorded_mesh_head(best: Mapping[str, Any], origin: Path) -> Path | None:
+    """Find the MeshHead checkpoint that the trials of a best trial started from.
 
     Args:
-        winner: Content of `best.json`.
+        best: Content of `best.json`.
         origin: That file; looked around when the results were moved together.
 
     Returns:
@@ -100,7 +100,7 @@ def recorded_mesh_head(winner: Mapping[str, Any], origin: Path) -> Path | None:
     Raises:
         ConfigError: It is gone, or another one lies in its place.
     """
-    record = winner.get(MESH_HEAD)
+    record = best.get(MESH_HEAD)
     if not record:
         return None
     if not isinstance(record, dict) or not isinstance(record.get("path"), str):

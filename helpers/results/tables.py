@@ -76,7 +76,7 @@ def _summary(
     feasible = {"feasible": is_feasible(trial) if trial.constraints else None} if constrained else {}
     note = trial.user_attrs.get(REASON, trial.user_attrs.get("stop_reason", ""))
     if trial.number in continued:
-        note = f"{note}; trial {continued[trial.number]} goes on from it".removeprefix("; ")
+        note = f"{note}; trial {continued[trial.number]} resumes it".removeprefix("; ")
     return {
         "trial": trial.number,
         "state": state_name(trial, continued),
@@ -163,7 +163,7 @@ def save_results(study: optuna.Study, folder: Path) -> None:
     if start is not None:
         content[MESH_HEAD] = identify(start)
     if several:
-        # The winner above is the best in the first objective; these are all that nothing beats in every objective.
+        # The best trial above is the best in the first objective; these are all that nothing beats in every objective.
         content["pareto_front"] = [
             {"trial": t.number, "values": t.values, "parameters": t.params} for t in pareto_front(study)
         ]

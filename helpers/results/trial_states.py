@@ -1,4 +1,4 @@
-"""What states of trials people read: a trial that another one goes on from was interrupted, and did not fail.
+"""What states of trials people read: a trial that another one resumes was interrupted, and did not fail.
 
 Optuna knows no such state, so that its storage has FAIL there.
 """
@@ -46,5 +46,5 @@ def ancestors(trials: list[FrozenTrial], trial: FrozenTrial | optuna.Trial) -> I
 
 
 def successors(trials: Iterable[FrozenTrial]) -> dict[int, int]:
-    """Numbers of the interrupted trials, each with that of the trial that goes on from it."""
+    """Numbers of the interrupted trials, each with that of the trial that resumes it."""
     return {trial.user_attrs[RESUME_OF]: trial.number for trial in trials if RESUME_OF in trial.user_attrs}

@@ -105,7 +105,7 @@ def build(family: Family, found: type, kwargs: Mapping[str, Any], offered: Mappi
         offered: Given where the class takes them and `kwargs` do not name them.
 
     Raises:
-        ConfigError: An argument is refused.
+        ConfigError: An argument is rejected.
     """
     accepted = inspect.signature(found).parameters
     usable = {key: value for key, value in offered.items() if key in accepted}
@@ -114,7 +114,7 @@ def build(family: Family, found: type, kwargs: Mapping[str, Any], offered: Mappi
             warnings.simplefilter("ignore", ExperimentalWarning)
             return found(**{**usable, **kwargs})
     except (TypeError, ValueError, ImportError) as error:
-        raise ConfigError(f"optuna.{family}.{found.__name__} refuses {dict(kwargs)}: {first_line(error)}") from error
+        raise ConfigError(f"optuna.{family}.{found.__name__} rejects {dict(kwargs)}: {first_line(error)}") from error
 
 
 def nested(key: str, value: Any) -> Component | None:

@@ -61,7 +61,7 @@ def baseline(study: StudyFile, config: RunConfig) -> dict[str, Any]:
 
 
 def check_space(study: StudyFile, config: RunConfig) -> None:
-    """Find values that the run configuration refuses before any trial is paid for.
+    """Find values that the run configuration rejects before any trial is paid for.
 
     Raises:
         ConfigError: Naming the parameter and the value, or a parameter whose conditions exclude each other.
@@ -80,7 +80,7 @@ def check_space(study: StudyFile, config: RunConfig) -> None:
 
 def _points(study: StudyFile, own: Mapping[str, Any], name: str) -> Iterator[dict[str, Any]]:
     """Yield a whole trial for every corner of a parameter under every value of what it depends on."""
-    above: dict[str, list[Any]] = {}  # ancestors and the values that somebody below them asks for
+    above: dict[str, list[Any]] = {}  # ancestors and the values that a parameter below them asks for
     below = [name]
     while below:
         child = below.pop()

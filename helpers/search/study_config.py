@@ -1,7 +1,7 @@
 """Study files: what is searched, by whom, how long.
 
 A study file names its parameters under `search_space: category -> parameter -> {type, ...}`; every parameter is a field of
-the run configuration, and an unknown one is refused with the list of the known.
+the run configuration, and an unknown one is rejected with the list of the known.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ class StudyFile(Strict):
         """Everything that must not change between two runs of one study."""
         space = {name: space.model_dump() for name, space in sorted(self.parameters.items())}
         for content in space.values():
-            if content["when"] is None:  # studies from before there were conditions go on
+            if content["when"] is None:  # studies from before there were conditions stay comparable
                 del content["when"]
         content = {"space": space, "metric": self.metric, "direction": self.direction}
         if self.constraints:

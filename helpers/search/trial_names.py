@@ -21,14 +21,14 @@ TrialNamer = Callable[[optuna.Trial], str]
 DEFAULT_NAME = "trial_{number:04d}"
 NAME = "name"  # user attribute of a trial
 LONGEST, LONGEST_STUDY = 120, 100  # characters; file systems take 255
-REHEARSAL = "smoke"  # after the stage, in names of studies that rehearse a notebook; a number may follow
+SMOKE = "smoke"  # after the stage, in names of studies that smoke-test a notebook; a number may follow
 # What a study's folder holds beside its trials, up to the first dot.
 _TAKEN = {"artifacts", "audit", "best", "confirm", "continued", "figures", "report", "stop", "study", "summary", "top"}
 
 
 def is_smoke_test(name: str) -> bool:
-    """Tell whether a study only rehearses a notebook: any other one is shown before it."""
-    return re.fullmatch(rf".+_{REHEARSAL}(_\d+)?", name) is not None
+    """Tell whether a study is only a smoke test of a notebook: any other one is shown before it."""
+    return re.fullmatch(rf".+_{SMOKE}(_\d+)?", name) is not None
 
 
 def valid_study_name(name: str) -> str:

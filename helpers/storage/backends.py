@@ -196,7 +196,7 @@ def _open_server(url: str, must_exist: bool) -> BaseStorage:
 
 
 def _require_server_tables(url: str, store: str, options: dict[str, Any]) -> None:
-    """Refuse to read a server's database without studies: Optuna would make its tables there.
+    """Reject to read a server's database without studies: Optuna would make its tables there.
 
     Raises:
         StorageError: It holds none, or cannot be reached.

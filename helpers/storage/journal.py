@@ -40,7 +40,7 @@ def lock_of(path: Path) -> JournalFileOpenLock:
 
 
 def require_lock(path: Path) -> None:
-    """Refuse a lock file that is not one of ours: locks are empty regular files, and one left by a dead process is removed.
+    """Reject a lock file that is not one of ours: locks are empty regular files, and one left by a dead process is removed.
 
     Raises:
         StorageError: A link, a named pipe, or a file with something in it.
@@ -105,7 +105,7 @@ class JournalReader(BaseJournalBackend):
                     yield record
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Refuse."""
+        """Reject."""
         raise StorageError(f"The journal {self.path} is only read here (read-only); change the study where it runs.")
 
 
@@ -187,7 +187,7 @@ class Journal(JournalFileBackend):
 
 
 def require_journal(path: Path) -> None:
-    """Refuse a file that is no journal, by its first line. An empty one, and one torn in its first record, may become one.
+    """Reject a file that is no journal, by its first line. An empty one, and one torn in its first record, may become one.
 
     Raises:
         OSError: It cannot be read, or is no regular file.

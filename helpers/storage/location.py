@@ -42,13 +42,13 @@ def snapshots_of(folder: Path) -> Snapshots | None:
 
 
 def has_store(folder: Path) -> bool:
-    """Tell whether a folder is that of a begun study, here or on a machine that saved snapshots there."""
+    """Tell whether a folder is that of an existing study, here or on a machine that saved snapshots there."""
     copies = snapshots_of(folder)
     return live_database(folder).is_file() or (copies is not None and bool(copies.saved()))
 
 
 def study_folders(out: Path) -> list[Path]:
-    """Folders of the begun studies under a folder, by name."""
+    """Folders of the existing studies under a folder, by name."""
     return sorted(path for path in out.glob("*/") if has_store(path))
 
 
@@ -68,7 +68,7 @@ def is_mounted(folder: Path) -> bool:
 
 
 def require_plain(folder: Path) -> None:
-    """Refuse a folder with links, named pipes or devices in it: what is written or shown there would be another's.
+    """Reject a folder with links, named pipes or devices in it: what is written or shown there would be another's.
 
     Args:
         folder: Of a study or a training; it may itself be a link, and need not be there.
@@ -91,7 +91,7 @@ def require_plain(folder: Path) -> None:
 
 
 def require_place(path: Path, must_exist: bool) -> None:
-    """Refuse a path at which no store can be.
+    """Reject a path at which no store can be.
 
     Args:
         path: Of a file, relative or absolute.

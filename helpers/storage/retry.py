@@ -2,7 +2,7 @@
 
 What it reads and cannot understand (a damaged page that is a page still) is told as `StorageError`.
 
-A server that is restarted, a network that is cut: the training goes on until its next report, which waits. Every call of
+A server that is restarted, a network that is cut: the training continues until its next report, which waits. Every call of
 Optuna's storage is one transaction; one that may have been committed before the answer was lost is told apart below.
 """
 

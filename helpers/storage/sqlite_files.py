@@ -37,7 +37,7 @@ _UNFINISHED = (
 
 
 def require_own_sidecars(path: Path) -> None:
-    """Refuse what lies beside a database and leads away from it, before SQLite opens either.
+    """Reject what lies beside a database and leads away from it, before SQLite opens either.
 
     Args:
         path: Of the database, which may not be there yet.
@@ -82,7 +82,7 @@ def reading_connection(path: Path, resting: bool = False, busy_seconds: float = 
 
     Args:
         path: An existing file.
-        resting: Nobody writes it (a snapshot): it is read without the locks that its folder may not know.
+        resting: No process writes it (a snapshot): it is read without the locks that its folder may not know.
         busy_seconds: How long to wait for a writer.
 
     Raises:
@@ -127,7 +127,7 @@ def _is_in_wal_mode(path: Path) -> bool:
 
 
 def _finished_copy(path: Path) -> sqlite3.Connection:
-    """Copy a database with its sidecars aside, let SQLite finish or undo there what was begun, and read that into memory."""
+    """Copy a database with its sidecars aside, let SQLite finish or undo there what was started, and read that into memory."""
     beside = [path.with_name(path.name + suffix) for suffix in ("", "-journal", "-wal")]
     there = [one for one in beside if one.is_file()]
     if sum(one.stat().st_size for one in there) > LARGEST_COPY:
@@ -154,7 +154,7 @@ def _end_late(connection: sqlite3.Connection) -> None:
 
 
 def require_study_tables(connection: sqlite3.Connection, path: Path, reading: bool) -> None:
-    """Refuse a database that is not one of studies, or that holds what runs by itself.
+    """Reject a database that is not one of studies, or that holds what runs by itself.
 
     Args:
         connection: To it.
@@ -189,7 +189,7 @@ def require_study_tables(connection: sqlite3.Connection, path: Path, reading: bo
 
 
 def _require_inert(rows: Collection[tuple[str, str, str]], path: Path) -> None:
-    """Refuse views, triggers, virtual tables, computed columns and indexes: what a statement on them does is up to others."""
+    """Reject views, triggers, virtual tables, computed columns and indexes: what a statement on them does is up to others."""
     for kind, name, sql in rows:
         words = " ".join(sql.upper().split())
         computed = words.startswith("CREATE VIRTUAL") or (kind == "table" and " AS (" in words)

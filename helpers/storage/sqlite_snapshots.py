@@ -34,7 +34,7 @@ def damage(path: Path, resting: bool = False, reading: bool = False) -> str | No
 
     Args:
         path: An existing file; an empty one is a database without tables, as SQLite sees it.
-        resting: Nobody writes it (a snapshot): it is read without the locks that its folder may not know.
+        resting: No process writes it (a snapshot): it is read without the locks that its folder may not know.
         reading: What a killed writer left unfinished is not undone in the file itself.
 
     Returns:
@@ -101,8 +101,8 @@ class Snapshots:
         """Copy the live file into the folder and remove all but the newest `keep` snapshots.
 
         Returns:
-            The snapshot; None, with a warning, when the folder refuses it (full, disconnected): the live file is whole
-            and the study may go on.
+            The snapshot; None, with a warning, when the folder rejects it (full, disconnected): the live file is whole
+            and the study may continue.
 
         Raises:
             StorageError: The live file is missing, locked or damaged; older snapshots stay.

@@ -33,7 +33,7 @@ _running = threading.local()
 
 @contextmanager
 def study_lock(study: optuna.Study, folder: Path) -> Iterator[None]:
-    """Be alone, among all processes that work on a study, while a `with` block lasts; may be nested.
+    """Hold the study's exclusive lock for the duration of the `with` block (re-entrant).
 
     Args:
         study: Which; its storage is the one that all share.

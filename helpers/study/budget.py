@@ -2,7 +2,7 @@
 
 Epochs and seconds are summed over all trials of the study, those of earlier calls and other workers too. Limits are looked
 at before every epoch. With a limit on the sum, a worker is granted each epoch under the study's lock: epochs that others
-have begun count as trained, so that no number of workers trains one too many. Of seconds, the last epoch may cost more
+have started count as trained, so that no number of workers trains one too many. Of seconds, the last epoch may cost more
 than was left.
 """
 
@@ -36,7 +36,7 @@ def study_usage(study: optuna.Study) -> Usage:
 
 
 class BudgetWatch:
-    """The limits of one call, and whether somebody asks it to stop.
+    """The limits of one call, and requests to stop it.
 
     Args:
         budget: Of the study file.
@@ -64,7 +64,7 @@ class BudgetWatch:
 
         Args:
             study: Whose limits.
-            trial: That would go on; None for a new one.
+            trial: That would continue; None for a new one.
         """
         return self.called_off() or self.overspent(study, trial)
 
@@ -83,7 +83,7 @@ class BudgetWatch:
 
         Args:
             study: Whose limits.
-            trial: At work.
+            trial: Running.
             done: Epochs that it has trained, inherited ones included.
 
         Raises:
@@ -109,19 +109,19 @@ class BudgetWatch:
         seconds = self._budget.max_compute
         if epochs is None and seconds is None:
             return None
-        trials = study.get_trials(deepcopy=False)  # once: an epoch that ends meanwhile is begun or paid for
+        trials = study.get_trials(deepcopy=False)  # once: an epoch that ends meanwhile is started or counted
         paid = total_usage(trials)
-        begun = _begun_by_others(trials, trial)
-        if epochs is not None and paid.epochs + begun >= epochs:
+        started = _started_by_others(trials, trial)
+        if epochs is not None and paid.epochs + started >= epochs:
             return StopReason(StopKind.LIMIT, f"budget max_total_epochs {epochs} reached")
         pace = paid.seconds / paid.epochs if paid.epochs else 0.0
-        if seconds is not None and paid.seconds + begun * pace >= seconds:
+        if seconds is not None and paid.seconds + started * pace >= seconds:
             return StopReason(StopKind.LIMIT, f"budget max_compute {seconds:g} s reached")
         return None
 
 
-def _begun_by_others(trials: list[FrozenTrial], trial: optuna.Trial | None) -> int:
-    """Count the epochs that other trials have begun and not told of."""
+def _started_by_others(trials: list[FrozenTrial], trial: optuna.Trial | None) -> int:
+    """Count the epochs that other trials have started and not reported."""
     running = (other for other in trials if other.state == TrialState.RUNNING)
     others = (other for other in running if trial is None or other.number != trial.number)
     return sum(other.user_attrs.get(GRANTED, 0) > epochs_of(other) for other in others)

@@ -47,12 +47,12 @@ def copy_checkpoint(trials: list[FrozenTrial], trial: optuna.Trial, study_folder
 
     Args:
         trials: All of the study, by number.
-        trial: The one that goes on.
+        trial: The one that resumes.
         study_folder: Where trials are.
         folder: Of the trial.
 
     Returns:
-        Whether there is a checkpoint to go on from.
+        Whether there is a checkpoint to resume from.
     """
     from gazegaussian.training.run_folder import resume_point  # torch
 
@@ -64,7 +64,7 @@ def copy_checkpoint(trials: list[FrozenTrial], trial: optuna.Trial, study_folder
         try:
             start = resume_point(old)
         except CheckpointError as error:
-            logger.warning("trial %d cannot go on from trial %d: %s", trial.number, before.number, error)
+            logger.warning("trial %d cannot resume trial %d: %s", trial.number, before.number, error)
             start = None
         if start is None:
             continue
@@ -82,7 +82,7 @@ def copy_checkpoint(trials: list[FrozenTrial], trial: optuna.Trial, study_folder
 def _own_dir(trial: FrozenTrial, folder: Path) -> Path | None:
     """Folder of a trial inside the study's own: the storage may name, and a link may lead to, any other place.
 
-    Trials taken over by `migrate` name the folders of the old study, which is left as it is.
+    Trials copied by `migrate` name the folders of the old study, which is left as it is.
     """
     place = trial_dir(trial, folder)
     return place if place is not None and place.resolve().parent == folder.resolve() else None
@@ -106,7 +106,7 @@ def remove_old_checkpoints(study: optuna.Study, folder: Path, keep_best: int) ->
     """Remove the checkpoints of pruned, failed and beaten trials; tables and pictures stay.
 
     The best ones stay, whatever is not dominated in a study of several objectives, and what an interrupted trial needs
-    to go on. Nothing is removed as long as no trial is complete.
+    to resume. Nothing is removed as long as no trial is complete.
 
     Args:
         study: The study.

@@ -1,4 +1,4 @@
-"""What a study remembers of how it was begun, and whether it may go on here: trials of one study must be comparable."""
+"""Stores the settings a study was created with, and checks that a new run is compatible."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def store_search(study: optuna.Study, study_file: StudyFile, config: RunConfig) 
     """Log what searches from now on where that is not what searched before; it may change, and trials stay comparable.
 
     Args:
-        study: Begun earlier.
+        study: Created earlier.
         study_file: Of this call.
         config: Of this call.
     """
@@ -91,10 +91,10 @@ def store_study_environment(study: optuna.Study, config: RunConfig) -> None:
 
 
 def require_compatible(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
-    """Refuse to add trials that cannot be compared with the ones there are.
+    """Reject to add trials that cannot be compared with the ones there are.
 
     Args:
-        study: Begun earlier.
+        study: Created earlier.
         study_file: Of this call.
         config: Of this call.
 
@@ -108,16 +108,16 @@ def require_compatible(study: optuna.Study, study_file: StudyFile, config: RunCo
         )
     if study.user_attrs[FINGERPRINT] != study_file.fingerprint():
         raise ConfigError(
-            f"Study {name!r} was begun with another search space, metric or direction "
+            f"Study {name!r} was created with another search space, metric or direction "
             f"({'; '.join(study_file.differences(study.user_attrs[FINGERPRINT]))}). Give another --study-name, or the "
-            "study file it was begun with; `migrate` takes comparable trials over into a new study."
+            "study file it was created with; `migrate` copies comparable trials into a new study."
         )
     stored = json.loads(study.user_attrs[CONFIG])
     changed = changed_fields(stored, config, PATHS)
     if changed:
         raise ConfigError(
-            f"Study {name!r} was begun with another configuration ({'; '.join(changed)}): its trials could not be "
-            "compared with new ones. Give the values it was begun with, or another --study-name."
+            f"Study {name!r} was created with another configuration ({'; '.join(changed)}): its trials could not be "
+            "compared with new ones. Give the values it was created with, or another --study-name."
         )
     digest = study.user_attrs.get(MESHHEAD_SHA256)
     if digest is not None and digest != _digest(meshhead_of(config)):
@@ -133,7 +133,7 @@ def require_compatible(study: optuna.Study, study_file: StudyFile, config: RunCo
         )
     root = str(config.data.root) if config.data.root else None
     if stored["data"]["root"] != root:
-        logger.warning("study %s was begun with the data in %s; now %s", name, stored["data"]["root"], root)
+        logger.warning("study %s was created with the data in %s; now %s", name, stored["data"]["root"], root)
 
 
 def _digest(path: Path | None) -> str | None:

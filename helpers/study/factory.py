@@ -17,9 +17,9 @@ from gazegaussian.data.splits import load_split
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import explain
 from gazegaussian.training.checkpoint_files import require_checkpoint
+from helpers.results.best_files import read_best
 from helpers.results.lookup import created_study, find_study, stored_init, stored_meshhead
 from helpers.results.mesh_heads import best_mesh_head, recorded_mesh_head
-from helpers.results.winners import read_winner
 from helpers.search.space import Component, StudyFile, load_study_file, warn_of_sizes
 from helpers.search.trial_names import TrialNamer
 from helpers.study.spec import StudySpec, WorkerPool
@@ -67,8 +67,8 @@ def make_config(
         from gazegaussian.training.initial_weights import adopt_sizes
 
         run = adopt_sizes(run, init_from)
-    winner = read_winner(params, stage) if params else {"parameters": {}}
-    changes: dict[str, Any] = dict(winner["parameters"])
+    best = read_best(params, stage) if params else {"parameters": {}}
+    changes: dict[str, Any] = dict(best["parameters"])
     named = {"epochs": epochs, "root": str(data) if data else None, "device": device, "seed": seed}
     changes.update({name: value for name, value in named.items() if value is not None})
     run = with_parameters(run, changes, str(params) if params else "command line")
@@ -77,7 +77,7 @@ def make_config(
             raise ConfigError("Expected --meshhead or --init-from, got both: a GazeGaussian brings its points with it.")
         run = run.model_copy(update={"meshhead_checkpoint": None})
     elif isinstance(run, GazeGaussianRun):
-        found = recorded_mesh_head(winner, params) if params and meshhead is None else None
+        found = recorded_mesh_head(best, params) if params and meshhead is None else None
         chosen = meshhead or found or run.meshhead_checkpoint
         if chosen is None:  # the study of the same sizes: runs/gazegaussian/demo.yaml goes with meshhead_demo
             chosen = best_mesh_head(out, run.data.image_size, f"meshhead_{Path(path).stem}")
@@ -86,7 +86,7 @@ def make_config(
 
 
 def require_inputs(config: RunConfig) -> None:
-    """Refuse a configured folder that holds no data set, or a MeshHead that is not there; what files hold is looked at later.
+    """Reject a configured folder that holds no data set, or a MeshHead that is not there; what files hold is looked at later.
 
     Raises:
         DataError: With what to do.
@@ -151,9 +151,9 @@ def default_spec(
     overrides["trial_name"] = trial_name if isinstance(trial_name, str) else None
     study_file = _overridden(load_study_file(study or study_file_of(stage), stage, STUDIES), overrides)
     if meshhead is None or init_from is None:
-        begun = created_study(study_file.study_name, Path(out) / study_file.study_name, storage)
-        init_from = stored_init(begun) if begun and init_from is None else init_from
-        meshhead = stored_meshhead(begun) if begun and meshhead is None and init_from is None else meshhead
+        existing = created_study(study_file.study_name, Path(out) / study_file.study_name, storage)
+        init_from = stored_init(existing) if existing and init_from is None else init_from
+        meshhead = stored_meshhead(existing) if existing and meshhead is None and init_from is None else meshhead
     run = make_config(
         stage,
         config=config,

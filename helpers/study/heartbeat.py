@@ -1,7 +1,7 @@
 """Which process works on a trial, and what happens to the trials of dead ones.
 
-A process of this machine is asked for by its number and start. One elsewhere shows that it is alive by counting: whoever
-sees the same count for `GRACE` seconds of his own clock takes it for dead, so that no two clocks are compared.
+Local owners are identified by PID and start time. Remote owners increment a heartbeat counter: a count that stays the same
+for `GRACE` seconds of the local clock means a dead owner, so no two clocks are compared.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ logger = logging.getLogger(__name__)
 
 
 BEAT_SECONDS = 60.0
-GRACE = 600.0  # longer than a worker waits for a storage that does not answer, in which time nobody can count
+GRACE = (
+    600.0  # longer than a worker waits for a storage that does not answer, in which time no heartbeat can be written
+)
 _ASKED_JUST_NOW = 5.0  # seconds between a trial's start and its owner being written
 _START_TOLERANCE = 1.0  # seconds
 _AT_WORK: set[str] = set()  # tokens of the trials that this process works on right now
@@ -114,7 +116,7 @@ def is_alive(owner: dict[str, Any], one_machine: bool = False) -> bool:
 
 
 def is_running(trial: FrozenTrial, one_machine: bool = False, dead: Collection[str] = ()) -> bool:
-    """Tell whether somebody works on a running trial.
+    """Tell whether a process works on a running trial.
 
     Args:
         trial: Running, as just read.
@@ -130,8 +132,8 @@ def is_running(trial: FrozenTrial, one_machine: bool = False, dead: Collection[s
     return owner["host"] == socket.gethostname() or _counts(owner.get("token", str(owner)), trial.user_attrs.get(BEAT))
 
 
-def all_held(trials: list[FrozenTrial], one_machine: bool = False) -> bool:
-    """Tell whether somebody works on every running trial (see `is_running`)."""
+def all_owned(trials: list[FrozenTrial], one_machine: bool = False) -> bool:
+    """Tell whether a process works on every running trial (see `is_running`)."""
     return all(is_running(trial, one_machine) for trial in trials if trial.state == TrialState.RUNNING)
 
 

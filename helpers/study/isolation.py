@@ -1,7 +1,7 @@
 """Trains in a process of its own, so that what kills the training costs one trial.
 
 The child trains and asks its judge through a pipe after every epoch; the parent alone talks to Optuna. Log records and
-errors travel the same way, so that nobody who calls sees a difference.
+errors travel the same way, so that callers see no difference.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def train_isolated(train: Train, config: RunConfig, folder: Path, resume: bool, 
         train: Can be imported: a function of a module, or a partial of one.
         config: Of the training.
         folder: Of the training.
-        resume: Go on from its `last.pt`.
+        resume: Resume from its `last.pt`.
         reporter: Asked after every epoch; its time limit holds in the middle of an epoch too.
 
     Raises:

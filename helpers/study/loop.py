@@ -1,6 +1,6 @@
 """The loop over the trials of a study, for a process that works alone or as one of several.
 
-`trials` counts finished trials (complete and pruned) in total. A process that finds all that are left at work elsewhere
+`trials` counts finished trials (complete and pruned) in total. A process that finds all that are left running elsewhere
 waits: one of them may fail, or its process die, and then there is a place again.
 """
 
@@ -27,7 +27,7 @@ from helpers.storage.backends import open_storage
 from helpers.study.budget import BudgetWatch, LimitReached
 from helpers.study.checkpoints import expected_bytes
 from helpers.study.compatibility import require_compatible, store_search, store_settings
-from helpers.study.heartbeat import all_held
+from helpers.study.heartbeat import all_owned
 from helpers.study.resume import save
 from helpers.study.spec import StudySpec
 from helpers.study.trial import places_left, run_trial
@@ -99,7 +99,7 @@ def run_trials(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: B
     while count_finished(study) < target:
         limit = watch.reached(study)
         trials = study.get_trials(deepcopy=False)
-        if limit is None and places_left(trials, target) <= 0 and all_held(trials, spec.one_machine):
+        if limit is None and places_left(trials, target) <= 0 and all_owned(trials, spec.one_machine):
             time.sleep(pause * random.uniform(0.5, 1))  # many workers do not look all at once
             pause = min(2 * pause, LONGEST_PAUSE)
             continue
@@ -140,7 +140,7 @@ def failures_in_a_row(study: optuna.Study, earlier: set[int]) -> list[FrozenTria
         for trial in trials
         if trial.datetime_complete is not None
         and trial.number not in earlier
-        and trial.number not in continued  # interrupted, which is nobody's fault
+        and trial.number not in continued  # interrupted, which is no failure
         and trial.user_attrs.get(REASON) != LOST
     ]
     ended.sort(key=lambda trial: trial.datetime_complete, reverse=True)  # type: ignore[arg-type, return-value]

@@ -1,6 +1,6 @@
 """Takes the finished trials of a study over into a study with another search space.
 
-A fingerprint keeps a study from going on with another space, since Optuna would mix trials that cannot be compared. What can
+A fingerprint keeps a study from being resumed with another space, since Optuna would mix trials that cannot be compared. What can
 be compared is worth keeping: a trial moves when the new study could have run it with the same outcome. A parameter that
 the old study did not search had the run configuration's value; one that the new study does not search, or not under these
 conditions, must have had it.
@@ -53,7 +53,7 @@ def migrate_study(
     Args:
         folder: Of the old study; it stays as it is.
         study: Study file of the new one.
-        study_name: Of the new one; running a study of this name with that file goes on from the trials taken over.
+        study_name: Of the new one; running a study of this name with that file continues from the copied trials.
         out: Where the new folder goes; default beside the old one.
         storage: URL for both, when the old study is not in its folder's own store.
 
@@ -75,10 +75,10 @@ def migrate_study(
 
 
 def migrate(old_study: optuna.Study, study_file: StudyFile, new_name: str, storage: str | BaseStorage) -> Migration:
-    """Begin a study with the comparable trials of another; its next run goes on from them.
+    """Create a study with the comparable trials of another; its next run continues from them.
 
     Values, intermediate values, times and attributes move along, so that checkpoints stay where they are. Where the
-    baseline does not move, it is queued again. A migration that was killed is begun anew by the next call.
+    baseline does not move, it is queued again. A migration that was killed is started anew by the next call.
 
     Args:
         old_study: Left as it is.
@@ -107,7 +107,7 @@ class _Plan(NamedTuple):
 def _plan(old: optuna.Study, study_file: StudyFile) -> _Plan:
     """Check everything and look at every trial; nothing is written."""
     if FINGERPRINT not in old.user_attrs:
-        raise ConfigError(f"Study {old.study_name!r} has no fingerprint: it was not begun by this program.")
+        raise ConfigError(f"Study {old.study_name!r} has no fingerprint: it was not created by this program.")
     stored = json.loads(old.user_attrs[FINGERPRINT])
     config = stored_config(old)
     _check_comparable(old, stored, config, study_file)
@@ -153,7 +153,7 @@ def _check_comparable(old: optuna.Study, stored: Mapping[str, Any], config: RunC
 
 
 def _make_room(name: str, storage: str | BaseStorage) -> None:
-    """Remove what a killed migration left; refuse a name that is taken."""
+    """Remove what a killed migration left; reject a name that is taken."""
     try:
         found = optuna.load_study(study_name=name, storage=storage)
     except KeyError:

@@ -53,7 +53,7 @@ class StudyProgress:
     wanted: int | None  # finished trials to reach; None: not run yet
     epochs_per_trial: int | None
     epoch_seconds: float | None  # measured, over all trials; None before the first epoch
-    seconds_left: float | None  # when pruning goes on as so far, without regard to budgets; None before the first epoch
+    seconds_left: float | None  # if pruning continues as so far, without regard to budgets; None before the first epoch
     best: tuple[int, float] | None  # number and value of the best complete trial
     stop_reason: str | None
     baseline: int | None = None  # number of the complete trial with the run configuration's own values
@@ -167,8 +167,8 @@ def epochs_ahead(trials: tuple[TrialProgress, ...], wanted: int, length: int) ->
     ended = [trial.epochs for trial in trials if trial.state in (COMPLETE, PRUNED)]
     usual = sum(ended) / len(ended) if ended else length
     running = [trial.epochs for trial in trials if trial.state == RUNNING]
-    begun = sum((usual if done < usual else length) - done for done in running)
-    return begun + usual * max(0, wanted - len(ended) - len(running))
+    started = sum((usual if done < usual else length) - done for done in running)
+    return started + usual * max(0, wanted - len(ended) - len(running))
 
 
 def _epochs_per_trial(config: object) -> int | None:

@@ -1,4 +1,4 @@
-"""Decides after every epoch whether a trial goes on; the same one for a training here and in a process of its own."""
+"""Decides after every epoch whether a trial continues, for a training in this process and in one of its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TrialFailure(Exception):
 
 
 class EpochListener(Protocol):
-    """What a training asks; each call returns to let it go on, or raises."""
+    """What a training asks; each call returns to let it continue, or raises."""
 
     def start(self, history: list[Metrics], disk_bytes: int) -> None:
         """Hear of the epochs that a resumed training brings along, and of the disk that it will need."""
@@ -58,7 +58,7 @@ class TrialReporter:
 
     Args:
         study: Whose trial it is.
-        trial: At work.
+        trial: Running.
         study_file: Names objectives, constraints and the trial's own limit.
         epochs: Of a whole trial.
         watch: Limits of the study.

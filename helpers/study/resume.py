@@ -1,4 +1,4 @@
-"""What a spec finds where its study was begun before: trials that new ones can be compared with, or nothing left to do.
+"""What a spec finds where its study was created before: trials that new ones can be compared with, or nothing left to do.
 
 Torch and plotly are not needed for either.
 """

@@ -8,11 +8,11 @@ What can be repeated, on a CPU:
 | | one worker | several workers |
 |---|---|---|
 | a trial: same parameters, seed and threads | the same bits, interrupted or not | the same bits, interrupted or not |
-| proposals of a sampler that does not learn, or has not begun to (the first `n_startup_trials` of TPE) | the same | the same, in the order in which trials begin |
+| proposals of a sampler that does not learn, or has not started to (the first `n_startup_trials` of TPE) | the same | the same, in the order in which trials start |
 | later proposals, and what is pruned | the same, interrupted or not | depend on which trials had reported what by then |
 
 The n-th proposal is drawn with a seed made of the study's seed and n (`helpers.search.samplers.study_sampler`). TPE, Gaussian processes and
-grids are told of the trials at work; `--workers 1` makes a study repeatable as a whole.
+grids know the running trials; `--workers 1` makes a study repeatable as a whole.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ LONGEST_REASON = 1000  # bytes
 
 
 def stop(folder: Path, reason: str = STOPPED) -> None:
-    """Ask the study of a folder to stop after the running epoch; the trials at work are queued again.
+    """Ask the study of a folder to stop after the running epoch; running trials are queued again.
 
-    The same call that ran the study goes on with it later. Asked for while nothing runs, it has no effect: the next start
+    The same call that ran the study resumes it. Asked for while nothing runs, it has no effect: the next start
     forgets it.
 
     Args:
@@ -30,7 +30,7 @@ def stop(folder: Path, reason: str = STOPPED) -> None:
         ConfigError: There is no such folder, or it cannot be written.
     """
     try:
-        # Where there is one, somebody has asked already; a file of that name in another folder is not ours to write.
+        # Where there is one, a request was made already; a file of that name in another folder is not ours to write.
         with suppress(FileExistsError), (Path(folder) / STOP_FILE).open("x", encoding="utf-8") as stream:
             stream.write(reason)
     except (FileNotFoundError, NotADirectoryError):

@@ -27,7 +27,7 @@ from helpers.search.trial_names import name_trial, plain_name, tag
 from helpers.storage.study_lock import study_lock
 from helpers.study.budget import BudgetWatch, LimitReached
 from helpers.study.checkpoints import copy_checkpoint
-from helpers.study.heartbeat import all_held, claimed, requeue, requeue_lost
+from helpers.study.heartbeat import all_owned, claimed, requeue, requeue_lost
 from helpers.study.isolation import isolated_by_default, train_isolated
 from helpers.study.report_hook import PruningHook, TrialFailure, TrialReporter
 from helpers.study.spec import StudySpec
@@ -48,12 +48,12 @@ def run_trial(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: Bu
         watch: Limits of the study.
 
     Returns:
-        How the trial ended; None when none was begun, since others are at work on all that are left.
+        How the trial ended; None when none was started, since other workers run all that are left.
 
     Raises:
-        LimitReached: The study may spend no more; the trial, if one was begun, is queued again.
+        LimitReached: The study may spend no more; the trial, if one was started, is queued again.
         KeyboardInterrupt: Ctrl-C; the trial is queued again.
-        UserError: Nothing that another trial would do better; except for a refused configuration it is queued again.
+        UserError: Nothing that another trial would do better; except for a rejected configuration it is queued again.
     """
     with ExitStack() as stack, ExitStack() as alone:
         alone.enter_context(study_lock(study, spec.folder))
@@ -93,7 +93,7 @@ def run_trial(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: Bu
 def _closed(study: optuna.Study, spec: StudySpec) -> list[FrozenTrial]:
     """Queue the trials of dead processes again; returns all trials. Reading them is what the lock is held for longest."""
     trials = study.get_trials(deepcopy=False)
-    if all_held(trials, spec.one_machine):
+    if all_owned(trials, spec.one_machine):
         return trials
     requeue_lost(study, spec.one_machine, patience=spec.patience)
     return study.get_trials(deepcopy=False)
@@ -113,12 +113,12 @@ def _admitted(
 
 
 def places_left(trials: list[FrozenTrial], wanted: int) -> int:
-    """Count the trials that may begin: those at work now are expected to finish."""
+    """Count the trials that may begin: running ones are expected to finish."""
     return wanted - sum(trial.state in (*FINISHED, TrialState.RUNNING) for trial in trials)
 
 
 def fresh_trials(trials: list[FrozenTrial]) -> int:
-    """Count the trials whose parameters were chosen for them, which those that continue an interrupted one are not.
+    """Count freshly sampled trials; resumed trials reuse old parameters.
 
     A sampler seeded with it proposes the same after any interruption as without one.
     """
@@ -166,7 +166,7 @@ def _tell_complete(
 
 def _taken_over(trial: optuna.Trial) -> TrialState:
     """Another process held this one for dead (a suspended machine, a cut network) and has queued the trial again."""
-    logger.warning("%s was taken over by another process: what was trained here since then is dropped", tag(trial))
+    logger.warning("%s was closed by another process: what was trained here since then is dropped", tag(trial))
     return TrialState.RUNNING
 
 
@@ -207,7 +207,7 @@ def _close(
         requeue(study, frozen, reason)
         raise DiskError(disk) from error
     if isinstance(error, UserError) and not isinstance(error, ConfigError):
-        requeue(study, frozen, reason)  # repaired data or a device that is back let this trial go on
+        requeue(study, frozen, reason)  # repaired data or a device that is back let this trial resume
         raise error
     expected = isinstance(error, NonFiniteError | TrialFailure | UserError) or is_out_of_memory(error)
     if not expected:
@@ -215,7 +215,7 @@ def _close(
     trial.set_user_attr(REASON, reason)
     _attach(trial, reporter, folder)
     study.tell(trial, state=TrialState.FAIL)
-    if isinstance(error, ConfigError):  # the same parameters would meet the same refusal
+    if isinstance(error, ConfigError):  # the same parameters would meet the same rejection
         raise error
     logger.warning("%s failed: %s", tag(trial), reason)
     traceback.clear_frames(error.__traceback__)  # they hold the tensors of the failed step

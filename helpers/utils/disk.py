@@ -18,7 +18,7 @@ _TORCH_WRITE_FAILED = ("inline_container", "PytorchStreamWriter", "file write fa
 
 
 class DiskError(UserError):
-    """Nothing can be written; the trial at work is queued again."""
+    """Nothing can be written; the running trial is queued again."""
 
 
 def disk_problem(error: BaseException) -> str | None:
@@ -26,7 +26,7 @@ def disk_problem(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in _DISK:
         place = f" ({error.filename})" if error.filename else ""
         if error.errno in _FULL:
-            return f"The disk is full{place}; free some space and run the same command again, it goes on from here."
+            return f"The disk is full{place}; free some space and run the same command again to resume."
         if error.errno in _REFUSED:
             return f"No permission to write{place}; make the folder writable and run the same command again."
         return (
@@ -35,7 +35,7 @@ def disk_problem(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _TORCH_WRITE_FAILED):
         return (
             "A checkpoint could not be written, as on a full disk; free some space and run the same command again, it "
-            "goes on from here."
+            "to resume."
         )
     return None
 
@@ -56,7 +56,7 @@ def require_writable(folder: Path) -> None:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Refuse to begin what the disk cannot hold.
+    """Reject to begin what the disk cannot hold.
 
     Args:
         folder: Existing, on the disk in question.
@@ -69,5 +69,5 @@ def require_space(folder: Path, needed: int) -> None:
     if free < needed:
         raise DiskError(
             f"A trial needs about {needed / 1e6:.0f} MB for checkpoints in {folder}, where {free / 1e6:.0f} MB are free. "
-            "Free some, set keep_best in the study file, or give another --out; the same command then goes on."
+            "Free some, set keep_best in the study file, or give another --out; the same command then resumes."
         )

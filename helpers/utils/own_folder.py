@@ -1,4 +1,4 @@
-"""A folder for results that somebody names: only what was written there by the same kind of command is overwritten."""
+"""A folder for results that the user names: only what was written there by the same kind of command is overwritten."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OwnFolder:
     kind: str
 
     def require_own(self) -> None:
-        """Refuse a folder that holds anything but what was written there before, as it was written.
+        """Reject a folder that holds anything but what was written there before, as it was written.
 
         Raises:
             ConfigError: With the first file that is not ours.

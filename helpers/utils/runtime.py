@@ -66,7 +66,7 @@ def place() -> str:
 
 
 def has_front_end() -> bool:
-    """Tell whether somebody may be looking: notebooks that a program executes have nobody who presses a button."""
+    """Tell whether a user may be watching: a notebook that a program executes has no one to press a button."""
     return place() in ("Colab", "Colab from VS Code", "VS Code") or "JPY_SESSION_NAME" in os.environ
 
 

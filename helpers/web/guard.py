@@ -44,12 +44,12 @@ def guarded(app: WSGIApplication, token: str | None) -> WSGIApplication:
         host = environ.get("HTTP_HOST", LOOPBACK).rsplit(":", 1)[0]
         colab = is_colab_runtime()  # its proxy names itself, and one person has the machine
         if not colab and host not in (LOOPBACK, "localhost"):
-            return _refused(start_response, "403 Forbidden", f"Ask {LOOPBACK} or localhost, not another name.")
+            return _rejected(start_response, "403 Forbidden", f"Ask {LOOPBACK} or localhost, not another name.")
         if environ["REQUEST_METHOD"] not in READS:
             why = "This dashboard only reads: change studies with the command line."
-            return _refused(start_response, "403 Forbidden", why)
+            return _rejected(start_response, "403 Forbidden", why)
         if "\0" in environ.get("PATH_INFO", ""):
-            return _refused(start_response, "400 Bad Request", "There is no such page.")
+            return _rejected(start_response, "400 Bad Request", "There is no such page.")
         if token is not None and not colab:
             port = environ.get("SERVER_PORT", "")
             given = dict(parse_qsl(environ.get("QUERY_STRING", ""))).get(TOKEN)
@@ -57,7 +57,7 @@ def guarded(app: WSGIApplication, token: str | None) -> WSGIApplication:
                 return _let_in(environ, start_response, token, port)
             if not any(_same(cookie, token) for cookie in _cookies(environ, port)):
                 why = "Open the address that was printed at the start: it holds a token that only you can read."
-                return _refused(start_response, "403 Forbidden", why)
+                return _rejected(start_response, "403 Forbidden", why)
         environ["wsgi.errors"] = _Log()
         return app(environ, _careful(environ.get("PATH_INFO", ""), start_response))
 
@@ -117,7 +117,7 @@ def _careful(path: str, start_response: StartResponse) -> Callable[..., Any]:
     return start
 
 
-def _refused(start_response: StartResponse, status: str, reason: str) -> list[bytes]:
+def _rejected(start_response: StartResponse, status: str, reason: str) -> list[bytes]:
     content = json.dumps({"reason": reason}).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content))), *_ALWAYS]
     start_response(status, headers)

@@ -89,7 +89,7 @@ class Dashboard:
                 output = importlib.import_module("google.colab.output")
                 output.serve_kernel_port_as_iframe(self.port, path=self.path, height=HEIGHT)
                 return
-            except Exception as error:  # browsers and front ends that refuse the frame fail in their own ways
+            except Exception as error:  # browsers and front ends that reject the frame fail in their own ways
                 logger.warning("the dashboard cannot be shown here (%s); the figures above need no port", error)
                 return
         link = f'<a href="{self.url}" target="_blank" rel="noopener">{self.url}</a>'

@@ -51,7 +51,7 @@ def no_study(place: Path | str) -> ConfigError:
 
 
 class ReadOnlyError(UserError):
-    """Somebody tried to change a study through a storage that only reads."""
+    """A write was attempted through a read-only storage."""
 
 
 class JoinedStorage(BaseStorage):
@@ -185,12 +185,12 @@ class JoinedStorage(BaseStorage):
                 self._names.append(name)
             return [(position, name) for position, name in enumerate(self._names) if name in present]
 
-    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def _reject(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise ReadOnlyError("These studies are only read here; change them where they run.")
 
-    create_new_study = delete_study = set_study_user_attr = set_study_system_attr = _refuse
-    create_new_trial = set_trial_param = set_trial_state_values = set_trial_intermediate_value = _refuse
-    set_trial_user_attr = set_trial_system_attr = _refuse
+    create_new_study = delete_study = set_study_user_attr = set_study_system_attr = _reject
+    create_new_trial = set_trial_param = set_trial_state_values = set_trial_intermediate_value = _reject
+    set_trial_user_attr = set_trial_system_attr = _reject
 
 
 def _with_metrics(system: dict[str, Any], user: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the dashboard's pages show of a study that is only read: no button that would be refused, no importances from a few trials.
+"""What the dashboard's pages show of a study that is only read: no button that would be rejected, no importances from a few trials.
 
 optuna-dashboard has no switch for either, so its answers are changed on their way: a style sheet goes into its page, and the
 importances are this program's own, the same as in its figures.
@@ -20,7 +20,7 @@ from helpers.analysis.importance import FEW_TRIALS, Importance, parameter_import
 
 logger = logging.getLogger(__name__)
 
-# What stands behind them is refused with 403 all the same; a later optuna-dashboard with other names only shows them again.
+# What stands behind them is rejected with 403 all the same; a later optuna-dashboard with other names only shows them again.
 WRITING = (
     '[aria-label="rename study"]',
     '[aria-label="delete study"]',

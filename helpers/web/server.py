@@ -1,6 +1,6 @@
 """The process behind `helpers.dashboard`: optuna-dashboard over all studies of a folder, on the loopback interface, only reading.
 
-optuna-dashboard asks nobody for a password, so this server listens on 127.0.0.1 alone and passes on requests that read and
+optuna-dashboard asks for no password, so this server listens on 127.0.0.1 alone and passes on requests that read and
 that bring its token (`helpers.web.guard`); a study that runs is read in transactions of milliseconds and never locked,
 written or copied.
 """
@@ -65,11 +65,11 @@ class JoinedArtifacts:
         raise HTTPResponse("Not Found", 404)
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Refuse."""
+        """Reject."""
         raise HTTPResponse("Forbidden", 403)
 
     def remove(self, artifact_id: str) -> None:
-        """Refuse."""
+        """Reject."""
         raise HTTPResponse("Forbidden", 403)
 
 

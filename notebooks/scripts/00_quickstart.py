@@ -39,7 +39,7 @@ from helpers.notebook import run_script, show_image, show_training
 run_script("data", "synth", data, "--people", people, "--size", size, "--frames", frames)
 
 # %% [markdown]
-# **Published photographs**, only when `published` names a data set above; an interrupted download goes on.
+# **Published photographs**, only when `published` names a data set above; run again to resume an interrupted download.
 
 # %%
 if published:
@@ -87,7 +87,7 @@ run_script("evaluate", f"{out}/quickstart_gazegaussian/best.pt", *evaluated)
 show_image(f"{out}/quickstart_evaluation/evaluation.png", width=520)
 
 # %% [markdown]
-# **The shipped model.** `demo` comes with the program: the same code, trained for hours. Nobody whom you see here was in its training.
+# **The shipped model.** `demo` comes with the program: the same code, trained for hours. None of the people here were in its training data.
 # Drag the sliders, or name it in commands: `redirect demo`, `sweep demo`, `evaluate demo`, `train gazegaussian --init-from demo`.
 
 # %%

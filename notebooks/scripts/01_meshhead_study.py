@@ -21,7 +21,7 @@ if not mine:
 home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py"))["set_up"](drive=False)
 
 # %% [markdown]
-# **Parameters.** `quick` runs in minutes on a CPU; `full` holds the published sizes and ranges for a GPU. `smoke` rehearses
+# **Parameters.** `quick` runs in minutes on a CPU; `full` holds the published sizes and ranges for a GPU. `smoke` tests
 # everything below in a minute or two; it has a study of its own. Trials of one study share sizes, epochs and data: to change
 # them when results exist, give another `study_name` (or `resume = False`); more trials need no new name.
 
@@ -34,7 +34,7 @@ epochs = None  # per trial; None: as configured
 data = None  # folder of HDF5 subjects; None: embedded synthetic heads
 out = home  # where studies land; on Drive they survive a disconnect
 study_name = None  # another name is another study, which other epochs or data need; None: stage and sizes
-resume = True  # goes on with the newest study of this name and these settings; False: begins another one beside it
+resume = True  # resumes the newest study of this name and these settings; False: creates another one beside it
 
 # %% [markdown]
 # **Audit.** Lets every searched parameter take a training step at values from its whole range: does it reach training, and does it leave the metric alone? A culprit is named here, before anything is spent. A passed audit is remembered.
@@ -55,7 +55,7 @@ plan.estimate()
 
 # %% [markdown]
 # **Run or resume, and watch.** The baseline (the configured defaults) is always the first trial.
-# Stop with the button or by interrupting the cell: the running epoch ends, and running all cells again goes on from there.
+# Stop with the button or by interrupting the cell: the running epoch ends, and run all cells again to resume.
 # Interrupted twice, it stops at once.
 
 # %%

@@ -21,7 +21,7 @@ if not mine:
 home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py"))["set_up"](drive=False)
 
 # %% [markdown]
-# **Parameters.** `quick` runs in minutes on a CPU; `full` holds the published sizes and ranges for a GPU. `smoke` rehearses
+# **Parameters.** `quick` runs in minutes on a CPU; `full` holds the published sizes and ranges for a GPU. `smoke` tests
 # everything below in a minute or two; it has a study of its own. Trials of one study share sizes, epochs and data: to change
 # them when results exist, give another `study_name` (or `resume = False`); more trials need no new name.
 
@@ -32,10 +32,10 @@ n_trials = 12  # finished trials in total; raise it and run again to continue
 gpu_hours = None  # at most in one run; None: no limit
 epochs = None  # per trial; None: as configured
 final_epochs = None  # of the final training with the best parameters; None: the best trial as it is
-data, meshhead = None, None  # HDF5 folder (None: synthetic heads); MeshHead best.pt (None: its study's winner)
+data, meshhead = None, None  # HDF5 folder (None: synthetic heads); MeshHead best.pt (None: its study's best)
 out = home  # where studies land; on Drive they survive a disconnect
 study_name = None  # another name is another study, which other epochs or data need; None: stage and sizes
-resume = True  # goes on with the newest study of this name and these settings; False: begins another one beside it
+resume = True  # resumes the newest study of this name and these settings; False: creates another one beside it
 
 # %% [markdown]
 # **Audit.** Lets every searched parameter take a training step at values from its whole range: does it reach training, and does it leave the metric alone? A culprit is named here, before anything is spent. A passed audit is remembered.
@@ -55,9 +55,9 @@ plan.audit()
 plan.estimate()
 
 # %% [markdown]
-# **Run or resume, and watch.** The baseline (the configured defaults) is always the first trial. Stage two starts from the winner
+# **Run or resume, and watch.** The baseline (the configured defaults) is always the first trial. Stage two starts from the best trial
 # of the MeshHead study of the same sizes under `out`; where there is none, of another one (the log names it, and the others).
-# Stop with the button or by interrupting the cell: the running epoch ends, and running all cells again goes on from there.
+# Stop with the button or by interrupting the cell: the running epoch ends, and run all cells again to resume.
 # Interrupted twice, it stops at once.
 
 # %%
@@ -89,7 +89,7 @@ show_figures(study, ["importances", "parallel_coordinate"])
 show_best_images(study, plan.folder)
 
 # %% [markdown]
-# **Final training and export.** The winner, trained for `final_epochs` where that is asked for (interrupted, it goes on), in one folder to hand on and cite: checkpoint, configuration, report, origin, checksums. With studies on Drive it lies on Drive.
+# **Final training and export.** The best trial, trained for `final_epochs` where that is asked for (run again to resume), in one folder to hand on and cite: checkpoint, configuration, report, origin, checksums. With studies on Drive it lies on Drive.
 
 # %%
 plan.export(None if smoke else final_epochs)

@@ -1,6 +1,6 @@
 # %% [markdown]
 # # 03 Read results
-# Opens the studies under `out` and shows winners, images, figures with their numbers, and the dashboard. Nothing is trained here.
+# Opens the studies under `out` and shows the best trials, images, figures with their numbers, and the dashboard. Nothing is trained here.
 
 # %% [markdown]
 # **Set-up.** Finds the repository, or fetches it; installs what is missing around the torch that is there; shows the machine.
@@ -28,7 +28,7 @@ studies = None  # names of studies under `out`; None: the newest of each stage
 top = 3
 
 # %% [markdown]
-# **Winners**, best first, with the searched parameters.
+# **Best trials**, best first, with the searched parameters.
 
 # %%
 from helpers.notebook import count_finished, open_studies, show_top

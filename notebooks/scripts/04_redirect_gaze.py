@@ -1,6 +1,6 @@
 # %% [markdown]
 # # 04 Redirect gaze
-# Sliders turn the gaze and the head of a person that the model never saw: the winner of the newest study, then two trials on the same sliders. Where nothing was trained yet, `demo` is shown, the model that comes with the program.
+# Sliders turn the gaze and the head of a person that the model never saw: the best trial of the newest study, then two trials on the same sliders. Where nothing was trained yet, `demo` is shown, the model that comes with the program.
 
 # %% [markdown]
 # **Set-up.** Finds the repository, or fetches it; installs what is missing around the torch that is there; shows the machine.
@@ -25,7 +25,7 @@ home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py")
 # %% tags=["parameters"]
 out = home
 checkpoint = None  # a best.pt or "demo"; None: the newest study's best trial, else the newest training, else "demo"
-compare = None  # two or more checkpoints (also "demo"); None: the winner and the baseline of that study
+compare = None  # two or more checkpoints (also "demo"); None: the best trial and the baseline of that study
 data = None  # folder of HDF5 subjects; None: what the checkpoint was trained on, for "demo" people whom it never saw
 sweep = "gaze-circle"  # or gaze-left-right, head-left-right
 
@@ -48,7 +48,7 @@ print("written:", *written)
 show_image(written[0])
 
 # %% [markdown]
-# **Two trials, the same sliders.** What is better about the winner?
+# **Two trials, the same sliders.** What is better about the best trial?
 
 # %%
 comparison = open_comparison(compare, data, out)

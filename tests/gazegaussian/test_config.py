@@ -1,4 +1,4 @@
-"""The configuration schema refuses nonsense in one clear line."""
+"""The configuration schema rejects nonsense in one clear line."""
 
 import pytest
 

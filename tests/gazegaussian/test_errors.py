@@ -44,4 +44,4 @@ def test_an_interrupted_script_is_one_line_and_ends_the_cell(capsys):
     shell = InteractiveShell()
     shell.user_ns["error"] = ScriptInterrupted()
     assert not shell.run_cell("raise error").success
-    assert capsys.readouterr().out.strip() == "Interrupted. Run this cell again to go on."
+    assert capsys.readouterr().out.strip() == "Interrupted. Run this cell again to resume."

@@ -1,4 +1,4 @@
-"""Metrics by hand, and the ruler that no searched weight can bend."""
+"""Metrics by hand, and the validation metric that no searched weight can bend."""
 
 import math
 from dataclasses import replace
@@ -8,7 +8,7 @@ import torch
 from synthetic_support import batch, gaze_run, gaze_stage, jiggle
 
 from gazegaussian.config import GazeGaussianLoss
-from gazegaussian.metrics import RULER_WEIGHTS, gaze_agreement, ruler_loss, ruler_parts, summarise
+from gazegaussian.metrics import VALIDATION_WEIGHTS, gaze_agreement, summarise, validation_loss, validation_parts
 
 
 class Readings:
@@ -48,7 +48,7 @@ def test_values_by_hand(rows):
     render = flat(0.1, 0.2, 0.3, rows)
     render[0, 0] += 0.3  # pitch is read 0.3 rad off
     render[1, 2] += 0.5  # of the head the yaw
-    parts = ruler_parts(render, rows, Readings())
+    parts = validation_parts(render, rows, Readings())
     torch.testing.assert_close(parts["l1"], torch.tensor([0.1, 0.5 / 3]))
     torch.testing.assert_close(parts["psnr"], -10 * torch.tensor([0.09 / 3, 0.25 / 3]).log10())
     torch.testing.assert_close(parts["perceptual"], torch.tensor([0.3, 0.5]))
@@ -65,17 +65,17 @@ def test_values_by_hand(rows):
 
 
 def test_the_ruler_is_its_published_sum():
-    assert RULER_WEIGHTS == {"l1": 1.0, "ssim": 0.1, "perceptual": 0.1, "gaze": 0.1}
+    assert VALIDATION_WEIGHTS == {"l1": 1.0, "ssim": 0.1, "perceptual": 0.1, "gaze": 0.1}
     names = ("l1", "ssim", "perceptual", "gaze_error_deg")
     parts = {name: torch.tensor([value]) for name, value in zip(names, (0.2, 0.7, 0.5, 18.0), strict=True)}
     expected = 0.2 + 0.1 * 0.3 + 0.1 * 0.5 + 0.1 * math.pi / 10
-    assert ruler_loss(parts).item() == pytest.approx(expected)
+    assert validation_loss(parts).item() == pytest.approx(expected)
 
 
 def test_a_perfect_render_measures_zero(rows):
     rows = replace(rows, image=torch.rand(rows.image.shape, generator=torch.Generator().manual_seed(0)))
-    parts = ruler_parts(rows.image, rows, Readings())
-    assert ruler_loss(parts).abs().max() < 1e-5
+    parts = validation_parts(rows.image, rows, Readings())
+    assert validation_loss(parts).abs().max() < 1e-5
     assert (parts["ssim"] > 0.9999).all()
     assert (parts["psnr"] > 60).all()
 
@@ -86,16 +86,16 @@ def test_outside_the_head_only_white_is_compared(rows):
     target = rows.image * mask + 1 - mask
     rows = replace(rows, head_mask=mask, image=target)
     littered = torch.where(mask.expand_as(target) == 1, target, torch.zeros_like(target))
-    parts = ruler_parts(littered, rows, Readings())
+    parts = validation_parts(littered, rows, Readings())
     assert parts["l1"].max() == 0
     assert parts["perceptual"].min() == 1  # the judge sees the whole render
 
 
 def test_values_belong_to_images_not_to_batches(rows):
     render = torch.rand(rows.image.shape, generator=torch.Generator().manual_seed(0))
-    together = ruler_parts(render, rows, Readings())
+    together = validation_parts(render, rows, Readings())
     for i in range(2):
-        alone = ruler_parts(render[i : i + 1], rows.rows([i]), Readings())
+        alone = validation_parts(render[i : i + 1], rows.rows([i]), Readings())
         for name, values in together.items():
             torch.testing.assert_close(alone[name][0], values[i], msg=name)
 
@@ -108,12 +108,12 @@ def test_means_count_images_not_batches():
 
 def test_renders_outside_the_range_are_measured_clamped(rows):
     wild = rows.image * 20 - 3
-    clamped, found = (ruler_parts(x, rows, Readings()) for x in (wild.clamp(0, 1), wild))
+    clamped, found = (validation_parts(x, rows, Readings()) for x in (wild.clamp(0, 1), wild))
     for name, values in clamped.items():
         torch.testing.assert_close(found[name], values)
 
 
-# The ruler and the searched weights.
+# The validation metric and the searched weights.
 
 
 def test_no_loss_weight_changes_the_ruler():

@@ -41,9 +41,9 @@ pytestmark = pytest.mark.usefixtures("quiet_storage")
 def refused_and_left(folder, call, *parts, error=UserError):
     """The call costs one line that holds `parts`, and nothing under the folder is another afterwards."""
     before = snapshot(folder)
-    with pytest.raises(error) as refused:
+    with pytest.raises(error) as rejected:
         call()
-    text = one_line(refused)
+    text = one_line(rejected)
     for part in parts:
         assert part in text
     assert snapshot(folder) == before

@@ -1,4 +1,4 @@
-"""Mutated inputs of every kind: read or refused in one line, within seconds, and no byte outside is another afterwards.
+"""Mutated inputs of every kind: read or rejected in one line, within seconds, and no byte outside is another afterwards.
 
 CI tries some of each kind; `GAZEGAUSSIAN_FUZZ=223 pytest tests/integration/test_mutated_inputs.py` tries 2,007 in all.
 """
@@ -24,9 +24,9 @@ from gazegaussian.models import frozen
 from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
 from helpers import load_study, summary_rows
 from helpers.inference.export_marks import is_own_archive, own_files
+from helpers.results.best_files import read_best
 from helpers.results.mesh_heads import best_mesh_head
 from helpers.results.pictures import read_png
-from helpers.results.winners import read_winner
 from helpers.search.space import baseline, check_space, load_study_file
 from helpers.storage.backends import open_storage
 from helpers.study.stop import stop_asked
@@ -51,7 +51,7 @@ def made_json(folder, repo_root):
 
 
 def read_json(path):
-    read_winner(path)
+    read_best(path)
     own_files(path.parent)
     best_mesh_head(path.parent.parent)  # logs what it passes over
 

@@ -20,7 +20,7 @@ import helpers
 import train_gazegaussian_optuna
 from benchmarks.study import overhead
 from gazegaussian.errors import ConfigError
-from gazegaussian.utils.hidden_options import hide_option, refuse_password
+from gazegaussian.utils.hidden_options import hide_option, reject_password
 from helpers.notebook import cli_process as script
 from helpers.notebook import display as notebook
 from helpers.results.attributes import RESUME_OF
@@ -136,10 +136,10 @@ def test_a_studys_name_is_the_name_of_a_folder_in_out(tmp_path, finished, name):
     with pytest.raises(ValidationError, match="study_name"):
         StudyFile.model_validate({"study_name": name, "trials": 1, "search_space": SPACE})
     out = tmp_path / "out"
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as rejected:
         helpers.default_spec("meshhead", study_name=name, out=out)
-    assert str(refused.value).isprintable()
-    assert "expected at most 100 letters, digits, '_', '.' and '-'" in str(refused.value)
+    assert str(rejected.value).isprintable()
+    assert "expected at most 100 letters, digits, '_', '.' and '-'" in str(rejected.value)
     with pytest.raises(ConfigError, match="--study-name: expected at most 100 letters"):
         helpers.migrate_study(finished, tmp_path / "study.yaml", name, out)
     assert list(tmp_path.iterdir()) == []
@@ -232,7 +232,7 @@ def test_what_holds_no_password_is_not_refused():
         "C:\\me@home\\s.journal",
         "grpc://host:13000",
     ):
-        refuse_password(["report", "--storage", url], "--storage", "X")
+        reject_password(["report", "--storage", url], "--storage", "X")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
@@ -288,9 +288,9 @@ def test_a_password_gets_into_no_file_line_or_attribute(tmp_path, monkeypatch, c
 def test_urls_that_cannot_be_opened_show_no_password(tmp_path, monkeypatch, url):
     monkeypatch.setitem(sys.modules, "pymysql", None)
     started = time.monotonic()
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as rejected:
         storage.open_storage(url, tmp_path)
-    assert SECRET not in str(refused.value) + redacted(url)
+    assert SECRET not in str(rejected.value) + redacted(url)
     assert time.monotonic() - started < storage.ANSWER_SECONDS
 
 

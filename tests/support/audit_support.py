@@ -89,7 +89,7 @@ class TinyStage:
         x = torch.linspace(-1, 1, 20).reshape(10, 2)
         loss = (self._predict(x) - x.sum(-1, keepdim=True)).square().mean().item()
         scale = 1.0
-        if "weighted ruler" in self.faults:
+        if "weighted validation metric" in self.faults:
             scale += self.config.loss.gaze_loss_importance
         return {"val_loss": loss * scale, "other": loss}
 

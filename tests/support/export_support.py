@@ -12,7 +12,7 @@ from helpers.results.attributes import BASELINE, CONFIG, ENVIRONMENT, SAMPLER_SE
 
 @pytest.fixture(scope="module")
 def finished_study(tmp_path_factory):
-    """A study of stage one: the baseline and a winner that was trained for one epoch."""
+    """A study of stage one: the baseline and a best trial that was trained for one epoch."""
     folder = tmp_path_factory.mktemp("studies") / "small"
     run = mesh_run(root=str(heads()[0].root), max_train_images=2)
     study = optuna.create_study(study_name="small", storage=f"sqlite:///{make(folder) / 'study.db'}")

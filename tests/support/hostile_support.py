@@ -24,7 +24,7 @@ MUTATIONS = int(os.environ.get("GAZEGAUSSIAN_FUZZ", "10"))
 SECONDS = 5
 MEMORY = 1 << 30
 FINE = "fine"
-REFUSED = "refused"
+REFUSED = "rejected"
 
 
 class Payload:
@@ -38,7 +38,7 @@ class Payload:
 
 
 def outcome(read: Callable[[Path], object], path: Path) -> str:
-    """Read a file in the box: `fine`, `refused: ...` in one line, or what should never happen."""
+    """Read a file in the box: `fine`, `rejected: ...` in one line, or what should never happen."""
     here, there = FORK.Pipe(duplex=False)
     process = FORK.Process(target=_boxed, args=(there, read, path))
     process.start()
@@ -80,7 +80,7 @@ def assert_refused(read: Callable[[Path], object], path: Path, *parts: str) -> N
 
 
 def assert_harmless(read: Callable[[Path], object], path: Path) -> None:
-    """The file is read or refused."""
+    """The file is read or rejected."""
     found = outcome(read, path)
     assert found.startswith((FINE, REFUSED)), found
 

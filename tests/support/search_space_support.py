@@ -29,7 +29,7 @@ CONDITIONAL = {
 }
 
 
-def refusal(**content) -> str:
+def rejection(**content) -> str:
     with pytest.raises(ValidationError) as caught:
         study_file(content.pop("space", {"x": {"lr": LR}}), **content)
     message = explain(caught.value, StudyFile)

@@ -65,7 +65,7 @@ class JoinedFiles(io.RawIOBase):
 
 
 def require_space(folder: Path, size: int, what: str) -> None:
-    """Refuse to begin what does not fit.
+    """Reject to begin what does not fit.
 
     Args:
         folder: Where it would go; made when missing.
@@ -117,7 +117,7 @@ def unpack(parts: Sequence[Path], folder: Path, patterns: Sequence[str]) -> list
 
 
 def _wanted(members: Sequence[zipfile.ZipInfo], patterns: Sequence[str], name: str) -> dict[str, zipfile.ZipInfo]:
-    """Wanted members by the name they get; the whole archive is refused when one member is hostile."""
+    """Wanted members by the name they get; the whole archive is rejected when one member is hostile."""
     found: dict[str, zipfile.ZipInfo] = {}
     for member in members:
         path = PurePosixPath(member.filename)

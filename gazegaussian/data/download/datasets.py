@@ -31,7 +31,7 @@ def download_set(
     repository: str | None = None,
     revision: str | None = None,
 ) -> Path:
-    """Download a data set of the published format, or go on with a download.
+    """Download a data set of the published format, or resume a download.
 
     Args:
         name: Of a file in `configs/datasets`.
@@ -111,7 +111,7 @@ def _archive(pattern: str, offered: Sequence[RemoteFile], source: str) -> list[R
 
 
 def require_checksum(file: RemoteFile, pinned: str | None, source: str) -> None:
-    """Refuse an archive that could not be told from another one.
+    """Reject an archive that could not be told from another one.
 
     Raises:
         DataError: The hub gives no SHA-256, or another one than is pinned.

@@ -85,7 +85,7 @@ def list_files(repository: str, revision: str = "main") -> list[RemoteFile]:
 
 
 def require_encrypted(url: str) -> None:
-    """Refuse an address that anybody on the way could answer: checksums come from the same place as the files.
+    """Reject an address that anybody on the way could answer: checksums come from the same place as the files.
 
     Args:
         url: Of the hub, or where it led to.
@@ -100,14 +100,14 @@ def require_encrypted(url: str) -> None:
 
 
 def fetch(file: RemoteFile, path: Path) -> None:
-    """Download a file, or go on with a partial download; size and checksum are right afterwards.
+    """Download a file, or resume a partial download; size and checksum are right afterwards.
 
     Args:
         file: What.
         path: Where to; `<path>.part` holds what has come so far.
 
     Raises:
-        DataError: The connection broke for good (the same call goes on later), or what came is not the file.
+        DataError: The connection broke for good (the same call resumes it), or what came is not the file.
     """
     if path.is_file() and path.stat().st_size == file.size:
         return
@@ -122,9 +122,7 @@ def fetch(file: RemoteFile, path: Path) -> None:
             if isinstance(error, urllib.error.HTTPError) and error.code not in BUSY:
                 raise DataError(f"{file.url}: expected the file, the answer was {error.code} {reason}") from error
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise DataError(
-                    f"{partial}: the disk is full; make room and run again, it goes on from here"
-                ) from error
+                raise DataError(f"{partial}: the disk is full; make room and run again to resume") from error
         else:
             reason = "it ended early"
         came = (partial.stat().st_size if partial.exists() else 0) - have
@@ -132,7 +130,7 @@ def fetch(file: RemoteFile, path: Path) -> None:
         if failures == ATTEMPTS:
             raise DataError(
                 f"{file.name}: expected {file.size} bytes, got {have} before the connection failed {ATTEMPTS} times ({reason}); "
-                "run again, it goes on from there"
+                "run again to resume"
             )
         if failures:
             time.sleep(PAUSE * 2 ** (failures - 1))

@@ -1,6 +1,6 @@
 """Mends a drawn head in the image: gaps between hair and skin, loose bits of hair, specks at the eyelids.
 
-The hair shell has no thickness and the lids are coarse, so that some pixels show what nobody would see: the background
+The hair shell has no thickness and the lids are coarse, so that some pixels show what cannot be seen: the background
 between hair and temple, a strand that hangs in the air, a spot of the eyeball in front of the lid. Readers erode the head mask
 by 5x5 pixels, which makes a white rectangle of every such gap.
 """

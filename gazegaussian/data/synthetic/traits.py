@@ -208,7 +208,7 @@ def latent_code(identity: FloatArray, expression: FloatArray, width: int = 306) 
     Args:
         identity: One value per trait of `IDENTITY`.
         expression: One value per trait of `EXPRESSION`.
-        width: Columns; those after the first 144 are zero, as nobody reads them.
+        width: Columns; those after the first 144 are zero, since they are not read.
 
     Returns:
         [:80] identity, [80:144] expression, each with about unit variance. [width] float32

@@ -107,7 +107,7 @@ class LocalBackend:
         return found
 
     def dismiss(self, worker: str) -> None:
-        """Ask a worker to end; its trial is queued again and goes on later."""
+        """Ask a worker to end; its trial is queued again and resumes later."""
         self._workers[worker].process.terminate()
 
     def close(self) -> None:
@@ -216,7 +216,7 @@ def _main(pipe: Connection, spec: StudySpec, threads: int, levels: tuple[int, in
 
 
 def _end_with_parent() -> None:
-    """Without a supervisor nobody counts the time or writes results: end like it, with the trial queued again."""
+    """End with the supervisor, which keeps the time and writes results; the trial is queued again."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

@@ -47,5 +47,5 @@ class MemoryWatch:
         return max(self.sizes, key=lambda name: self.sizes[name])
 
     def dismiss(self, worker: str) -> None:
-        """Ask a worker to end; its trial is queued again and goes on later."""
+        """Ask a worker to end; its trial is queued again and resumes later."""
         self._team.dismiss(worker)

@@ -5,7 +5,7 @@ do not wait for each other beside busy programs. So the default there is a trial
 On CUDA a study runs in one process unless workers are asked for.
 
 The number of threads depends on the machine and on the number of trials that the study shall have, never on what is free at the
-moment: an interrupted trial goes on with as many threads as it had, and so trains to the same bits.
+moment: an interrupted trial resumes with as many threads as it had, and so trains to the same bits.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class WorkerPlan:
     Attributes:
         workers: Trials side by side; 1: in this process.
         threads: CPU threads of each; None: those of torch, divided among several workers.
-        automatic: Whether nobody has asked for a number, so that it may be lowered when memory runs short.
+        automatic: Whether the number was chosen here, so that it may be lowered when memory runs short.
         line: What the log says about it; None where there is nothing to say.
     """
 
@@ -51,7 +51,7 @@ class WorkerPlan:
 
 
 def chosen_threads(config: RunConfig) -> int | None:
-    """CPU threads that a user has chosen, in the run configuration or by an environment variable; None: nobody has."""
+    """CPU threads that a user has chosen, in the run configuration or by an environment variable; None: neither."""
     if config.training.threads is not None:
         return config.training.threads
     for name in THREAD_VARIABLES:

@@ -90,7 +90,7 @@ def _require_answer(address: str) -> None:
     """Knock at a cluster's address: Ray itself would try for minutes, and write about it.
 
     Raises:
-        ConfigError: Nobody answers.
+        ConfigError: No cluster answers.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
@@ -150,7 +150,7 @@ class RayBackend:
         return ended
 
     def close(self) -> None:
-        """Kill all actors; a cluster that was begun for them ends too."""
+        """Kill all actors; a cluster that was started for them ends too."""
         for actor in self._actors.values():
             self._ray.kill(actor)
         self._actors.clear()

@@ -1,7 +1,7 @@
 """The supervisor of several workers: starts them, replaces dead ones, keeps the clock, writes the results.
 
 Workers ask the shared storage for trials themselves and keep its limits; the supervisor does no trial. Whatever ends it, no worker
-is left and the trials at work are queued again.
+is left and running trials are queued again.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class _Supervisor:
     spec: StudySpec
     watch: BudgetWatch
     backend: WorkerBackend
-    memory: MemoryWatch | None = None  # given: fewer workers go on where memory runs short
+    memory: MemoryWatch | None = None  # given: fewer workers continue where memory runs short
 
     def __post_init__(self) -> None:
         self.error: BaseException | None = None
@@ -188,7 +188,7 @@ class _Supervisor:
         name = self.memory.worker_too_many()
         if name is not None:
             logger.warning(
-                "memory runs short (%.2f GB are free): worker %s ends, its trial goes on later; workers: %d",
+                "memory runs short (%.2f GB are free): worker %s ends, its trial resumes later; workers: %d",
                 self.memory.free / GB,
                 name,
                 len(self._at_work) - 1,

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WorkerExit:
-    """How a worker ended; neither reason nor error: it died, or was asked to end."""
+    """Exit status of a worker. Both `reason` and `error` None: it was killed."""
 
     worker: str
     reason: StopReason | None = None  # why it runs no more trials
@@ -27,7 +27,7 @@ class WorkerExit:
 
 
 def work(spec: StudySpec) -> WorkerExit:
-    """Run trials of a begun study as one of several workers, until there are enough or a limit is met.
+    """Run trials of an existing study as one of several workers, until there are enough or a limit is met.
 
     Args:
         spec: With the worker's name.

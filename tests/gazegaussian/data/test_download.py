@@ -159,7 +159,7 @@ def test_a_cut_connection_goes_on_where_it_was(columbia, tmp_path):
 
 def test_an_ended_program_goes_on_where_it_was(columbia, tmp_path):
     columbia.cut = [1000, *([0] * hub.ATTEMPTS)]
-    with pytest.raises(DataError, match=r"expected \d+ bytes, got 1000 .* run again, it goes on from there"):
+    with pytest.raises(DataError, match=r"expected \d+ bytes, got 1000 .* run again to resume"):
         download(tmp_path)
     columbia.requests.clear()
     download(tmp_path)

@@ -11,7 +11,7 @@ from published_support import close
 from gazegaussian.geometry.gaze import angular_error, pitchyaw_to_vector
 from gazegaussian.losses.image import image_terms, layer_pairs, ssim
 from gazegaussian.losses.mesh import laplacian_loss
-from gazegaussian.metrics import ruler_parts
+from gazegaussian.metrics import validation_parts
 from gazegaussian.types import Batch, Cameras, HeadParameters
 
 WEIGHTS = {"w11": (1.0, 1.0), "w2h": (2.0, 0.5)}  # eyes, face
@@ -104,7 +104,7 @@ def test_noise_ratio_of_the_ruler():
     everywhere = torch.ones_like(arrays["img_a"][:, :1])
     gaze = replace(batch.parameters, gaze=torch.zeros(len(everywhere), 2))
     batch = replace(batch, image=arrays["img_b"], head_mask=everywhere, parameters=gaze)
-    close(ruler_parts(arrays["img_a"], batch, Blind())["psnr"][:, None], arrays["psnr"])
+    close(validation_parts(arrays["img_a"], batch, Blind())["psnr"][:, None], arrays["psnr"])
 
 
 def test_gaze_directions_and_angles():

@@ -171,18 +171,18 @@ def test_half_precision_keeps_positions_and_terms():
     with torch.no_grad():
         exact = stage.model(rows.parameters, rows.cameras)
         terms = stage.losses(rows, 0)
-        ruler = stage.validate()
+        measured = stage.validate()
         with torch.autocast("cpu", torch.bfloat16):
             half = stage.model(rows.parameters, rows.cameras)
             half_terms = stage.losses(rows, 0)
-            half_ruler = stage.validate()
+            half_measured = stage.validate()
     for a, b in zip(exact.streams(), half.streams(), strict=True):
         torch.testing.assert_close(a.gaussians.means, b.gaussians.means, atol=1e-3, rtol=0)
         assert b.gaussians.means.dtype == torch.float32
     for name, value in terms.items():
         torch.testing.assert_close(half_terms[name].float(), value, atol=1e-4, rtol=0.02)
     for name in ("l1", "ssim", "perceptual"):
-        assert half_ruler[name] == pytest.approx(ruler[name], rel=0.02), name
+        assert half_measured[name] == pytest.approx(measured[name], rel=0.02), name
 
 
 # The optimiser's groups and what is searched.

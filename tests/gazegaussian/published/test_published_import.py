@@ -74,7 +74,7 @@ def test_every_entry_of_the_fixtures_arrives_or_is_listed(tmp_path):
                 )
 
 
-# What is refused.
+# What is rejected.
 
 
 def broken(content, name, value=None):

@@ -1,4 +1,4 @@
-"""Stage one on synthetic heads: gradients, what is searched, groups, ruler, checkpoints."""
+"""Stage one on synthetic heads: gradients, what is searched, groups, validation metric, checkpoints."""
 
 from dataclasses import replace
 

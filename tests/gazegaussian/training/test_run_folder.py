@@ -1,4 +1,4 @@
-"""`train` into a used folder: goes on, is done, or refuses; never mixes two trainings."""
+"""`train` into a used folder: goes on, is done, or rejects; never mixes two trainings."""
 
 import csv
 import logging

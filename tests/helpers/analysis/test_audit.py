@@ -44,7 +44,9 @@ def test_a_clean_stage_passes_and_shapes_are_told_from_weights(tmp_path):
     assert report.ok, report.rows()
     report.raise_if_failed()
     assert all(row.reaches_training is True for row in rows.values())
-    assert all(row.bends_ruler is False for row in rows.values()), "also where shapes differ: predictions are replayed"
+    assert all(row.changes_metric is False for row in rows.values()), (
+        "also where shapes differ: predictions are replayed"
+    )
     assert rows["lr"].values[:2] == (1e-3, 1e-1)
     assert {1e-4, 1e-1} < set(rows["lr"].values)
     assert {row.word for row in rows.values()} == {"ok", "weak"}
@@ -64,20 +66,22 @@ def test_a_parameter_that_does_not_reach_training_is_named(tmp_path, fault):
 
 
 def test_a_loss_weight_inside_the_metric_is_named(tmp_path):
-    report, rows = audit(tmp_path, "lr", "gaze_loss_importance", "vgg_importance", faults=["weighted ruler"])
-    assert [name for name, row in rows.items() if row.bends_ruler is True] == ["gaze_loss_importance"]
+    report, rows = audit(
+        tmp_path, "lr", "gaze_loss_importance", "vgg_importance", faults=["weighted validation metric"]
+    )
+    assert [name for name, row in rows.items() if row.changes_metric is True] == ["gaze_loss_importance"]
     assert rows["gaze_loss_importance"].reaches_training is True
     with pytest.raises(
-        ConfigError, match=r"gaze_loss_importance bends the ruler \(val_loss of the same weights .* -> "
+        ConfigError, match=r"gaze_loss_importance changes the metric \(val_loss of the same weights .* -> "
     ):
         report.raise_if_failed()
 
 
 def test_both_faults_of_one_parameter_are_told(tmp_path):
-    _, rows = audit(tmp_path, "gaze_loss_importance", faults=["unread", "weighted ruler"])
+    _, rows = audit(tmp_path, "gaze_loss_importance", faults=["unread", "weighted validation metric"])
     verdict = rows["gaze_loss_importance"].verdict
     assert "does not reach training" in verdict
-    assert "bends the ruler" in verdict
+    assert "changes the metric" in verdict
 
 
 def test_a_network_that_is_never_called_does_not_hide_behind_its_shape(tmp_path):
@@ -105,7 +109,7 @@ def test_a_value_that_ends_training_early_is_said_and_is_no_fault(tmp_path):
     report, rows = audit(tmp_path, "lr", faults=["diverges"])
     assert report.ok
     assert rows["lr"].verdict == "ok, but 0.1 ends training early: NonFiniteError: bad loss"
-    assert rows["lr"].bends_ruler is False
+    assert rows["lr"].changes_metric is False
 
 
 def test_a_run_that_cannot_be_trained_at_all_is_refused(tmp_path):
@@ -214,7 +218,7 @@ def test_the_real_mesh_head_passes(tmp_path):
     run = mesh_run(warm_start_steps=30)
     report = audit_study(StudySpec(run, study, tmp_path), build=mesh_stage)
     assert report.ok, report.rows()
-    assert [row.bends_ruler for row in report.parameters] == [False, False, False]
+    assert [row.changes_metric for row in report.parameters] == [False, False, False]
     assert {row.reaches_training for row in report.parameters} == {True}
 
 
@@ -249,6 +253,6 @@ def test_a_table_has_a_word_for_every_parameter(tmp_path):
     told = {row["parameter"]: (row["verdict"], row["why"].split(" (")[0]) for row in report.rows()}
     assert told == {
         "lr": ("ok", ""),
-        "gaze_loss_importance": ("refused", "does not reach training"),
+        "gaze_loss_importance": ("rejected", "does not reach training"),
         "patience": ("not asked", "not asked whether it reaches training: it decides when a training stops"),
     }

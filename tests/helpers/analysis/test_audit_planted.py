@@ -1,4 +1,4 @@
-"""The audit's planted cases: faults are refused for what they are, good parameters are not, and the word is true."""
+"""The audit's planted cases: faults are rejected for what they are, good parameters are not, and the word is true."""
 
 import pytest
 
@@ -27,6 +27,6 @@ def test_the_summary_names_what_went_wrong(tmp_path):
     right = audited(case, tmp_path)
     wrong = type(right)(type(case)(case.what, "good", case.plant), right.row)
     told = summary([right, wrong])
-    assert "faults: 1, refused 1, missed 0" in told
+    assert "faults: 1, rejected 1, missed 0" in told
     assert "good parameters: 1, false alarms 1" in told
-    assert "no such term (good): refused" in told
+    assert "no such term (good): rejected" in told

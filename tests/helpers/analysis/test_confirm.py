@@ -271,7 +271,7 @@ def test_no_gain_is_claimed_over_a_baseline_that_misses_a_constraint(tmp_path):
 
 
 def measured_people(effect):
-    """Test people of whom the winner's gain is `effect`, each with an offset of their own."""
+    """Test people of whom the best trial's gain is `effect`, each with an offset of their own."""
 
     def measure(config, checkpoint, people):
         gained = effect if config.optim.lr != BASE_LR else 0.0
@@ -397,7 +397,7 @@ def test_a_pruned_trial_that_would_have_won_is_found(tmp_path):
     before = {p: p.read_bytes() for t in pruned for p in (asked.folder / f"trial_{t.number:04d}").glob("*.pt")}
     report = continue_pruned(asked, share=1.0)
     assert {row.trial for row in report.trials if row.beats_winner} == losers
-    assert f"{len(losers)} of {len(pruned)} continued trials would have beaten the winner" in report.statement
+    assert f"{len(losers)} of {len(pruned)} continued trials would have beaten the best trial" in report.statement
     assert "all pruned ones" in report.statement
     number = min(losers)
     begun = asked.folder / "continued" / f"trial_{number:04d}" / "begun"

@@ -1,4 +1,4 @@
-"""What a study will cost: an epoch with planted times and sizes, scaled; pruning from the pruner or from trials; refusal."""
+"""What a study will cost: an epoch with planted times and sizes, scaled; pruning from the pruner or from trials; rejection."""
 
 import shutil
 import time
@@ -182,7 +182,7 @@ def test_a_disk_that_will_not_do_is_refused_in_one_line(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"needs about 0\.128 GB at .* and 0\.05 GB are free") as caught:
         estimate_study(spec(tmp_path), SlowStage)
     assert "\n" not in str(caught.value)
-    assert estimate_study(spec(tmp_path), SlowStage, refuse=False).disk_gb > 0.05
+    assert estimate_study(spec(tmp_path), SlowStage, reject=False).disk_gb > 0.05
 
 
 def test_a_disk_without_room_for_one_checkpoint_is_refused(tmp_path, monkeypatch):

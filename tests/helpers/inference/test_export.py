@@ -24,7 +24,7 @@ from gazegaussian.config import load_run
 from gazegaussian.errors import ConfigError
 from gazegaussian.inference import load_redirector
 from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
-from helpers import export, train_winner
+from helpers import export, train_best
 from helpers import train as train_verb
 from helpers.results.attributes import CONFIG
 from helpers.storage.errors import StorageError
@@ -135,7 +135,7 @@ def test_the_final_training_goes_on_from_the_trial_and_equals_one_from_the_start
     assert load_run(out / "config.yaml").training.epochs == 2
     assert "epoch 1/2" not in (final / "run.log").read_text(), "the trial's epoch was trained again"
     written = (final / "last.pt").stat().st_mtime_ns
-    assert train_winner(study, 2) == final
+    assert train_best(study, 2) == final
     assert (final / "last.pt").stat().st_mtime_ns == written, "a finished training is taken as it is"
     run = load_run(out / "config.yaml")
     assert not run.data.root.is_absolute(), "those who read it need not learn whose machine it was"
@@ -169,7 +169,7 @@ def test_a_final_training_is_no_shorter_than_a_trial(finished_study, tmp_path):
     longer["training"]["epochs"] = 5
     stored.set_user_attr(CONFIG, json.dumps(longer))
     with pytest.raises(ConfigError, match="at least the 5 epochs of a trial for the final training, got 2"):
-        train_winner(study, 2)
+        train_best(study, 2)
 
 
 def with_start(training, folder, start):
@@ -211,7 +211,7 @@ def test_what_others_have_in_the_folder_or_beside_it_stays(study, training, tmp_
     (tmp_path / "new" / "config.yaml").write_text("changed by hand")
     with pytest.raises(ConfigError, match=r"config\.yaml is not what an earlier export wrote, or was changed since"):
         export(training, tmp_path / "new")
-    assert (tmp_path / "new" / "report.html").exists(), "refused before anything was removed"
+    assert (tmp_path / "new" / "report.html").exists(), "rejected before anything was removed"
 
 
 def test_a_source_with_links_is_refused_and_a_read_only_study_stays_as_it_is(study, tmp_path):

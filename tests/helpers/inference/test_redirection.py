@@ -1,4 +1,4 @@
-"""`redirect` refuses what cannot be before a model is loaded, and says where the model has to guess."""
+"""`redirect` rejects what cannot be before a model is loaded, and says where the model has to guess."""
 
 import logging
 import math

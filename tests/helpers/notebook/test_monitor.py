@@ -79,7 +79,7 @@ def test_a_stopped_study_goes_on_when_the_cell_runs_again(tmp_path, program, cap
     monkeypatch.setattr(monitor_views, "show_figure", drawn.append)
     watch(tmp_path, Acting(lambda view: view.stop()))
     said = capsys.readouterr().out
-    assert "Stopped. Run this cell again to go on." in said
+    assert "Stopped. Run this cell again to resume." in said
     assert [t.state for t in load_study(tmp_path / "toy").trials] == [FAIL, WAITING]
     watch(tmp_path, PlainView())
     said = capsys.readouterr().out

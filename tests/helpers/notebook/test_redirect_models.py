@@ -1,4 +1,4 @@
-"""Which models the sliders show: the winner of the newest study beside its baseline, or a training."""
+"""Which models the sliders show: the best trial of the newest study beside its baseline, or a training."""
 
 import json
 import os

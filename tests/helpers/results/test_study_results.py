@@ -12,8 +12,8 @@ from gazegaussian.errors import ConfigError
 from helpers import best_trial, load_study, save_figures, study_figures, summary_rows, top_trials
 from helpers.reporting.captions import missing_figures
 from helpers.reporting.palette import PALETTE
+from helpers.results.best_files import read_parameters
 from helpers.results.tables import save_results
-from helpers.results.winners import read_parameters
 
 
 def test_best_parameters_on_disk_are_the_winner(tmp_path):

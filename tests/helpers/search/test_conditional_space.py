@@ -2,7 +2,7 @@
 
 import optuna
 import pytest
-from search_space_support import CONDITIONAL, LR, RENDERER, refusal, study_file
+from search_space_support import CONDITIONAL, LR, RENDERER, rejection, study_file
 
 from gazegaussian.config import GazeGaussianRun
 from gazegaussian.errors import ConfigError
@@ -76,4 +76,4 @@ def test_conditions_above_conditions_are_searched_for_one_that_holds():
     ],
 )  # fmt: skip
 def test_impossible_conditions_are_refused(parameters, message):
-    assert message in refusal(space={"x": parameters})
+    assert message in rejection(space={"x": parameters})

@@ -204,7 +204,7 @@ def test_it_is_reached_by_name_and_bad_arguments_are_told():
     dotted = make_pruner(Component(name="helpers.search.curve_pruner.CurvePruner"), 7)
     assert dotted.target_epoch == 7
     for wrong in ({"share": 0}, {"share": 2}, {"startup_trials": 2}, {"target_epoch": 0}, {"kappa": 1}):
-        with pytest.raises(ConfigError, match=f"refuses.*{next(iter(wrong))}"):
+        with pytest.raises(ConfigError, match=f"rejects.*{next(iter(wrong))}"):
             make_pruner(Component(name="curve", kwargs=wrong), 12)
 
 

@@ -130,7 +130,7 @@ def test_our_pruner_by_dotted_name_knows_the_length_of_a_trial(home):
     dotted = f"{home}.PredictedFinalLossPruner"
     assert pruner(dotted, epochs=17).target_epoch == 17
     assert pruner(dotted, epochs=17, target_epoch=11, top_k=2).target_epoch == 11
-    with pytest.raises(ConfigError, match=r"refuses.*top_k must be at least 1, not 0"):
+    with pytest.raises(ConfigError, match=r"rejects.*top_k must be at least 1, not 0"):
         pruner(dotted, top_k=0)
 
 
@@ -258,7 +258,7 @@ def test_the_grid_is_the_search_space_each_point_once(name):
             {"sampler": {"name": "grid", "kwargs": {"search_space": {"dit_depth": [4]}}}, "trials": 1},
             "leave its own out",
         ),
-        ({"dit_depth": DEPTH}, {"sampler": {"name": "grid", "kwargs": {"sed": 1}}, "trials": 1}, "refuses"),
+        ({"dit_depth": DEPTH}, {"sampler": {"name": "grid", "kwargs": {"sed": 1}}, "trials": 1}, "rejects"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(space, more, message):

@@ -1,4 +1,4 @@
-"""Study files: what is accepted, what is refused and how that is said."""
+"""Study files: what is accepted, what is rejected and how that is said."""
 
 import re
 
@@ -6,7 +6,7 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from search_space_support import CONDITIONAL, LR, RENDERER, refusal, study_file
+from search_space_support import CONDITIONAL, LR, RENDERER, rejection, study_file
 
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun
 from gazegaussian.errors import ConfigError
@@ -29,7 +29,7 @@ def test_unknown_parameter_lists_the_known(tmp_path):
     ],
 )
 def test_unknown_keys_of_a_study_file_are_met_with_what_was_probably_meant(content, message):
-    assert re.search(message, refusal(**content))
+    assert re.search(message, rejection(**content))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_log_ranges_are_drawn_by_their_logarithm():
 
 def test_true_is_no_number_and_equal_choices_are_refused():
     assert not Int(type="int", min=0, max=4).contains(True)
-    assert "hold 1 twice" in refusal(space={"x": {"batch_size": {"type": "categorical", "choices": [True, 2, 1]}}})
+    assert "hold 1 twice" in rejection(space={"x": {"batch_size": {"type": "categorical", "choices": [True, 2, 1]}}})
 
 
 def test_several_objectives_have_a_direction_each_and_no_pruner():
@@ -206,16 +206,16 @@ def test_several_objectives_have_a_direction_each_and_no_pruner():
     one = study_file({"x": {"lr": LR}}, metric=["psnr"], direction=["maximize"])
     assert (one.multi, one.metric, one.metrics, one.directions) == (False, "psnr", ["psnr"], ["maximize"])
     two = {"metric": ["psnr", "ssim"], "direction": ["maximize", "maximize"]}
-    assert "give pruner: none" in refusal(**two, pruner={"name": "median"})
-    assert "searches one objective only" in refusal(**two, sampler="cmaes", pruner="none")
-    assert "needs as many directions" in refusal(metric=["psnr", "ssim"], direction="maximize")
-    assert "names one twice" in refusal(metric=["psnr", "psnr"], direction=["maximize", "maximize"])
+    assert "give pruner: none" in rejection(**two, pruner={"name": "median"})
+    assert "searches one objective only" in rejection(**two, sampler="cmaes", pruner="none")
+    assert "needs as many directions" in rejection(metric=["psnr", "ssim"], direction="maximize")
+    assert "names one twice" in rejection(metric=["psnr", "psnr"], direction=["maximize", "maximize"])
 
 
 @pytest.mark.parametrize("name", ["gp", "optuna.samplers.GPSampler", "cmaes"])
 def test_samplers_that_ignore_pruned_trials_stand_without_a_pruner(name):
     assert study_file({"x": {"lr": LR}}, sampler=name).pruner.name == "none"
-    assert "learns nothing from pruned trials: give pruner: none" in refusal(sampler=name, pruner="median")
+    assert "learns nothing from pruned trials: give pruner: none" in rejection(sampler=name, pruner="median")
     assert study_file({"x": {"lr": LR}}, sampler=name, pruner="optuna.pruners.NopPruner").sampler.name == name
 
 
@@ -227,18 +227,18 @@ def test_constraints_are_read_and_measured():
     assert [memory.violation(value) for value in (16, 15.5)] == [0.5, 0]
     assert 0 < speed.violation(float("nan")) < float("inf")
     for text in ("> 30", "30", ">= many", ">= nan"):
-        assert "must read like '>= 30' or '<= 15'" in refusal(constraints={"render_fps": text})
+        assert "must read like '>= 30' or '<= 15'" in rejection(constraints={"render_fps": text})
 
 
 def test_budgets_are_checked():
     budget = {"timeout": 3600, "max_total_epochs": 100, "max_compute": 9e3, "trial_timeout": 60, "min_epochs": 3}
     assert study_file({"x": {"lr": LR}}, budget=budget, epochs=3).budget.model_dump() == budget
     assert set(study_file({"x": {"lr": LR}}).budget.model_dump().values()) == {None}
-    assert "min_epochs 3 is above epochs 2" in refusal(budget=budget, epochs=2)
+    assert "min_epochs 3 is above epochs 2" in rejection(budget=budget, epochs=2)
     for name in budget:
-        assert name in refusal(budget={name: 0})
-    assert "max_failures" in refusal(max_failures=0)
-    assert "keep_best" in refusal(keep_best=0)
+        assert name in rejection(budget={name: 0})
+    assert "max_failures" in rejection(max_failures=0)
+    assert "keep_best" in rejection(keep_best=0)
 
 
 def test_the_fingerprint_holds_what_makes_trials_comparable():

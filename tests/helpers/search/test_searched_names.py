@@ -1,4 +1,4 @@
-"""What may be searched: a study that asks for anything else is refused before it exists; stored ones still open."""
+"""What may be searched: a study that asks for anything else is rejected before it exists; stored ones still open."""
 
 import pytest
 import yaml

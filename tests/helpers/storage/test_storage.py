@@ -109,10 +109,10 @@ def test_passwords_are_hidden_and_nothing_else(given, shown):
 @pytest.mark.parametrize("scheme", ["postgresql+psycopg", "mysql+pymysql", "postgresql+nosuch", "oracle", "grpc"])
 @pytest.mark.parametrize("password", [SECRET, "p%40ssword", "{braces}"])
 def test_no_message_shows_a_password(tmp_path, monkeypatch, scheme, password):
-    def refuse(url, **options):
+    def reject(url, **options):
         raise RuntimeError(f"cannot reach {url}: password {password} ({unquote(password)}) is wrong")
 
-    monkeypatch.setattr(storage, "Database", refuse)
+    monkeypatch.setattr(storage, "Database", reject)
     monkeypatch.setattr("sqlalchemy.engine.default.DefaultDialect.import_dbapi", classmethod(lambda cls: None))
     with pytest.raises(UserError) as error:
         open_storage(f"{scheme}://me:{password}@localhost:1/db", tmp_path)

@@ -154,7 +154,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path, url):
         study.set_user_attr("note", note)
     assert str(path) in one_line(error)
     assert content(url, tmp_path) == before, "what was stored is still there"
-    assert not list(tmp_path.glob("*.torn-*")), "a refused append leaves no half record"
+    assert not list(tmp_path.glob("*.torn-*")), "a rejected append leaves no half record"
     add_trial(study)
     assert len(content(url, tmp_path)) == len(before) + 1
 

@@ -1,4 +1,4 @@
-"""A study goes on only with what it was begun with, and proposes the same after an interruption as without one."""
+"""A study goes on only with what it was created with, and proposes the same after an interruption as without one."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ def test_another_configuration_is_refused_and_another_device_is_not(tmp_path):
 def test_moved_data_are_named_but_not_refused(tmp_path, caplog):
     run_study(spec(tmp_path, trials=1))
     study = run_study(replace(spec(tmp_path, trials=2), config=MeshHeadRun(data={"root": tmp_path})))
-    assert f"was begun with the data in None; now {tmp_path}" in caplog.text
+    assert f"was created with the data in None; now {tmp_path}" in caplog.text
     assert len(study.trials) == 2
 
 
@@ -54,12 +54,12 @@ def test_a_study_without_trials_may_be_begun_anew(tmp_path):
         raise AssertionError
 
     with pytest.raises(ConfigError, match="not there"):  # the study exists by then
-        run_study(replace(spec(tmp_path, stop), check=refuse))
+        run_study(replace(spec(tmp_path, stop), check=reject))
     study = run_study(spec(tmp_path, trials=1, epochs=3))
     assert len(study.trials[0].intermediate_values) == 3
 
 
-def refuse(config):
+def reject(config):
     raise ConfigError("the checkpoint is not there")
 
 

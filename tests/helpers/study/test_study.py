@@ -208,7 +208,7 @@ def test_pruners_and_samplers_by_name():
     for name in ("os.system", "nonsense", "optuna.pruners.os"):
         with pytest.raises(ConfigError, match=r"Unknown optuna\.pruners"):
             make_pruner(Component(name=name), 10)
-    with pytest.raises(ConfigError, match="refuses"):
+    with pytest.raises(ConfigError, match="rejects"):
         make_pruner(Component(name="median", kwargs={"n_startup": 3}), 10)
 
 

@@ -13,7 +13,7 @@ from helpers.utils import runtime as colab
 
 @pytest.fixture
 def in_colab(tmp_path, monkeypatch):
-    """A runtime with `google.colab`; its Drive mounts, or fails with the text in `refuse`."""
+    """A runtime with `google.colab`; its Drive mounts, or fails with the text in `reject`."""
     package = tmp_path / "dist-packages" / "google" / "colab"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -21,7 +21,7 @@ def in_colab(tmp_path, monkeypatch):
         "from pathlib import Path\nrefuse, mounts = None, []\n"
         "def mount(place):\n"
         "    mounts.append(place)\n"
-        "    if refuse: raise ValueError(refuse)\n"
+        "    if reject: raise ValueError(reject)\n"
         "    (Path(place) / 'MyDrive').mkdir(parents=True)\n"
     )
     for name in [name for name in sys.modules if name == "google" or name.startswith("google.")]:
@@ -73,7 +73,7 @@ def test_drive_is_mounted_once(in_colab, capsys):
 def test_without_drive_studies_stay_here_and_a_sentence_says_so(in_colab, capsys):
     assert not colab.study_folder(False).is_absolute()
     assert not in_colab.mounts
-    in_colab.refuse = "the user said no"
+    in_colab.reject = "the user said no"
     assert colab.study_folder(True) == colab.study_folder(False)
     said = capsys.readouterr().out
     assert "could not be mounted (the user said no)" in said

@@ -89,9 +89,9 @@ def test_it_answers_here_alone_and_its_title_tells_nothing(board, out):
     [("DELETE", "/api/studies/1"), ("POST", "/api/studies/1/rename"), ("PUT", "/api/studies/1/note")],
 )
 def test_nothing_can_be_changed(board, out, method, path):
-    with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+    with pytest.raises(urllib.error.HTTPError, match="403") as rejected:
         urllib.request.urlopen(asked(board, path, b'{"study_name": "x"}', method), timeout=30)
-    assert "only reads" in json.loads(refused.value.read())["reason"]
+    assert "only reads" in json.loads(rejected.value.read())["reason"]
     assert len(load_study(out / "first").trials) == 2
 
 
@@ -110,9 +110,9 @@ def test_other_users_of_the_machine_read_nothing(board):
     wrong = {"Cookie": f"gazegaussian-{board.port}=guessed"}
     for path in ("/api/studies", "/dashboard", "/dashboard?token=guessed", "/artifacts/1/1/00"):
         for headers in ({}, wrong):
-            with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+            with pytest.raises(urllib.error.HTTPError, match="403") as rejected:
                 urllib.request.urlopen(urllib.request.Request(address + path, headers=headers), timeout=30)
-            assert "token" in json.loads(refused.value.read())["reason"]
+            assert "token" in json.loads(rejected.value.read())["reason"]
     jar = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
     with jar.open(board.url, timeout=30) as page:
         assert page.url == f"{address}/dashboard", "the token would stay in the history"

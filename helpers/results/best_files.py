@@ -13,8 +13,8 @@ from gazegaussian.utils.yaml_files import read_json, read_yaml
 logger = logging.getLogger(__name__)
 
 
-def read_winner(path: Path, stage: str | None = None) -> dict[str, Any]:
-    """Read a winner (`best.json`, `best.yaml`); a plain mapping is taken for its parameters.
+def read_best(path: Path, stage: str | None = None) -> dict[str, Any]:
+    """Read a best trial (`best.json`, `best.yaml`); a plain mapping is taken for its parameters.
 
     Args:
         path: The file.
@@ -36,7 +36,7 @@ def read_winner(path: Path, stage: str | None = None) -> dict[str, Any]:
     return content
 
 
-def winners(out: Path, stage: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+def best_files(out: Path, stage: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Find the `best.json` of every study of a stage under `out`; one that cannot be read is logged and passed over.
 
     Args:
@@ -57,5 +57,5 @@ def winners(out: Path, stage: str) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def read_parameters(path: Path) -> dict[str, Any]:
-    """Parameters of a winner (see `read_winner`)."""
-    return dict(read_winner(path)["parameters"])
+    """Parameters of a best trial (see `read_best`)."""
+    return dict(read_best(path)["parameters"])
