@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import Section, check_parameter_names, explain, parameter_fields
@@ -54,10 +54,21 @@ class DataConfig(Section):
         return self
 
 
+_EARLIER_VARIANTS = {"ours": "default", "published": "released"}
+
+
+def current_variant(name: Any) -> Any:
+    """Name of a variant; configurations and checkpoints of earlier versions call the two `ours` and `published`."""
+    return _EARLIER_VARIANTS.get(name, name) if isinstance(name, str) else name
+
+
+Variant = Annotated[Literal["default", "released"], BeforeValidator(current_variant)]
+
+
 class MeshHeadModel(Section):
     """Sizes of the MeshHead networks (published: Wei et al. 2025, code release)."""
 
-    variant: Literal["ours", "published"] = Field("ours", description="published: behaves as the released code did")
+    variant: Variant = Field("default", description="released: behaves as the released code did")
     grid_resolution: PositiveInt = Field(128, le=512, description="cells per axis of the tetrahedral grid")
     geometry_width: PositiveInt = Field(256, description="hidden width of the geometry network")
     shape_mlp_width: PositiveInt = Field(256, description="hidden width of the shape branch (colour and deformation)")
@@ -68,13 +79,13 @@ class MeshHeadModel(Section):
         {}, description="hidden widths of single networks instead of the above; imports fill it in where they need to"
     )
     eye_motion: Literal["rotate", "offset"] = Field(
-        "rotate", description="offset: gaze moves eye points one by one; variant published only"
+        "rotate", description="offset: gaze moves eye points one by one; variant released only"
     )
 
     @model_validator(mode="after")
     def _motion(self) -> MeshHeadModel:
-        if self.variant == "ours" and self.eye_motion != "rotate":
-            raise ValueError("eye_motion 'offset' needs variant: published; rotate would do")
+        if self.variant == "default" and self.eye_motion != "rotate":
+            raise ValueError("eye_motion 'offset' needs variant: released; rotate would do")
         return self
 
 
@@ -92,11 +103,12 @@ class MeshHeadLoss(Section):
 class GazeGaussianModel(Section):
     """Sizes of the two streams and of the neural renderer."""
 
-    variant: Literal["ours", "published"] = Field("ours", description="published: behaves as the released code did")
+    variant: Variant = Field("default", description="released: behaves as the released code did")
     renderer: Literal["dit", "conv"] = Field("dit", description="diffusion transformer or convolutional network")
     feature_downscale: Literal[2, 4] = Field(4, description="image size over feature map size")
     exact_colors: bool = Field(
-        False, description="ours: the renderer begins by showing the splatted colours as they are, white as white"
+        False,
+        description="variant default: the renderer begins by showing the splatted colours as they are, white as white",
     )
     face_subdivisions: NonNegativeInt = Field(
         1, le=5, description="midpoint subdivisions of the neutral mesh, face stream"
@@ -105,12 +117,12 @@ class GazeGaussianModel(Section):
         1, le=5, description="midpoint subdivisions of the neutral mesh, eye stream"
     )
     focus_subdivisions: NonNegativeInt = Field(
-        0, le=4, description="ours: further subdivisions around mouth, nose and brows, face stream"
+        0, le=4, description="variant default: further subdivisions around mouth, nose and brows, face stream"
     )
     code_basis_rank: NonNegativeInt = Field(
         0,
         le=144,
-        description="ours: rank of the linear map from the shape code to every point's offset, colour and opacity; 0 = none",
+        description="variant default: rank of the linear map from the shape code to every point's offset, colour and opacity; 0 = none",
     )
     dit_depth: PositiveInt = Field(6, le=256, description="transformer blocks")
     dit_num_heads: PositiveInt = Field(8, description="attention heads per block")
@@ -118,12 +130,14 @@ class GazeGaussianModel(Section):
     dit_head_dim: PositiveInt = Field(32, description="channels per head; token width = dit_num_heads * dit_head_dim")
 
     @model_validator(mode="after")
-    def _published_has_no_options(self) -> GazeGaussianModel:
-        if self.variant == "published":
+    def _released_has_no_options(self) -> GazeGaussianModel:
+        if self.variant == "released":
             added = {"feature_downscale": 4, "exact_colors": False, "focus_subdivisions": 0, "code_basis_rank": 0}
             for name, released in added.items():
                 if getattr(self, name) != released:
-                    raise ValueError(f"{name} needs variant: ours; with variant: published only {released} is possible")
+                    raise ValueError(
+                        f"{name} needs variant: default; with variant: released only {released} is possible"
+                    )
         return self
 
 
@@ -140,10 +154,10 @@ class GazeGaussianLoss(Section):
     ssim_importance: NonNegative = Field(0.1, description="weight of 1 - SSIM")
     eye_region_importance: NonNegative = Field(
         0.0,
-        description="ours: L1 inside the eye masks over their own area; in the published terms an eye is 1% of the image",
+        description="variant default: L1 inside the eye masks over their own area; in the published terms an eye is 1% of the image",
     )
     features_region_importance: NonNegative = Field(
-        0.0, description="ours: L1 of the image around mouth, nose and brows over their own area"
+        0.0, description="variant default: L1 of the image around mouth, nose and brows over their own area"
     )
     layer_images: bool = Field(
         True,

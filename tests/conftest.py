@@ -19,7 +19,7 @@ def repo_root() -> Path:
 
 @pytest.fixture(scope="module")
 def published_mesh_head() -> MeshHead:
-    """A small MeshHead of the variant published; not to be changed."""
+    """A small MeshHead of the variant released; not to be changed."""
     from published_support import small_mesh_head  # torch takes seconds, which most tests of one file need not wait for
 
     return small_mesh_head()
@@ -27,7 +27,7 @@ def published_mesh_head() -> MeshHead:
 
 @pytest.fixture(scope="module")
 def published_gaze_gaussian(published_mesh_head: MeshHead) -> GazeGaussian:
-    """A small GazeGaussian of the variant published; not to be changed."""
+    """A small GazeGaussian of the variant released; not to be changed."""
     from published_support import small_gaze_gaussian
 
     return small_gaze_gaussian(published_mesh_head)

@@ -64,7 +64,7 @@ class PlantedStage:
     """Implements `gazegaussian.training.stage.Stage`; `dit_num_heads` is its width, `dit_depth` a second branch's depth."""
 
     name = "gazegaussian"
-    variant = "ours"
+    variant = "default"
 
     def __init__(self, config: GazeGaussianRun, plant: Plant) -> None:
         self.config = config

@@ -39,7 +39,7 @@ class EmptyStage:
     """Implements the stage protocol with next to nothing."""
 
     name = "empty"
-    variant = "ours"
+    variant = "default"
 
     def __init__(self, lr: float) -> None:
         self.lr = lr

@@ -61,7 +61,7 @@ def fit_poses(model: GazeGaussian, landmarks_2d: Tensor, cameras: Cameras) -> tu
         Head to world (axis-angle in rad, translation) [B, 6] with the head's origin as near to the world's as the image
         allows, scale [B, 1], and the median distance of the landmarks in pixels [B].
     """
-    if model.variant == "published":
+    if model.variant == "released":
         cameras = centred(cameras)
     points = neutral_landmarks(model)[list(STEADY_LANDMARKS)].double().numpy()
     fits = []

@@ -76,7 +76,7 @@ class GazeGaussian(nn.Module):
         eye_points: Gaussians of the eye stream.
     """
 
-    variant = "ours"
+    variant = "default"
     face_class: type[FaceStream] = FaceStream
     eye_class: type[EyePoints] = EyeStream
 

@@ -1,7 +1,7 @@
 """MeshHead: a learned neutral head mesh with branches for expression, head pose and gaze (stage one).
 
-Wei et al. 2025 (GazeGaussian) and Xu et al. 2023 (Gaussian Head Avatar), in the variant `ours`: each eye rotates about its
-own centre. The variant `published`: `gazegaussian.models.published`.
+Wei et al. 2025 (GazeGaussian) and Xu et al. 2023 (Gaussian Head Avatar), in the variant `default`: each eye rotates about its
+own centre. The variant `released`: `gazegaussian.models.published`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class MeshHead(nn.Module):
         config: Grid resolution, widths, number of landmarks.
     """
 
-    variant = "ours"
+    variant = "default"
     eye_reach = (EYE_NEAR, EYE_FAR)  # squared distances between which the eyes' influence falls from 1 to 0
 
     def __init__(self, config: MeshHeadModel) -> None:

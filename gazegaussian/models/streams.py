@@ -1,4 +1,4 @@
-"""The two streams of Gaussians, initialised from the neutral mesh: the face, and both eyes, in the variant `ours`.
+"""The two streams of Gaussians, initialised from the neutral mesh: the face, and both eyes, in the variant `default`.
 
 The branches come from the MeshHead with their trained weights and whatever widths its study found; attribute branches
 (scale, rotation, opacity) are new. Points are head frame, model units; outputs are in the world.
@@ -183,7 +183,7 @@ class CodeBasis(nn.Module):
 class Stream(nn.Module):
     """Parameters of the points; subclasses add branches."""
 
-    variant = "ours"
+    variant = "default"
     initial_scale = INITIAL_SCALE
     initial_opacity = INITIAL_OPACITY
     inherited: tuple[str, ...] = ()  # branches that begin as the MeshHead's

@@ -8,8 +8,8 @@ from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.published.gaze_gaussian import PublishedGazeGaussian
 from gazegaussian.models.published.mesh_head import PublishedMeshHead
 
-_MESH_HEADS: dict[str, type[MeshHead]] = {"ours": MeshHead, "published": PublishedMeshHead}
-_GAZE_GAUSSIANS: dict[str, type[GazeGaussian]] = {"ours": GazeGaussian, "published": PublishedGazeGaussian}
+_MESH_HEADS: dict[str, type[MeshHead]] = {"default": MeshHead, "released": PublishedMeshHead}
+_GAZE_GAUSSIANS: dict[str, type[GazeGaussian]] = {"default": GazeGaussian, "released": PublishedGazeGaussian}
 
 
 def build_mesh_head(config: MeshHeadModel) -> MeshHead:

@@ -1,6 +1,6 @@
 """Takes in checkpoints of the released code: names are translated, shapes decide the widths, nothing is lost in silence.
 
-The result is a checkpoint of ours of the variant `published`. What it cannot use is listed with the reason; what is missing
+The result is a checkpoint of ours of the variant `released`. What it cannot use is listed with the reason; what is missing
 or of another shape than it must be is an error that names it.
 """
 
@@ -86,7 +86,7 @@ def import_published(path: Path, out: Path | None = None) -> tuple[Path, Importe
     prefix = "model." if found.stage == "gazegaussian" else ""
     content = {
         "stage": found.stage,
-        "variant": "published",
+        "variant": "released",
         "config": found.config.model_dump(mode="json"),
         "architecture": found.architecture,
         "model": {prefix + name: value for name, value in found.model.items()},
@@ -147,7 +147,7 @@ def gaze_gaussian_from(content: Mapping[str, Any]) -> Imported:
     translated = _translate(state, [FACE, EYES, RENDERER])
     found = translated.state
     mesh_config = _mesh_config(translated, len(found["face.landmarks"]) + len(found["eyes.landmarks"]))
-    config = GazeGaussianModel(variant="published", renderer="conv")
+    config = GazeGaussianModel(variant="released", renderer="conv")
     sizes = {"face_points": len(found["face.means"]), "eye_points": len(found["eyes.means"])}
     sizes["image_size"] = _map_side(state) << UPSAMPLING_LEVELS
     model = gaze_gaussian_class(config)(config, mesh_config, **sizes)
@@ -212,7 +212,7 @@ def _mesh_config(found: _Translated, landmarks: int) -> MeshHeadModel:
         "pose_mlp_width": found.widths["pose_deform"][0],
         "eye_mlp_width": found.widths["eye_rotation"][0],
         "landmarks": landmarks,
-        "variant": "published",
+        "variant": "released",
         "eye_motion": "offset" if found.outputs["eye_rotation"] == 3 else "rotate",
     }
     if "geometry" in found.widths:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from gazegaussian.config import current_variant
 from gazegaussian.errors import CheckpointError, UserError
 from gazegaussian.training.checkpoint_files import checkpoint_file, require_checkpoint
 from gazegaussian.training.packed import SUFFIX, read_packed
@@ -77,6 +78,7 @@ def load_checkpoint(path: Path, stage: str | None = None) -> dict[str, Any]:
     missing = [key for key in REQUIRED_KEYS if not isinstance(content.get(key), _TYPES.get(key, str))]
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}; it was not written by this program or is damaged.")
+    content["variant"] = current_variant(content["variant"])
     if stage is not None and content["stage"] != stage:
         raise CheckpointError(f"{path} is a checkpoint of stage {content['stage']!r}; {stage!r} is needed here.")
     return content

@@ -117,7 +117,7 @@ class GazeGaussianStage:
         parameters, cameras = self.offsets.apply_to(batch.parameters, batch.cameras, batch.index)
         weights = self.config.loss
         rendering = self.model(parameters, cameras, layer_images=weights.layer_images)
-        eyes = batch.eye_mask if self.variant == "published" else eyes_in_head(batch)
+        eyes = batch.eye_mask if self.variant == "released" else eyes_in_head(batch)
         with full_precision(batch.image):  # variances of SSIM and small angles do not survive bf16
             terms = gaze_gaussian_losses(
                 rendering.layer_features(), rendering.layer_images(), batch, weights, epoch, self.guide, eyes

@@ -105,7 +105,7 @@ class MeshHeadStage:
     def losses(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """Weighted terms of the published loss."""
         output, image = self._render(batch)
-        if self.variant == "published":  # its landmarks, in training; what is validated is right in every variant
+        if self.variant == "released":  # its landmarks, in training; what is validated is right in every variant
             batch = replace(batch, landmarks_3d=published_landmarks(batch.landmarks_3d, batch.cameras))
         return _losses(output, image, batch, self.config.loss)
 

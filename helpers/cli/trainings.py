@@ -98,7 +98,7 @@ def import_checkpoint(
 ) -> None:
     """Take in a published checkpoint: what comes out trains (--init-from, --meshhead), renders and evaluates here.
 
-    It is of the variant published, which does what the released code did. What it cannot use is listed.
+    It is of the variant released, which does what the released code did. What it cannot use is listed.
     """
     import helpers
 

@@ -9,9 +9,11 @@ from gazegaussian.config import (
     Section,
     load_run,
     parameter_fields,
+    parse_run,
     with_parameters,
 )
 from gazegaussian.errors import ConfigError
+from gazegaussian.training.changed_fields import changed_fields
 from gazegaussian.utils.yaml_files import read_yaml
 
 
@@ -103,3 +105,11 @@ def test_findings_of_our_own_come_without_pydantics_prefix():
     with pytest.raises(ConfigError, match=r": data: image_size 100 is not a multiple of 32") as caught:
         with_parameters(MeshHeadRun(), {"image_size": 100})
     assert "Value error" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("earlier", "now"), [("ours", "default"), ("published", "released")])
+def test_variants_of_earlier_versions_are_read_under_their_present_names(earlier, now):
+    assert parse_run({"stage": "meshhead", "model": {"variant": earlier}}).model.variant == now
+    before = MeshHeadRun(model={"variant": now}).model_dump(mode="json")
+    before["model"]["variant"] = earlier
+    assert changed_fields(before, MeshHeadRun(model={"variant": now})) == [], "a study or training is resumed"

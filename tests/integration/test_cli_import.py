@@ -59,7 +59,7 @@ def imported(call, theirs):
 
 def test_import_says_what_it_made_and_what_it_left(imported, run):
     assert imported["mesh"]["stage"] == "meshhead"
-    assert imported["gaze"]["variant"] == "published"
+    assert imported["gaze"]["variant"] == "released"
     assert [name for names in imported["mesh"]["unused"].values() for name in names] == ["optimizer"]
     left = [name for names in imported["gaze"]["unused"].values() for name in names]
     assert {"iden_offset", "epoch", "neural_render.bg_featmap"} <= set(left)
@@ -72,7 +72,7 @@ def test_import_says_what_it_made_and_what_it_left(imported, run):
 
 def test_an_imported_model_is_evaluated(imported, call):
     found = json.loads(call("evaluate", "gaze_ours/best.pt", *COMMON, "--pairs", 2, "--json"))
-    assert found["variant"] == "published"
+    assert found["variant"] == "released"
     assert found["metrics"]["psnr"]["value"] > 0
 
 
@@ -93,7 +93,7 @@ def test_training_begins_with_an_import_and_redirects(imported, call, workplace,
     words = ("train", "gazegaussian", "--config", "gazegaussian.yaml", *COMMON, "--init-from", "gaze_ours/best.pt")
     done = json.loads(call(*words, "--epochs", 1, "--out", "gaze_tuned", "--json"))
     assert "start anew: renderer" in caplog.text
-    assert load_checkpoint(workplace / done["checkpoint"])["variant"] == "published"
+    assert load_checkpoint(workplace / done["checkpoint"])["variant"] == "released"
     for checkpoint in (done["checkpoint"], "gaze_ours/best.pt"):
         strip = ("--data", "data", "--subject", "subject0001", "--pitch", 0, "--yaw", 20, "--out", "tuned.png")
         call("redirect", checkpoint, *strip)
@@ -105,7 +105,7 @@ def test_stage_two_of_ours_starts_from_an_imported_mesh_head(imported, call, wor
     words = ("train", "gazegaussian", "--config", "gazegaussian.yaml", *COMMON, "--meshhead", "mesh_ours/best.pt")
     call(*words, "--epochs", 1, "--out", "gaze_ours_trained")
     assert "rotation of the eyes starts anew" in caplog.text
-    assert load_checkpoint(workplace / "gaze_ours_trained" / "best.pt")["variant"] == "ours"
+    assert load_checkpoint(workplace / "gaze_ours_trained" / "best.pt")["variant"] == "default"
 
 
 def test_trials_of_a_study_begin_with_the_import_and_resume_with_it(imported, theirs, call, workplace, caplog):
@@ -115,7 +115,7 @@ def test_trials_of_a_study_begin_with_the_import_and_resume_with_it(imported, th
     assert "search of pose_mlp_width" in caplog.text
     for number in (0, 1):
         content = load_checkpoint(workplace / "results" / "begun" / f"trial_{number:04d}" / "best.pt")
-        assert content["variant"] == "published"
+        assert content["variant"] == "released"
         assert torch.equal(content["model"]["tets"], theirs.tets)
         moved = (content["model"]["geometry.layers.0.weight"] - theirs.geometry.layers[0].weight).abs().max()
         assert moved < 0.05  # an epoch of a few steps away from where it began

@@ -25,7 +25,7 @@ class TinyStage:
     """Width is `dit_num_heads`, depth of a second branch `dit_depth`; `faults` names what is wrong with it."""
 
     name = "gazegaussian"
-    variant = "ours"
+    variant = "default"
     images = 12
 
     def __init__(self, config, faults=()):

@@ -82,13 +82,13 @@ def published_layout(model, parts, unused=()):
     return {**entries, **{name: torch.zeros(2) for name in unused}}
 
 
-PUBLISHED = {"variant": "published"}
-STREAMS = {"variant": "published", "renderer": "conv", "face_subdivisions": 0, "eye_subdivisions": 0}
+PUBLISHED = {"variant": "released"}
+STREAMS = {"variant": "released", "renderer": "conv", "face_subdivisions": 0, "eye_subdivisions": 0}
 MAP = torch.zeros(1, 32, 16, 16)
 
 
 def small_mesh_head(**parameters):
-    """A warm-started MeshHead of the variant published with explicit tetrahedra."""
+    """A warm-started MeshHead of the variant released with explicit tetrahedra."""
     stage = mesh_stage(mesh_run(**PUBLISHED, **parameters))
     stage.prepare()
     model = stage.module
@@ -99,7 +99,7 @@ def small_mesh_head(**parameters):
 
 
 def small_gaze_gaussian(mesh_head):
-    """A GazeGaussian of the variant published over a MeshHead."""
+    """A GazeGaussian of the variant released over a MeshHead."""
     model = gaze_stage(gaze_run(**STREAMS), mesh_head).model
     jiggle(model, 0.02)
     return model

@@ -18,7 +18,7 @@ from gazegaussian.types import Cameras
 class PublishedGazeGaussian(GazeGaussian):
     """GazeGaussian of the released code; the neural renderer is the configured one."""
 
-    variant = "published"
+    variant = "released"
     face_class = PublishedFaceStream
     eye_class = PublishedEyeStream
 

@@ -30,7 +30,7 @@ class PublishedMeshHead(MeshHead):
         config: Grid resolution (it bounds the offsets, too), widths, number of landmarks.
     """
 
-    variant = "published"
+    variant = "released"
     eye_reach = (SHAPE_NEAR, SHAPE_FAR)
 
     def __init__(self, config: MeshHeadModel) -> None:

@@ -52,7 +52,7 @@ def split_vertices(mesh_head: MeshHead, config: GazeGaussianModel) -> tuple[Stre
         mesh = mesh_head.neutral_mesh()
     else:
         raise ConfigError(
-            "Variant published subdivides the tetrahedra of a MeshHead of its own variant, and this one is of variant "
+            "Variant released subdivides the tetrahedra of a MeshHead of its own variant, and this one is of variant "
             f"{mesh_head.variant}. Set face_subdivisions and eye_subdivisions to 0, or train the MeshHead with variant: "
             "published."
         )
@@ -64,7 +64,7 @@ def split_vertices(mesh_head: MeshHead, config: GazeGaussianModel) -> tuple[Stre
 class _Published(Stream):
     """What both streams do differently."""
 
-    variant = "published"
+    variant = "released"
     initial_scale = 1.0
 
     def _unit_quats(self, quats: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def stage():
 def checkpoint(stage, tmp_path_factory):
     path = tmp_path_factory.mktemp("evaluation") / "best.pt"
     content = {
-        "stage": "gazegaussian", "variant": "ours", "architecture": stage.architecture(),
+        "stage": "gazegaussian", "variant": "default", "architecture": stage.architecture(),
         "model": stage.module.state_dict(), "config": gaze_run().model_dump(mode="json"),
     }  # fmt: skip
     save_checkpoint(path, content)
@@ -104,7 +104,7 @@ def test_the_table_stands_beside_the_published_values(checkpoint, nothing_option
 class Prophet(torch.nn.Module):
     """Renders the target itself."""
 
-    variant = "ours"
+    variant = "default"
     image_size = 64
 
     def __init__(self, dataset):

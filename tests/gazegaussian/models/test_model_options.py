@@ -118,5 +118,5 @@ def test_the_features_region_weighs_mouth_nose_and_brows_inside_the_head():
 
 @pytest.mark.parametrize("option", ["feature_downscale", "exact_colors", "focus_subdivisions", "code_basis_rank"])
 def test_the_published_variant_knows_no_option(option):
-    with pytest.raises(ValidationError, match=f"{option} needs variant: ours"):
-        GazeGaussianModel(variant="published", renderer="conv", **{option: QUICK[option]})
+    with pytest.raises(ValidationError, match=f"{option} needs variant: default"):
+        GazeGaussianModel(variant="released", renderer="conv", **{option: QUICK[option]})

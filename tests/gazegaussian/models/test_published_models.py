@@ -1,4 +1,4 @@
-"""The variant `published` against the arrays of the released code: mesh head, streams, renderer."""
+"""The variant `released` against the arrays of the released code: mesh head, streams, renderer."""
 
 import pytest
 import torch
@@ -129,7 +129,7 @@ def test_vertices_of_the_eyes():
 
 def test_streams_start_from_the_mesh_as_published():
     io = published_arrays("gaussian_io.npz")
-    config = GazeGaussianModel(variant="published", renderer="conv", face_subdivisions=0, eye_subdivisions=0)
+    config = GazeGaussianModel(variant="released", renderer="conv", face_subdivisions=0, eye_subdivisions=0)
     model = PublishedGazeGaussian.from_mesh_head(mesh_head(), config, 64)
     for name, stream in (("face", model.face), ("eyes", model.eyes)):
         close(stream.means, io[f"init_{name}_xyz"])
@@ -158,7 +158,7 @@ def test_scales_rotations_and_opacities_of_the_eyes():
     state = {ours.removeprefix(EYES.ours): arrays[theirs] for ours, theirs in wanted.items()}
     state = {name: value[..., 0] if value.dim() == 3 else value for name, value in state.items()}
     widths = [len(state[f"eye_attributes.layers.{i}.bias"]) for i in range(2)]
-    config = MeshHeadModel(variant="published", mlp_widths={"eye_attributes": widths})
+    config = MeshHeadModel(variant="released", mlp_widths={"eye_attributes": widths})
     stream = PublishedEyeStream(config, len(state["means"]))
     assert stream.load_state_dict(state, strict=False).unexpected_keys == []
     found = stream(parameters(io, "in_", slice(0, 1))).gaussians

@@ -22,7 +22,7 @@ def content():
     config = MeshHeadRun.model_validate({"model": SMALL})
     return {
         "stage": "meshhead",
-        "variant": "ours",
+        "variant": "default",
         "config": config.model_dump(mode="json"),
         "architecture": {"mesh_model": config.model.model_dump(mode="json")},
         "model": build_mesh_head(config.model).state_dict(),

@@ -26,7 +26,7 @@ def test_mesh_head_renders_the_same_after_its_import(published_mesh_head, tmp_pa
     path, found = import_published(mesh_file(published_mesh_head, tmp_path / "theirs.pt"), tmp_path / "ours")
     assert path == tmp_path / "ours" / "best.pt"
     content = load_checkpoint(path, "meshhead")
-    assert content["variant"] == "published"
+    assert content["variant"] == "released"
     assert content["imported"]["unused"] == found.unused == {"optimizer": found.unused["optimizer"]}
     imported = load_mesh_head(path)
     for name, value in published_mesh_head.state_dict().items():

@@ -29,7 +29,7 @@ def original(tmp_path_factory):
     stage = gaze_stage(run)
     jiggle(stage.model, scale=0.02)
     content = {
-        "stage": "gazegaussian", "variant": "ours", "architecture": stage.architecture(),
+        "stage": "gazegaussian", "variant": "default", "architecture": stage.architecture(),
         "model": stage.module.state_dict(), "config": run.model_dump(mode="json"),
         "history": [{"epoch": 0.0, "seconds": 1800.0}, {"epoch": 1.0, "seconds": 1800.0}],
         "best": {"metric": 0.2, "epoch": 1, "monitor": "val_loss"},
@@ -92,7 +92,7 @@ def test_a_training_begins_with_it_and_adopts_the_sizes_of_its_points(small):
 
 def test_sizes_of_a_published_checkpoint_are_adopted_whatever_the_configuration_had(original, tmp_path):
     content = load_checkpoint(original)
-    content["variant"] = content["config"]["model"]["variant"] = "published"
+    content["variant"] = content["config"]["model"]["variant"] = "released"
     content["config"]["model"] |= {
         "feature_downscale": 4,
         "exact_colors": False,

@@ -1,4 +1,4 @@
-"""The variant published trains, its checkpoints are rebuilt, and trainings begin with imported ones."""
+"""The variant released trains, its checkpoints are rebuilt, and trainings begin with imported ones."""
 
 import logging
 
@@ -31,7 +31,7 @@ def test_checkpoints_of_the_variant_are_rebuilt(published_mesh_head, tmp_path):
     run = mesh_run(**PUBLISHED)
     stage = mesh_stage(run)
     loaded = load_mesh_head(train(stage, run, tmp_path / "one").best_checkpoint)
-    assert loaded.variant == "published"
+    assert loaded.variant == "released"
     assert torch.equal(loaded.neutral_mesh().vertices, stage.module.neutral_mesh().vertices)
     run = gaze_run(**STREAMS)
     stage = gaze_stage(run, published_mesh_head)
@@ -46,14 +46,14 @@ def test_landmarks_of_the_variant_guide_its_training_alone(published_mesh_head):
     rows = batch(2)
     assert (published_landmarks(rows.landmarks_3d, rows.cameras) - rows.landmarks_3d).abs().max() > 1e-2
     terms = {}
-    for variant in ("ours", "published"):
+    for variant in ("default", "released"):
         stage = mesh_stage(mesh_run())
         stage.module = published_mesh_head
         stage.variant = variant
         with torch.no_grad():
             terms[variant] = {**stage.losses(rows, 0), **stage.validate()}
-    for name, value in terms["ours"].items():
-        differs = abs(float(value) - float(terms["published"][name])) > 1e-6
+    for name, value in terms["default"].items():
+        differs = abs(float(value) - float(terms["released"][name])) > 1e-6
         assert differs == (name == "landmark_deform"), name
 
 
@@ -61,7 +61,7 @@ def test_a_mesh_head_of_either_variant_starts_stage_two_of_the_other(published_m
     caplog.set_level(logging.INFO)
     ours = mesh_stage()
     ours.prepare()
-    for source, variant in ((published_mesh_head, "ours"), (ours.module, "published")):
+    for source, variant in ((published_mesh_head, "default"), (ours.module, "released")):
         caplog.clear()
         stage = gaze_stage(gaze_run(**{**STREAMS, "variant": variant}), source)
         assert "the rotation of the eyes starts anew" in caplog.text
@@ -95,7 +95,7 @@ def test_mesh_head_training_begins_with_the_import(published_mesh_head, mesh_imp
     run = adopt_sizes(mesh_run(shape_mlp_width=48), mesh_import)
     stage = mesh_stage(run)
     stage.prepare()  # would fit the geometry to an ellipsoid
-    assert run.model.variant == "published"
+    assert run.model.variant == "released"
     for name, value in published_mesh_head.state_dict().items():
         assert torch.equal(stage.module.state_dict()[name], value), name
     assert without_gradient(stage, steps=2) == set()
@@ -141,5 +141,5 @@ def test_no_part_of_the_convolutional_renderer_gets_into_the_dit_one(published_g
 
 def test_weights_of_another_variant_are_refused(mesh_import):
     run = mesh_run().model_copy(update={"init_from": mesh_import})
-    with pytest.raises(CheckpointError, match=r"Set model\.variant: published"):
+    with pytest.raises(CheckpointError, match=r"Set model\.variant: released"):
         mesh_stage(run)

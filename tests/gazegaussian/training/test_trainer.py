@@ -112,7 +112,7 @@ def test_learning_rate_decays_to_the_configured_share(tmp_path):
 
 def test_checkpoint_of_another_schema_version_is_refused(tmp_path):
     path = tmp_path / "old.pt"
-    save_checkpoint(path, {"stage": "line", "variant": "ours", "config": {}, "architecture": {}, "model": {}})
+    save_checkpoint(path, {"stage": "line", "variant": "default", "config": {}, "architecture": {}, "model": {}})
     content = torch.load(path, weights_only=True)
     torch.save({**content, "schema_version": SCHEMA_VERSION + 1}, path)
     with pytest.raises(CheckpointError, match=f"schema version {SCHEMA_VERSION + 1}.*reads version {SCHEMA_VERSION}"):
@@ -158,9 +158,16 @@ def test_checkpoint_never_runs_code(tmp_path):
 
 def test_wrong_stage_is_refused(tmp_path):
     path = tmp_path / "a.pt"
-    save_checkpoint(path, {"stage": "line", "variant": "ours", "config": {}, "architecture": {}, "model": {}})
+    save_checkpoint(path, {"stage": "line", "variant": "default", "config": {}, "architecture": {}, "model": {}})
     with pytest.raises(CheckpointError, match="'line'; 'meshhead' is needed"):
         load_checkpoint(path, "meshhead")
+
+
+def test_checkpoints_of_earlier_versions_name_their_variant_as_today(tmp_path):
+    path = tmp_path / "a.pt"
+    for earlier, now in (("ours", "default"), ("published", "released")):
+        save_checkpoint(path, {"stage": "line", "variant": earlier, "config": {}, "architecture": {}, "model": {}})
+        assert load_checkpoint(path)["variant"] == now
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")

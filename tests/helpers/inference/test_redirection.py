@@ -97,7 +97,7 @@ def test_what_training_saw_is_known_for_synthetic_heads(tmp_path):
     stage = gaze_stage()
     for root, known in ((None, True), (str(tmp_path), False)):
         content = {
-            "stage": "gazegaussian", "variant": "ours", "architecture": stage.architecture(),
+            "stage": "gazegaussian", "variant": "default", "architecture": stage.architecture(),
             "model": stage.module.state_dict(), "config": gaze_run(root=root).model_dump(mode="json"),
         }  # fmt: skip
         save_checkpoint(tmp_path / "best.pt", content)

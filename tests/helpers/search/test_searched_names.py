@@ -17,7 +17,7 @@ FORBIDDEN = {
     "monitor_mode": {"type": "categorical", "choices": ["min", "max"]},
     "device": {"type": "categorical", "choices": ["cpu", "cuda"]},
     "threads": {"type": "int", "min": 1, "max": 2},
-    "variant": {"type": "categorical", "choices": ["ours", "published"]},
+    "variant": {"type": "categorical", "choices": ["default", "released"]},
     "preview_images": {"type": "int", "min": 0, "max": 4},
     "landmarks": {"type": "int", "min": 70, "max": 103},
 }
