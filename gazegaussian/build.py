@@ -27,7 +27,7 @@ from gazegaussian.training.mesh_head_stage import MeshHeadStage, load_mesh_head
 from gazegaussian.training.run_folder import clear_traces, resume_point
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer, TrainResult
-from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.yaml_files import dump_yaml
 
 __all__ = [
@@ -149,9 +149,8 @@ def frozen_digests() -> dict[str, str]:
 
 
 def _write_config(config: RunConfig, path: Path) -> None:
-    temporary = atomic_path(path)
-    temporary.write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")
-    commit_file(temporary, path)
+    with atomic_file(path) as temporary:
+        temporary.write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gazegaussian.dimensions import SHAPE_CODE_DIM
 from gazegaussian.errors import DataError
-from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_file
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,9 @@ def write_subject(path: Path, arrays: Mapping[str, NDArray], attributes: Mapping
     counts = {name: len(array) for name, array in arrays.items()}
     if len(set(counts.values())) != 1:
         raise DataError(f"Writing {path}: expected one leading dimension N for all keys, got {counts}")
-    temporary = atomic_path(path)
-    try:
-        with h5py.File(temporary, "w") as file:
-            for name, array in arrays.items():
-                values = array if array.dtype == np.uint8 else np.asarray(array, np.float32)
-                file.create_dataset(name, data=values, chunks=(1, *values.shape[1:]), compression="lzf")
-            for name, value in (attributes or {}).items():
-                file.attrs[name] = value
-        commit_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, array in arrays.items():
+            values = array if array.dtype == np.uint8 else np.asarray(array, np.float32)
+            file.create_dataset(name, data=values, chunks=(1, *values.shape[1:]), compression="lzf")
+        for name, value in (attributes or {}).items():
+            file.attrs[name] = value

@@ -28,7 +28,7 @@ from gazegaussian.reference_networks.training_data import (
     make_frozen_data,
     save_frozen_data,
 )
-from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_file
 
 logger = logging.getLogger(__name__)
 
@@ -221,9 +221,8 @@ def measure(network: FrozenNetwork, test: FrozenData) -> dict[str, str]:
 def save_frozen(network: FrozenNetwork, path: Path) -> None:
     """Write half-precision weights and the metadata, atomically."""
     state = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in network.state_dict().items()}
-    temporary = atomic_path(path)
-    save_file(state, temporary, metadata=network.metadata)
-    commit_file(temporary, path)
+    with atomic_file(path) as temporary:
+        save_file(state, temporary, metadata=network.metadata)
 
 
 def _data(name: str, people: int, frames: int, cache: Path | None) -> FrozenData:

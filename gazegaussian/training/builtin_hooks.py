@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gazegaussian.config import TrainingConfig
 from gazegaussian.training.hooks import IMAGES, Hook
-from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.image_grid import save_image
 
 if TYPE_CHECKING:
@@ -27,12 +27,10 @@ class MetricsFile(Hook):
         """Write all rows."""
         path = trainer.run_dir / "metrics.csv"
         names = list(dict.fromkeys(name for row in trainer.history for name in row))
-        temporary = atomic_path(path)
-        with temporary.open("w", newline="", encoding="utf-8") as stream:
+        with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, names, restval="")
             writer.writeheader()
             writer.writerows({**row, "epoch": int(row["epoch"]) + 1} for row in trainer.history)
-        commit_file(temporary, path)
 
 
 class EpochLine(Hook):

@@ -22,7 +22,7 @@ from gazegaussian.config import current_variant
 from gazegaussian.errors import CheckpointError, UserError
 from gazegaussian.training.checkpoint_files import checkpoint_file, require_checkpoint
 from gazegaussian.training.packed import SUFFIX, read_packed
-from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.yaml_files import shorten
 
 SCHEMA_VERSION = 1
@@ -45,12 +45,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     content = {"schema_version": SCHEMA_VERSION, **content}
     missing = [key for key in REQUIRED_KEYS if key not in content]
     assert not missing, f"checkpoint without {missing}"
-    temporary = atomic_path(path)
-    try:
+    with atomic_file(path) as temporary:
         torch.save(content, temporary)
-        commit_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, stage: str | None = None) -> dict[str, Any]:

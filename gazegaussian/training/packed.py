@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gazegaussian.errors import CheckpointError
-from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.yaml_files import shorten
 
 SUFFIX = ".safetensors"
@@ -47,12 +47,8 @@ def write_packed(path: Path, content: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{broken[0]} holds values that half precision cannot: this model cannot be packed.")
     names = ("schema_version", "stage", "variant", "config", "architecture", "origin")
     header = {name: json.dumps(content[name]) if name in _PLAIN else content[name] for name in names}
-    temporary = atomic_path(path)
-    try:
+    with atomic_file(path) as temporary:
         save_file(state, temporary, metadata={**header, "sha256": _digest(state)})
-        commit_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_packed(path: Path) -> dict[str, Any]:

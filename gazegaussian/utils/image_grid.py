@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.own_output import MARK
 
 GAP = 2  # white pixels between tiles
@@ -123,9 +123,5 @@ def save_image(path: Path, image: np.ndarray) -> None:
     pixels = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
     mark = PngInfo()
     mark.add_text("Software", MARK)
-    temporary = atomic_path(path)
-    try:
+    with atomic_file(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=mark)
-        commit_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.own_output import MARK
 from helpers.inference.scene import Angles, Limits, People, Renderer
 
@@ -128,11 +128,10 @@ def write_gif(frames: Sequence[Image.Image], path: Path) -> Path:
         together.paste(frame, (0, row * height))
     colors = together.quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     indexed = [frame.quantize(palette=colors, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames]
-    temporary = atomic_path(path)
-    duration = round(1000 / FRAMES_PER_SECOND)  # milliseconds
-    more = {"append_images": indexed[1:], "duration": duration, "loop": 0, "comment": MARK}
-    indexed[0].save(temporary, "GIF", save_all=True, **more)
-    commit_file(temporary, path)
+    with atomic_file(path) as temporary:
+        duration = round(1000 / FRAMES_PER_SECOND)  # milliseconds
+        more = {"append_images": indexed[1:], "duration": duration, "loop": 0, "comment": MARK}
+        indexed[0].save(temporary, "GIF", save_all=True, **more)
     return path
 
 
@@ -151,18 +150,14 @@ def write_mp4(frames: Sequence[Image.Image], path: Path, encoder: str) -> Path:
         ConfigError: ffmpeg fails; its last line says why.
     """
     width, height = frames[0].size
-    temporary = atomic_path(path)
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FRAMES_PER_SECOND), "-i", "-"]
     target = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
     target += ["-metadata", f"comment={MARK}", "-f", "mp4"]
-    words = [encoder, "-y", "-loglevel", "error", *source, *target, str(temporary)]
-    try:
-        content = b"".join(frame.convert("RGB").tobytes() for frame in frames)
-        done = subprocess.run(words, input=content, capture_output=True, check=False)
+    content = b"".join(frame.convert("RGB").tobytes() for frame in frames)
+    with atomic_file(path) as temporary:
+        args = [encoder, "-y", "-loglevel", "error", *source, *target, str(temporary)]
+        done = subprocess.run(args, input=content, capture_output=True, check=False)
         if done.returncode:
             why = next(iter(reversed(done.stderr.decode(errors="replace").splitlines())), f"code {done.returncode}")
             raise ConfigError(f"Expected {encoder} to write {path}, it failed ({why}). The GIF beside it is complete.")
-        commit_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

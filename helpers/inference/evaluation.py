@@ -11,7 +11,7 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.evaluation.results import DEFAULT_PAIRS, Evaluation
 from gazegaussian.evaluation.table import all_notes, as_csv, as_markdown, as_values, heading, table_rows
 from gazegaussian.training.checkpoint_files import require_checkpoint
-from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.image_grid import save_image
 from gazegaussian.utils.own_output import require_own_output
 
@@ -78,8 +78,7 @@ def _write(found: Evaluation, out: Path) -> None:
         "pairs.csv": as_csv(found.rows),
     }
     for name, text in texts.items():
-        temporary = atomic_path(out / name)
-        temporary.write_text(text, encoding="utf-8")
-        commit_file(temporary, out / name)
+        with atomic_file(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     save_image(out / "evaluation.png", picture(found).numpy())
     logger.info("wrote %s (.json, .csv, .png) and pairs.csv", out / "evaluation.md")

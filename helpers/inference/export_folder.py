@@ -16,7 +16,7 @@ from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
 from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
 from gazegaussian.training.hooks import IMAGES
-from gazegaussian.utils.atomic_files import atomic_copy, atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_copy, atomic_file
 from helpers.inference.export_marks import CHECKPOINT, ORIGIN, SUMS, is_own_archive, own_files, require_free
 from helpers.inference.export_source import Origin
 from helpers.inference.model_card import Facts, collect_facts
@@ -194,11 +194,6 @@ def _copy(path: Path, target: Path) -> None:
 
 
 def _zip(out: Path, names: Iterable[str], path: Path) -> None:
-    temporary = atomic_path(path)
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
-            for name in sorted(names):
-                file.write(out / name, f"{out.name}/{name}")
-        commit_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in sorted(names):
+            file.write(out / name, f"{out.name}/{name}")

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_file
 from helpers.storage.errors import StorageError, os_problem, sqlite_problem
 from helpers.storage.journal import file_lock, lock_of
 from helpers.storage.sqlite_files import problem_of, reading_connection, require_own_sidecars
@@ -229,12 +229,8 @@ def _back_up(source: Path, target: Path) -> None:
 
 def _put(source: Path, target: Path) -> None:
     """Copy a file so that readers see all of it or nothing."""
-    temporary = atomic_path(target)
-    try:
+    with atomic_file(target) as temporary:
         shutil.copyfile(source, temporary)
-        commit_file(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _finished_trials(path: Path, resting: bool = False) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.plain_files import open_plain
 from gazegaussian.utils.yaml_files import dump_yaml, shorten
 from helpers.utils.plain_text import csv_text
@@ -51,12 +51,8 @@ def write_text(path: Path, text: str) -> Path:
 
 def write_bytes(path: Path, content: bytes) -> Path:
     """Write a binary file atomically."""
-    temporary = atomic_path(path)
-    try:
+    with atomic_file(path) as temporary:
         temporary.write_bytes(content)
-        commit_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from gazegaussian.errors import DataError
-from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -143,10 +143,5 @@ def _size(path: Path) -> int:
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    temporary = atomic_path(target)
-    try:
-        with archive.open(member) as source, temporary.open("wb") as stream:
-            shutil.copyfileobj(source, stream, 1 << 20)  # checks the member's checksum at its end
-        commit_file(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(target) as temporary, archive.open(member) as source, temporary.open("wb") as stream:
+        shutil.copyfileobj(source, stream, 1 << 20)  # checks the member's checksum at its end

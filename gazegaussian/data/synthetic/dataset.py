@@ -19,7 +19,7 @@ from gazegaussian.data.synthetic.generator import GENERATOR_VERSION, TEST_PEOPLE
 from gazegaussian.data.synthetic.pool import make_people, processes_for
 from gazegaussian.data.synthetic.rig import CAMERAS
 from gazegaussian.errors import DataError
-from gazegaussian.utils.atomic_files import atomic_path, commit_file
+from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.plain_files import read_plain
 from gazegaussian.utils.progress import progress as show_progress
 
@@ -202,9 +202,5 @@ def _write_people(
 
 
 def _write_json(path: Path, content: object) -> None:
-    temporary = atomic_path(path)
-    try:
+    with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
-        commit_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

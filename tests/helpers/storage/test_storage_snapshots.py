@@ -155,7 +155,10 @@ class Interrupted(BaseException):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("step", ["_back_up", "shutil.copyfile", "commit_file"])
+STEPS = ["helpers.storage.sqlite_snapshots._back_up", "shutil.copyfile", "gazegaussian.utils.atomic_files.os.replace"]
+
+
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("cause", [Interrupted(), OSError(errno.ENOSPC, "No space left on device")])
 def test_an_interrupted_save_leaves_the_older_snapshots(places, monkeypatch, caplog, step, cause):
     for number in range(2):
@@ -164,13 +167,13 @@ def test_an_interrupted_save_leaves_the_older_snapshots(places, monkeypatch, cap
     before = {path.name: path.read_bytes() for path in places.folder.iterdir()}
 
     def interrupt(source, target):
-        if step != "_back_up":
+        if not step.endswith("_back_up"):
             target.write_bytes(b"half")
         raise cause
 
     tell(places.live, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(f"helpers.storage.sqlite_snapshots.{step}", interrupt)
+        patch.setattr(step, interrupt)
         if isinstance(cause, OSError):
             assert places.save() is None
             assert "disk full" in caplog.text
@@ -178,7 +181,7 @@ def test_an_interrupted_save_leaves_the_older_snapshots(places, monkeypatch, cap
         else:
             with pytest.raises(Interrupted):
                 places.save()
-    # `commit_file` was stopped after half a file stood under the final name: not valid, so the one before is taken.
+    # The renaming was stopped after half a file stood under the final name: not valid, so the one before is taken.
     whole = {name: content for name, content in before.items() if (places.folder / name).exists()}
     assert whole == before
     assert not list(places.folder.glob(".*"))
