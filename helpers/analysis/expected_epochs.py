@@ -11,8 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import UserError
-from helpers.results.trial_states import FINISHED
-from helpers.results.usage import epochs_of, total_usage
+from helpers.results.trial_states import FINISHED, epochs_of, total_usage
 from helpers.search.pruners import study_pruner
 from helpers.storage.backends import open_storage
 

@@ -23,8 +23,7 @@ from helpers.inference.model_card import Facts, collect_facts
 from helpers.reporting.report import write_report
 from helpers.results.attributes import MESHHEAD_SHA256
 from helpers.results.tables import HTML_FILE, MARKDOWN_FILE
-from helpers.utils.disk import DiskError, disk_problem
-from helpers.utils.files import digest_of, write_json, write_text, write_yaml
+from helpers.utils.files import DiskError, digest_of, disk_problem, write_json, write_text, write_yaml
 from helpers.utils.paths import shown_environment, shown_path
 from helpers.utils.plain_text import printable
 

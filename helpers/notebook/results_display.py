@@ -27,8 +27,7 @@ from helpers.results.attributes import ENVIRONMENT
 from helpers.results.pictures import captioned_row, png_bytes
 from helpers.results.ranking import is_feasible, metric_names, objective_key, signs
 from helpers.results.tables import top_table
-from helpers.results.trial_states import FINISHED, state_name, successors
-from helpers.results.usage import epochs_of
+from helpers.results.trial_states import FINISHED, epochs_of, state_name, successors
 from helpers.utils.formatting import duration
 from helpers.utils.tables import show_table
 

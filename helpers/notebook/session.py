@@ -9,13 +9,13 @@ from pathlib import Path
 from gazegaussian.errors import ConfigError, UserError
 from helpers.notebook.display import run_script, say
 from helpers.notebook.monitor import run_and_watch
-from helpers.results.stop_reason import StopKind
 from helpers.search.trial_names import SMOKE
 from helpers.storage.location import has_store
 from helpers.study.factory import default_spec
 from helpers.study.progress import progress
 from helpers.study.resume import comparable_study
 from helpers.study.spec import StudySpec
+from helpers.study.stop import StopKind
 from helpers.utils.paths import run_file, study_file_of
 
 HOUR = 3600

@@ -17,9 +17,8 @@ from helpers.analysis.gain_text import chance_alone
 from helpers.results.attributes import REASON, STOP_REASON
 from helpers.results.lookup import readable_config
 from helpers.results.ranking import baseline_trial, best_trial, is_feasible, metric_names, signs
-from helpers.results.stop_reason import StopKind, stop_kind
-from helpers.results.trial_states import FINISHED, state_name, successors
-from helpers.results.usage import epochs_of, seconds_per_epoch, total_usage
+from helpers.results.trial_states import FINISHED, epochs_of, seconds_per_epoch, state_name, successors, total_usage
+from helpers.study.stop import StopKind, stop_kind
 from helpers.utils.paths import SCRIPT
 
 MANY_PRUNED = 5  # pruned in a row after the first, none complete among them

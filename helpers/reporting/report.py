@@ -28,9 +28,8 @@ from helpers.results.lookup import readable_config
 from helpers.results.ranking import best_trial, metric_names, signs
 from helpers.results.tables import HTML_FILE, MARKDOWN_FILE, cell, markdown_table, top_table
 from helpers.results.trial_states import state_name, successors
-from helpers.utils.disk import DiskError, require_writable
 from helpers.utils.environment import environment
-from helpers.utils.files import write_text
+from helpers.utils.files import DiskError, require_writable, write_text
 from helpers.utils.formatting import duration, with_unit
 from helpers.utils.own_folder import OwnFolder
 from helpers.utils.paths import shown_environment, shown_path

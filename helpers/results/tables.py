@@ -27,8 +27,7 @@ from helpers.results.ranking import (
     signs,
 )
 from helpers.results.run_files import read_curves, trial_dir
-from helpers.results.trial_states import FINISHED, state_name, successors
-from helpers.results.usage import epochs_of
+from helpers.results.trial_states import FINISHED, epochs_of, state_name, successors
 from helpers.utils.files import identify, write_csv, write_json, write_text, write_yaml
 from helpers.utils.plain_text import markdown
 

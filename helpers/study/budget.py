@@ -15,11 +15,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from helpers.results.attributes import GRANTED
-from helpers.results.stop_reason import StopKind, StopReason
-from helpers.results.usage import Usage, epochs_of, total_usage
+from helpers.results.trial_states import Usage, epochs_of, total_usage
 from helpers.search.constraints import Budget
 from helpers.storage.study_lock import study_lock
-from helpers.study.stop import stop_asked
+from helpers.study.stop import StopKind, StopReason, stop_asked
 
 
 class LimitReached(Exception):

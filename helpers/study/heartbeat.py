@@ -24,8 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gazegaussian.errors import UserError
 from helpers.optuna_private import set_trial_attribute
 from helpers.results.attributes import BASELINE, BEAT, LOST, OWNER, REASON, RESUME_OF
-from helpers.results.trial_states import ancestors
-from helpers.results.usage import epochs_of
+from helpers.results.trial_states import ancestors, epochs_of
 
 logger = logging.getLogger(__name__)
 

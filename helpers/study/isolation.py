@@ -25,7 +25,6 @@ from tqdm.auto import tqdm
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.hooks import Hook
-from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import TrainResult
 from helpers.study.checkpoints import remove_unfinished
 from helpers.study.report_hook import Metrics, PruningHook, TrialFailure, TrialReporter
@@ -35,15 +34,6 @@ Train = Callable[[RunConfig, Path, Sequence[Hook], bool], TrainResult]
 
 _LOOK = 0.5  # seconds between two looks at the clock
 _GRACE = 5.0  # seconds for a child that has heard that it is over, before it is killed
-
-
-def isolated_by_default(config: RunConfig) -> bool:
-    """Tell whether trainings of a configuration need it: a CUDA error spoils the process that it happens in.
-
-    Raises:
-        DeviceError: The configured device is not there.
-    """
-    return resolve_device(config.training.device).type == "cuda"
 
 
 def train_isolated(train: Train, config: RunConfig, folder: Path, resume: bool, reporter: TrialReporter) -> TrainResult:

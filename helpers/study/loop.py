@@ -20,18 +20,17 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, first_line
 from helpers.results.attributes import LOST, REASON, RESUME_OF
 from helpers.results.lookup import is_created
-from helpers.results.stop_reason import StopKind, StopReason
 from helpers.results.trial_states import count_finished
 from helpers.search.pruners import study_pruner
 from helpers.storage.backends import open_storage
 from helpers.study.budget import BudgetWatch, LimitReached
 from helpers.study.checkpoints import expected_bytes
-from helpers.study.compatibility import require_compatible, store_search, store_settings
 from helpers.study.heartbeat import all_owned
-from helpers.study.resume import save
+from helpers.study.resume import require_compatible, save, store_search, store_settings
 from helpers.study.spec import StudySpec
+from helpers.study.stop import StopKind, StopReason
 from helpers.study.trial import places_left, run_trial
-from helpers.utils.disk import require_space
+from helpers.utils.files import require_space
 
 logger = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from helpers.search.study_config import StudyFile
 from helpers.search.trial_names import valid_study_name
 from helpers.storage.backends import open_storage
 from helpers.storage.location import snapshots_of
-from helpers.study.compatibility import store_settings
+from helpers.study.resume import store_settings
 from helpers.utils.paths import STUDIES
 
 ORIGIN = "migrated_from"  # attribute of the study: the old one's name; of a trial: its number there

@@ -16,15 +16,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from helpers.results.attributes import CONFIG, RESUME_OF, STOP_REASON, WANTED
 from helpers.results.lookup import only_study
 from helpers.results.ranking import baseline_trial, best_trial, metric_names, signs
-from helpers.results.stop_reason import StopKind, stop_kind
-from helpers.results.trial_states import FINISHED, INTERRUPTED
-from helpers.results.usage import epochs_of
+from helpers.results.trial_states import FINISHED, INTERRUPTED, epochs_of
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError, scrubbed
 from helpers.storage.location import snapshots_of
 from helpers.storage.read_only import FAULTS, read_only_store
 from helpers.study.budget import study_usage
 from helpers.study.heartbeat import is_running
+from helpers.study.stop import StopKind, stop_kind
 
 RUNNING = "running"
 COMPLETE, PRUNED = (state.name.lower() for state in FINISHED)

@@ -14,11 +14,11 @@ from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer, TrainResult
 from helpers.results.attributes import EPOCHS, INHERITED, RESUME_OF, SECONDS
-from helpers.results.usage import Usage
+from helpers.results.trial_states import Usage
 from helpers.search.study_config import StudyFile
 from helpers.study.budget import BudgetWatch, LimitReached
 from helpers.study.checkpoints import bytes_of_model
-from helpers.utils.disk import require_space
+from helpers.utils.files import require_space
 
 Metrics = dict[str, float]
 

@@ -1,10 +1,11 @@
-"""What a spec finds where its study was created before: trials that new ones can be compared with, or nothing left to do.
+"""Stores the settings a study was created with, checks that a new run is compatible, and recognises a complete study.
 
-Torch and plotly are not needed for either.
+Neither torch nor plotly is needed for it.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import datetime
 from pathlib import Path
@@ -12,15 +13,142 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage
 
-from helpers.results.lookup import created_study
+from gazegaussian.config import RunConfig
+from gazegaussian.errors import ConfigError
+from gazegaussian.training.changed_fields import PATHS, changed_fields
+from gazegaussian.training.checkpoint_files import checkpoint_file
+from helpers.results.attributes import (
+    CONFIG,
+    EARLIER_SEARCHES,
+    ENVIRONMENT,
+    FINGERPRINT,
+    INIT_FROM,
+    MESHHEAD_SHA256,
+    METRIC,
+    PRUNER,
+    SAMPLER,
+    SAMPLER_SEED,
+    STAGE,
+)
+from helpers.results.lookup import created_study, meshhead_of
 from helpers.results.tables import HTML_FILE, save_results
 from helpers.results.trial_states import count_finished
+from helpers.search.pruners import describe_pruner
+from helpers.search.samplers import describe_sampler
+from helpers.search.study_config import StudyFile
 from helpers.storage.backends import open_storage
 from helpers.storage.location import has_store, require_plain
 from helpers.study.checkpoints import remove_old_checkpoints, sweep
-from helpers.study.compatibility import require_compatible
 from helpers.study.spec import StudySpec
-from helpers.utils.disk import DiskError, disk_problem
+from helpers.utils.environment import environment
+from helpers.utils.files import DiskError, disk_problem, identify
+
+
+def store_settings(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
+    """Store what decides whether later calls fit; a kill in between makes the next call repeat it.
+
+    Args:
+        study: New.
+        study_file: What it searches.
+        config: What its trials start from.
+    """
+    study.set_user_attr(STAGE, config.stage)
+    study.set_user_attr(METRIC, study_file.metric)
+    study.set_user_attr(CONFIG, config.model_dump_json())
+    study.set_user_attr(MESHHEAD_SHA256, _digest(meshhead_of(config)))
+    study.set_user_attr(INIT_FROM, _digest(config.init_from))
+    for name, value in _search(study_file, config).items():
+        study.set_user_attr(name, value)
+    study.set_user_attr(FINGERPRINT, study_file.fingerprint())  # last: the mark that all is stored
+
+
+def store_search(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
+    """Log what searches from now on where that is not what searched before; it may change, and trials stay comparable.
+
+    Args:
+        study: Created earlier.
+        study_file: Of this call.
+        config: Of this call.
+    """
+    now = _search(study_file, config)
+    before = {name: study.user_attrs.get(name, value) for name, value in now.items()}  # old studies do not know
+    changes = [
+        f"{name.replace('_', ' ')} {before[name]} -> {value}" for name, value in now.items() if before[name] != value
+    ]
+    if changes:
+        ended = {"until_trial": len(study.get_trials(deepcopy=False)), **before}
+        study.set_user_attr(EARLIER_SEARCHES, [*study.user_attrs.get(EARLIER_SEARCHES, []), ended])
+        logger.info("study %s: %s, from the next trial on", study.study_name, ", ".join(changes))
+    for name, value in now.items():
+        if study.user_attrs.get(name) != value:
+            study.set_user_attr(name, value)
+
+
+def _search(study_file: StudyFile, config: RunConfig) -> dict[str, int | str]:
+    """What proposes and what prunes, as attributes of the study."""
+    return {
+        SAMPLER_SEED: study_file.seed,
+        SAMPLER: describe_sampler(study_file.sampler, study_file),
+        PRUNER: describe_pruner(study_file.pruner, config.training.epochs, study_file.budget.min_epochs),
+    }
+
+
+def store_study_environment(study: optuna.Study, config: RunConfig) -> None:
+    """Store where the study ran last: versions, device, commit, seeds."""
+    seeds = {"sampler seed": str(study.user_attrs.get(SAMPLER_SEED, "unknown"))}
+    study.set_user_attr(ENVIRONMENT, {**environment(config), **seeds})
+
+
+def require_compatible(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
+    """Reject to add trials that cannot be compared with the ones there are.
+
+    Args:
+        study: Created earlier.
+        study_file: Of this call.
+        config: Of this call.
+
+    Raises:
+        ConfigError: Another stage, search space, metric, configuration or MeshHead; with what to do.
+    """
+    name = study_file.study_name
+    if study.user_attrs[STAGE] != config.stage:
+        raise ConfigError(
+            f"Study {name!r} tunes stage {study.user_attrs[STAGE]}, not {config.stage}. Give another --study-name."
+        )
+    if study.user_attrs[FINGERPRINT] != study_file.fingerprint():
+        raise ConfigError(
+            f"Study {name!r} was created with another search space, metric or direction "
+            f"({'; '.join(study_file.differences(study.user_attrs[FINGERPRINT]))}). Give another --study-name, or the "
+            "study file it was created with; `migrate` copies comparable trials into a new study."
+        )
+    stored = json.loads(study.user_attrs[CONFIG])
+    changed = changed_fields(stored, config, PATHS)
+    if changed:
+        raise ConfigError(
+            f"Study {name!r} was created with another configuration ({'; '.join(changed)}): its trials could not be "
+            "compared with new ones. Give the values it was created with, or another --study-name."
+        )
+    digest = study.user_attrs.get(MESHHEAD_SHA256)
+    if digest is not None and digest != _digest(meshhead_of(config)):
+        raise ConfigError(
+            f"Study {name!r} starts from the MeshHead {stored['meshhead_checkpoint']}, and {meshhead_of(config)} is "
+            "another one: their trials could not be compared. Give --meshhead with that file, or another --study-name."
+        )
+    if study.user_attrs.get(INIT_FROM) != _digest(config.init_from):
+        raise ConfigError(
+            f"The trials of study {name!r} begin with the weights of {stored.get('init_from') or 'no checkpoint'}, here "
+            f"with those of {config.init_from or 'no checkpoint'}: they could not be compared. Give --init-from as at "
+            "first, or another --study-name."
+        )
+    root = str(config.data.root) if config.data.root else None
+    if stored["data"]["root"] != root:
+        logger.warning("study %s was created with the data in %s; now %s", name, stored["data"]["root"], root)
+
+
+def _digest(path: Path | None) -> str | None:
+    """SHA-256 of a checkpoint that trials start from; None where there is none."""
+    return None if path is None else identify(checkpoint_file(path))["sha256"]
+
 
 logger = logging.getLogger(__name__)
 

@@ -27,21 +27,18 @@ from gazegaussian.build import cpu_threads
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import UserError, first_line
 from helpers.results.attributes import BASELINE, STOP_KIND, STOP_REASON, WANTED
-from helpers.results.stop_reason import StopKind, StopReason
 from helpers.search.space import baseline, check_space
 from helpers.storage.study_lock import study_lock
 from helpers.study.budget import BudgetWatch
-from helpers.study.compatibility import store_study_environment
 from helpers.study.heartbeat import requeue_lost
 from helpers.study.loop import open_study, run_trials
-from helpers.study.resume import save
+from helpers.study.resume import save, store_study_environment
 from helpers.study.spec import StudySpec
-from helpers.study.stop import forget_stop
+from helpers.study.stop import StopKind, StopReason, forget_stop
 from helpers.study.workers.plan import plan_workers
 from helpers.study.workers.ray_pool import connect
 from helpers.study.workers.supervisor import supervise
-from helpers.utils.disk import require_writable
-from helpers.utils.files import log_output_dir
+from helpers.utils.files import log_output_dir, require_writable
 from helpers.utils.processes import sigterm_interrupts
 
 logger = logging.getLogger(__name__)

@@ -1,16 +1,67 @@
-"""Asks a running study to stop: from another thread, process or notebook cell, or by a signal.
+"""Why a run of a study ended, and how another thread, process or notebook cell asks a running one to stop.
 
-The request is a file in the study's folder, which every process that works on the study there sees after its epoch.
+A reason has a kind that code asks for, and a text that is printed and stored. A request is a file in the study's folder, which every process that works on the study there sees after its epoch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.plain_files import open_plain
-from helpers.results.stop_reason import STOPPED
+from helpers.results.attributes import STOP_KIND, STOP_REASON
+
+STOPPED = "stopped on request"
+
+
+class StopKind(StrEnum):
+    """Kinds of reasons."""
+
+    FINISHED = "finished"  # all trials
+    LIMIT = "limit"  # of time, epochs or compute
+    REQUEST = "request"  # `stop`, or its button
+    INTERRUPTED = "interrupted"  # Ctrl-C or SIGTERM
+    ERROR = "error"
+    RUNNING = "running"  # not stopped, or killed
+
+
+@dataclass(frozen=True)
+class StopReason:
+    """Why no more trials are run."""
+
+    kind: StopKind
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def stop_kind(attributes: Mapping[str, Any]) -> StopKind | None:
+    """Kind of the reason that a study stores; None where it was never run.
+
+    Args:
+        attributes: User attributes of the study. Studies of earlier versions have a text alone.
+    """
+    if attributes.get(STOP_KIND) in list(StopKind):
+        return StopKind(attributes[STOP_KIND])
+    text = attributes.get(STOP_REASON)
+    if text is None:
+        return None
+    starts = {
+        STOPPED: StopKind.REQUEST,
+        "interrupted": StopKind.INTERRUPTED,
+        "timeout of": StopKind.LIMIT,
+        "budget ": StopKind.LIMIT,
+        "not stopped": StopKind.RUNNING,
+        "all ": StopKind.FINISHED,
+    }
+    return next((kind for start, kind in starts.items() if str(text).startswith(start)), StopKind.ERROR)
+
 
 STOP_FILE = "stop"
 LONGEST_REASON = 1000  # bytes

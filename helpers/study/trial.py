@@ -17,21 +17,20 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, UserError, class_and_line
+from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import TrainResult
 from helpers.results.artifacts import attach
 from helpers.results.attributes import REASON, RESUME_OF, SECONDS
-from helpers.results.trial_states import FINISHED
-from helpers.results.usage import usage_before
+from helpers.results.trial_states import FINISHED, usage_before
 from helpers.search.samplers import study_sampler
 from helpers.search.trial_names import name_trial, plain_name, tag
 from helpers.storage.study_lock import study_lock
 from helpers.study.budget import BudgetWatch, LimitReached
 from helpers.study.checkpoints import copy_checkpoint
 from helpers.study.heartbeat import all_owned, claimed, requeue, requeue_lost
-from helpers.study.isolation import isolated_by_default, train_isolated
 from helpers.study.report_hook import PruningHook, TrialFailure, TrialReporter
 from helpers.study.spec import StudySpec
-from helpers.utils.disk import DiskError, disk_problem
+from helpers.utils.files import DiskError, disk_problem
 
 logger = logging.getLogger(__name__)
 
@@ -125,9 +124,20 @@ def fresh_trials(trials: list[FrozenTrial]) -> int:
     return sum(trial.state != TrialState.WAITING and RESUME_OF not in trial.user_attrs for trial in trials)
 
 
+def isolated_by_default(config: RunConfig) -> bool:
+    """Tell whether trainings of a configuration need it: a CUDA error spoils the process that it happens in.
+
+    Raises:
+        DeviceError: The configured device is not there.
+    """
+    return resolve_device(config.training.device).type == "cuda"
+
+
 def _train(spec: StudySpec, config: RunConfig, folder: Path, resume: bool, reporter: TrialReporter) -> TrainResult:
     apart = isolated_by_default(config) if spec.isolate is None else spec.isolate
     if apart:
+        from helpers.study.isolation import train_isolated
+
         return train_isolated(spec.train, config, folder, resume, reporter)
     return spec.train(config, folder, [PruningHook(reporter)], resume)
 

@@ -6,7 +6,7 @@ import optuna
 
 from helpers.study.workers.local import LocalBackend
 from helpers.study.workers.plan import WORKER_MEMORY
-from helpers.utils import resources
+from helpers.utils import processes as resources
 
 LEAST_MEMORY = 0.2e9  # bytes; below, the system would soon kill a process of its own choice
 _NOTED_GROWTH = 1.05  # a larger peak is stored from this factor on

@@ -24,7 +24,7 @@ from gazegaussian.utils import cores
 from helpers.study.budget import study_usage
 from helpers.study.spec import StudySpec, preflight
 from helpers.study.trial import places_left
-from helpers.utils import resources
+from helpers.utils import processes as resources
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 WORKER_MEMORY = "worker_memory_bytes"  # user attribute of studies: the most that a worker was seen to use

@@ -16,7 +16,6 @@ import optuna
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, UserError, first_line
-from helpers.results.stop_reason import StopKind, StopReason
 from helpers.results.trial_states import count_finished
 from helpers.storage.study_lock import study_lock
 from helpers.study.budget import BudgetWatch, study_usage
@@ -24,7 +23,7 @@ from helpers.study.heartbeat import requeue_lost
 from helpers.study.loop import all_finished
 from helpers.study.resume import save
 from helpers.study.spec import StudySpec
-from helpers.study.stop import stop
+from helpers.study.stop import StopKind, StopReason, stop
 from helpers.study.workers.local import LocalBackend
 from helpers.study.workers.memory import MemoryWatch
 from helpers.study.workers.plan import GB, WorkerPlan

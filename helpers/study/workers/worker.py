@@ -6,10 +6,10 @@ import importlib
 import logging
 from dataclasses import dataclass
 
-from helpers.results.stop_reason import StopReason
 from helpers.study.budget import BudgetWatch
 from helpers.study.loop import open_study, run_trials
 from helpers.study.spec import StudySpec
+from helpers.study.stop import StopReason
 from helpers.utils.processes import portable, sigterm_interrupts
 
 logger = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from helpers import export, train_best
 from helpers import train as train_verb
 from helpers.results.attributes import CONFIG
 from helpers.storage.errors import StorageError
-from helpers.utils.disk import DiskError
+from helpers.utils.files import DiskError
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from helpers.search.samplers import study_sampler
 from helpers.study.budget import study_usage
 from helpers.study.workers import local as local_team
 from helpers.study.workers.plan import THREAD_VARIABLES, WORKER_MEMORY
-from helpers.utils import resources
+from helpers.utils import processes as resources
 
 PLENTY = int(64e9)
 

@@ -19,7 +19,7 @@ from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
 from helpers import load_study
 from helpers.study.checkpoints import bytes_of_model, remove_old_checkpoints
-from helpers.utils.disk import DiskError, disk_problem
+from helpers.utils.files import DiskError, disk_problem
 
 COMPLETE = TrialState.COMPLETE
 FAIL = TrialState.FAIL

@@ -18,7 +18,7 @@ from study_support import fake_train, line_train, run_study, spec
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError, DataError
 from helpers import load_study
-from helpers.study.isolation import isolated_by_default
+from helpers.study.trial import isolated_by_default
 from helpers.utils.processes import portable
 
 

@@ -25,7 +25,7 @@ from helpers.study.workers.plan import (
     not_portable,
     plan_workers,
 )
-from helpers.utils import resources
+from helpers.utils import processes as resources
 
 PLENTY = int(64e9)
 
