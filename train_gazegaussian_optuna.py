@@ -83,7 +83,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        from helpers.utils.disk import disk_problem
+        from helpers.utils.files import disk_problem
 
         why = disk_problem(error)
         if why is None:

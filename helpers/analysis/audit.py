@@ -155,10 +155,10 @@ def audit_study(spec: StudySpec, build: Build | None = None, use_cache: bool = T
     rows, spent = _read(path, key) if use_cache else ({}, 0.0)
     missing = [name for name in study.parameters if name not in rows]
     if not missing:
-        logger.info("audit: passed before with the same space, configuration and code")
+        logger.info("audit: already passed for this space, configuration and code")
         return AuditReport(tuple(rows[name] for name in study.parameters), spent, cached=True)
     if rows:
-        logger.info("audit: resumed; passed before: %s", ", ".join(rows))
+        logger.info("audit: resumed; already passed: %s", ", ".join(rows))
     log_output_dir(spec.out)
     started = time.monotonic()
     total = len(study.parameters)

@@ -53,7 +53,7 @@ class Monitor:
             self.view.say("Stopping after the running epoch. Interrupt the cell to stop at once.")
 
     def interrupted(self) -> None:
-        """Hear of an interrupt: the first one stops like the button, the next one at once."""
+        """Handle an interrupt: the first one stops like the button, the next one at once."""
         self._interrupts += 1
         if self.stopping:
             self.script.interrupt()

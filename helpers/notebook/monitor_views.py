@@ -129,7 +129,7 @@ class WidgetView(PlainView):
         display({"text/plain": "Learning curves follow the first epoch."}, raw=True, display_id=self._figure)
 
     def say(self, line: str) -> None:
-        """Print a line, and show on the button that it was heard."""
+        """Print a line, and show on the button that the click was received."""
         super().say(line)
         if line.startswith("Stopping"):
             self.button.description = "Stopping ..."

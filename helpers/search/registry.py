@@ -23,7 +23,6 @@ from optuna.exceptions import ExperimentalWarning
 
 from gazegaussian.errors import ConfigError, class_and_line, first_line
 from helpers.optuna_private import replace_unpickler
-from helpers.search import registry as stored_optimizers
 from helpers.search.study_config import Component
 
 Family = Literal["samplers", "pruners"]
@@ -71,7 +70,7 @@ def find_class(family: Family, name: str, presets: Mapping[str, Any]) -> type:
             f"optunahub.{family}.PACKAGE.NAME."
         )
     if family == "samplers":
-        stored_optimizers.guard()
+        guard()
     if bare in NEEDS and importlib.util.find_spec(NEEDS[bare]) is None:
         raise ConfigError(f"optuna.{family}.{bare} needs the package {NEEDS[bare]}: pip install {NEEDS[bare]}.")
     return found
@@ -96,7 +95,7 @@ def _from_hub(name: str, package: str, bare: str) -> type:
 
 
 def build(family: Family, found: type, kwargs: Mapping[str, Any], offered: Mapping[str, Any]) -> Any:
-    """Make one.
+    """Instantiate a sampler or pruner class.
 
     Args:
         family: Of the class; its experimental ones are made without Optuna's warning.

@@ -191,10 +191,12 @@ def requeue_lost(
         deaths = 1 + _deaths_before(trials, trial)
         if patience is not None and deaths >= patience:
             _fail(study, trial, f"{deaths} processes in a row ended in the middle of it without an epoch more")
-            logger.warning("trial %d failed: %d processes ended in it without an epoch more", trial.number, deaths)
+            logger.warning(
+                "trial %d: failed, %d workers died in it without finishing another epoch", trial.number, deaths
+            )
         else:
             requeue(study, trial, LOST)
-            logger.info("trial %d was left by a dead process; its parameters are queued again", trial.number)
+            logger.info("trial %d: worker died, re-queued", trial.number)
         reaped.append(trial.number)
     return reaped
 

@@ -31,14 +31,14 @@ class EpochListener(Protocol):
     """What a training asks; each call returns to let it continue, or raises."""
 
     def start(self, history: list[Metrics], disk_bytes: int) -> None:
-        """Hear of the epochs that a resumed training brings along, and of the disk that it will need."""
+        """Called with the epochs of a resumed training and the disk space it will need."""
 
     def epoch(self, epoch: int, metrics: Metrics) -> None:
-        """Hear of a finished epoch, counted from 0."""
+        """Called after each epoch, counted from 0."""
 
 
 class PruningHook(Hook):
-    """Brings the epochs of a training before a judge."""
+    """Reports the epochs of a training to a listener."""
 
     def __init__(self, listener: EpochListener) -> None:
         self.listener = listener

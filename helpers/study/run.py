@@ -112,4 +112,4 @@ def _note_stop(study: optuna.Study, spec: StudySpec, reason: StopReason) -> None
         study.set_user_attr(STOP_KIND, reason.kind)
         spec.save_snapshot()
     except UserError as error:  # the storage itself may be the reason
-        logger.warning("why the study stopped cannot be stored: %s", error)
+        logger.warning("cannot store why the study stopped: %s", error)

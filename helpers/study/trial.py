@@ -205,7 +205,7 @@ def _close(
     frozen = study.get_trials(deepcopy=False)[trial.number]
     if isinstance(error, KeyboardInterrupt | SystemExit):
         requeue(study, frozen, "interrupted")
-        logger.info("%s was interrupted; its parameters are queued again", tag(trial))
+        logger.info("%s: interrupted, re-queued", tag(trial))
         raise error
     if isinstance(error, LimitReached):
         requeue(study, frozen, f"not finished: {error}")

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 def log_output_dir(folder: Path) -> None:
     """Log where results will land when the folder is still to be made: the script may run in any folder."""
     if not folder.exists():
-        logger.info("results: %s (made now; --out names another place)", folder.resolve())
+        logger.info("results: %s (created now; choose another folder with --out)", folder.resolve())
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def test_studies_then_their_results(repo_root, out):
         assert "progress - trials: 0 of 2 finished" in text
         assert "Ended: all 2 trials are finished" in text
         assert f"Audit of {stage}_quick" in text
-        assert "audit: passed before" in text, "the gate of the study would repeat the audit"
+        assert "audit: already passed" in text, "the gate of the study would repeat the audit"
         assert f"Estimate of {stage}_quick" in text
         assert (out / f"{stage}_quick" / "best.yaml").exists()
     assert (out / "gazegaussian_quick" / "export" / "SHA256SUMS").exists()

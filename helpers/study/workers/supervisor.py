@@ -171,7 +171,7 @@ class _Supervisor:
             if ended.worker not in self._dismissed:
                 self._count_death(ended)
             if self._at_work and self._is_for_memory(ended):
-                logger.warning("it is not replaced, to spare memory; workers: %d", len(self._at_work))
+                logger.warning("worker not replaced, to save memory; workers: %d", len(self._at_work))
             elif self.told is None and count_finished(self.study) < self.spec.study.trials:
                 self._start(place)
 
@@ -187,7 +187,7 @@ class _Supervisor:
         name = self.memory.worker_too_many()
         if name is not None:
             logger.warning(
-                "memory runs short (%.2f GB are free): worker %s ends, its trial resumes later; workers: %d",
+                "low memory (%.2f GB free): stopping worker %s, its trial resumes later; workers: %d",
                 self.memory.free / GB,
                 name,
                 len(self._at_work) - 1,

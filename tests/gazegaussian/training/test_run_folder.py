@@ -63,8 +63,8 @@ def test_a_new_folder_is_named_with_its_whole_path(tmp_path, monkeypatch, caplog
     with caplog.at_level("INFO"):
         for _ in range(2):
             helpers.train(config(), Path("made") / "here")
-    assert [m for m in caplog.messages if "made now" in m] == [
-        f"results: {tmp_path / 'made' / 'here'} (made now; --out names another place)"
+    assert [m for m in caplog.messages if "created now" in m] == [
+        f"results: {tmp_path / 'made' / 'here'} (created now; choose another folder with --out)"
     ]
 
 

@@ -143,7 +143,7 @@ def test_curves_tell_states_by_dash_and_width_too():
 def test_words_say_how_far_it_is():
     words = sentences(found(*TRIALS))
     assert words["trials"] == "2 of 4 finished (1 running, 1 complete, 1 pruned, 1 failed, 1 interrupted)"
-    assert words["at work"] == "trial 4: epoch 3 of 8"
+    assert words["running"] == "trial 4: epoch 3 of 8"
     assert words["time left"] == "about 25 min"
     assert words["best so far"] == "val_loss 0.25 (trial 0)"
     empty = sentences(found(best=None, seconds_left=None, wanted=None))

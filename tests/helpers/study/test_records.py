@@ -196,8 +196,8 @@ def test_a_new_place_of_results_is_named_once(tmp_path, monkeypatch, caplog):
         run_study(spec(Path("results"), trials=1))
         run_study(spec(Path("results"), trials=2))
         run_study(spec(Path("results"), trials=1, study_name="other"))
-    assert [m for m in caplog.messages if "made now" in m] == [
-        f"results: {tmp_path / 'results'} (made now; --out names another place)"
+    assert [m for m in caplog.messages if "created now" in m] == [
+        f"results: {tmp_path / 'results'} (created now; choose another folder with --out)"
     ]
 
 
