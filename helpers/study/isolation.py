@@ -1,6 +1,6 @@
 """Trains in a process of its own, so that what kills the training costs one trial.
 
-The child trains and asks its judge through a pipe after every epoch; the parent alone talks to Optuna. Log records and
+The child trains and asks its listener through a pipe after every epoch; the parent alone talks to Optuna. Log records and
 errors travel the same way, so that callers see no difference.
 """
 
@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
@@ -160,7 +161,7 @@ def _parent_needed() -> Iterator[None]:
         raise _Dismissed from error
 
 
-class _RemoteReferee:
+class _RemoteListener:
     """Asks the parent."""
 
     def __init__(self, line: _Line) -> None:
@@ -173,22 +174,13 @@ class _RemoteReferee:
         self._line.ask("epoch", (epoch, metrics))
 
 
-class _LineHandler(logging.Handler):
-    """Hands log records to the parent, arguments and tracebacks made text."""
+class _LineHandler(QueueHandler):
+    """Hands log records to the parent, arguments and tracebacks made text; the line takes the place of a queue."""
 
-    def __init__(self, line: _Line) -> None:
-        super().__init__()
-        self._line = line
-
-    def emit(self, record: logging.LogRecord) -> None:
-        plain = logging.makeLogRecord(record.__dict__)
-        plain.msg = record.getMessage()
-        plain.args = None
-        if record.exc_info:
-            plain.exc_text = logging.Formatter().formatException(record.exc_info)
-        plain.exc_info = None
+    def enqueue(self, record: logging.LogRecord) -> None:
+        line: Any = self.queue
         with suppress(_Dismissed):
-            self._line.send("log", plain)
+            line.send("log", record)
 
 
 def _child(
@@ -202,10 +194,10 @@ def _child(
     tqdm.set_lock(threading.RLock())  # its own lock is a named semaphore, which a killed process leaks with a warning
     line = _Line(pipe)
     root = logging.getLogger()
-    root.handlers = [_LineHandler(line)]
+    root.handlers = [_LineHandler(line)]  # type: ignore[arg-type]  # no queue, see there
     root.level = level
     try:
-        line.send("result", train(config, folder, [PruningHook(_RemoteReferee(line))], resume))
+        line.send("result", train(config, folder, [PruningHook(_RemoteListener(line))], resume))
     except _Dismissed:
         pass
     except BaseException as error:
