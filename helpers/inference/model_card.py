@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from gazegaussian.config import DataConfig, GazeGaussianRun, RunConfig
 from gazegaussian.data.synthetic.generator import GENERATOR_VERSION
 from helpers.analysis.confirm_report import load_confirm
-from helpers.reporting.findings import answer
+from helpers.reporting.findings import headline
 from helpers.results.attributes import ENVIRONMENT, SAMPLER_SEED
 from helpers.results.lookup import search_of
 from helpers.results.ranking import baseline_trial
@@ -104,7 +104,7 @@ def collect_facts(
         data=identify_data(config.data),
         seeds=seeds,
         environment=known.get(ENVIRONMENT) or stored_environment(run),
-        gain=() if study is None or folder is None else tuple(answer(study, load_confirm(folder))),
+        gain=() if study is None or folder is None else tuple(headline(study, load_confirm(folder))),
         meshhead=None if start is None else {**identify(start), "path": "/".join(start.parts[-3:])},
     )
 

@@ -21,7 +21,7 @@ from helpers.notebook.display import say
 from helpers.notebook.figure_display import show_figure
 from helpers.reporting.captions import missing_figures
 from helpers.reporting.figures import study_figures
-from helpers.reporting.findings import answer, measure_spending, parameter_rows
+from helpers.reporting.findings import headline, measure_usage, parameter_rows
 from helpers.reporting.report_images import picture_key, top_pictures
 from helpers.results.attributes import ENVIRONMENT
 from helpers.results.pictures import captioned_row, png_bytes
@@ -205,7 +205,7 @@ def show_best_parameters(study: optuna.Study, folder: Path) -> None:
     confirm = load_confirm(Path(folder))
     rows = parameter_rows(study, confirm)
     if rows:
-        say("\n".join(answer(study, confirm)))
+        say("\n".join(headline(study, confirm)))
         show_table(f"Best parameters of {study.study_name}", rows)
         say(f"For `train --params`: {Path(folder) / 'best.yaml'}")
     else:
@@ -229,7 +229,7 @@ def show_spending(study: optuna.Study, folder: Path) -> None:
 
 def spending_sentence(study: optuna.Study, folder: Path) -> str:
     """Say what the study took and where, and what pruning saved."""
-    took = measure_spending(study, folder)
+    took = measure_usage(study, folder)
     device = study.user_attrs.get(ENVIRONMENT, {}).get("device", "an unknown device")
     each = f", {took.seconds / took.epochs:.1f} s each with what trials begin with" if took.epochs else ""
     saved = f"; pruning saved {took.saved_epochs} epochs ({took.saved_share:.0%})" if took.saved_epochs else ""

@@ -42,7 +42,7 @@ class ResourceUsage:
         return self.saved_epochs / max(self.epochs + self.saved_epochs, 1)
 
 
-def measure_spending(study: optuna.Study, folder: Path) -> ResourceUsage:
+def measure_usage(study: optuna.Study, folder: Path) -> ResourceUsage:
     """Add up all trials, and what pruning saved.
 
     Args:
@@ -75,7 +75,7 @@ def gain(study: optuna.Study) -> float | None:
     return signs(study)[0] * (first.values[0] - best.values[0])
 
 
-def answer(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]:
+def headline(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]:
     """Say how much better than the defaults the study's configuration is, and how sure that is.
 
     Args:
@@ -198,8 +198,8 @@ def parameter_rows(study: optuna.Study, confirm: ConfirmReport | None) -> list[d
     ]
 
 
-def troubles_of(study: optuna.Study, usage: ResourceUsage) -> list[dict[str, Any]]:
-    """The usual troubles that were seen, with what to change."""
+def diagnostics_of(study: optuna.Study, usage: ResourceUsage) -> list[dict[str, Any]]:
+    """The usual problems that were seen, with what to change."""
     trials = study.get_trials(deepcopy=False)
     best = best_trial(study)
     finished = [trial for trial in trials if trial.state in FINISHED]
@@ -210,31 +210,31 @@ def troubles_of(study: optuna.Study, usage: ResourceUsage) -> list[dict[str, Any
     if memory:
         what = f"out of memory in {len(memory)} trials ({_numbers(memory)})"
         rows.append(
-            {"trouble": what, "what to change": "set batch_size to 1, or leave the largest models out of the space"}
+            {"problem": what, "what to change": "set batch_size to 1, or leave the largest models out of the space"}
         )
     if all_pruned(study):
         what = "every trial after the first pruned one was pruned"
         advice = "a pruner that waits longer (median with n_startup_trials and n_warmup_steps; sha with min_resource)"
-        rows.append({"trouble": what, "what to change": advice})
+        rows.append({"problem": what, "what to change": advice})
     pruned = sum(trial.state == TrialState.PRUNED for trial in finished)
     slow = stop_kind(study.user_attrs) == StopKind.LIMIT
     single = len(study.directions) == 1
     if single and (slow or (len(finished) >= ENOUGH_FINISHED and usage.saved_share < LITTLE_SAVED)):
         saved = f"pruning saved {usage.saved_share:.0%} of the epochs ({pruned} of {len(finished)} trials pruned)"
         what = f"too slow: {study.user_attrs[STOP_REASON]}; {saved}" if slow else saved
-        rows.append({"trouble": what, "what to change": "a more aggressive pruner (sha, percentile), or fewer epochs"})
+        rows.append({"problem": what, "what to change": "a more aggressive pruner (sha, percentile), or fewer epochs"})
     improvement = gain(study)
     if len(finished) >= ENOUGH_FINISHED and best is not None and improvement is not None and improvement <= 0:
         ends = borders(study, best)
         where = f", first where the best value lies on a border: {'; '.join(ends)}" if ends else ""
         what = f"no improvement over the baseline in {len(finished)} trials"
-        rows.append({"trouble": what, "what to change": f"widen the search space{where}"})
+        rows.append({"problem": what, "what to change": f"widen the search space{where}"})
     continued = successors(trials)  # interruptions are no failures
     others = [t for t in trials if state_name(t, continued) == TrialState.FAIL.name and t.number not in memory]
     reasons = sorted({str(t.user_attrs.get(REASON, "unknown")) for t in others})
     rows += [
         {
-            "trouble": f"{sum(t.user_attrs.get(REASON, 'unknown') == why for t in others)} failed: {why}",
+            "problem": f"{sum(t.user_attrs.get(REASON, 'unknown') == why for t in others)} failed: {why}",
             "what to change": "a smaller largest lr" if "NonFinite" in why else "see run.log of the trial",
         }
         for why in reasons

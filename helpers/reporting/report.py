@@ -21,7 +21,14 @@ from helpers.analysis.continue_pruned import load_continued
 from helpers.analysis.importance import Importances, parameter_importances
 from helpers.reporting.captions import missing_figures, shows
 from helpers.reporting.figures import save_figures, study_figures
-from helpers.reporting.findings import ResourceUsage, answer, measure_spending, parameter_rows, troubles_of, warnings_of
+from helpers.reporting.findings import (
+    ResourceUsage,
+    diagnostics_of,
+    headline,
+    measure_usage,
+    parameter_rows,
+    warnings_of,
+)
 from helpers.reporting.report_images import ReportPicture, picture_key, report_pictures
 from helpers.results.attributes import EARLIER_SEARCHES, PRUNER, SAMPLER, SAMPLER_SEED
 from helpers.results.lookup import readable_config
@@ -154,9 +161,9 @@ def report_sections(
     """
     confirm = load_confirm(folder)
     continued = load_continued(folder)
-    usage = measure_spending(study, folder)
+    usage = measure_usage(study, folder)
     drawn = figures or {}
-    diagnostics = troubles_of(study, usage)
+    diagnostics = diagnostics_of(study, usage)
     pictures = report_pictures(study, folder)
     missing = missing_figures(study, drawn)
     needs = [
@@ -164,7 +171,7 @@ def report_sections(
         for need in dict.fromkeys(missing.values())
     ]
     sections = [
-        Section("How much better than the defaults, and how sure", answer(study, confirm)),
+        Section("How much better than the defaults, and how sure", headline(study, confirm)),
         _configuration(study, folder, confirm),
         Section("Warnings", warnings_of(study, confirm) or ["None."]),
         Section("Best trials", rows=top_table(study)),
@@ -176,7 +183,7 @@ def report_sections(
     sections += [_search(study), _spending(study, usage)]
     if continued:
         sections.append(Section("Pruned trials, continued", [continued.statement], continued.rows()))
-    sections.append(Section("Troubles and what to change", [] if diagnostics else ["None was seen."], diagnostics))
+    sections.append(Section("Problems and what to change", [] if diagnostics else ["None was seen."], diagnostics))
     if importances.parameters:
         sections.append(Section("Importances", [importances.statement], importances.rows()))
     said = [f"Not drawn, with what they need: {'; '.join(needs)}."] if missing else []

@@ -18,7 +18,7 @@ from helpers.analysis.confirm import confirm_study, load_confirm
 from helpers.analysis.continue_pruned import continue_pruned, load_continued
 from helpers.analysis.shares import largest_count
 from helpers.analysis.test_people import TestPeople
-from helpers.reporting.findings import answer, gain
+from helpers.reporting.findings import gain, headline
 
 BASE_LR = 1e-3
 SMALL_LR = 1e-4
@@ -264,7 +264,7 @@ def test_no_gain_is_claimed_over_a_baseline_that_misses_a_constraint(tmp_path):
     asked = studied(tmp_path, measured, constraints={"gaze_error_deg": "<= 8"})
     study = run_study(asked)
     assert gain(study) is None
-    assert answer(study, None)[0].startswith("No gain is claimed: the baseline")
+    assert headline(study, None)[0].startswith("No gain is claimed: the baseline")
     report = confirm_study(asked, top=1, seeds=3)
     assert "the baseline misses the constraint gaze_error_deg <= 8 in 3 of 3 seeds; trial" in report.sentences[0]
     assert report.configurations[-1].is_baseline, "it is worse than any that meets the constraints"

@@ -17,7 +17,7 @@ from study_support import run_study, spec
 from helpers.analysis.confirm import ConfirmReport, _judge
 from helpers.analysis.importance import parameter_importances
 from helpers.analysis.shares import expected_best
-from helpers.reporting.findings import all_pruned, answer, gain, measure_spending, troubles_of, warnings_of
+from helpers.reporting.findings import all_pruned, diagnostics_of, gain, headline, measure_usage, warnings_of
 from helpers.reporting.report import report_sections, write_report
 from helpers.reporting.report_images import WIDEST, picture_key, report_pictures
 
@@ -33,12 +33,12 @@ def warned(study, confirm=None):
 
 
 def advice(study, tmp_path):
-    rows = troubles_of(study, measure_spending(study, tmp_path))
-    return {row["trouble"]: row["what to change"] for row in rows}
+    rows = diagnostics_of(study, measure_usage(study, tmp_path))
+    return {row["problem"]: row["what to change"] for row in rows}
 
 
 def test_epochs_and_seconds_are_spent_and_saved_as_measured(tmp_path):
-    spent = measure_spending(study_of(BASE, BEST, PRUNED, PRUNED, failed("x")), tmp_path)
+    spent = measure_usage(study_of(BASE, BEST, PRUNED, PRUNED, failed("x")), tmp_path)
     assert (spent.epochs, spent.seconds) == (30, 59.0)
     assert (spent.saved_epochs, spent.saved_seconds) == (12, pytest.approx(24.0))
     assert spent.saved_share == pytest.approx(12 / 42)
@@ -49,7 +49,7 @@ def test_seconds_per_epoch_of_a_pruned_trial_come_from_its_own_table(tmp_path):
     place.mkdir()
     (place / "metrics.csv").write_text("epoch,val_loss,seconds\n0,2.0,5.0\n1,2.0,7.0\n")
     attrs = {"seconds": 100.0, "folder": "/moved/away/trial_0001"}
-    spent = measure_spending(study_of(BASE, (TrialState.PRUNED, 2.0, 2, attrs, 1e-4)), tmp_path)
+    spent = measure_usage(study_of(BASE, (TrialState.PRUNED, 2.0, 2, attrs, 1e-4)), tmp_path)
     assert spent.saved_seconds == pytest.approx(8 * 6.0)
 
 
@@ -57,8 +57,8 @@ def test_an_interrupted_trial_is_counted_in_the_one_that_continued_it(tmp_path):
     cut = (TrialState.FAIL, 1.0, 6, {"seconds": 12.0, "fail_reason": "interrupted"}, 1e-3)
     again = (TrialState.COMPLETE, 0.7, EPOCHS, {"seconds": 21.0, "resume_of": 1}, 1e-3)
     study = study_of(BASE, cut, again)
-    assert measure_spending(study, tmp_path).epochs == 20
-    assert measure_spending(study, tmp_path).seconds == 41.0
+    assert measure_usage(study, tmp_path).epochs == 20
+    assert measure_usage(study, tmp_path).seconds == 41.0
     assert advice(study, tmp_path) == {}
 
 
@@ -67,7 +67,7 @@ def test_the_gain_is_measured_or_none():
     assert gain(study_of(BASE)) == 0.0
     no_baseline = study_of(failed("OutOfMemoryError", baseline=True), BEST)
     assert gain(no_baseline) is None
-    assert "no improvement over it was measured" in answer(no_baseline, None)[0]
+    assert "no improvement over it was measured" in headline(no_baseline, None)[0]
 
 
 def test_too_few_trials_are_said_once_and_unmeasured_noise_is_part_of_the_answer(tmp_path):
@@ -76,7 +76,7 @@ def test_too_few_trials_are_said_once_and_unmeasured_noise_is_part_of_the_answer
     text = (tmp_path / "report.md").read_text()
     assert text.count("4 complete trials") == 1
     assert "importances, rank, contour (4 complete trials, there are 2)" in text
-    first, second = answer(study, None)
+    first, second = headline(study, None)
     assert first.startswith("Not confirmed, one training each: trial 1 is ahead by 0.5 (50.0%) in val_loss")
     assert "how much is unknown, since the noise of a training was not measured" in second
     assert "confirm FOLDER" in second
@@ -155,7 +155,7 @@ def test_the_page_opens_offline_and_escapes_what_it_shows(tmp_path):
     assert "<img" not in markdown
     for title in re.findall(r"<h2>(.*?)</h2>", text):
         assert title == "Figures" or f"## {title}\n" in markdown
-    widths = [line.count(" | ") for line in markdown.splitlines() if line.startswith("| trouble") or "failed:" in line]
+    widths = [line.count(" | ") for line in markdown.splitlines() if line.startswith("| problem") or "failed:" in line]
     assert len(set(widths)) == 1
 
 
@@ -193,16 +193,18 @@ def test_a_study_without_any_trial_has_a_report(tmp_path):
 
 def test_an_answer_that_may_be_chance_says_so():
     study = study_of(BASE, BEST)
-    assert answer(study, confirmed(0.5, -0.4, 0.2, -0.1))[0].startswith("Better on average, though that may be chance")
-    assert answer(study, confirmed(-0.5, -0.4))[0].startswith("Not better: worse by 0.")
+    assert headline(study, confirmed(0.5, -0.4, 0.2, -0.1))[0].startswith(
+        "Better on average, though that may be chance"
+    )
+    assert headline(study, confirmed(-0.5, -0.4))[0].startswith("Not better: worse by 0.")
     other = study_of(BASE, BEST, (TrialState.COMPLETE, 0.4, EPOCHS, {}, 3e-3))
-    assert any("trial 1 is ahead of trial 2, the best of the search" in s for s in answer(other, confirmed(0.5, 0.4)))
-    assert answer(study, confirmed(0.0, 0.0, 0.0))[0].startswith("No difference in val_loss")
+    assert any("trial 1 is ahead of trial 2, the best of the search" in s for s in headline(other, confirmed(0.5, 0.4)))
+    assert headline(study, confirmed(0.0, 0.0, 0.0))[0].startswith("No difference in val_loss")
 
 
 def test_chance_alone_is_the_expected_best_of_as_many_equal_ones():
     many = [(TrialState.COMPLETE, 0.6, EPOCHS, {}, 3e-3)] * 18
-    said = answer(study_of(BASE, BEST, *many), confirmed(0.5, 0.4, 0.45, 0.5))[-1]
+    said = headline(study_of(BASE, BEST, *many), confirmed(0.5, 0.4, 0.45, 0.5))[-1]
     noise = 0.0479 / 2**0.5  # pooled with a baseline that does not vary
     assert float(re.search(r"ahead by about ([0-9.]+)", said)[1]) == pytest.approx(expected_best(19) * noise, rel=0.02)
     assert "best of 19 finished trials" in said

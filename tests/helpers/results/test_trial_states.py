@@ -49,6 +49,6 @@ def test_the_report_counts_and_names_them(tmp_path):
     text = " ".join(sections["Spent and saved"].lines)
     assert "4 trials: 2 complete, 1 interrupted, 1 fail." in text
     assert "2 from 1" in text
-    assert [row["trouble"] for row in sections["Troubles and what to change"].rows] == [
+    assert [row["problem"] for row in sections["Problems and what to change"].rows] == [
         "1 failed: NonFiniteError: bad loss"
     ]
