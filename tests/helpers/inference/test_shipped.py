@@ -21,7 +21,7 @@ from helpers.inference.scene import People
 from helpers.inference.shipped import unseen_people
 from helpers.notebook import model_selection as redirect_models
 from helpers.notebook.redirect_widget import open_comparison, open_panel, show_demo
-from helpers.study import compatibility as records
+from helpers.study import resume as records
 from helpers.study.factory import make_config
 
 DEMO = files.Path("demo")
@@ -65,7 +65,7 @@ def none_shipped(folder, monkeypatch):
 
 
 def test_it_is_shown_where_nothing_was_trained(demo, tmp_path, capsys):
-    assert redirect_models.winner(tmp_path) == redirect_models.shipped_model()
+    assert redirect_models.best_model(tmp_path) == redirect_models.shipped_model()
     panel = open_panel(out=tmp_path)
     assert (
         "demo: a GazeGaussian of 64 px that comes with this program, trained 1.5 hours on 7 synthetic people "
@@ -81,7 +81,7 @@ def test_what_was_trained_comes_first(demo, tmp_path, folder):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "best.pt").write_bytes((folder / "model" / "best.pt").read_bytes())
     (tmp_path / "mine" / "config.yaml").write_text("stage: gazegaussian\n")
-    assert redirect_models.winner(tmp_path).title == "mine"
+    assert redirect_models.best_model(tmp_path).title == "mine"
     both = open_comparison([tmp_path / "mine" / "best.pt", "demo"], heads()[0].root, tmp_path)
     assert [renderer.name.split("_")[-1] for renderer in both.renderers] == ["mine", "demo"]
 
@@ -90,7 +90,7 @@ def test_a_copy_without_it_says_so(none_shipped, tmp_path, capsys):
     assert show_demo(tmp_path) is None
     assert "This copy of the program has no shipped model" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="Expected a finished GazeGaussian study or training"):
-        redirect_models.winner(tmp_path)
+        redirect_models.best_model(tmp_path)
     with pytest.raises(CheckpointError, match="no shipped model"):
         helpers.redirect(DEMO, None, "subject10000", 0, [0.0], [0.0], tmp_path / "x.png")
     with pytest.raises(CheckpointError, match="no shipped model"):

@@ -147,7 +147,7 @@ def test_words_say_how_far_it_is():
     assert words["time left"] == "about 25 min"
     assert words["best so far"] == "val_loss 0.25 (trial 0)"
     empty = sentences(found(best=None, seconds_left=None, wanted=None))
-    assert empty["trials"] == "0 of ? finished (none begun)"
+    assert empty["trials"] == "0 of ? finished (none started)"
 
 
 def test_widgets_are_labelled_and_follow_the_study(monkeypatch, capsys):

@@ -40,7 +40,7 @@ def test_the_winner_of_the_newest_study_is_found_and_set_beside_the_baseline(tmp
     for seconds, name in enumerate(("old", "new", "other_stage", "gazegaussian_smoke")):
         path = tmp_path / name / "best.json"
         os.utime(path, (seconds, seconds))
-    found = redirect_models.winner(tmp_path)
+    found = redirect_models.best_model(tmp_path)
     assert found.checkpoint == folder / "trial_0002" / "best.pt"
     assert found.title == "new, trial 2: val_loss 1.5"
     assert [model.title for model in redirect_models.rivals(tmp_path)] == [
@@ -60,17 +60,17 @@ def test_a_thinned_baseline_is_replaced_by_the_next_best(tmp_path):
 def test_without_a_study_the_newest_training_is_shown(tmp_path, checkpoints, monkeypatch):
     monkeypatch.setattr(files, "DEMO_FILE", tmp_path / "nowhere")  # else it is the shipped model
     with pytest.raises(ConfigError, match="Expected a finished GazeGaussian study or training under"):
-        redirect_models.winner(tmp_path)
+        redirect_models.best_model(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "best.pt").write_bytes(checkpoints[0].read_bytes())
     (tmp_path / "mine" / "config.yaml").write_text("stage: gazegaussian\n")
     (tmp_path / "stage_one").mkdir()
     (tmp_path / "stage_one" / "best.pt").touch()
     (tmp_path / "stage_one" / "config.yaml").write_text("stage: meshhead\n")
-    assert redirect_models.winner(tmp_path).title == "mine"
+    assert redirect_models.best_model(tmp_path).title == "mine"
     assert len(open_comparison(None, heads()[1].root, tmp_path).renderers) == 1
     make_study(tmp_path, "gazegaussian_smoke", [0.1])
-    assert redirect_models.winner(tmp_path).title == "mine", "a rehearsal comes after it"
+    assert redirect_models.best_model(tmp_path).title == "mine", "a rehearsal comes after it"
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):

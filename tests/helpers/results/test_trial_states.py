@@ -20,7 +20,7 @@ def test_tables_name_the_state_and_the_successor():
     study = planted()
     rows = summary_rows(study)
     assert [row["state"] for row in rows] == ["COMPLETE", "INTERRUPTED", "COMPLETE", "FAIL"]
-    assert rows[1]["note"] == "interrupted; trial 2 goes on from it"
+    assert rows[1]["note"] == "interrupted; trial 2 resumes it"
     assert rows[3]["note"] == "NonFiniteError: bad loss"
     assert study.trials[1].state == TrialState.FAIL, "Optuna's own state changed"
 
@@ -38,8 +38,8 @@ def test_the_timeline_tells_them_apart():
     assert tuple(bars["COMPLETE"].y) == (0, 2)
     assert len({bar.marker.color for bar in bars.values()}) == 3
     first, again = bars["COMPLETE"].text
-    assert again.startswith("goes on from trial 1: its epochs and seconds count 6 epochs and 12.0 s from before<br>")
-    assert "goes on" not in first + bars["FAIL"].text[0]
+    assert again.startswith("resumes trial 1: its epochs and seconds count 6 epochs and 12.0 s from before<br>")
+    assert "resumes" not in first + bars["FAIL"].text[0]
     assert bars["INTERRUPTED"].hovertemplate.endswith("<extra>INTERRUPTED</extra>")
 
 

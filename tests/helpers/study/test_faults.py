@@ -50,7 +50,7 @@ def truncate(path):
 
 
 @pytest.mark.parametrize(
-    ("damaged", "said"), [(["last.pt"], "from the one before, best.pt"), (["last.pt", "best.pt"], "cannot go on from")]
+    ("damaged", "said"), [(["last.pt"], "from the one before, best.pt"), (["last.pt", "best.pt"], "cannot resume")]
 )
 def test_a_trial_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path, caplog, damaged, said):
     whole = run_study(spec(tmp_path / "whole", train, trials=1))

@@ -206,7 +206,7 @@ def test_the_command_says_it_in_its_own_lines(tmp_path, monkeypatch, capsys, cap
         train_gazegaussian_optuna.main()
     finally:
         optuna.logging.set_verbosity(level)
-    assert "1 trials taken over from toy" in capsys.readouterr().out
+    assert "1 trials copied from toy" in capsys.readouterr().out
     assert "A new study created" not in caplog.text
 
 
