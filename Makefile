@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 STAMP := $(VENV)/.installed
 RUN := $(PY) train_gazegaussian_optuna.py
 
-.PHONY: setup study test test-fast lint notebooks lock audit-deps clean-results
+.PHONY: setup study test docs lint notebooks lock audit-deps clean-results
 
 setup: $(STAMP)
 
@@ -27,6 +27,11 @@ lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# These pages as a site in site/: tables of keys are written from the schemas; a broken link or anchor is an error.
+docs: setup
+	$(PY) -m docs.tools.tables
+	$(PY) -m mkdocs build --strict
 
 # Notebooks and their twins in notebooks/scripts: the one changed last wins.
 notebooks: setup
