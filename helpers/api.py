@@ -58,6 +58,7 @@ def run(spec: StudySpec, *, audit: bool = True, figures: bool = True) -> optuna.
         from helpers.reporting.report import report
 
         report(study, spec.folder)
+        spec.save_snapshot()  # the note is in the store
     return study
 
 

@@ -159,8 +159,8 @@ def estimate_study(spec: StudySpec, build: Build = build_stage, reject: bool = T
 
 
 def _disk(measured: Measured, forecast: EpochForecast, keep_best: int | None) -> float:
-    """Gigabytes: checkpoints of the trials that stay and of the running one, pictures and tables of all."""
-    kept = forecast.trials if keep_best is None else min(forecast.trials, keep_best + 1)
+    """Gigabytes: checkpoints of the best trials, the baseline and the running one, pictures and tables of all."""
+    kept = forecast.trials if keep_best is None else min(forecast.trials, keep_best + 2)
     return kept * measured.checkpoints_gb + forecast.epochs_most * measured.other_gb_per_epoch
 
 

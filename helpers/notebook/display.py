@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 
 import optuna
-import pandas as pd
 from IPython.display import Image, display
 
 from gazegaussian.config import STAGES, load_run
@@ -21,7 +20,7 @@ from helpers.reporting.figures import study_figures
 from helpers.results.attributes import STAGE
 from helpers.results.ranking import best_trial, metric_names, signs
 from helpers.results.run_files import best_image, trial_dir
-from helpers.results.tables import top_trials, trial_rows
+from helpers.results.tables import top_table, trial_rows
 from helpers.results.trial_states import count_finished
 from helpers.search.trial_names import is_smoke_test
 from helpers.storage.location import study_folders
@@ -117,13 +116,13 @@ def show_trials(study: optuna.Study) -> None:
     show_table(f"Trials of {study.study_name}", trial_rows(study))
 
 
-def show_top(study: optuna.Study, k: int = 3) -> pd.DataFrame:
-    """Table of the k best trials with their parameters and the best value of the metric."""
-    metric = study.user_attrs["metric"]
-    return pd.DataFrame(
-        {"trial": row["trial"], f"best {metric}": row["metrics"][metric]["min"], **row["hyperparameters"]}
-        for row in top_trials(study, k)
-    ).set_index("trial")
+def show_top(study: optuna.Study, k: int = 3) -> None:
+    """Display the k best trials with the best value of each objective and their parameters."""
+    rows = top_table(study, k)
+    if rows:
+        show_table(f"Best trials of {study.study_name}", rows)
+    else:
+        say(f"{study.study_name}: no trial has finished yet; this cell shows the best ones once there are some.")
 
 
 def show_figures(study: optuna.Study, names: Sequence[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from typing import Protocol
@@ -12,13 +13,15 @@ import ipywidgets as widgets
 import psutil
 from IPython.display import display, update_display
 
-from helpers.notebook.figure_display import show_figure
+from helpers.notebook.figure_display import bundle, show_figure
 from helpers.notebook.live_curves import live_curves
 from helpers.reporting.palette import PALETTE
 from helpers.study.progress import StudyProgress, TrialProgress
 from helpers.utils.formatting import duration
 from helpers.utils.runtime import GB, gpus, place
-from helpers.utils.tables import show_line
+from helpers.utils.tables import is_table, show_line
+
+MOST_OF_AN_EPOCH = 0.95  # that the bar shows before the epoch has ended
 
 
 class View(Protocol):
@@ -65,6 +68,26 @@ def memory_sentence() -> str:
     return f"{(memory.total - memory.available) / GB:.1f} of {memory.total / GB:.1f} GB (no GPU)"
 
 
+class Pace:
+    """How far running trials are within their epoch, by the time since it began and the measured seconds of one."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[int, float]] = {}
+
+    def epochs(self, found: StudyProgress) -> float:
+        """Epochs of all running trials, the part of the present ones included; it never claims that one has ended."""
+        now = time.monotonic()
+        total = 0.0
+        for trial in found.running:
+            known, since = self._seen.get(trial.number, (-1, now))
+            if known != trial.epochs:
+                since = now
+                self._seen[trial.number] = (trial.epochs, now)
+            part = (now - since) / found.epoch_seconds if found.epoch_seconds else 0.0
+            total += trial.epochs + min(part, MOST_OF_AN_EPOCH)
+        return total
+
+
 class PlainView:
     """Lines: those of the process, and one after each epoch with trials, remaining time and best value."""
 
@@ -75,9 +98,10 @@ class PlainView:
         """Do nothing: there is no button."""
 
     def log(self, lines: list[str]) -> None:
-        """Print lines, and show tables."""
+        """Print lines; the table of the trials has a cell of its own."""
         for line in lines:
-            show_line(line)
+            if not is_table(line):
+                show_line(line)
 
     def say(self, line: str) -> None:
         """Print a line."""
@@ -112,7 +136,7 @@ class WidgetView(PlainView):
         named = {"description_width": "110px"}
         colors = {**named, "bar_color": PALETTE[0]}
         self.trials = widgets.IntProgress(description="Trials", style=colors, layout=bar)
-        self.epochs = widgets.IntProgress(description="Epochs now", style=colors, layout=bar)
+        self.epochs = widgets.FloatProgress(description="Epochs now", style=colors, layout=bar)
         self.facts = widgets.HTML(value="The study begins ...", layout=wide)
         self.button = widgets.Button(
             description="Stop", icon="stop", tooltip="Stop after the running epoch; run this cell again to resume"
@@ -121,6 +145,7 @@ class WidgetView(PlainView):
         self.box = widgets.VBox([self.trials, self.epochs, self.facts, self.button if clickable else hint])
         self._figure = f"curves-{uuid.uuid4().hex}"
         self._drawn = tuple[TrialProgress, ...]()
+        self._pace = Pace()
 
     def begin(self, stop: Callable[[], None]) -> None:
         """Display everything once."""
@@ -141,7 +166,7 @@ class WidgetView(PlainView):
         self.trials.max = max(found.wanted or 1, 1)
         self.trials.value = found.finished
         self.epochs.max = length * max(1, len(found.running))
-        self.epochs.value = sum(trial.epochs for trial in found.running)
+        self.epochs.value = self._pace.epochs(found)
         facts = {**sentences(found), "memory in use": memory_sentence()}
         rows = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in facts.items())
         self.facts.value = f'<table style="text-align:left">{rows}</table>'
@@ -153,11 +178,12 @@ class WidgetView(PlainView):
         """Show the last state; the button has nothing left to stop."""
         if found is not None:
             self.show(found)
+            self._draw(found, last=True)
         self.button.description = "Ended"
         self.button.disabled = True
         self.say(line)
 
-    def _draw(self, found: StudyProgress) -> None:
+    def _draw(self, found: StudyProgress, last: bool = False) -> None:
         figure = live_curves(found)
         if figure is None:
             return
@@ -165,5 +191,7 @@ class WidgetView(PlainView):
             blank = f'<div style="height: {figure.layout.height}px"></div>'
             update_display({"text/html": blank}, raw=True, display_id=self._figure)
         # As a bundle: a figure that is displayed by itself takes a new place in the cell every time.
-        update_display(figure._repr_mimebundle_(), raw=True, display_id=self._figure)
+        # The last one stays in the notebook, and pages without scripts show its PNG.
+        forms = bundle(figure) if last else figure._repr_mimebundle_()
+        update_display(forms, raw=True, display_id=self._figure)
         self._drawn = found.trials

@@ -146,9 +146,10 @@ class RedirectPanel:
         self.source = _image_box()
         self.images = [_image_box() for _ in self.renderers]
         self.captions = [widgets.HTML() for _ in self.renderers]
-        columns = [widgets.VBox([widgets.HTML("source"), self.source])]
+        columns = [widgets.VBox([widgets.HTML("source"), self.source], layout=_column())]
         for renderer, caption, image in zip(self.renderers, self.captions, self.images, strict=True):
-            columns.append(widgets.VBox([widgets.HTML(html.escape(renderer.title)), image, caption]))
+            shown = [widgets.HTML(html.escape(renderer.title)), image, caption]
+            columns.append(widgets.VBox(shown, layout=_column()))
         self.status = widgets.HTML()
         self.told = widgets.HTML()
         self.movie = widgets.Image(format="gif", layout=widgets.Layout(display="none", max_width="100%"))
@@ -158,7 +159,7 @@ class RedirectPanel:
                 widgets.HBox([self.person, self.frame]),
                 widgets.HBox([widgets.VBox(moving[:2]), widgets.VBox(moving[2:])]),
                 self.reset,
-                widgets.HBox(columns, layout=widgets.Layout(flex_flow="row wrap")),
+                widgets.HBox(columns, layout=widgets.Layout(width="100%", align_items="flex-end")),
                 self.status,
                 widgets.HBox([self.sweep, self.write]),
                 self.told,
@@ -241,8 +242,13 @@ class RedirectPanel:
             self._running = before
 
 
+def _column() -> widgets.Layout:
+    """A place in the row of images: they shrink rather than go below each other, and long titles are broken."""
+    return widgets.Layout(width=SHOWN_WIDTH, min_width="0", flex="0 1 auto", margin="0 8px 0 0")
+
+
 def _image_box() -> widgets.Image:
-    return widgets.Image(format="png", layout=widgets.Layout(width=SHOWN_WIDTH, margin="0 8px 0 0"))
+    return widgets.Image(format="png", layout=widgets.Layout(width="100%"))
 
 
 def _reading(drawn: Drawn) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import pandas as pd
 import plotly.graph_objects as go
 from IPython.display import Image, display
 from optuna.trial import FrozenTrial, TrialState
@@ -24,20 +23,20 @@ from helpers.reporting.figures import study_figures
 from helpers.reporting.findings import headline, measure_usage, parameter_rows
 from helpers.reporting.report_images import picture_key, top_pictures
 from helpers.results.attributes import ENVIRONMENT
-from helpers.results.pictures import captioned_row, png_bytes
+from helpers.results.pictures import captioned_row, jpeg_bytes
 from helpers.results.ranking import is_feasible, metric_names, objective_key, signs
 from helpers.results.tables import top_table
 from helpers.results.trial_states import FINISHED, epochs_of, state_name, successors
 from helpers.utils.formatting import duration
-from helpers.utils.tables import show_table
+from helpers.utils.tables import show_folded, show_table
 
-MOST_ROWS = 10
+MOST_ROWS = 200  # of a table that is folded
 PICTURE_WIDTH = 460  # pixels of one trial's images
 Rows = list[dict[str, Any]]
 
 
 def show_results(study: optuna.Study, folder: Path, names: Sequence[str] | None = None) -> None:
-    """Display the study's figures, each with a table of its numbers.
+    """Display the study's figures, each with its numbers in a line that a click opens; every table comes once.
 
     Args:
         study: A loaded study.
@@ -47,23 +46,17 @@ def show_results(study: optuna.Study, folder: Path, names: Sequence[str] | None 
     found = parameter_importances(study)
     figures = study_figures(study, found)
     missing = missing_figures(study, figures)
+    shown = [top_table(study)]  # the best trials have a cell of their own
     for name in names or (*figures, *missing):
         if name not in figures:
             say(f"{name}: needs {missing.get(name, 'another kind of study')}")
             continue
         show_figure(figures[name])
         rows = figure_rows(name, study, Path(folder), found, figures[name])
-        if len(rows) > MOST_ROWS:
-            say(f"The first {MOST_ROWS} of {len(rows)} rows:")
-        if rows:
-            display(as_table(rows[:MOST_ROWS]))
-
-
-def as_table(rows: Rows) -> pd.DataFrame:
-    """Rows as a table, led by its first column, empty columns left out."""
-    table = pd.DataFrame(rows)
-    table = table[[name for name in table if not table[name].map(lambda cell: cell is None or cell == "").all()]]
-    return table.set_index(table.columns[0])
+        if rows and rows not in shown:
+            shown.append(rows)
+            cut = f", the first {MOST_ROWS} of {len(rows)}" if len(rows) > MOST_ROWS else ""
+            show_folded(f"Numbers of {name}{cut}", rows[:MOST_ROWS])
 
 
 def figure_rows(
@@ -205,7 +198,7 @@ def show_best_parameters(study: optuna.Study, folder: Path) -> None:
     confirm = load_confirm(Path(folder))
     rows = parameter_rows(study, confirm)
     if rows:
-        say("\n".join(headline(study, confirm)))
+        say("\n".join(headline(study, confirm, Path(folder))))
         show_table(f"Best parameters of {study.study_name}", rows)
         say(f"For `train --params`: {Path(folder) / 'best.yaml'}")
     else:
@@ -216,7 +209,7 @@ def show_top_images(study: optuna.Study, folder: Path, k: int = 3) -> None:
     """Display the validation images of the k best trials side by side, each of its best epoch, under number and value."""
     pictures = top_pictures(study, Path(folder), k)
     if pictures:
-        display(Image(png_bytes(captioned_row(pictures, PICTURE_WIDTH))))
+        display(Image(jpeg_bytes(captioned_row(pictures, PICTURE_WIDTH))))
         say(picture_key(study))
     else:
         say("no finished trial kept images")
@@ -237,7 +230,6 @@ def spending_sentence(study: optuna.Study, folder: Path) -> str:
 
 
 __all__ = [
-    "as_table",
     "figure_rows",
     "show_best_parameters",
     "show_results",

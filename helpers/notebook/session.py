@@ -37,6 +37,7 @@ class StudyPlan:
         out: Where studies land.
         workers: Trials side by side; None: on a CPU one per core, on CUDA one at a time.
         meshhead: Checkpoint that stage two starts from; None: the best trial of the MeshHead study of these sizes.
+        smoke: On fewer images.
     """
 
     stage: str
@@ -49,6 +50,7 @@ class StudyPlan:
     out: Path
     workers: int | None = None
     meshhead: Path | str | None = None
+    smoke: bool = False
 
     @property
     def folder(self) -> Path:
@@ -121,7 +123,7 @@ class StudyPlan:
     @property
     def _files(self) -> tuple[Path, Path]:
         """Run configuration and study file."""
-        return run_file(self.stage, self.sizes), study_file_of(self.stage, self.sizes)
+        return run_file(self.stage, SMOKE if self.smoke else self.sizes), study_file_of(self.stage, self.sizes)
 
     @property
     def _settings(self) -> list[object]:
@@ -152,7 +154,7 @@ def plan_study(
     Args:
         stage: `meshhead` or `gazegaussian`.
         sizes: `quick`, `demo` or `published`.
-        smoke: Two trials of one epoch at quick sizes, in a study of their own, whatever `study_name` says.
+        smoke: Two trials of one epoch on a few images of quick sizes, in a study of their own, whatever `study_name` says.
         trials: Finished ones in total.
         gpu_hours: At most in one run.
         epochs: Per trial.
@@ -192,7 +194,10 @@ def plan_study(
         out=Path(out),
         workers=workers,
         meshhead=meshhead,
+        smoke=smoke,
     )
+    if smoke and resume and not plan.is_comparable:  # of an earlier version
+        return replace(plan, name=names[-1])
     if not resume or len(names) <= 2:
         return plan
     existing = (replace(plan, name=name) for name in reversed(names[:-1]))

@@ -16,6 +16,7 @@ import optuna
 import plotly.graph_objects as go
 import plotly.io
 import plotly.offline
+from choreographer.browsers.chromium import Chromium
 from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 
@@ -188,11 +189,12 @@ def _style(name: str, figure: go.Figure, study_name: str, metric: str, notes: Se
 
 
 def find_browser() -> str | None:
-    """Path of a browser that can draw PNGs: BROWSER_PATH, or the first known one on the PATH."""
+    """Path of a browser that can draw PNGs: BROWSER_PATH, a known one on the PATH, or where such programs are installed."""
     named = os.environ.get("BROWSER_PATH")
     if named:
         return named if Path(named).is_file() else None
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    return found or Chromium.find_browser(skip_local=False)  # macOS and Windows have it on no PATH
 
 
 def save_figures(

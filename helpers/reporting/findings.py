@@ -19,7 +19,7 @@ from helpers.results.lookup import readable_config
 from helpers.results.ranking import baseline_trial, best_trial, is_feasible, metric_names, signs
 from helpers.results.trial_states import FINISHED, epochs_of, seconds_per_epoch, state_name, successors, total_usage
 from helpers.study.stop import StopKind, stop_kind
-from helpers.utils.paths import SCRIPT
+from helpers.utils.paths import SCRIPT, typed_path
 
 MANY_PRUNED = 5  # pruned in a row after the first, none complete among them
 ENOUGH_FINISHED = 10  # trials, before a missing gain or a lazy pruner is remarked on
@@ -75,23 +75,24 @@ def gain(study: optuna.Study) -> float | None:
     return signs(study)[0] * (first.values[0] - best.values[0])
 
 
-def headline(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]:
+def headline(study: optuna.Study, confirm: ConfirmReport | None, folder: Path | None = None) -> list[str]:
     """Say how much better than the defaults the study's configuration is, and how sure that is.
 
     Args:
         study: A loaded study.
         confirm: What retraining with several seeds found, if it was done.
+        folder: Of the study, for the command that confirms it.
     """
     best = best_trial(study)
     if best is None:
         return ["No complete trial meets the constraints yet: nothing can be said."]
-    searched = _in_search(study, best, confirm)
+    searched = _in_search(study, best, confirm, folder)
     if confirm is None:
         return searched
     return [*_over_seeds(confirm, best), f"In the search, with one training each: {searched[0]}", *searched[1:]]
 
 
-def _in_search(study: optuna.Study, best: FrozenTrial, confirm: ConfirmReport | None) -> list[str]:
+def _in_search(study: optuna.Study, best: FrozenTrial, confirm: ConfirmReport | None, folder: Path | None) -> list[str]:
     """What one training of each says, and what chance alone would."""
     first = baseline_trial(study)
     improvement = gain(study)
@@ -124,9 +125,10 @@ def _in_search(study: optuna.Study, best: FrozenTrial, confirm: ConfirmReport | 
     chance = chance_alone(others, None if confirm is None else confirm.noise)
     if confirm is not None:
         return [f"{ahead} {chance}."]
+    named_folder = "FOLDER" if folder is None else typed_path(folder)
+    whose = ", with the folder of the study," if folder is None else ""
     command = (
-        f"`python {SCRIPT.name} confirm FOLDER`, with the folder of the study, measures it: it trains both again with several "
-        "seeds."
+        f"`python {SCRIPT.name} confirm {named_folder}`{whose} measures it: it trains both again with several seeds."
     )
     return [f"Not confirmed, one training each: {ahead}", f"{chance}. {command}"]
 

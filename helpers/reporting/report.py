@@ -29,7 +29,8 @@ from helpers.reporting.findings import (
     parameter_rows,
     warnings_of,
 )
-from helpers.reporting.report_images import ReportPicture, picture_key, report_pictures
+from helpers.reporting.report_images import ReportPicture, picture_lines, report_pictures
+from helpers.reporting.study_note import write_note
 from helpers.results.attributes import EARLIER_SEARCHES, PRUNER, SAMPLER, SAMPLER_SEED
 from helpers.results.lookup import readable_config
 from helpers.results.ranking import best_trial, metric_names, signs
@@ -56,19 +57,24 @@ class Section:
     figures: dict[str, go.Figure] = field(default_factory=dict)
 
     @property
+    def anchor(self) -> str:
+        """Name of its place in the page."""
+        return re.sub("[^a-z]+", "-", self.title.lower()).strip("-")
+
+    @property
     def columns(self) -> list[str]:
         """Columns in order of first appearance."""
         return list(dict.fromkeys(name for row in self.rows for name in row))
 
 
 def report(study: optuna.Study, folder: Path, out: Path | None = None) -> Path:
-    """Draw a study's figures and write its report, `report.html` and `report.md`.
+    """Draw a study's figures and write its report, `report.html` and `report.md`, and its summary as the dashboard's note.
 
     Args:
         study: A loaded study.
         folder: Its folder.
-        out: Where to, instead of the study's folder: new, empty, or of an earlier report. The study's folder is then only
-            read.
+        out: Where to, instead of the study's folder: new, empty, or of an earlier report. The study's folder and its store
+            are then only read.
 
     Returns:
         The HTML file; it needs no network.
@@ -88,9 +94,29 @@ def report(study: optuna.Study, folder: Path, out: Path | None = None) -> Path:
     figures = study_figures(study)
     save_figures(study, place.path / "figures", figures=figures)
     page = write_report(study, folder, figures, out)
-    if out is not None:
+    if out is None:
+        write_note(study, summary(study, folder))
+    else:
         place.mark()
     return page
+
+
+def summary(study: optuna.Study, folder: Path) -> list[str]:
+    """Say in Markdown what the report begins with: the gain, the best parameters, warnings, what it took.
+
+    Args:
+        study: A loaded study.
+        folder: Its folder.
+    """
+    confirm = load_confirm(folder)
+    rows = parameter_rows(study, confirm)
+    return [
+        *map(cell, headline(study, confirm, folder)),
+        *([markdown_table(rows).rstrip()] if rows else []),
+        *(cell(f"Warning: {warning}") for warning in warnings_of(study, confirm)),
+        *map(cell, _spending(study, measure_usage(study, folder)).lines),
+        f"Figures and pictures: `{HTML_FILE}` in the study's folder.",
+    ]
 
 
 def write_report(
@@ -110,7 +136,7 @@ def write_report(
     folder, place = Path(folder), Path(out or folder)
     importances = parameter_importances(study)
     drawn = study_figures(study, importances) if figures is None else figures
-    sections = report_sections(study, folder, importances, drawn)
+    sections = report_sections(study, folder, importances, drawn, own=out is None)
     title = f"Study {study.study_name}"
     engine = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -125,7 +151,8 @@ def write_report(
 
 def _markdown(title: str, sections: list[Section]) -> str:
     """The page as Markdown, with the names of pictures and figures in their places."""
-    parts = [f"# {cell(title)}\n"]
+    contents = "".join(f"- [{section.title}](#{section.anchor})\n" for section in sections)
+    parts = [f"# {cell(title)}\n", contents]
     for section in sections:
         pictures = [
             f"{picture.caption}: `{picture.file.parents[1].name}/images/{picture.file.name}`"
@@ -149,7 +176,11 @@ def _shown(value: Any) -> Markup:
 
 
 def report_sections(
-    study: optuna.Study, folder: Path, importances: Importances, figures: dict[str, go.Figure] | None = None
+    study: optuna.Study,
+    folder: Path,
+    importances: Importances,
+    figures: dict[str, go.Figure] | None = None,
+    own: bool = True,
 ) -> list[Section]:
     """Put together what the report says: first how much better than the defaults, and how sure.
 
@@ -158,6 +189,7 @@ def report_sections(
         folder: Its folder.
         importances: Of its parameters.
         figures: As `study_figures` gives them.
+        own: Whether it stays in the study's folder; a report for others does not name that folder.
     """
     confirm = load_confirm(folder)
     continued = load_continued(folder)
@@ -171,23 +203,24 @@ def report_sections(
         for need in dict.fromkeys(missing.values())
     ]
     sections = [
-        Section("How much better than the defaults, and how sure", headline(study, confirm)),
+        Section("How much better than the defaults, and how sure", headline(study, confirm, folder if own else None)),
         _configuration(study, folder, confirm),
-        Section("Warnings", warnings_of(study, confirm) or ["None."]),
+        Section("Warnings", warnings_of(study, confirm)),
         Section("Best trials", rows=top_table(study)),
     ]
     if pictures:
-        sections.append(Section("Pictures of the best trials", [picture_key(study)], pictures=pictures))
+        sections.append(Section("Pictures of the best trials", picture_lines(study, pictures), pictures=pictures))
     if confirm:
         sections.append(Section("Confirmation", [confirm.statement], confirm.rows()))
     sections += [_search(study), _spending(study, usage)]
     if continued:
         sections.append(Section("Pruned trials, continued", [continued.statement], continued.rows()))
-    sections.append(Section("Problems and what to change", [] if diagnostics else ["None was seen."], diagnostics))
+    sections.append(Section("Problems and what to change", rows=diagnostics))
     if importances.parameters:
         sections.append(Section("Importances", [importances.statement], importances.rows()))
     said = [f"Not drawn, with what they need: {'; '.join(needs)}."] if missing else []
-    return [*sections, Section("Figures", said, figures=drawn), _environment(study, confirm)]
+    sections += [Section("Figures", said, figures=drawn), _environment(study, confirm)]
+    return [section for section in sections if section.lines or section.rows or section.pictures or section.figures]
 
 
 def _configuration(study: optuna.Study, folder: Path, confirm: ConfirmReport | None) -> Section:

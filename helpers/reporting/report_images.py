@@ -22,8 +22,8 @@ from helpers.utils.formatting import with_unit
 logger = logging.getLogger(__name__)
 
 IN_REPORT = 3  # side by side
-# pixels and JPEG quality in the report: about 0.1 MB each
-WIDEST = 720
+# pixels and JPEG quality in the report: at most 0.2 MB each; labels of the widest pictures are still 10 pixels high
+WIDEST = 1040
 QUALITY = 85
 ROWS = {
     "meshhead": (
@@ -81,6 +81,18 @@ def picture_key(study: optuna.Study) -> str:
     return "Validation images of each trial's best epoch. Columns: held-out images, the same for all trials. " + (
         f"Rows: {rows}." if rows else "Rows: as labelled."
     )
+
+
+def picture_lines(study: optuna.Study, pictures: Sequence[ReportPicture]) -> list[str]:
+    """Say what the pictures are, and why the best trial's may look worse than the baseline's beside it."""
+    lines = [picture_key(study)]
+    first = baseline_trial(study)
+    if len(pictures) > 1 and first is not None and ranked_trials(study)[0].number != first.number:
+        lines.append(
+            f"{with_unit(metric_names(study)[0])} is a mean over all validation images, of which these are a few: the best "
+            "trial's may look worse than the baseline's, mostly where the gain is small."
+        )
+    return lines
 
 
 def _pictured(study: optuna.Study, folder: Path, trials: Sequence[FrozenTrial]) -> list[tuple[Path, str]]:

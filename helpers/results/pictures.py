@@ -72,10 +72,10 @@ def draw_curve(values: Sequence[float], best: int, metric: str, title: str) -> I
     return image
 
 
-def png_bytes(image: Image.Image) -> bytes:
-    """An image as a PNG file."""
+def jpeg_bytes(image: Image.Image, quality: int = 90) -> bytes:
+    """An image as a JPEG file: of faces a fifth of a PNG."""
     stream = io.BytesIO()
-    image.save(stream, format="PNG")
+    image.convert("RGB").save(stream, format="JPEG", quality=quality)
     return stream.getvalue()
 
 

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import CheckpointError
 from gazegaussian.utils.atomic_files import atomic_copy, is_temporary
-from helpers.results.ranking import best_trial, is_feasible, objective_key
+from helpers.results.ranking import baseline_trial, best_trial, is_feasible, objective_key
 from helpers.results.run_files import trial_dir
 from helpers.results.trial_states import ancestors
 
@@ -105,8 +105,8 @@ def sweep(folder: Path) -> None:
 def remove_old_checkpoints(study: optuna.Study, folder: Path, keep_best: int) -> list[int]:
     """Remove the checkpoints of pruned, failed and beaten trials; tables and pictures stay.
 
-    The best ones stay, whatever is not dominated in a study of several objectives, and what an interrupted trial needs
-    to resume. Nothing is removed as long as no trial is complete.
+    The best ones and the baseline's stay, whatever is not dominated in a study of several objectives, and what an
+    interrupted trial needs to resume. Nothing is removed as long as no trial is complete.
 
     Args:
         study: The study.
@@ -137,7 +137,7 @@ def remove_old_checkpoints(study: optuna.Study, folder: Path, keep_best: int) ->
 def _irreplaceable(study: optuna.Study) -> set[int]:
     best = best_trial(study)
     front = study.best_trials if len(study.directions) > 1 else []
-    return {trial.number for trial in (*front, best) if trial is not None}
+    return {trial.number for trial in (*front, best, baseline_trial(study)) if trial is not None}
 
 
 def _remove(paths: Iterable[Path]) -> bool:

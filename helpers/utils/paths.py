@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository, or of the installed packages
@@ -44,6 +45,20 @@ def shown_path(path: Path | str, base: Path | None = None) -> str:
     if path.is_relative_to(base):
         return str(path.relative_to(base))
     return str(Path(*path.parts[1:][-_KEPT:]))
+
+
+def typed_path(path: Path) -> str:
+    """Write a path as it is typed in a shell of this machine: from the working directory or the home folder where it can be.
+
+    >>> typed_path(Path("optuna_results/my study"))
+    "'optuna_results/my study'"
+    """
+    path = path.absolute()
+    if path.is_relative_to(Path.cwd()):
+        return shlex.quote(str(path.relative_to(Path.cwd())))
+    if path.is_relative_to(Path.home()):
+        return f"~/{shlex.quote(str(path.relative_to(Path.home())))}"
+    return shlex.quote(str(path))
 
 
 def shown_environment(environment: dict[str, str]) -> dict[str, str]:

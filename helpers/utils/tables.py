@@ -44,6 +44,14 @@ def show_table(title: str, rows: list[dict[str, Any]]) -> None:
     _display(title, *_texts(rows))
 
 
+def show_folded(title: str, rows: list[dict[str, Any]]) -> None:
+    """Display a table in a cell as one line that a click opens."""
+    names, texts = _texts(rows)
+    page, plain = _forms(title, names, texts)
+    said = f"{html.escape(title)}: {len(rows)} rows"
+    display_forms({"text/html": f"<details><summary>{said}</summary>{page}</details>", "text/plain": plain})
+
+
 def is_table(line: str) -> bool:
     """Tell whether a line of a command holds a table."""
     return line.startswith(_MARK)
@@ -69,9 +77,21 @@ def _text(cell: Any) -> str:
     return f"{cell:.4g}" if isinstance(cell, float) else "" if cell is None else printable(str(cell))
 
 
-def _display(title: str, names: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
-    import pandas as pd
+def display_forms(forms: dict[str, str]) -> None:
+    """Display the same thing by MIME type."""
     from IPython.display import display
+
+    display(forms, raw=True)
+
+
+def _display(title: str, names: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+    page, plain = _forms(title, names, texts)
+    display_forms({"text/html": page, "text/plain": plain})
+
+
+def _forms(title: str, names: Sequence[str], texts: Sequence[Sequence[str]]) -> tuple[str, str]:
+    """A table as HTML and as text."""
+    import pandas as pd
     from rich.console import Console
 
     headers = [html.escape(name).replace("_", "_<wbr>") for name in names]  # may be broken there
@@ -83,7 +103,7 @@ def _display(title: str, names: Sequence[str], texts: Sequence[Sequence[str]]) -
     console = Console(width=_WIDTH, color_system=None)
     with console.capture() as plain:
         console.print(_drawn(title, names, texts))
-    display({"text/html": style.to_html(), "text/plain": plain.get()}, raw=True)
+    return style.to_html(), plain.get()
 
 
 def _drawn(title: str, names: Sequence[str], texts: Sequence[Sequence[str]]) -> Table:

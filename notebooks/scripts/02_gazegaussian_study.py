@@ -22,12 +22,12 @@ home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py")
 
 # %% [markdown]
 # **Parameters.** `quick` runs in minutes on a CPU; `full` holds the published sizes and ranges for a GPU. `smoke` tests
-# everything below in a minute or two; it has a study of its own. Trials of one study share sizes, epochs and data: to change
+# everything below in a minute, on a few images; it has a study of its own. Trials of one study share sizes, epochs and data: to change
 # them when results exist, give another `study_name` (or `resume = False`); more trials need no new name.
 
 # %% tags=["parameters"]
 sizes = "quick"  # quick, demo, full
-smoke = False  # True: two trials of one epoch at quick sizes
+smoke = False  # True: two trials of one epoch on a few images
 n_trials = 12  # finished trials in total; raise it and run again to continue
 gpu_hours = None  # at most in one run; None: no limit
 epochs = None  # per trial; None: as configured
@@ -71,16 +71,10 @@ study = load_study(plan.folder)
 show_trials(study)
 
 # %% [markdown]
-# **History and learning curves.** Pruned trials end early.
+# **History.** The learning curves stand above, where the study ran.
 
 # %%
-show_figures(study, ["history", "intermediate_values"])
-
-# %% [markdown]
-# **Which parameters mattered.** With few trials this is a hint, not a finding.
-
-# %%
-show_figures(study, ["importances", "parallel_coordinate"])
+show_figures(study, ["history"])
 
 # %% [markdown]
 # **What the best trial draws** of held-out people: source, target and render, each row with its label.
@@ -93,3 +87,9 @@ show_best_images(study, plan.folder)
 
 # %%
 plan.export(None if smoke else final_epochs)
+
+# %% [markdown]
+# **Which parameters mattered**, from four trials on. With few trials this is a hint, not a finding.
+
+# %%
+show_figures(study, ["importances", "parallel_coordinate"])

@@ -36,7 +36,7 @@ from helpers.notebook import count_finished, open_studies, show_top
 opened = open_studies(out, studies)
 for name, study in opened.items():
     print(name, "- finished trials:", count_finished(study))
-    display(show_top(study, top))
+    show_top(study, top)
 
 # %% [markdown]
 # **Best parameters** beside the baseline's (the configured defaults) and what was searched.
@@ -62,7 +62,7 @@ for name, study in opened.items():
     show_top_images(study, Path(out, name), top)
 
 # %% [markdown]
-# **Figures**, each with its numbers as a table. Several objectives get their Pareto front. With few trials importances are a hint.
+# **Figures**; a click opens the numbers below each. Several objectives get their Pareto front. With few trials importances are a hint.
 
 # %%
 for name, study in opened.items():

@@ -18,9 +18,20 @@ from gazegaussian.utils.yaml_files import read_yaml
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("sizes", ["quick", "demo", "full"])
+@pytest.mark.parametrize("sizes", ["quick", "smoke", "demo", "full"])
 def test_shipped_configurations_load(stage, sizes, repo_root):
     assert load_run(repo_root / "configs" / "runs" / stage / f"{sizes}.yaml", stage).stage == stage
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_smoke_test_differs_in_amounts_alone(stage, repo_root):
+    quick, smoke = (read_yaml(repo_root / "configs" / "runs" / stage / f"{name}.yaml") for name in ("quick", "smoke"))
+    amounts = ("people", "max_train_images", "max_val_images", "warm_start_steps", "epochs")
+    for section in quick.keys() - {"stage"}:
+        assert quick[section].keys() == smoke[section].keys()
+        differing = {name for name, value in quick[section].items() if smoke[section][name] != value}
+        assert differing <= set(amounts), section
+        assert all(smoke[section][name] < quick[section][name] for name in differing)
 
 
 @pytest.mark.parametrize("stage", STAGES)

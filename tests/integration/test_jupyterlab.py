@@ -29,6 +29,11 @@ IDLE = "Python 3 (ipykernel) | Idle"
 RUN = "() => { const all = [...document.querySelectorAll('.jp-InputPrompt')].map(prompt => prompt.textContent);\
  return all.some(text => /[0-9]/.test(text)) && !all.some(text => text.includes('*')); }"
 
+# every figure is as wide as its cell; pixels of all outputs together
+FITS = "() => [...document.querySelectorAll('.js-plotly-plot')].every(plot =>\
+ Math.abs(plot._fullLayout.width - plot.closest('.jp-OutputArea-output').clientWidth) <= 20)"
+TALL = "() => [...document.querySelectorAll('.jp-OutputArea-output')].reduce((sum, out) => sum + out.clientHeight, 0)"
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, repo_root):
@@ -97,7 +102,7 @@ def run_file(browser, lab, path):
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     page.wait_for_function(RUN)
-    with page.expect_response(lambda answer: "/api/contents/" in answer.url and answer.spec.method == "PUT"):
+    with page.expect_response(lambda answer: "/api/contents/" in answer.url and answer.request.method == "PUT"):
         page.keyboard.press("Control+s")
     return page, nbformat.read(path, as_version=4)
 
@@ -123,6 +128,10 @@ def test_results_are_plots_with_a_point_per_trial_and_the_dashboard(browser, lab
     values = [trial.value for trial in complete]
     assert np.argsort(heights).tolist() == np.argsort(values)[::-1].tolist(), "higher is worse"
     page.frame_locator("iframe[src*='/dashboard']").get_by_text("1. toy").wait_for()
+    for width in (1600, 1100, 800):
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.wait_for_function(FITS)
+    assert page.evaluate(TALL) < 9000, "tables are not folded"
     page.close()
 
 

@@ -158,6 +158,25 @@ def test_a_passed_audit_is_not_repeated_until_something_changes(tmp_path, monkey
     assert not audit_study(spec(tmp_path, "lr", "vgg_importance"), build).cached, "an audit by other rules counts"
 
 
+def test_a_smoke_test_takes_over_what_passed_with_the_same_space_on_more_images(tmp_path):
+    build = Builder()
+    first = spec(tmp_path, "lr")
+    audit_study(first, build)
+    trained = build.count
+
+    def named(name, **changes):
+        return replace(
+            first,
+            study=first.study.model_copy(update={"study_name": name, "epochs": 1}),
+            config=with_parameters(first.config, changes),
+        )
+
+    assert audit_study(named("toy_smoke", max_train_images=2), build).cached
+    assert build.count == trained
+    assert not audit_study(named("toy_smoke", vgg_importance=0.4), build).cached, "another configuration"
+    assert not audit_study(named("real", max_train_images=2), build).cached, "a study that is paid for"
+
+
 def test_an_interrupted_audit_goes_on_with_the_next_parameter(tmp_path):
     class Interrupted(Builder):
         armed = True

@@ -282,3 +282,35 @@ def test_a_study_that_was_stopped_by_hand_is_not_exported_and_a_finished_one_not
     assert "3 finished trials, 3 are asked for: nothing to estimate" in capsys.readouterr().out
     plan.export()
     assert ran == ["estimate", "export"]
+
+
+def test_the_bar_of_epochs_moves_within_an_epoch_and_waits_for_its_end(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(monitor_views.time, "monotonic", lambda: now[0])
+    pace = monitor_views.Pace()
+
+    def looked(*epochs, seconds=10.0):
+        trials = tuple(TrialProgress(number, "running", done, ()) for number, done in enumerate(epochs))
+        return pace.epochs(StudyProgress("toy", "val_loss", True, trials, 0, 4, 8, seconds, 9.0, None, None))
+
+    assert looked(2) == 2
+    now[0] += 4
+    assert looked(2) == pytest.approx(2.4)
+    assert looked(2, 0) == pytest.approx(2.4), "another trial has just begun"
+    now[0] += 60
+    assert looked(2) == pytest.approx(2.95), "it has not ended"
+    assert looked(3) == 3
+    now[0] += 5
+    assert looked(3, seconds=None) == 3, "nothing was measured"
+
+
+def test_the_last_curves_stay_with_a_picture_and_the_table_has_a_cell_of_its_own(monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(monitor_views, "update_display", lambda forms, **_: seen.append(forms))
+    monkeypatch.setattr(monitor_views, "bundle", lambda figure: {"image/png": "last"})
+    view = WidgetView()
+    trial = TrialProgress(0, "complete", 2, (0.5, 0.4))
+    view.end(StudyProgress("toy", "val_loss", True, (trial,), 0, 1, 2, 1.0, 0.0, (0, 0.4), None, 0), "Ended.")
+    assert seen[-1] == {"image/png": "last"}
+    view.log(["epoch 1\n", '\x1etable ["t", ["a"], [["1"]]]\n'])
+    assert capsys.readouterr().out.endswith("epoch 1\n")

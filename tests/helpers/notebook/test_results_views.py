@@ -2,6 +2,7 @@
 
 import pytest
 from dashboard_support import NONE, pictured
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 from study_results_support import study_of
 from study_support import line_train, run_study, spec
@@ -9,8 +10,15 @@ from study_support import line_train, run_study, spec
 from gazegaussian.errors import ConfigError
 from helpers import best_trial, study_figures, top_trials
 from helpers.analysis.importance import parameter_importances
-from helpers.notebook.display import newest_studies
-from helpers.notebook.results_display import figure_rows, show_results, show_top_images, spending_sentence
+from helpers.notebook.display import newest_studies, show_top
+from helpers.notebook.results_display import (
+    figure_rows,
+    show_best_parameters,
+    show_results,
+    show_spending,
+    show_top_images,
+    spending_sentence,
+)
 from helpers.reporting.report_images import top_pictures
 
 SPACE = {"optimisation": {"lr": {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}}}
@@ -71,16 +79,59 @@ def test_the_pictures_of_the_best_trials_come_best_first_with_number_and_value(s
         best = min(range(8), key=list(study.trials[row["trial"]].intermediate_values.values()).__getitem__)
         assert path == folder / f"trial_{row['trial']:04d}" / "images" / f"epoch_{best + 1:04d}.png"
     show_top_images(study, folder, 2)
-    assert shown[0].data.startswith(b"\x89PNG")
+    assert shown[0].data.startswith(b"\xff\xd8"), "a JPEG: notebooks are saved with it"
 
 
-def test_figures_and_tables_are_displayed_in_turn(study, monkeypatch, capsys):
-    shown = []
-    for name in ("display", "show_figure"):
-        monkeypatch.setattr(f"helpers.notebook.results_display.{name}", shown.append)
-    show_results(*study, ["history", "timeline", "rank"])
-    assert [type(thing).__name__ for thing in shown] == ["Figure", "DataFrame"] * 2
-    assert capsys.readouterr().out.startswith("rank: needs two parameters that vary")
+def test_figures_are_shown_with_their_numbers_folded_and_no_table_twice(study, monkeypatch, capsys):
+    study, folder = study
+    figures = []
+    forms = []
+    monkeypatch.setattr("helpers.notebook.results_display.show_figure", figures.append)
+    monkeypatch.setattr("helpers.utils.tables.display_forms", forms.append)
+    show_results(study, folder)
+    assert len(figures) == len(study_figures(study))
+    named = [form["text/html"].partition("</summary>")[0] for form in forms]
+    assert all(name.startswith("<details><summary>Numbers of ") for name in named), "every table is folded"
+    folded = {name.split("Numbers of ")[1].partition(":")[0] for name in named}
+    assert {"history", "intermediate_values", "edf", "timeline"} <= folded
+    assert "parallel_coordinate" not in folded, "its table is that of the best trials"
+    assert f": {len(study.trials)} rows" in next(name for name in named if "timeline" in name)
+    tables = [form["text/plain"].partition("\n")[2] for form in forms]
+    assert len(set(tables)) == len(tables)
+    show_results(study, folder, ["rank"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("rank: needs two parameters that vary")
+
+
+@pytest.mark.parametrize("directions", [["minimize"], ["maximize"], ["minimize", "maximize"]])
+def test_the_best_trials_are_a_table_whatever_the_objectives(directions, monkeypatch):
+    rows = []
+    monkeypatch.setattr("helpers.notebook.display.show_table", lambda title, found: rows.extend(found))
+    names = ["gaze_error_deg", "psnr"][: len(directions)]
+    found = study_of(
+        directions, [([v, 9.0][: len(names)], {}) for v in (2.0, 1.0, 3.0)], names if len(names) > 1 else names[0]
+    )
+    show_top(found, 2)
+    assert [row["trial"] for row in rows] == ([2, 0] if directions == ["maximize"] else [1, 0])
+    assert [row["gaze_error_deg"] for row in rows] == ([3.0, 2.0] if directions == ["maximize"] else [1.0, 2.0])
+    assert {"x", "y"} <= rows[0].keys()
+
+
+def test_a_study_without_a_finished_trial_is_shown_in_sentences(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("helpers.notebook.results_display.show_figure", lambda figure: None)
+    monkeypatch.setattr("helpers.utils.tables.display_forms", lambda forms: None)
+    for begun in (False, True):
+        study = study_of(["minimize"], [], "val_loss")
+        if begun:
+            study.ask({"x": FloatDistribution(0, 1)})
+        show_top(study)
+        show_best_parameters(study, tmp_path)
+        show_spending(study, tmp_path)
+        show_top_images(study, tmp_path)
+        show_results(study, tmp_path)
+        said = capsys.readouterr().out
+        assert "several: no trial has finished yet" in said
+        assert "several: no complete trial yet" in said
+        assert "history: needs a complete trial" in said
 
 
 def test_spending_is_one_sentence(tmp_path):

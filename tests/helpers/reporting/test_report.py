@@ -19,7 +19,7 @@ from helpers.analysis.importance import parameter_importances
 from helpers.analysis.shares import expected_best
 from helpers.reporting.findings import all_pruned, diagnostics_of, gain, headline, measure_usage, warnings_of
 from helpers.reporting.report import report_sections, write_report
-from helpers.reporting.report_images import WIDEST, picture_key, report_pictures
+from helpers.reporting.report_images import WIDEST, picture_key, picture_lines, report_pictures
 
 ANSWER = "How much better than the defaults, and how sure"
 
@@ -133,7 +133,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.sources += [value for name, value in attrs if name in ("src", "href")]
+        inside = "#"  # a link within the page
+        self.sources += [value for name, value in attrs if name in ("src", "href") and not value.startswith(inside)]
 
 
 def test_the_page_opens_offline_and_escapes_what_it_shows(tmp_path):
@@ -148,7 +149,7 @@ def test_the_page_opens_offline_and_escapes_what_it_shows(tmp_path):
     assert "img" not in page.tags
     assert "&lt;img src=x" in text
     assert "<code>code</code>" in text
-    assert "train_gazegaussian_optuna.py confirm FOLDER</code>" in text
+    assert f"train_gazegaussian_optuna.py confirm {tmp_path}</code>" in text
     assert text.count("plotly.js v") == 1, "plotly.js is there once"
     assert page.tags.count("h1") == 1
     markdown = (tmp_path / "report.md").read_text()
@@ -216,7 +217,7 @@ def test_pictures_of_the_best_trials_and_the_baseline_are_within_the_page(tmp_pa
     study = study_of(
         *[(*trial[:3], {**trial[3], "folder": f"trial_{n:04d}"}, trial[4]) for n, trial in enumerate(trials)]
     )
-    noise = np.random.default_rng(0).integers(0, 256, (200, 800, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (200, 1200, 3), np.uint8)
     for number in range(len(trials)):
         (tmp_path / f"trial_{number:04d}" / "images").mkdir(parents=True)
         Image.fromarray(noise).save(tmp_path / f"trial_{number:04d}" / "images" / "epoch_0010.png")
@@ -230,3 +231,45 @@ def test_pictures_of_the_best_trials_and_the_baseline_are_within_the_page(tmp_pa
     (tmp_path / "trial_0002" / "images" / "epoch_0010.png").write_bytes(b"cut")
     assert [picture.caption.split(":")[0] for picture in report_pictures(study, tmp_path)] == [captions[0], captions[2]]
     assert "the silhouette" in picture_key(study)
+
+
+def test_the_page_begins_with_its_contents_and_has_no_empty_section(tmp_path):
+    study = study_of(BASE, BEST)
+    text = write_report(study, tmp_path).read_text()
+    titles = [section.title for section in report_sections(study, tmp_path, parameter_importances(study))]
+    listed = re.findall(r'<li><a href="#([a-z-]+)">([^<]+)</a>', text)
+    assert [name for _, name in listed] == titles
+    assert re.findall(r'<h2 id="([a-z-]+)">', text) == [anchor for anchor, _ in listed]
+    assert len({anchor for anchor, _ in listed}) == len(listed)
+    assert "Warnings" not in titles
+    assert "Problems and what to change" not in titles
+    markdown = (tmp_path / "report.md").read_text()
+    assert all(f"- [{title}](#" in markdown for title in titles)
+    for empty in (study_of(), study):
+        sections = report_sections(empty, tmp_path, parameter_importances(empty))
+        assert all(s.lines or s.rows or s.pictures or s.figures for s in sections)
+
+
+def test_the_command_that_confirms_names_the_folder_but_in_what_others_get(tmp_path, monkeypatch):
+    study = study_of(BASE, BEST)
+    folder = tmp_path / "my study"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert "confirm &#39;my study&#39;</code> measures it" in write_report(study, folder).read_text()
+    shared = write_report(study, folder, out=tmp_path / "shared").read_text()
+    assert "confirm FOLDER</code>, with the folder of the study, measures it" in shared
+
+
+def test_a_picture_that_looks_worse_than_the_baselines_is_explained(tmp_path):
+    for number in (0, 1):
+        (tmp_path / f"trial_{number:04d}" / "images").mkdir(parents=True)
+        Image.new("RGB", (520, 444)).save(tmp_path / f"trial_{number:04d}" / "images" / "epoch_0010.png")
+
+    def pictured(value):
+        values = [(*BASE[:3], {**BASE[3], "folder": "trial_0000"}, BASE[4])]
+        values.append((TrialState.COMPLETE, value, EPOCHS, {"folder": "trial_0001"}, 2e-3))
+        study = study_of(*values)
+        return picture_lines(study, report_pictures(study, tmp_path))
+
+    assert "may look worse than the baseline's" in pictured(0.5)[-1]
+    assert len(pictured(9.0)) == 1, "the baseline is the best"

@@ -24,6 +24,8 @@ from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.hooks import Hook
 from helpers import Dashboard, dashboard, load_study
 from helpers.analysis.importance import FEW_TRIALS, parameter_importances
+from helpers.reporting.report import summary
+from helpers.reporting.study_note import write_note
 from helpers.web.guard import guarded
 from helpers.web.merged_storage import JoinedStorage, ReadOnlyError, stores_in
 from helpers.web.page_filter import importances
@@ -33,7 +35,8 @@ from helpers.web.server import JoinedArtifacts, bind, make_app
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
-    run_study(spec(folder, pictured, study_name="first", trials=2, trial_name="run{number}", **NONE))
+    first = run_study(spec(folder, pictured, study_name="first", trials=2, trial_name="run{number}", **NONE))
+    write_note(first, summary(first, folder / "first"))
     several = {"metric": ["val_loss", "seconds"], "direction": ["minimize", "minimize"]}
     run_study(spec(folder, pictured, study_name="second", trials=1, **several, **NONE))
     return folder
@@ -64,6 +67,8 @@ def test_all_studies_with_their_trials_and_artifacts_are_served(board, out):
     detail = json.loads(get(board, "/api/studies/1")[0])
     assert [trial["number"] for trial in detail["trials"]] == [0, 1]
     assert detail["objective_names"] == ["val_loss"]
+    assert "Summary of the report" in detail["note"]["body"]
+    assert "Trained: 16 epochs" in detail["note"]["body"]
     attributes = {row["key"]: row["value"] for row in detail["trials"][1]["user_attrs"]}
     assert attributes["name"] == "run1"
     assert "owner" not in attributes
