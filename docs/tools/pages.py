@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ OUTSIDE = {
     "README.md": "index.md",
     "SECURITY.md": "security.md",
     "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
     "optuna_results/README.md": "study-folder.md",
 }
 """Files outside `docs/` that are pages, if they exist, and what they are called on the site."""
@@ -30,6 +32,24 @@ OUTSIDE = {
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*)\]\(([^)\s]+)\)")
 _CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 _BADGES = re.compile(r"<!-- badges -->.*?<!-- end -->", re.DOTALL)
+
+
+OF_CONTRIBUTORS = {"Architecture": "architecture.md", "Contributing": "contributing.md", "Changes": "changelog.md"}
+"""Titles of the pages under Reference that follow the named ones where they exist."""
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add the repository's address, and the pages of contributors to the navigation."""
+    sys.path.insert(0, str(ROOT))  # MkDocs runs a hook by its path
+    from docs.tools.repository import address
+
+    config.repo_url = address() or None
+    outside = {name: ROOT / path for path, name in OUTSIDE.items()}
+    assert config.nav is not None
+    config.nav[-1]["Reference"] += [
+        {title: name} for title, name in OF_CONTRIBUTORS.items() if outside.get(name, DOCS / name).is_file()
+    ]
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from docs.tools.repository import ROOT, address, with_address
 from gazegaussian.config import STAGES
 from gazegaussian.fields import Section
 from helpers.search import constraints, parameters, study_config
@@ -160,10 +161,10 @@ def filled(text: str) -> str:
 
 
 def main() -> None:
-    """Write the tables of every page."""
-    for page in sorted(PAGES.glob("*.md")):
+    """Write the tables of every page, and the repository's address into the README."""
+    for page in (ROOT / "README.md", *sorted(PAGES.glob("*.md"))):
         text = page.read_text(encoding="utf-8")
-        new = filled(text)
+        new = filled(text) if page.parent == PAGES else with_address(text, address())
         if new != text:
             page.write_text(new, encoding="utf-8")
 

@@ -17,6 +17,7 @@ from synthetic_support import untrained_checkpoints
 
 import train_gazegaussian_optuna as script
 from docs.tools.pages import site_links
+from docs.tools.repository import address, colab_link, with_address
 from docs.tools.tables import BLOCK, filled, tables
 from gazegaussian.config import load_run
 from helpers.search.space import baseline, check_space
@@ -226,6 +227,15 @@ def test_the_study_of_the_readme_runs(readme_study, tmp_path):
         assert ("dit_depth" in trial.params) == (trial.params["renderer"] == "dit")
         assert trial.state.name == "COMPLETE", trial.user_attrs
         assert list(trial.constraints) == ["gaze_error_deg"]
+
+
+def test_the_badge_follows_the_address_of_the_repository():
+    text = read("README.md")
+    assert text == with_address(text, address()), "run `python -m docs.tools.tables`"
+    known = with_address(text, "https://github.com/someone/studies")
+    assert f"({colab_link('https://github.com/someone/studies')})" in known
+    assert "git clone https://github.com/someone/studies studies" in known
+    assert with_address(known, address()) == text
 
 
 def test_links_become_those_of_the_site():

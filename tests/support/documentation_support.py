@@ -14,7 +14,10 @@ SCRIPT = "python train_gazegaussian_optuna.py "
 
 def pages() -> list[Path]:
     """Every page that people read."""
-    outside = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "optuna_results/README.md")]
+    outside = [
+        ROOT / name
+        for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "optuna_results/README.md")
+    ]
     return [*(path for path in outside if path.exists()), *sorted((ROOT / "docs").glob("*.md"))]
 
 
