@@ -1,4 +1,4 @@
-"""Figures in cells: plotly's own form, a PNG beside it for pages that run no scripts (GitHub's), and a line of text.
+"""Figures in cells: the form that the front end draws, a PNG beside it for pages that run no scripts (GitHub's), and a line of text.
 
 One browser draws the PNGs of a kernel, since it takes seconds to start. Where it is not there or too slow, they are left out.
 """
@@ -8,19 +8,18 @@ from __future__ import annotations
 import base64
 import io
 import logging
-import os
 import re
 import time
-import warnings
 from typing import Any
 
-import kaleido
 import plotly.graph_objects as go
+import plotly.io
 from IPython.display import display
 from PIL import Image
 
 from gazegaussian.errors import first_line
-from helpers.reporting.figures import find_browser
+from helpers.reporting.pngs import draw_png, find_browser
+from helpers.utils.runtime import loads_scripts_per_output
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +41,11 @@ class _Painter:
 
     def png(self, figure: go.Figure) -> bytes | None:
         """Draw a figure in the height of its layout; None where that cannot be done in time."""
-        browser = None if self.broken else find_browser()
-        if browser is None:
+        if self.broken or find_browser() is None:
             return None
-        os.environ.setdefault("BROWSER_PATH", browser)
         started = time.monotonic()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # plotly's options for a browser per figure, which it then ignores
-                kaleido.start_sync_server(n=1, timeout=_GIVE_UP_SECONDS, silence_warnings=True)
-                layout = figure.layout
-                drawn: bytes = figure.to_image("png", width=layout.width or PNG_WIDTH, height=layout.height)
+            drawn = draw_png(figure, PNG_WIDTH, _GIVE_UP_SECONDS)
         except Exception as error:  # a browser fails in many ways, and a picture is no reason to stop a notebook
             self._give_up(first_line(error))
             return None
@@ -87,10 +80,21 @@ def show_figure(figure: go.Figure) -> None:
 
 
 def bundle(figure: go.Figure) -> dict[str, Any]:
-    """Forms of a figure by MIME type: plotly's, PNG where a browser is there, and its title as text."""
+    """Forms of a figure by MIME type: the interactive one, PNG where a browser is there, and its title as text."""
     title = re.sub(r"<[^>]+>", " ", figure.layout.title.text or "figure")
-    forms: dict[str, Any] = {**figure._repr_mimebundle_(), "text/plain": f"Figure: {' '.join(title.split())}"}
+    forms: dict[str, Any] = {**interactive(figure), "text/plain": f"Figure: {' '.join(title.split())}"}
     png = _painter.png(figure)
     if png is not None:
         forms["image/png"] = base64.b64encode(png).decode()
+    return forms
+
+
+def interactive(figure: go.Figure) -> dict[str, Any]:
+    """The form that the front end makes interactive, by MIME type; plotly.js itself (4.5 MB) is in neither.
+
+    Colab and Kaggle show every output as a page of its own, which loads plotly.js from its public address; the others have it.
+    """
+    if loads_scripts_per_output():
+        return {"text/html": figure.to_html(full_html=False, include_plotlyjs="cdn", default_height="525px")}
+    forms: dict[str, Any] = plotly.io.renderers["plotly_mimetype"].to_mimebundle(figure.to_dict())
     return forms

@@ -21,7 +21,7 @@ from helpers.notebook.cli_process import Script, ScriptError
 from helpers.notebook.monitor_views import PlainView, View, WidgetView
 from helpers.study.progress import StudyProgress, StudyReader
 from helpers.study.stop import stop
-from helpers.utils.runtime import has_front_end, kernel_passes_clicks
+from helpers.utils.runtime import clicks_reach_running_cell, has_front_end, kernel_passes_clicks
 
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 2.0
@@ -110,8 +110,8 @@ async def run_and_watch(folder: Path, words: Sequence[str], view: View | None = 
         ScriptError: The study failed; its last line says why.
     """
     script = Script(words)
-    clickable = kernel_passes_clicks() or find_spec("jupyter_ui_poll") is not None
-    monitor = Monitor(folder, script, view or (WidgetView(clickable) if has_front_end() else PlainView()))
+    chosen = view or (WidgetView(clicks_reach_running_cell()) if has_front_end() else PlainView())
+    monitor = Monitor(folder, script, chosen)
     monitor.view.begin(monitor.stop)
     try:
         with _interrupts_to(monitor.interrupted):

@@ -13,12 +13,13 @@ import ipywidgets as widgets
 import psutil
 from IPython.display import display, update_display
 
-from helpers.notebook.figure_display import bundle, show_figure
+from helpers.notebook.figure_display import bundle, interactive, show_figure
 from helpers.notebook.live_curves import live_curves
 from helpers.reporting.palette import PALETTE
 from helpers.study.progress import StudyProgress, TrialProgress
 from helpers.utils.formatting import duration
-from helpers.utils.runtime import GB, gpus, place
+from helpers.utils.machine import GB, gpus
+from helpers.utils.runtime import place
 from helpers.utils.tables import is_table, show_line
 
 MOST_OF_AN_EPOCH = 0.95  # that the bar shows before the epoch has ended
@@ -192,6 +193,6 @@ class WidgetView(PlainView):
             update_display({"text/html": blank}, raw=True, display_id=self._figure)
         # As a bundle: a figure that is displayed by itself takes a new place in the cell every time.
         # The last one stays in the notebook, and pages without scripts show its PNG.
-        forms = bundle(figure) if last else figure._repr_mimebundle_()
+        forms = bundle(figure) if last else interactive(figure)
         update_display(forms, raw=True, display_id=self._figure)
         self._drawn = found.trials

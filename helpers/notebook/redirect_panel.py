@@ -126,13 +126,14 @@ class RedirectPanel:
                 max=self.limits[field.name][1],
                 value=min(max(0, self.limits[field.name][0]), self.limits[field.name][1]),
                 description=field.name.replace("_", " ").capitalize(),
-                tooltip=_TIPS[field.name],
                 readout_format="+d",
                 style=named_,
                 layout=wide,
             )
             for field in fields(Angles)
         }
+        for name, slider in self.sliders.items():
+            _set_tip(slider, _TIPS[name])
         self.reset = widgets.Button(description="As in the image", icon="undo", tooltip="Angles of the chosen image")
         options = [(sweep.replace("-", " "), sweep) for sweep in SWEEPS]
         self.sweep = widgets.Dropdown(options=options, description="Sweep", style=named_, layout=wide)
@@ -289,3 +290,11 @@ class Coalesced:
     def _go(self) -> None:
         self._timer = None
         self._act()
+
+
+def _set_tip(slider: widgets.IntSlider, tip: str) -> None:
+    """Say what a slider does when the mouse rests on it; ipywidgets 7, which Colab has, shows the description instead."""
+    if slider.has_trait("tooltip"):
+        slider.tooltip = tip
+    else:
+        slider.description_tooltip = tip

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,9 +12,7 @@ from typing import Any
 
 import optuna
 import plotly.graph_objects as go
-import plotly.io
 import plotly.offline
-from choreographer.browsers.chromium import Chromium
 from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 
@@ -29,6 +25,7 @@ from helpers.reporting.learning_curves import intermediate_values
 from helpers.reporting.palette import STATE_COLORS
 from helpers.reporting.parameter_figures import parameter_figures
 from helpers.reporting.pareto_figure import pareto_figure
+from helpers.reporting.pngs import find_browser, write_pngs
 from helpers.results.attributes import INHERITED, RESUME_OF
 from helpers.results.ranking import baseline_trial, metric_names
 from helpers.results.trial_states import INTERRUPTED, successors
@@ -40,7 +37,6 @@ logger = logging.getLogger(__name__)
 MOST_TICKS = 20  # steps of one; plotly would tick 0.5 epochs on a short axis
 HINTS = ("parallel_coordinate", "slice", "rank", "contour")  # figures that say of which trials they are
 PLOTLY_SCRIPT = "plotly.min.js"  # the name that pages made with include_plotlyjs="directory" load
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
 def study_figures(study: optuna.Study, importances: Importances | None = None) -> dict[str, go.Figure]:
@@ -188,15 +184,6 @@ def _style(name: str, figure: go.Figure, study_name: str, metric: str, notes: Se
     return fit(figure, TITLES.get(name, "History"), study_name, notes)
 
 
-def find_browser() -> str | None:
-    """Path of a browser that can draw PNGs: BROWSER_PATH, a known one on the PATH, or where such programs are installed."""
-    named = os.environ.get("BROWSER_PATH")
-    if named:
-        return named if Path(named).is_file() else None
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    return found or Chromium.find_browser(skip_local=False)  # macOS and Windows have it on no PATH
-
-
 def save_figures(
     study: optuna.Study, folder: Path, png: bool = True, figures: dict[str, go.Figure] | None = None
 ) -> list[Path]:
@@ -219,32 +206,20 @@ def save_figures(
         write_bytes(folder / PLOTLY_SCRIPT, script)
     for name, figure in figures.items():
         written.append(write_text(folder / f"{name}.html", figure.to_html(include_plotlyjs="directory")))
-    browser = find_browser() if png else None
-    if png and browser is None:
+    if png and find_browser() is None:
         logger.info("no browser found for PNG figures; the HTML ones are complete (set BROWSER_PATH to a Chromium)")
-    if browser is not None:
-        os.environ.setdefault("BROWSER_PATH", browser)
+    elif png:
         written += _write_pngs(figures, folder)
     return written
 
 
 def _write_pngs(figures: dict[str, go.Figure], folder: Path) -> list[Path]:
-    """Draw all of them in one browser: it takes seconds to start."""
+    """Draw all of them, or none: elsewhere first, since a browser that fails leaves some."""
     with tempfile.TemporaryDirectory(prefix="figures_") as name:
         drawn = [Path(name) / f"{figure}.png" for figure in figures]
         try:
-            layouts = [figure.layout for figure in figures.values()]
-            plotly.io.write_images(
-                list(figures.values()),
-                drawn,
-                format="png",
-                scale=1.5,
-                width=[
-                    layout.width or FILE_WIDTH for layout in layouts
-                ],  # without, all get one size whatever their layouts say
-                height=[layout.height for layout in layouts],
-            )
+            write_pngs(dict(zip(drawn, figures.values(), strict=True)), FILE_WIDTH, scale=1.5)
             return [write_bytes(folder / path.name, path.read_bytes()) for path in drawn]
-        except (RuntimeError, OSError, ValueError) as error:
+        except Exception as error:  # a browser fails in many ways, and the HTML figures are there
             logger.warning("PNG figures left out: the browser failed (%s)", first_line(error))
             return []

@@ -1,4 +1,4 @@
-"""Readies a notebook's runtime: Colab, JupyterLab, VS Code or plain Python; running it again changes nothing.
+"""Readies a notebook's runtime: Colab, Kaggle, JupyterLab, VS Code or plain Python; running it again changes nothing.
 
 The notebooks run this file by its path before anything is installed, so at its top it imports the standard library alone.
 """
@@ -8,36 +8,29 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVE = Path("/content/drive")
+DECLINED = "GAZEGAUSSIAN_DRIVE_DECLINED"  # set once Drive was asked for in vain, so that it is asked for once
 UI_POLL = "jupyter-ui-poll>=1.1"  # brings clicks to a busy cell where the kernel itself does not
 UNTOUCHED = ("torch", "numpy")  # preinstalled to fit the runtime's GPU driver and each other
-SHOWN = ("torch", "numpy", "optuna", "plotly")
-GB = 1e9
 
 
-class Gpu(NamedTuple):
-    """One NVIDIA device; memory in GB."""
-
-    name: str
-    used: float
-    total: float
-
-
-def set_up(drive: bool = False, root: Path = ROOT) -> Path:
-    """Install what is missing, mount Drive when asked, and show what the runtime has.
+def set_up(drive: bool | None = None, root: Path = ROOT) -> Path:
+    """Install what is missing, mount Drive, and show what the runtime has.
 
     Args:
-        drive: Keep studies on Google Drive; without Drive they stay on this machine, and a sentence says so.
+        drive: Keep studies on Google Drive. None: in Colab in a browser, where it is asked for once. Without Drive they stay
+            on this machine, and a sentence says so.
         root: Of the repository, which becomes the working directory.
 
     Returns:
@@ -49,25 +42,46 @@ def set_up(drive: bool = False, root: Path = ROOT) -> Path:
     os.chdir(root)
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    install(root / "requirements.txt", *(() if kernel_passes_clicks() else (UI_POLL,)))
+    install(root / "requirements.txt")
+    if not kernel_passes_clicks():
+        # Without its requirement ipython, which every notebook has: that would bring jedi, which Colab leaves out.
+        install_missing([UI_POLL], "--no-deps")
     folder = study_folder(drive)
-    _show_table(machine_rows(folder))
+    importlib.import_module("helpers.utils.machine").show_machine(folder)
     return folder
 
 
 def place() -> str:
-    """Name where the notebook runs: `Colab`, `Colab from VS Code`, `VS Code`, `Jupyter` or `Python`."""
-    if _has_colab():
-        return "Colab" if "COLAB_NOTEBOOK_ID" in os.environ else "Colab from VS Code"
+    """Name where the notebook runs: `Colab`, `Colab from VS Code`, `Kaggle`, `VS Code`, `Jupyter` or `Python`."""
     shell = _shell()
+    in_vs_code = "VSCODE_PID" in os.environ or (shell is not None and "__vsc_ipynb_file__" in shell.user_ns)
+    if _is_kaggle():
+        return "Kaggle"
+    if _has_colab():
+        return "Colab" if "COLAB_NOTEBOOK_ID" in os.environ and not in_vs_code else "Colab from VS Code"
     if shell is None:
         return "Python"
-    return "VS Code" if "VSCODE_PID" in os.environ or "__vsc_ipynb_file__" in shell.user_ns else "Jupyter"
+    return "VS Code" if in_vs_code else "Jupyter"
 
 
 def has_front_end() -> bool:
-    """Tell whether a user may be watching: a notebook that a program executes has no one to press a button."""
-    return place() in ("Colab", "Colab from VS Code", "VS Code") or "JPY_SESSION_NAME" in os.environ
+    """Tell whether somebody may be looking: notebooks that a program executes have nobody who presses a button."""
+    here = place()
+    if here == "Kaggle":
+        return os.environ.get("KAGGLE_KERNEL_RUN_TYPE") != "Batch"
+    return here in ("Colab", "Colab from VS Code", "VS Code") or "JPY_SESSION_NAME" in os.environ
+
+
+def loads_scripts_per_output() -> bool:
+    """Tell whether the front end shows every output as a page of its own, which has to load the scripts that it needs."""
+    return place() in ("Colab", "Kaggle")
+
+
+def clicks_reach_running_cell() -> bool:
+    """Tell whether a button works while a cell runs: VS Code keeps clicks back until the cell has ended."""
+    if place() in ("VS Code", "Colab from VS Code"):
+        return False
+    return kernel_passes_clicks() or find_spec("jupyter_ui_poll") is not None
 
 
 def kernel_passes_clicks() -> bool:
@@ -76,12 +90,12 @@ def kernel_passes_clicks() -> bool:
     return dispatch is None or "concurrent" in inspect.signature(dispatch).parameters
 
 
-def missing(requirements: Path, *more: str) -> list[str]:
-    """Requirements, of a file and others, that are not installed in the asked version; those for other platforms are left out."""
+def missing(lines: Sequence[str]) -> list[str]:
+    """Requirements that are not installed in the asked version; those for other platforms are left out."""
     from packaging.requirements import Requirement  # every notebook kernel brings it
 
     lacking = []
-    for line in (*requirements.read_text(encoding="utf-8").splitlines(), *more):
+    for line in lines:
         text = line.partition("#")[0].strip()
         if not text:
             continue
@@ -97,8 +111,19 @@ def missing(requirements: Path, *more: str) -> list[str]:
     return lacking
 
 
-def install(requirements: Path, *more: str) -> list[str]:
-    """Install the missing requirements of a file and others, and only those, around the present torch and numpy.
+def install(requirements: Path) -> list[str]:
+    """Install the missing requirements of a file; see `install_missing`."""
+    return install_missing(requirements.read_text(encoding="utf-8").splitlines())
+
+
+def install_missing(lines: Sequence[str], *options: str) -> list[str]:
+    """Install those of some requirements that are missing, and leave every other installed package as it is.
+
+    Where no versions fit around all of them, torch and numpy alone are kept, and a sentence names what was replaced in use.
+
+    Args:
+        lines: As in a requirements file.
+        options: More of them for pip.
 
     Returns:
         What was missing.
@@ -106,101 +131,131 @@ def install(requirements: Path, *more: str) -> list[str]:
     Raises:
         RuntimeError: pip fails; or torch or numpy are not what they were.
     """
-    lacking = missing(requirements, *more)
+    lacking = missing(lines)
     if not lacking:
         return []
-    before = _versions()
-    _say(f"Installing {len(lacking)} packages: {', '.join(lacking)}")
-    with tempfile.TemporaryDirectory() as folder:
-        constraints = Path(folder) / "constraints.txt"
-        constraints.write_text("".join(f"{name}=={before[name]}\n" for name in UNTOUCHED if name in before))
-        words = ["install", "-q", "--disable-pip-version-check", "--constraint", str(constraints), *lacking]
-        done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        why = next(iter([*reversed(done.stderr.strip().splitlines())]), f"exit code {done.returncode}")
+    before = installed_versions()
+    started = time.monotonic()
+    _say(f"Installing what is missing: {', '.join(lacking)}")
+    others = {name: version for name, version in before.items() if name not in {_name_of(text) for text in lacking}}
+    why = _pip(lacking, others, options)
+    if why is not None:
+        why = _pip(lacking, {name: before[name] for name in UNTOUCHED if name in before}, options)
+    if why is not None:
         raise RuntimeError(f"pip cannot install {', '.join(lacking)}: {why}")
     importlib.invalidate_caches()
-    now = _versions()
+    now = installed_versions()
     for name in UNTOUCHED:
         if name in before and now.get(name) != before[name]:
             raise RuntimeError(
                 f"{name} was {before[name]} and is {now.get(name, 'gone')} now, which may not fit this runtime: "
                 f"restart it and install {name}=={before[name]} again."
             )
-    stale = sorted(name for name in before if now.get(name) != before[name] and _is_loaded(name))
-    if stale:
-        _say(f"Restart the runtime and run all cells again: {', '.join(stale)} was in use and has been replaced.")
+    _say_what_changed(before, now, time.monotonic() - started)
     return lacking
 
 
-def study_folder(drive: bool) -> Path:
-    """Folder for studies: on Drive when that is asked for and possible."""
+def _pip(lacking: Sequence[str], kept: Mapping[str, str], options: Sequence[str]) -> str | None:
+    """Run pip; returns why it failed, None when it has not.
+
+    Args:
+        lacking: Requirements.
+        kept: Versions of the packages that must stay as they are, by name.
+        options: More words for pip.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = Path(folder) / "constraints.txt"
+        constraints.write_text("".join(f"{name}=={version}\n" for name, version in sorted(kept.items())))
+        words = ["install", "-q", "--disable-pip-version-check", "--constraint", str(constraints), *options, *lacking]
+        done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True, check=False)
+    if not done.returncode:
+        return None
+    return next(iter([*reversed(done.stderr.strip().splitlines())]), f"exit code {done.returncode}")
+
+
+def _say_what_changed(before: Mapping[str, str], now: Mapping[str, str], seconds: float) -> None:
+    """Say what came and how large it is, and whether something in use was replaced."""
+    came = [name for name in now if now[name] != before.get(name)]
+    size = sum(_bytes_of(name) for name in came) / 1e6
+    _say(f"Installed {len(came)} packages in {seconds:.0f} s; they take {size:.0f} MB of disk.")
+    stale = sorted(name for name in before if now.get(name) != before[name] and _is_loaded(name))
+    if stale:
+        _say(f"Restart the runtime and run all cells again: {', '.join(stale)} was in use and has been replaced.")
+
+
+def study_folder(drive: bool | None = None) -> Path:
+    """Folder for studies: on Drive where that is asked for and possible; None asks for it in Colab, once."""
     local = Path("optuna_results")
-    if not drive:
-        return local
     stays = f"studies land in {local.resolve()}"
+    if drive is None and place() == "Colab" and DECLINED in os.environ:
+        _say(
+            f"Without Google Drive {stays}, which this runtime deletes when it ends; set drive=True to be asked again."
+        )
+        return local
+    if not (place() == "Colab" if drive is None else drive):
+        return local
     if not _has_colab():
         _say(f"Google Drive can be mounted in Colab only: {stays}.")
         return local
-    folder = DRIVE / "MyDrive" / "gazegaussian_studies"
     try:
-        if not folder.parent.is_dir():
-            importlib.import_module("google.colab.drive").mount(str(DRIVE))
+        folder = mount_drive() / "MyDrive" / "gazegaussian_studies"
         folder.mkdir(exist_ok=True)
     except Exception as error:  # Colab's own errors differ from front end to front end
+        os.environ[DECLINED] = "1"
         why = next(iter(str(error).splitlines()), "") or type(error).__name__
         _say(f"Google Drive could not be mounted ({why}): {stays}, which this runtime deletes when it ends.")
         return local
+    os.environ.pop(DECLINED, None)
     _say(f"Studies land on Google Drive, in {folder}: they outlive this runtime.")
     return folder
 
 
-def machine_rows(folder: Path) -> dict[str, str]:
-    """Describe the runtime: place, versions, GPU, memory, disk.
+def mount_drive() -> Path:
+    """Mount Google Drive where it is not, again where its mount has died; returns its folder.
 
-    Args:
-        folder: Where studies land; its disk counts.
+    Raises:
+        Exception: It cannot be mounted; the classes are Colab's.
     """
-    import psutil
-
-    memory = psutil.virtual_memory()
-    there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
-    disk = shutil.disk_usage(there)
-    installed = _versions()
-    versions = [f"{name} {installed.get(name, 'missing')}" for name in SHOWN]
-    return {
-        "runs in": place(),
-        "versions": ", ".join([f"Python {sys.version.split()[0]}", *versions]),
-        "GPU": _gpu_text(installed.get("torch", "")),
-        "memory": f"{memory.available / GB:.1f} of {memory.total / GB:.1f} GB free",
-        "disk": f"{disk.free / GB:.1f} of {disk.total / GB:.1f} GB free at {there}",
-    }
-
-
-def gpus() -> list[Gpu]:
-    """Ask the driver for its devices; torch would take memory for itself to answer."""
-    words = ["nvidia-smi", "--query-gpu=name,memory.used,memory.total", "--format=csv,noheader,nounits"]
     try:
-        lines = subprocess.run(words, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines()
-        rows = [line.rsplit(",", 2) for line in lines if line.strip()]
-        return [Gpu(name.strip(), *(float(mib) * 2**20 / GB for mib in sizes)) for name, *sizes in rows]
-    except (OSError, subprocess.SubprocessError, ValueError):  # no driver, or one that does not answer in numbers
-        return []
+        there = (DRIVE / "MyDrive").is_dir()
+        again = False
+    except OSError:  # a mount whose process has gone answers nothing but errors
+        there = False
+        again = True
+    if not there:
+        # Colab's own function refuses a keyword that an older one does not know, and `again` is the rare case.
+        importlib.import_module("google.colab.drive").mount(str(DRIVE), **({"force_remount": True} if again else {}))
+    return DRIVE
 
 
-def _gpu_text(torch_version: str) -> str:
-    found = gpus()
-    if not found:
-        return f"none: trainings run on the CPU ({os.cpu_count()} cores)"
-    shown = "; ".join(f"{gpu.name}, {gpu.total - gpu.used:.1f} of {gpu.total:.1f} GB free" for gpu in found)
-    if not torch_version or importlib.import_module("torch").cuda.is_available():
-        return shown
-    return f"{shown}; torch {torch_version} cannot use it"
+def lost_studies_hint(out: Path) -> str:
+    """What to add where a study is not there, in runtimes that share no disk with the notebook that made it."""
+    if place() not in ("Colab", "Colab from VS Code", "Kaggle") or DRIVE in Path(out).resolve().parents:
+        return ""
+    return (
+        " Each notebook has a machine of its own here: what another one left is here only when both keep studies on Google "
+        "Drive (drive=True in the set-up cell)."
+    )
 
 
 def is_colab_runtime() -> bool:
     """Tell whether this is Colab itself: its package and its environment, which no folder of that name brings."""
-    return _has_colab() and any(name.startswith("COLAB_") for name in os.environ)
+    return _has_colab() and not _is_kaggle() and any(name.startswith("COLAB_") for name in os.environ)
+
+
+def is_in_notebook() -> bool:
+    """Tell whether an IPython shell runs this."""
+    return _shell() is not None
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of all installed packages, by their names in lower case."""
+    return {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
+
+
+def _is_kaggle() -> bool:
+    """Tell whether this is Kaggle, whose image is built on Colab's and brings its package."""
+    return "KAGGLE_KERNEL_RUN_TYPE" in os.environ or "KAGGLE_URL_BASE" in os.environ
 
 
 def _has_colab() -> bool:
@@ -219,26 +274,22 @@ def _shell() -> Any:
     return ipython.get_ipython() if ipython else None
 
 
-def _versions() -> dict[str, str]:
-    """Versions of all installed packages, by their names in lower case."""
-    return {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
+def _name_of(requirement: str) -> str:
+    from packaging.requirements import Requirement
+
+    return Requirement(requirement).name.lower()
+
+
+def _bytes_of(name: str) -> int:
+    """Disk that an installed package takes, by its list of files."""
+    files = metadata.distribution(name).files or []
+    return sum(file.size or 0 for file in files)
 
 
 def _is_loaded(name: str) -> bool:
     """Tell whether a module of an installed package is in use."""
     modules = metadata.packages_distributions().items()
     return any(top in sys.modules for top, owners in modules if name in map(str.lower, owners))
-
-
-def _show_table(rows: dict[str, str]) -> None:
-    if _shell() is None:
-        for name, value in rows.items():
-            _say(f"{name}: {value}")
-        return
-    import pandas as pd
-    from IPython.display import display
-
-    display(pd.DataFrame({"": list(rows.values())}, index=list(rows)).style.hide(axis="columns"))
 
 
 def _say(line: str) -> None:

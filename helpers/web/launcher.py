@@ -84,24 +84,34 @@ class Dashboard:
         """Show it in the cell."""
         from IPython.display import HTML, IFrame, display
 
-        if place().startswith("Colab"):
-            try:
+        here = place()
+        if here == "Colab":
+            try:  # it runs a script in the browser: whether the page comes is not known here, so the sentence follows always
                 output = importlib.import_module("google.colab.output")
                 output.serve_kernel_port_as_iframe(self.port, path=self.path, height=HEIGHT)
-                return
-            except Exception as error:  # browsers and front ends that reject the frame fail in their own ways
-                logger.warning("the dashboard cannot be shown here (%s); the figures above need no port", error)
-                return
-        link = f'<a href="{self.url}" target="_blank" rel="noopener">{self.url}</a>'
-        frame = "" if place() == "Python" else " (the frame below, where the kernel runs on your machine)"
-        display(
-            HTML(
-                f"Dashboard: {link}{frame}. With the kernel on another machine, run on yours first: "
-                f"<code>{self.ssh}</code>. JupyterLab can also open a <code>study.db</code> itself, with "
-                "<code>pip install jupyterlab-optuna</code>."
-            )
+            except Exception as error:  # of other versions of Colab
+                logger.warning("Colab shows no frame (%s)", error)
+        elif here in ("Python", "Jupyter", "VS Code"):
+            display(IFrame(self.url, width="100%", height=HEIGHT))
+        display(HTML(self._other_ways(here)))
+
+    def _other_ways(self, here: str) -> str:
+        """How to see the page where the frame above stays empty, or where there is none."""
+        elsewhere = (
+            "the figures of this notebook need no port, and a copy of the study's folder opens on your own machine with "
+            "<code>python train_gazegaussian_optuna.py dashboard FOLDER</code>"
         )
-        display(IFrame(self.url, width="100%", height=HEIGHT))
+        if here == "Colab":
+            window = f"google.colab.output.serve_kernel_port_as_window({self.port}, path='{self.path}')"
+            return f"Dashboard. Where the frame above stays empty: <code>{window}</code> opens a tab; {elsewhere}."
+        if here in ("Kaggle", "Colab from VS Code"):
+            return f"Dashboard: it runs, but {here} shows no page of the runtime; {elsewhere}."
+        link = f'<a href="{self.url}" target="_blank" rel="noopener">{self.url}</a>'
+        return (
+            f"Dashboard: {link} (the frame above, where the kernel runs on your machine). With the kernel on another machine, "
+            f"run on yours first: <code>{self.ssh}</code>. JupyterLab can also open a <code>study.db</code> itself, with "
+            "<code>pip install jupyterlab-optuna</code>."
+        )
 
 
 def dashboard(folder: Path | str = "optuna_results", port: int = 0, storage: str | None = None) -> Dashboard:

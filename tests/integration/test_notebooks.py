@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 from notebook_support import with_parameters_cell
 
 from gazegaussian.training.checkpoint_files import DEMO_FILE
-from helpers.reporting.figures import find_browser
+from helpers.reporting.pngs import find_browser
 
 NOTEBOOKS = ("00_quickstart", "01_meshhead_study", "02_gazegaussian_study", "03_read_results", "04_redirect_gaze")
 

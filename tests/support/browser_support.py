@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.reporting.figures import find_browser
+from helpers.reporting.pngs import find_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from helpers.notebook import figure_display
-from helpers.reporting.figures import find_browser
+from helpers.reporting.pngs import find_browser
 
 PLOTLY = "application/vnd.plotly.v1+json"
 PNG = "image/png"
@@ -20,15 +20,13 @@ PNG = "image/png"
 def renderer(monkeypatch):
     fresh = figure_display._Painter()
     monkeypatch.setattr(figure_display, "_painter", fresh)
-    monkeypatch.setattr("plotly.io.renderers.default", "plotly_mimetype")
     return fresh
 
 
 @pytest.fixture
 def drawn_at_once(monkeypatch):
     monkeypatch.setattr(figure_display, "find_browser", lambda: "/bin/true")
-    monkeypatch.setattr(kaleido, "start_sync_server", lambda **_: None)
-    monkeypatch.setattr(go.Figure, "to_image", lambda *_, **__: b"drawn")
+    monkeypatch.setattr(figure_display, "draw_png", lambda *_: b"drawn")
 
 
 def figure():
@@ -63,6 +61,21 @@ def test_a_broken_browser_stops_no_notebook(monkeypatch, drawn_at_once, caplog):
     def fail(*_, **__):
         raise RuntimeError("no browser process\nmore")
 
-    monkeypatch.setattr(go.Figure, "to_image", fail)
+    monkeypatch.setattr(figure_display, "draw_png", fail)
     assert PNG not in figure_display.bundle(figure())
     assert "from here on: no browser process" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("here", "form"),
+    [(place, "text/html") for place in ("Colab", "Kaggle")]
+    + [(place, PLOTLY) for place in ("Colab from VS Code", "VS Code", "Jupyter", "Python")],
+)
+def test_no_front_end_gets_all_of_plotly_per_figure(monkeypatch, here, form):
+    monkeypatch.setattr("helpers.utils.runtime.place", lambda: here)
+    monkeypatch.setattr("plotly.io.renderers.default", "notebook_connected")  # whatever plotly itself would choose
+    (kind,) = forms = figure_display.interactive(figure())
+    assert kind == form
+    assert len(str(forms)) < 50_000
+    if form == "text/html":
+        assert 'src="https://cdn.plot.ly/plotly-' in forms[kind]

@@ -15,9 +15,9 @@ from plotly.colors import unlabel_rgb
 import helpers.notebook.display
 from helpers import save_figures, study_figures
 from helpers.analysis.importance import PAIRS, REST, Importance, Importances
-from helpers.reporting.figures import find_browser
 from helpers.reporting.importance_figure import LEVEL, importance_figure
 from helpers.reporting.parameter_figures import parameter_figures
+from helpers.reporting.pngs import find_browser
 
 
 def study_of(trials=4, epochs=3):

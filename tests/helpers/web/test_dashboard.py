@@ -328,18 +328,33 @@ def test_colab_gets_a_frame_and_a_sentence_where_there_is_none(monkeypatch, capl
     output.serve_kernel_port_as_iframe = frame
     monkeypatch.setitem(sys.modules, "google.colab.output", output)
     monkeypatch.setattr(sys.modules["helpers.web.launcher"], "place", lambda: "Colab")
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
     board = Dashboard(8123, SimpleNamespace())
     board._ipython_display_()
     assert asked == [(8123, "/dashboard")]
     board._ipython_display_()
     assert "cookies are blocked" in caplog.text
+    assert len(shown) == 2, "the other ways stand below, whatever the browser made of the frame"
+    assert all("serve_kernel_port_as_window(8123" in sentence.data for sentence in shown)
+
+
+@pytest.mark.parametrize("here", ["Kaggle", "Colab from VS Code"])
+def test_where_no_page_of_the_runtime_can_be_shown_a_sentence_says_so(monkeypatch, here):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr(sys.modules["helpers.web.launcher"], "place", lambda: here)
+    Dashboard(8123, SimpleNamespace())._ipython_display_()
+    (sentence,) = shown
+    assert f"{here} shows no page of the runtime" in sentence.data
+    assert "dashboard FOLDER" in sentence.data
 
 
 def test_in_a_cell_it_is_a_frame_a_link_and_the_way_from_elsewhere(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     Dashboard(8123, SimpleNamespace())._ipython_display_()
-    link, frame = shown
+    frame, link = shown
     assert "ssh -N -L 8123:127.0.0.1:8123" in link.data
     assert "jupyterlab-optuna" in link.data
     assert frame.src == "http://127.0.0.1:8123/dashboard"
