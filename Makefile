@@ -33,8 +33,9 @@ docs: setup
 	$(PY) -m docs.tools.tables
 	$(PY) -m mkdocs build --strict
 
-# Notebooks and their twins in notebooks/scripts: the one changed last wins.
+# The address in REPOSITORY into the notebooks, then notebooks and their twins in notebooks/scripts: the one changed last wins.
 notebooks: setup
+	$(PYTHON) .ci/address
 	$(PY) -m jupytext --sync notebooks/*.ipynb
 
 test: lint

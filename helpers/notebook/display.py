@@ -14,6 +14,7 @@ from IPython.display import Image, display
 from gazegaussian.config import STAGES, load_run
 from gazegaussian.errors import ConfigError, UserError
 from helpers.notebook.cli_process import ScriptError, ScriptInterrupted, last_words, start
+from helpers.notebook.drive import revive_drive
 from helpers.notebook.figure_display import show_figure
 from helpers.reporting.captions import missing_figures
 from helpers.reporting.figures import study_figures
@@ -26,6 +27,7 @@ from helpers.search.trial_names import is_smoke_test
 from helpers.storage.location import study_folders
 from helpers.study.factory import load_study
 from helpers.utils.paths import SCRIPT
+from helpers.utils.runtime import lost_studies_hint
 from helpers.utils.tables import show_line, show_table
 
 
@@ -92,6 +94,7 @@ def newest_studies(out: Path) -> list[str]:
     Raises:
         ConfigError: There is none.
     """
+    revive_drive(Path(out))
     newest: dict[str, tuple[bool, datetime, str]] = {}
     for folder in study_folders(Path(out)):
         try:
@@ -107,6 +110,7 @@ def newest_studies(out: Path) -> list[str]:
     if not newest:
         raise ConfigError(
             f"There is no study under {out}: run notebook 01 first, or set `out` to the folder of your studies."
+            f"{lost_studies_hint(Path(out))}"
         )
     return [newest[stage][-1] for stage in STAGES if stage in newest]
 

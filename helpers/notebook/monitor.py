@@ -18,6 +18,7 @@ from types import FrameType
 
 from gazegaussian.errors import UserError
 from helpers.notebook.cli_process import Script, ScriptError
+from helpers.notebook.drive import revive_drive
 from helpers.notebook.monitor_views import PlainView, View, WidgetView
 from helpers.study.progress import StudyProgress, StudyReader
 from helpers.study.stop import stop
@@ -67,6 +68,7 @@ class Monitor:
         if code is None and time.monotonic() - self._last_look < LOOK_SECONDS:
             return None
         self._last_look = time.monotonic()
+        revive_drive(self.folder)  # its process waits for that a while
         if self.stopping and code is None:  # again and again: a study that only begins forgets older requests
             with suppress(UserError):
                 stop(self.folder)

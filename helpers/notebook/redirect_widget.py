@@ -21,6 +21,7 @@ from helpers.inference.shipped import describe, is_packed, unseen_people
 from helpers.inference.strip import redirection_strip
 from helpers.notebook.model_selection import TrainedModel, best_model, named, rivals
 from helpers.notebook.redirect_panel import RedirectPanel
+from helpers.utils.runtime import lost_studies_hint
 from helpers.utils.tables import show_line
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ def open_panel(
     chosen = best_model(Path(out)) if checkpoint is None else named([checkpoint])[0]
     if str(chosen.checkpoint) == DEMO:
         show_line(f"{describe(chosen.checkpoint)}\n")
+        if checkpoint is None and (hint := lost_studies_hint(Path(out)).strip()):
+            show_line(f"No study under {out}. {hint}\n")
     return _panel([chosen], data, Path(out), device)
 
 

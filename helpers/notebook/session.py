@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gazegaussian.errors import ConfigError, UserError
 from helpers.notebook.display import run_script, say
+from helpers.notebook.drive import revive_drive
 from helpers.notebook.monitor import run_and_watch
 from helpers.search.trial_names import SMOKE
 from helpers.storage.location import has_store
@@ -168,6 +169,7 @@ def plan_study(
 
     Raises:
         ConfigError: No such sizes.
+        StorageError: The folder does not answer.
     """
     if sizes not in SIZES:
         raise ConfigError(f"Expected sizes to be one of {', '.join(SIZES)}, got {sizes!r}.")
@@ -175,6 +177,7 @@ def plan_study(
         sizes = "quick"
         trials = 2
         epochs = 1
+    revive_drive(Path(out))
     first = f"{stage}_{SMOKE}" if smoke else study_name or f"{stage}_{sizes}"
     names = [first]
     for number in count(2):

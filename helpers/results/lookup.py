@@ -19,6 +19,7 @@ from helpers.results.trial_states import ancestors
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError
 from helpers.storage.location import has_store, study_folders
+from helpers.utils.files import disk_errors
 
 
 def search_of(study: optuna.Study, trial: FrozenTrial) -> Mapping[str, Any]:
@@ -56,7 +57,9 @@ def find_study(folder: Path, storage: str | None = None) -> optuna.Study:
     Raises:
         ConfigError: There is no such study.
     """
-    if not folder.is_dir():
+    with disk_errors():
+        there_is_one = folder.is_dir()
+    if not there_is_one:
         beside = ", ".join(path.name for path in study_folders(folder.parent))
         there = f" {folder.parent} holds {beside}." if beside else ""
         raise ConfigError(f"No study at {folder}. Run `study` first, or name the folder of a study.{there}")

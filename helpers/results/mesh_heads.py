@@ -13,6 +13,7 @@ from gazegaussian.utils.yaml_files import read_yaml
 from helpers.results.best_files import best_files
 from helpers.search.trial_names import is_smoke_test
 from helpers.utils.files import digest_or_none
+from helpers.utils.runtime import lost_studies_hint
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
     if not found:
         raise ConfigError(
             f"No finished MeshHead study under {out}. Run `study meshhead` first, or give --meshhead CHECKPOINT."
+            f"{lost_studies_hint(out)}"
         )
 
     def rank(one: _Found) -> tuple[bool, bool, bool, bool, float]:

@@ -35,6 +35,7 @@ _SQLITE = {
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; its folder must exist and be writable",
 }
 _FULL_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_GONE_CODES = {errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EIO, errno.ENODEV, errno.EHOSTDOWN}
 _READ_ONLY_CODES = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -57,6 +58,11 @@ def os_problem(error: OSError) -> str:
         return _FULL
     if error.errno in _READ_ONLY_CODES:
         return _READ_ONLY
+    if error.errno in _GONE_CODES:
+        return (
+            f"has gone ({error.strerror}), as a mounted folder does (Google Drive, a network): mount it again - in Colab by "
+            "the set-up cell - and run the same again; nothing stored is lost"
+        )
     return f"cannot be used ({error.strerror or error})"
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -42,14 +44,39 @@ def snapshots_of(folder: Path) -> Snapshots | None:
 
 
 def has_store(folder: Path) -> bool:
-    """Tell whether a folder is that of an existing study, here or on a machine that saved snapshots there."""
-    copies = snapshots_of(folder)
-    return live_database(folder).is_file() or (copies is not None and bool(copies.saved()))
+    """Tell whether a folder is that of an existing study, here or on a machine that saved snapshots there.
+
+    Raises:
+        StorageError: The folder does not answer.
+    """
+    with _answering(folder):
+        copies = snapshots_of(folder)
+        return live_database(folder).is_file() or (copies is not None and bool(copies.saved()))
 
 
 def study_folders(out: Path) -> list[Path]:
-    """Folders of the existing studies under a folder, by name."""
-    return sorted(path for path in out.glob("*/") if has_store(path))
+    """Folders of the existing studies under a folder, by name.
+
+    Raises:
+        StorageError: The folder does not answer.
+    """
+    with _answering(out):
+        return sorted(path for path in out.glob("*/") if has_store(path))
+
+
+@contextmanager
+def _answering(folder: Path) -> Iterator[None]:
+    """Say of a folder that does not answer in a `with` block what that means."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{folder} {os_problem(error)}.") from error
+
+
+def local_runs(folder: Path) -> Path | None:
+    """Folder on a local disk in which a study's trials train; None where they train in the study's own."""
+    copies = snapshots_of(folder)
+    return None if copies is None else copies.live.parent / "trials"
 
 
 def is_mounted(folder: Path) -> bool:
@@ -76,9 +103,9 @@ def require_plain(folder: Path) -> None:
     Raises:
         StorageError: With the first of them.
     """
-    if not folder.is_dir():
-        return
     try:
+        if not folder.is_dir():
+            return
         found = find_special(folder)
     except OSError as error:
         raise StorageError(f"{folder} {os_problem(error)}.") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from gazegaussian.utils.atomic_files import atomic_copy, is_temporary
 from helpers.results.ranking import baseline_trial, best_trial, is_feasible, objective_key
 from helpers.results.run_files import trial_dir
 from helpers.results.trial_states import ancestors
+from helpers.storage.location import local_runs
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +57,8 @@ def copy_checkpoint(trials: list[FrozenTrial], trial: optuna.Trial, study_folder
     """
     from gazegaussian.training.run_folder import resume_point  # torch
 
-    for before in ancestors(trials, trial):
-        old = _own_dir(before, study_folder)
-        if old is None:
-            continue
+    left = [(before, place) for before in ancestors(trials, trial) for place in _places(before, study_folder)]
+    for before, old in left:
         remove_unfinished(old)
         try:
             start = resume_point(old)
@@ -75,8 +74,21 @@ def copy_checkpoint(trials: list[FrozenTrial], trial: optuna.Trial, study_folder
         for name in ("metrics.csv", "best.pt", *(["last.pt"] if start.name == "last.pt" else [])):
             if (old / name).exists():
                 atomic_copy(old / name, folder / name)
+        if old.parent == local_runs(study_folder):
+            shutil.rmtree(old, ignore_errors=True)
         return True
     return False
+
+
+def _places(trial: FrozenTrial, folder: Path) -> Iterator[Path]:
+    """Where a trial has left files: on this machine's local disk, which is ahead of the study's folder, and in that."""
+    runs = local_runs(folder)
+    stored = Path(trial.user_attrs.get("folder") or "")
+    if runs is not None and stored.name not in ("", "..") and (runs / stored.name).is_dir():
+        yield runs / stored.name
+    own = _own_dir(trial, folder)
+    if own is not None:
+        yield own
 
 
 def _own_dir(trial: FrozenTrial, folder: Path) -> Path | None:

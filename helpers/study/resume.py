@@ -41,7 +41,7 @@ from helpers.storage.location import has_store, require_plain
 from helpers.study.checkpoints import remove_old_checkpoints, sweep
 from helpers.study.spec import StudySpec
 from helpers.utils.environment import environment
-from helpers.utils.files import DiskError, disk_problem, identify
+from helpers.utils.files import DiskError, disk_problem, identify, patiently
 
 
 def store_settings(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
@@ -221,9 +221,13 @@ def save(study: optuna.Study, spec: StudySpec) -> None:
     Raises:
         DiskError: They cannot be written; the trials themselves are in the storage.
     """
-    try:
+
+    def write() -> None:
         sweep(spec.folder)
         save_results(study, spec.folder)
+
+    try:
+        patiently(write)
     except OSError as error:
         raise DiskError(disk_problem(error) or f"The results cannot be written: {error}.") from error
     if spec.study.keep_best is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from helpers.study.checkpoints import copy_checkpoint
 from helpers.study.heartbeat import all_owned, claimed, requeue, requeue_lost
 from helpers.study.report_hook import PruningHook, TrialFailure, TrialReporter
 from helpers.study.spec import StudySpec
+from helpers.study.trial_files import TrialFiles
 from helpers.utils.files import DiskError, disk_problem
 
 logger = logging.getLogger(__name__)
@@ -62,8 +65,9 @@ def run_trial(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: Bu
             return None
         stack.enter_context(claimed(trial, spec.worker))
         before = usage_before(trials, trial)
+        files = TrialFiles(spec)
         reporter = TrialReporter(
-            study, trial, spec.study, config.training.epochs, watch, spec.folder, before, spec.save_snapshot
+            study, trial, spec.study, config.training.epochs, watch, spec.folder, before, partial(_save, files, spec)
         )
         folder = spec.folder / plain_name(trial)
         try:
@@ -74,8 +78,10 @@ def run_trial(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: Bu
             logger.info("%s: %s", tag(trial), ", ".join(f"{k}={_short(v)}" for k, v in parameters.items()))
             trial.set_user_attr("folder", str(folder))
             trial_config = with_parameters(config, parameters, f"trial {trial.number}")
-            resume = copy_checkpoint(trials, trial, spec.folder, folder)
-            result = _train(spec, trial_config, folder, resume, reporter)
+            work = files.begin(folder)
+            resume = copy_checkpoint(trials, trial, spec.folder, work)
+            with files.brought():
+                result = _train(spec, trial_config, work, resume, reporter)
             values = reporter.values(result)
             state = _tell_complete(study, trial, reporter, result, values, folder)
         except optuna.TrialPruned as pruned:
@@ -131,6 +137,12 @@ def isolated_by_default(config: RunConfig) -> bool:
         DeviceError: The configured device is not there.
     """
     return resolve_device(config.training.device).type == "cuda"
+
+
+def _save(files: TrialFiles, spec: StudySpec) -> None:
+    """Bring what an epoch left to the study's folder, files first: the snapshot says what is there."""
+    files.epoch()
+    spec.save_snapshot()
 
 
 def _train(spec: StudySpec, config: RunConfig, folder: Path, resume: bool, reporter: TrialReporter) -> TrainResult:
@@ -259,7 +271,7 @@ def _note(trial: optuna.Trial, reporter: TrialReporter, folder: Path) -> None:
     """Store what the trial took and left."""
     trial.set_user_attr(SECONDS, reporter.seconds)
     for name in ("best", "last"):
-        if (folder / f"{name}.pt").exists():
+        if os.path.isfile(folder / f"{name}.pt"):
             trial.set_user_attr(f"{name}_checkpoint", str((folder / f"{name}.pt").resolve()))
 
 

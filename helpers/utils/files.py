@@ -11,12 +11,13 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from gazegaussian.errors import ConfigError, UserError
+from gazegaussian.errors import ConfigError, UserError, first_line
 from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.plain_files import open_plain
 from gazegaussian.utils.yaml_files import dump_yaml, shorten
@@ -112,7 +113,15 @@ def _digest_of(path: Path, size: int, changed: int) -> str:
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_DISK = _FULL | _REFUSED | {errno.EIO}
+# What a mount answers whose process or server has gone: Drive's after hours, a network folder's after a cut.
+_GONE = {errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EIO, errno.ENODEV, errno.EHOSTDOWN}
+_DISK = _FULL | _REFUSED | _GONE
+
+PAUSES = (1.0, 5.0, 15.0, 30.0)
+"""Seconds between tries to reach a mounted folder that has gone: a notebook's cell, or the system, may mount it again."""
+
+ResultT = TypeVar("ResultT")
+
 
 # torch.save writes past Python: a full disk is a RuntimeError there.
 _TORCH_WRITE_FAILED = ("inline_container", "PytorchStreamWriter", "file write failed")
@@ -131,7 +140,8 @@ def disk_problem(error: BaseException) -> str | None:
         if error.errno in _REFUSED:
             return f"No permission to write{place}; make the folder writable and run the same command again."
         return (
-            f"The disk cannot be read or written{place}: {error.strerror}; repair that and run the same command again."
+            f"The disk cannot be read or written{place}: {error.strerror}. A mounted folder (Google Drive, a network) has "
+            "gone: mount it again - in Colab by the set-up cell - and run the same command again to resume."
         )
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _TORCH_WRITE_FAILED):
         return (
@@ -139,6 +149,47 @@ def disk_problem(error: BaseException) -> str | None:
             "to resume."
         )
     return None
+
+
+def is_gone(error: BaseException) -> bool:
+    """Tell whether an error means that a mounted folder answers no more, which mounting it again may mend."""
+    return isinstance(error, OSError) and error.errno in _GONE
+
+
+def patiently(act: Callable[[], ResultT]) -> ResultT:
+    """Do something with files, again while the mounted folder that they are in has gone; see `PAUSES`.
+
+    Args:
+        act: What to do; it may be done anew from its beginning.
+
+    Raises:
+        OSError: The last try's, or any other than that of a folder that has gone.
+    """
+    for pause in PAUSES:
+        try:
+            return act()
+        except OSError as error:
+            if not is_gone(error):
+                raise
+            logger.warning("%s; trying again in %g s", first_line(error), pause)
+            time.sleep(pause)
+    return act()
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Say in one line what the disk means that fails in a `with` block.
+
+    Raises:
+        DiskError: In place of an `OSError` of the disk; other errors stay what they are.
+    """
+    try:
+        yield
+    except OSError as error:
+        problem = disk_problem(error)
+        if problem is None:
+            raise
+        raise DiskError(problem) from error
 
 
 def require_writable(folder: Path) -> None:

@@ -4,21 +4,21 @@
 # Minutes on two CPU cores. Every cell calls the command line that you can also run in a terminal.
 
 # %% [markdown]
-# **Set-up.** Finds the repository, or fetches it; installs what is missing around the torch that is there; shows the machine.
-# `drive=True` keeps studies on Google Drive (Colab), where they outlive the runtime. Running this again changes nothing.
+# **Set-up.** Finds the repository, or fetches it; installs what is missing and leaves what is there as it is; shows the machine.
+# In Colab studies go to Google Drive, where they outlive the runtime (`set_up(drive=False)`: they do not). Running this again changes nothing.
 
 # %%
 import os, runpy, subprocess
 from pathlib import Path
 
-repository = os.environ.get("GAZEGAUSSIAN_REPOSITORY", "")  # clone URL, for a runtime without the files
+REPOSITORY = os.environ.get("GAZEGAUSSIAN_REPOSITORY") or ""  # clone URL, for a runtime without the files
 here, me = Path.cwd(), {0, Path.cwd().stat().st_uid, getattr(os, "getuid", int)()}  # code of others is not run
 places = [here, here.parent, here / "gazegaussian-studies"]
 mine = [p for p in places if all(q.exists() and q.stat().st_uid in me for q in (p, p / "helpers/utils/runtime.py"))]
-if not mine:
-    assert repository, "No repository of yours here: set GAZEGAUSSIAN_REPOSITORY to its clone URL."
-    subprocess.run(["git", "clone", "-q", "--depth", "1", repository, str(places[-1])], check=True)
-home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py"))["set_up"](drive=False)
+clone = ["git", "clone", "-q", "--depth", "1", REPOSITORY, str(places[-1])]
+if not mine and (not REPOSITORY or subprocess.run(clone).returncode):
+    raise SystemExit("No repository of yours here: set REPOSITORY above to its clone URL and run this cell again.")
+home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py"))["set_up"]()
 
 # %% [markdown]
 # **Parameters.**

@@ -127,7 +127,7 @@ def test_a_study_that_is_not_there_may_be_on_another_machine(in_colab, elsewhere
 def test_without_drive_studies_stay_here_and_a_sentence_says_so(in_colab, capsys):
     assert not colab.study_folder(False).is_absolute()
     assert not in_colab.mounts
-    in_colab.reject = "the user said no"
+    in_colab.refuse = "the user said no"
     assert colab.study_folder(True) == colab.study_folder(False)
     said = capsys.readouterr().out
     assert "could not be mounted (the user said no)" in said
