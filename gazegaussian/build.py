@@ -10,21 +10,24 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
 
-from gazegaussian.config import GazeGaussianRun, RunConfig
+from gazegaussian.config import DataConfig, GazeGaussianRun, MeshHeadRun, RunConfig
 from gazegaussian.data import HeadDataset, ensure_synthetic, people_of
 from gazegaussian.errors import ConfigError
 from gazegaussian.metrics import Judge
 from gazegaussian.models.frozen import WEIGHTS
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.rendering.gsplat import require_gsplat
+from gazegaussian.stages import stage_spec
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.initial_weights import require_initial
 from gazegaussian.training.mesh_head_stage import MeshHeadStage, load_mesh_head
 from gazegaussian.training.run_folder import clear_traces, resume_point
+from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer, TrainResult
 from gazegaussian.utils.atomic_files import atomic_file
@@ -43,10 +46,13 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+OpenData = Callable[[Path, str, int], HeadDataset]
+
 
 def resolve_data(config: RunConfig) -> Path:
     """Return the folder of HDF5 subjects, generating the embedded synthetic heads when none is configured."""
     data = config.data
+    assert isinstance(data, DataConfig), f"stage {config.stage} has no heads"
     if data.root is not None:
         return data.root
     return ensure_synthetic(data.cache, data.people, data.image_size, data.synthetic_seed, data.frames, data.cameras)
@@ -57,24 +63,29 @@ def open_dataset(root: Path, split: str, image_size: int) -> HeadDataset:
     return HeadDataset(root, split, image_size, cache=True)
 
 
-def build_stage(
-    config: RunConfig, open_data: Callable[[Path, str, int], HeadDataset] = open_dataset
-) -> MeshHeadStage | GazeGaussianStage:
+def build_stage(config: RunConfig, open_data: OpenData = open_dataset) -> Stage:
     """Build model, data and validation metric of a run; the global seed is set first.
 
     Args:
         config: What to build.
-        open_data: Opens a split of a folder at an image size; who builds often may keep what was opened.
+        open_data: Opens a split of a folder of heads at an image size; who builds often may keep what was opened.
 
     Raises:
         UserError: Data, checkpoint or configuration cannot be used.
     """
-    root = resolve_data(config)
+    build = stage_spec(config.stage).builder()
     torch.manual_seed(config.training.seed)
-    train = open_data(root, "train", config.data.image_size)
-    validation = open_data(root, "val", config.data.image_size)
-    if not isinstance(config, GazeGaussianRun):
-        return MeshHeadStage(config, train, validation)
+    return cast(Stage, build(config, open_data) if isinstance(config.data, DataConfig) else build(config))
+
+
+def build_mesh_head_stage(config: MeshHeadRun, open_data: OpenData = open_dataset) -> MeshHeadStage:
+    """Stage one (see `build_stage`)."""
+    return MeshHeadStage(config, *_splits(config, open_data))
+
+
+def build_gaze_gaussian_stage(config: GazeGaussianRun, open_data: OpenData = open_dataset) -> GazeGaussianStage:
+    """Stage two (see `build_stage`)."""
+    train, validation = _splits(config, open_data)
     if config.init_from:
         return GazeGaussianStage(config, None, train, validation)
     mesh_head = _mesh_head(config)
@@ -82,13 +93,24 @@ def build_stage(
     return GazeGaussianStage(config, mesh_head, train, validation)
 
 
+def _splits(config: MeshHeadRun | GazeGaussianRun, open_data: OpenData) -> tuple[HeadDataset, HeadDataset]:
+    root = resolve_data(config)
+    torch.manual_seed(config.training.seed)  # again: data may have been made
+    return open_data(root, "train", config.data.image_size), open_data(root, "val", config.data.image_size)
+
+
 def preflight(config: RunConfig) -> None:
-    """Find out in seconds what would end a run: device, data, MeshHead checkpoint.
+    """Find out in seconds what would end a run: device, data, checkpoint.
 
     Raises:
         UserError: With what is wrong and what to do.
     """
     _require_device(config)
+    stage_spec(config.stage).checker()(config)
+
+
+def check_heads(config: MeshHeadRun | GazeGaussianRun) -> None:
+    """Look at the heads and the checkpoint of a stage of this repository (see `preflight`)."""
     if config.init_from:
         require_initial(config)
     elif isinstance(config, GazeGaussianRun):

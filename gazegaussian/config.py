@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import Section, check_parameter_names, explain, parameter_fields
+from gazegaussian.stages import StageSpec, register, stage_spec
 from gazegaussian.utils.yaml_files import read_yaml
 
 Positive = Annotated[float, Field(gt=0)]
@@ -29,7 +30,18 @@ Network = Literal[
 ]  # fmt: skip
 
 
-class DataConfig(Section):
+class StageData(Section):
+    """Data of any stage. A stage of your own adds what it needs, and reads these where they are set."""
+
+    root: Path | None = Field(None, description="folder or file of the data; empty = what the stage brings along")
+    max_train_images: PositiveInt | None = Field(None, description="samples per epoch, drawn anew every epoch")
+    max_val_images: PositiveInt | None = Field(
+        None, description="validation samples, the same in every epoch and trial"
+    )
+    workers: NonNegativeInt = Field(0, description="processes that read images; 0 reads in the training process")
+
+
+class DataConfig(StageData):
     """Where images come from. Without `root`, synthetic heads are generated and cached under `cache`."""
 
     root: Path | None = Field(None, description="folder of HDF5 subjects; empty = embedded synthetic heads")
@@ -43,7 +55,6 @@ class DataConfig(Section):
     synthetic_seed: NonNegativeInt = Field(0, description="other seeds give other synthetic people")
     max_train_images: PositiveInt | None = Field(None, description="images per epoch, drawn anew every epoch")
     max_val_images: PositiveInt | None = Field(None, description="validation images, the same in every epoch and trial")
-    workers: NonNegativeInt = Field(0, description="processes that read images; 0 reads in the training process")
 
     @model_validator(mode="after")
     def _size(self) -> DataConfig:
@@ -169,10 +180,19 @@ class GazeGaussianLoss(Section):
     camera_offset_importance: NonNegative = Field(0.001, description="penalty on per-image camera offsets")
 
 
-class OptimConfig(Section):
-    """Adam and its per-group learning rates."""
+class StageOptim(Section):
+    """Adam, for any stage."""
 
     lr: Positive = Field(1e-3, description="learning rate of the networks")
+    max_grad_norm: Positive = Field(1.0, description="gradients are clipped to this norm")
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="learning rate of the last epoch over the first's"
+    )
+
+
+class OptimConfig(StageOptim):
+    """Adam and its per-group learning rates."""
+
     landmark_lr_mult: NonNegative = Field(0.1, description="MeshHead landmarks, times lr")
     dit_lr_mult: NonNegative = Field(1.0, description="the DiT blocks of the neural renderer, times lr")
     eye_lr_mult: NonNegative = Field(1.0, description="every parameter of the eye stream, times lr")
@@ -182,14 +202,10 @@ class OptimConfig(Section):
     quats_lr_mult: NonNegative = Field(0.1, description="Gaussians' rotations, times lr")
     code_basis_lr_mult: NonNegative = Field(1.0, description="linear map of the shape code, times lr")
     offset_lr_mult: NonNegative = Field(0.1, description="per-image code and camera offsets, times lr")
-    max_grad_norm: Positive = Field(1.0, description="gradients are clipped to this norm")
-    lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="learning rate of the last epoch over the first's"
-    )
 
 
-class TrainingConfig(Section):
-    """The epoch loop."""
+class StageTraining(Section):
+    """The epoch loop, for any stage."""
 
     epochs: PositiveInt = Field(10, description="passes over the images")
     batch_size: PositiveInt = Field(1, description="images per step")
@@ -200,11 +216,16 @@ class TrainingConfig(Section):
     )
     patience: PositiveInt | None = Field(None, description="epochs without improvement before stopping; empty = never")
     min_delta: NonNegative = Field(0.0, description="smallest change that `patience` counts as an improvement")
-    warm_start_steps: NonNegativeInt = Field(200, description="MeshHead: steps that fit the SDF to an ellipsoid first")
     threads: PositiveInt | None = Field(None, description="CPU threads; empty = torch's choice")
     monitor: str = Field("val_loss", description="decides which epoch is best; any part of the validation metric")
     monitor_mode: Literal["min", "max"] = Field("min", description="whether a small or a large value is good")
     preview_images: NonNegativeInt = Field(4, description="validation images in the grid saved per epoch")
+
+
+class TrainingConfig(StageTraining):
+    """The epoch loop."""
+
+    warm_start_steps: NonNegativeInt = Field(200, description="MeshHead: steps that fit the SDF to an ellipsoid first")
 
 
 class GazeGaussianTraining(TrainingConfig):
@@ -215,11 +236,22 @@ class GazeGaussianTraining(TrainingConfig):
     )
 
 
-class MeshHeadRun(Section):
+class StageRun(Section):
+    """A run of any stage: the base of the configuration class of a stage of your own (see `gazegaussian.stages`)."""
+
+    stage: str = ""  # a stage has its name as default
+    init_from: Path | None = Field(None, description="checkpoint of this stage whose weights the training begins with")
+    data: StageData = StageData()
+    model: Section = Section()
+    loss: Section = Section()
+    optim: StageOptim = StageOptim()
+    training: StageTraining = StageTraining()
+
+
+class MeshHeadRun(StageRun):
     """A run of stage one."""
 
     stage: Literal["meshhead"] = Field("meshhead", description="names the schema")
-    init_from: Path | None = Field(None, description="checkpoint of this stage whose weights the training begins with")
     data: DataConfig = DataConfig()
     model: MeshHeadModel = MeshHeadModel()
     loss: MeshHeadLoss = MeshHeadLoss()
@@ -227,11 +259,10 @@ class MeshHeadRun(Section):
     training: TrainingConfig = TrainingConfig()
 
 
-class GazeGaussianRun(Section):
+class GazeGaussianRun(StageRun):
     """A run of stage two; it starts from `meshhead_checkpoint`, or from `init_from`."""
 
     stage: Literal["gazegaussian"] = Field("gazegaussian", description="names the schema")
-    init_from: Path | None = Field(None, description="checkpoint of this stage whose weights the training begins with")
     meshhead_checkpoint: Path | None = Field(None, description="best checkpoint of stage one")
     data: DataConfig = DataConfig()
     model: GazeGaussianModel = GazeGaussianModel()
@@ -250,12 +281,41 @@ class GazeGaussianRun(Section):
         return self
 
 
-RunConfig = MeshHeadRun | GazeGaussianRun
-RunT = TypeVar("RunT", bound=MeshHeadRun | GazeGaussianRun)
+RunConfig = StageRun
+RunT = TypeVar("RunT", bound=StageRun)
+# Of this repository; `gazegaussian.stages` knows those of users, too.
 STAGES: dict[str, type[MeshHeadRun] | type[GazeGaussianRun]] = {
     "meshhead": MeshHeadRun,
     "gazegaussian": GazeGaussianRun,
 }
+_SHOWN = ("gaze_error_deg", "psnr", "silhouette_iou")
+
+register(
+    StageSpec(
+        name="meshhead",
+        config=MeshHeadRun,
+        build="gazegaussian.build:build_mesh_head_stage",
+        check="gazegaussian.build:check_heads",
+        metrics=_SHOWN,
+        pictures=(
+            "the target is the held-out image, whose codes are all given; below it what the mesh renders of them, and the "
+            "silhouette of that"
+        ),
+    )
+)
+register(
+    StageSpec(
+        name="gazegaussian",
+        config=GazeGaussianRun,
+        build="gazegaussian.build:build_gaze_gaussian_stage",
+        check="gazegaussian.build:check_heads",
+        metrics=_SHOWN,
+        pictures=(
+            "the source gives the identity, the target gives gaze, head pose and expression and is what is to come out; "
+            "below it what was rendered, and the first three feature channels before the neural renderer as colours"
+        ),
+    )
+)
 
 
 def parse_run(content: Mapping[str, Any], stage: str | None = None, origin: str = "configuration") -> RunConfig:
@@ -270,14 +330,16 @@ def parse_run(content: Mapping[str, Any], stage: str | None = None, origin: str 
         ConfigError: With the field, the value and what is allowed.
     """
     named = content.get("stage", stage)
-    if not isinstance(named, str) or named not in STAGES:
-        raise ConfigError(f"{origin}: stage must be one of {', '.join(STAGES)}, not {named!r}.")
+    try:
+        schema = stage_spec(named if isinstance(named, str) else repr(named)).config
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from None
     if stage is not None and named != stage:
         raise ConfigError(f"{origin} configures stage {named!r}, but {stage!r} was asked for.")
     try:
-        return STAGES[named].model_validate({str(key): value for key, value in content.items()})
+        return cast(RunConfig, schema.model_validate({str(key): value for key, value in content.items()}))
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {explain(error, STAGES[named])}") from error
+        raise ConfigError(f"{origin}: {explain(error, schema)}") from error
 
 
 def load_run(path: Path, stage: str | None = None) -> RunConfig:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from gazegaussian.build import build_stage, cpu_threads, resolve_data
-from gazegaussian.config import RunConfig
+from gazegaussian.config import DataConfig, RunConfig
 from gazegaussian.data import HeadDataset, ensure_test_people, people_of
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
+from gazegaussian.training.stage import HeadStage
 from gazegaussian.training.step import autocast, repeatable, resolve_device, resolve_precision
 
 IMAGES_PER_PERSON = 4  # at least, of a test person: they are measured once per training, not after every epoch
@@ -25,6 +27,8 @@ def find_test_people(config: RunConfig) -> tuple[list[str], str]:
     Returns:
         File names of the test people without prefix, and why there are none (empty where there are).
     """
+    if not isinstance(config.data, DataConfig):
+        return [], f"stage {config.stage} has no test people"
     root = resolve_data(config)
     ensure_test_people(root)
     groups = people_of(root)
@@ -47,14 +51,16 @@ def measure_checkpoint(config: RunConfig, checkpoint: Path, people: Sequence[str
     Raises:
         UserError: Data, checkpoint or device cannot be used.
     """
+    data = config.data
+    assert isinstance(data, DataConfig), f"stage {config.stage} has no test people"
     content = load_checkpoint(checkpoint, config.stage)
-    images = config.data.max_val_images
+    images = data.max_val_images
     share = None if images is None else max(IMAGES_PER_PERSON, -(-images // len(people)))
     root = resolve_data(config)
     device = resolve_device(config.training.device)
     found = {}
     with cpu_threads(config.training.threads):
-        stage = build_stage(config)
+        stage = cast(HeadStage, build_stage(config))
         with contents_of(checkpoint):
             stage.module.load_state_dict(content["model"])
         stage.to(device)
@@ -65,6 +71,6 @@ def measure_checkpoint(config: RunConfig, checkpoint: Path, people: Sequence[str
             autocast(device, resolve_precision(config.training.precision, device)),
         ):
             for person in people:
-                stage.hold_out(HeadDataset(root, [person], config.data.image_size), share)
+                stage.hold_out(HeadDataset(root, [person], data.image_size), share)
                 found[person] = stage.validate()
     return found

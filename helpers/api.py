@@ -47,6 +47,10 @@ def run(spec: StudySpec, *, audit: bool = True, figures: bool = True) -> optuna.
         UserError: Configuration, data, checkpoint, disk or storage cannot be used; nothing finished is lost.
         RuntimeError: Too many trials failed in a row.
         KeyboardInterrupt: Ctrl-C or SIGTERM; running trials are queued again for the next run.
+
+    >>> study = helpers.run(helpers.default_spec("digits", n_trials=3, epochs=2), audit=False, figures=False)
+    >>> len(study.trials)  # three were there: nothing was trained
+    3
     """
     store = existing_store(spec)
     study = complete_study(spec, store)
@@ -90,6 +94,10 @@ def train(config: RunConfig, out: Path) -> TrainResult:
         ConfigError: `out` holds a study or a training of another configuration, or another process trains there now.
         UserError: Data, checkpoint or device cannot be used.
         NonFiniteError: The training diverged, or its metric was never finite.
+
+    >>> result = helpers.train(helpers.make_config("digits", epochs=2), Path("my_training"))
+    >>> result.best_checkpoint.as_posix(), len(result.history)
+    ('my_training/best.pt', 2)
     """
     if has_store(Path(out)):
         raise ConfigError(f"{out} is the folder of a study, which a training would spoil: give another --out.")

@@ -8,7 +8,7 @@ import pytest
 from architecture_support import ROOT, parse, sources
 
 PACKAGES = ("gazegaussian", "helpers")
-BASE = {"types", "dimensions", "fields", "config", "errors", "utils"}
+BASE = {"types", "dimensions", "fields", "stages", "config", "errors", "utils"}
 # Parts of gazegaussian and the parts each may see, itself included.
 ALLOWED = {
     "errors": set(),
@@ -16,7 +16,8 @@ ALLOWED = {
     "dimensions": set(),
     "utils": {"errors"},
     "fields": {"errors", "utils"},
-    "config": {"errors", "utils", "fields"},
+    "stages": {"errors"},
+    "config": {"errors", "utils", "fields", "stages"},
     "geometry": BASE,
     "nn": BASE | {"geometry"},
     "rendering": BASE | {"geometry", "nn"},

@@ -1,6 +1,7 @@
 """Versions: the lock holds what the requirements admit, with hashes; lower bounds are those that were run."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,15 @@ def test_lower_bounds_are_at_least_those_that_work():
     for name, version in least.items():
         (bound,) = [one.version for one in bounds[name] if one.operator == ">="]
         assert Version(bound) >= Version(version)
+
+
+def test_pyproject_and_requirements_say_the_same():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert set(extras) == {"cluster", "evaluation", "dev"}
+    for name, listed in {
+        "": project["dependencies"],
+        **{f"-{extra}": found for extra, found in extras.items()},
+    }.items():
+        file = f"requirements{name}.txt"
+        assert list(map(Requirement, listed)) == requirements(file), f"pyproject.toml and {file} differ"

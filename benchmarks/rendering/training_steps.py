@@ -40,9 +40,9 @@ def stages(sizes: str, device: str, folder: Path, **parameters: object) -> tuple
     """Both stages at `quick` or `published` sizes, on synthetic heads written to `folder`."""
     common = {"device": device, "max_val_images": 2, "warm_start_steps": 100}
     mesh_run = with_parameters(load_run(CONFIGS / "runs" / "meshhead" / f"{sizes}.yaml"), {**common, **parameters})
+    assert isinstance(mesh_run, MeshHeadRun)
     gaze_run = load_run(CONFIGS / "runs" / "gazegaussian" / f"{sizes}.yaml")
     gaze_run = with_parameters(gaze_run, {**common, "image_size": mesh_run.data.image_size, "eye_region_importance": 0})
-    assert isinstance(mesh_run, MeshHeadRun)
     assert isinstance(gaze_run, GazeGaussianRun)
     size = mesh_run.data.image_size
     synthesize(folder, people=2, size=size, frames=1, cameras=4, progress=False)

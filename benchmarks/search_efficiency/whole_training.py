@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.search_efficiency.curves import CPU_SECONDS, Status
 from gazegaussian.build import load_mesh_head, resolve_data
-from gazegaussian.config import GazeGaussianRun, RunConfig
+from gazegaussian.config import GazeGaussianRun, MeshHeadRun, RunConfig
 from gazegaussian.data import HeadDataset
 from gazegaussian.errors import NonFiniteError, class_and_line
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
@@ -77,6 +77,7 @@ def _datasets(root: Path, size: int) -> tuple[HeadDataset, HeadDataset]:
 
 def build(config: RunConfig) -> Stage:
     """Do what `gazegaussian.build.build_stage` does, with the images of the configuration before."""
+    assert isinstance(config, MeshHeadRun | GazeGaussianRun)
     train, validation = _datasets(resolve_data(config), config.data.image_size)
     torch.manual_seed(config.training.seed)
     if not isinstance(config, GazeGaussianRun):

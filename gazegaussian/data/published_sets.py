@@ -12,9 +12,10 @@ from pydantic import Field, ValidationError
 
 from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.fields import Section, explain
+from gazegaussian.utils.configs import CONFIGS
 from gazegaussian.utils.yaml_files import read_yaml
 
-FOLDER = Path(__file__).resolve().parents[2] / "configs" / "datasets"
+FOLDER = CONFIGS / "datasets"
 
 
 class PublishedSet(Section):

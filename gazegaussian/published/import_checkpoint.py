@@ -20,7 +20,6 @@ from gazegaussian.config import (
     GazeGaussianRun,
     MeshHeadModel,
     MeshHeadRun,
-    RunConfig,
     with_parameters,
 )
 from gazegaussian.errors import CheckpointError
@@ -51,7 +50,7 @@ class Imported:
     """A published checkpoint in our terms."""
 
     stage: str
-    config: RunConfig
+    config: MeshHeadRun | GazeGaussianRun
     architecture: dict[str, Any]
     model: State  # state of the model
     unused: dict[str, str]  # entries of the published checkpoint that found no use, and why

@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from gazegaussian.config import TrainingConfig
+from gazegaussian.config import StageTraining
+from gazegaussian.stages import find_stage
 from gazegaussian.training.hooks import IMAGES, Hook
 from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.image_grid import save_image
@@ -38,7 +39,8 @@ class EpochLine(Hook):
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: dict[str, float]) -> None:
         """Log the epoch."""
-        shown = [name for name in ("gaze_error_deg", "psnr", "silhouette_iou") if name in metrics]
+        spec = find_stage(trainer.stage.name)
+        shown = [name for name in (spec.metrics if spec else ()) if name in metrics]
         extra = "".join(f"  {name} {metrics[name]:.3f}" for name in shown)
         logger.info(
             "epoch %d/%d  train %.4f  %s %.4f%s  %.1f s",
@@ -79,7 +81,7 @@ class EarlyStopping(Hook):
             trainer.stop(reason)
 
 
-def stop_reason(history: Sequence[Mapping[str, float]], training: TrainingConfig) -> str | None:
+def stop_reason(history: Sequence[Mapping[str, float]], training: StageTraining) -> str | None:
     """Say why early stopping ends a run after these epochs; None when it continues.
 
     Args:

@@ -14,11 +14,10 @@ from gazegaussian.config import (
     GazeGaussianRun,
     MeshHeadModel,
     MeshHeadRun,
-    RunConfig,
     RunT,
     with_parameters,
 )
-from gazegaussian.errors import CheckpointError
+from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.variants import gaze_gaussian_class
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
@@ -40,7 +39,10 @@ def adopt_sizes(config: RunT, path: Path) -> RunT:
 
     Raises:
         CheckpointError: It cannot be used.
+        ConfigError: A stage of your own: only those of this repository can.
     """
+    if not isinstance(config, MeshHeadRun | GazeGaussianRun):
+        raise ConfigError(f"Stage {config.stage!r} cannot begin with a checkpoint: leave --init-from (init_from) away.")
     content = load_checkpoint(path, config.stage)
     if isinstance(config, MeshHeadRun):
         with contents_of(path):
@@ -58,7 +60,7 @@ def adopt_sizes(config: RunT, path: Path) -> RunT:
     return cast(RunT, adopted)
 
 
-def require_initial(config: RunConfig) -> None:
+def require_initial(config: MeshHeadRun | GazeGaussianRun) -> None:
     """Find out whether the checkpoint that a training shall begin with can be used.
 
     Raises:
@@ -102,7 +104,7 @@ def begin_gaze_gaussian(config: GazeGaussianRun) -> GazeGaussian:
     return model
 
 
-def _content(config: RunConfig) -> dict[str, Any]:
+def _content(config: MeshHeadRun | GazeGaussianRun) -> dict[str, Any]:
     assert config.init_from is not None
     content = load_checkpoint(config.init_from, config.stage)
     if content["variant"] != config.model.variant:

@@ -1,7 +1,7 @@
 """What the trainer needs to know of a model: the stage protocol.
 
-MeshHead and GazeGaussian implement it (`gazegaussian.build`); any other model that does can be trained, and tuned, by the
-same machinery.
+MeshHead and GazeGaussian implement it (`gazegaussian.build`); any other model that does, and is registered
+(`gazegaussian.stages`), can be trained, and tuned, by the same machinery.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from gazegaussian.config import OptimConfig
+from gazegaussian.data import HeadDataset
 
 
 class EpochLoader(Protocol):
@@ -42,8 +42,12 @@ class Stage(Protocol):
         """Return sizes that the run configuration alone does not tell, as plain values."""
         ...
 
-    def parameter_groups(self, optim: OptimConfig) -> list[dict[str, Any]]:
-        """Return optimizer groups `{name, params, lr}` that hold every trainable parameter once."""
+    def parameter_groups(self, optim: Any) -> list[dict[str, Any]]:
+        """Return optimizer groups `{name, params, lr}` that hold every trainable parameter once.
+
+        Args:
+            optim: The section `optim` of the run configuration (`gazegaussian.config.StageOptim` or the stage's own).
+        """
         ...
 
     def prepare(self) -> None:
@@ -68,4 +72,12 @@ class Stage(Protocol):
 
     def to(self, device: torch.device) -> None:
         """Move the module and whatever it needs."""
+        ...
+
+
+class HeadStage(Stage, Protocol):
+    """A stage whose held-out people can be replaced, as the measurement of test people does."""
+
+    def hold_out(self, people: HeadDataset, images: int | None) -> Any:
+        """Measure so many images (None: all) of these people from now on."""
         ...

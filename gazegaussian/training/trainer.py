@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gazegaussian.config import OptimConfig, TrainingConfig
+from gazegaussian.config import StageOptim, StageTraining
 from gazegaussian.errors import CheckpointError, ConfigError
 from gazegaussian.training.builtin_hooks import EarlyStopping, EpochLine, MetricsFile, PreviewImages
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, save_checkpoint
@@ -51,8 +51,8 @@ class Trainer:
     def __init__(
         self,
         stage: Stage,
-        training: TrainingConfig,
-        optim: OptimConfig,
+        training: StageTraining,
+        optim: StageOptim,
         run_dir: Path,
         hooks: Sequence[Hook] = (),
         config: dict[str, Any] | None = None,

@@ -22,6 +22,7 @@ import gazegaussian
 from gazegaussian.build import build_stage, open_dataset
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
+from gazegaussian.stages import stage_spec
 from gazegaussian.training.stage import Stage
 from gazegaussian.utils.plain_files import read_plain
 from helpers.analysis.audit_checks import Auditor, AuditRow, Changes, as_audited
@@ -149,6 +150,10 @@ def audit_study(spec: StudySpec, build: Build | None = None, use_cache: bool = T
     Raises:
         ConfigError: The run configuration rejects a value, or even its own training fails.
         UserError: Data or checkpoint cannot be used.
+
+    >>> audit = helpers.audit_study(helpers.default_spec("digits", epochs=2, study_name="audited"))
+    >>> audit.ok, audit.rows()[0]["parameter"], audit.rows()[0]["reaches training"]
+    (True, 'width', 'yes')
     """
     require_plain(spec.folder)
     study = spec.study
@@ -201,7 +206,12 @@ def _key(study: StudyFile, config: RunConfig, build: Build, amounts: bool = True
     """Digest of everything that an audit's outcome depends on; without `AMOUNTS` of what a smoke test may take over."""
     content = config.model_dump_json() if amounts else json.dumps(_without(config.model_dump(mode="json"), AMOUNTS))
     digest = hashlib.sha256(f"{study.fingerprint()}\n{content}\n".encode())
-    checks = [*sorted(RULES.glob("audit*.py")), *sorted(RULES.glob("short_training.py"))]
+    own = stage_spec(config.stage).source  # of a stage of this repository it is in the package anyway
+    checks = [
+        *([own] if own is not None and own.is_file() else []),
+        *sorted(RULES.glob("audit*.py")),
+        *sorted(RULES.glob("short_training.py")),
+    ]
     for path in [*sorted(Path(gazegaussian.__file__).parent.rglob("*.py")), *checks, *_source(build)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

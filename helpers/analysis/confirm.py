@@ -71,6 +71,10 @@ def confirm_study(
     Raises:
         ConfigError: No such study, no complete trial, or counts below one.
         UserError: Data, checkpoint or device cannot be used.
+
+    >>> found = helpers.confirm_study(Path("optuna_results/digits"), top=1, seeds=2)
+    >>> found.metric, found.seeds
+    ('val_loss', (1, 2))
     """
     if top < 1 or seeds < 1:
         raise ConfigError(f"confirm needs at least one trial and one seed, not top={top} and seeds={seeds}.")

@@ -125,6 +125,10 @@ def estimate_study(spec: StudySpec, build: Build = build_stage, reject: bool = T
     Raises:
         ConfigError: The disk will not do, or the baseline cannot be trained here.
         UserError: Data, checkpoint or device cannot be used.
+
+    >>> estimate = helpers.estimate_study(helpers.default_spec("digits", n_trials=5, epochs=2, study_name="estimated"))
+    >>> estimate.trials, estimate.epochs_most
+    (5, 10)
     """
     study = spec.study
     config = without_delays(spec.config)

@@ -12,17 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from gazegaussian.errors import ConfigError
+from gazegaussian.stages import load_stages, require_stage, stage_names
 from helpers.utils.paths import STORAGE_VARIABLE
 
 if TYPE_CHECKING:
     from helpers.study.spec import StudySpec
-
-
-class Stage(StrEnum):
-    """The two stages."""
-
-    meshhead = "meshhead"
-    gazegaussian = "gazegaussian"
 
 
 class Device(StrEnum):
@@ -54,7 +49,38 @@ class Pruner(StrEnum):
     none = "none"
 
 
-StageArgument = Annotated[Stage, typer.Argument(help="Stage one (neutral mesh) or stage two (Gaussians).")]
+def _import_stages(named: str | None) -> str | None:
+    if named is not None:
+        load_stages(named)
+    return named
+
+
+def _known_stage(name: str) -> str:
+    try:
+        return require_stage(name)
+    except ConfigError:
+        known = ", ".join(map(repr, stage_names()))
+        raise typer.BadParameter(
+            f"{name!r} is not one of {known}. Name the file of a stage of your own with --stage-module."
+        ) from None
+
+
+StageArgument = Annotated[
+    str,
+    typer.Argument(
+        help="meshhead (stage one, neutral mesh), gazegaussian (stage two, Gaussians), or a stage of your own.",
+        callback=_known_stage,
+    ),
+]
+StageModuleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stage-module",
+        help="File, module or module:NAME that registers a stage of your own. This runs its code.",
+        callback=_import_stages,
+        is_eager=True,  # before the stage is looked up
+    ),
+]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Run configuration [configs/STAGE_quick.yaml].")]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs per training.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of HDF5 subjects [embedded synthetic heads].")]
@@ -114,11 +140,12 @@ class RunOptions:
     device: DeviceOption = None
     meshhead: MeshHeadOption = None
     init_from: InitOption = None
+    stage_module: StageModuleOption = None  # imported before the stage is looked up
 
     def for_config(self) -> dict[str, Any]:
         """Arguments of `helpers.make_config` and `helpers.default_spec`."""
-        shared = {field.name: getattr(self, field.name) for field in fields(RunOptions)}
-        return {**shared, "stage": self.stage.value, "device": self.device.value if self.device else None}
+        shared = {field.name: getattr(self, field.name) for field in fields(RunOptions) if field.name != "stage_module"}
+        return {**shared, "device": self.device.value if self.device else None}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from helpers.cli.options import (
     JsonOption,
     Pruner,
     SamplerSeedOption,
+    StageModuleOption,
     StorageOption,
     StudyFolderArgument,
     StudyOptions,
@@ -22,7 +23,7 @@ from helpers.cli.options import (
     with_options,
 )
 from helpers.cli.printing import quiet_optuna
-from helpers.utils.paths import SCRIPT
+from helpers.utils.paths import COMMAND
 from helpers.utils.tables import print_table
 
 logger = logging.getLogger(__name__)
@@ -131,6 +132,7 @@ def confirm(
         bool, typer.Option("--vary-meshhead", help="Stage two: train its MeshHead with every seed, too.")
     ] = False,
     storage: StorageOption = None,
+    stage_module: StageModuleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Is the best trial better than the baseline, or lucky? Trains the best and the baseline again with several seeds."""
@@ -159,6 +161,7 @@ def report(
         Path | None, typer.Option("--out", help="Where to; the study's folder is then only read [the study's folder].")
     ] = None,
     storage: StorageOption = None,
+    stage_module: StageModuleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw a study's figures and write its report: one HTML file that opens offline, and Markdown."""
@@ -194,6 +197,7 @@ def migrate(
     study_name: Annotated[str, typer.Option(help="Name of the new study.")],
     out: Annotated[Path | None, typer.Option("--out", help="Where its folder goes [beside the old one].")] = None,
     storage: StorageOption = None,
+    stage_module: StageModuleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change a search space: begin a new study from those trials of an old one that it could have run itself."""
@@ -209,4 +213,4 @@ def migrate(
         typer.echo(f"trial {number}: {why}")
     words = f"study {found.study.user_attrs['stage']} --study {study_file} --study-name {study_name}"
     epochs = json.loads(found.study.user_attrs["config"])["training"]["epochs"]
-    typer.echo(f"Resume with: python {SCRIPT.name} {words} --epochs {epochs} --out {out or folder.parent}")
+    typer.echo(f"Resume with: {COMMAND} {words} --epochs {epochs} --out {out or folder.parent}")

@@ -12,6 +12,7 @@ from helpers.cli.options import (
     DeviceOption,
     JsonOption,
     RunOptions,
+    StageModuleOption,
     StorageOption,
     Sweep,
     TrainingSeedOption,
@@ -43,7 +44,7 @@ def train(
     import helpers
     from helpers.study.factory import require_inputs
 
-    folder = out or Path("optuna_results") / f"train_{options.stage.value}"
+    folder = out or Path("optuna_results") / f"train_{options.stage}"
     run = helpers.make_config(**options.for_config(), seed=seed, params=params, out=folder.parent)
     require_inputs(run)
     result = helpers.train(run, folder)
@@ -75,6 +76,7 @@ def export(
     ] = None,
     archive: Annotated[bool, typer.Option("--zip", help="Also as one ZIP file beside it.")] = False,
     storage: StorageOption = None,
+    stage_module: StageModuleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put the best trial into one folder to hand on and cite: checkpoint, configuration, report, origin, checksums."""

@@ -43,6 +43,10 @@ def export(
     Raises:
         ConfigError: No such study or training, nothing finished in it, or `out` holds something else.
         NonFiniteError: The training diverged.
+
+    >>> found = helpers.export(Path("optuna_results/digits"), Path("my_export"))
+    >>> found.checkpoint.as_posix()
+    'my_export/best.pt'
     """
     source = Path(source)
     out = source / "export" if out is None else Path(out)

@@ -165,8 +165,14 @@ def _write(content: _Content, out: Path) -> None:
         keep_trailing_newline=True,
         finalize=lambda value: _inert(value) if isinstance(value, str) else value,
     )
-    second = isinstance(config, GazeGaussianRun)
-    page = engine.get_template("export.md.j2").render(facts=facts, files=content.names, redirects=second)
+    titles = {"gazegaussian": "GazeGaussian", "meshhead": "MeshHead"}
+    page = engine.get_template("export.md.j2").render(
+        facts=facts,
+        files=content.names,
+        redirects=isinstance(config, GazeGaussianRun),
+        own=config.stage not in titles,
+        title=titles.get(config.stage, config.stage),
+    )
     write_text(out / _README, page)
 
 

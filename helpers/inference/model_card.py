@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from gazegaussian.config import DataConfig, GazeGaussianRun, RunConfig
+from gazegaussian.config import DataConfig, GazeGaussianRun, RunConfig, StageData
 from gazegaussian.data.synthetic.generator import GENERATOR_VERSION
 from helpers.analysis.confirm_report import load_confirm
 from helpers.reporting.findings import headline
@@ -109,12 +109,14 @@ def collect_facts(
     )
 
 
-def identify_data(data: DataConfig) -> dict[str, Any]:
+def identify_data(data: StageData) -> dict[str, Any]:
     """Describe a data set so that it can be recognised: synthetic heads by their settings, files by names and sizes.
 
     Args:
         data: Of the run configuration.
     """
+    if not isinstance(data, DataConfig):
+        return {"kind": "data of the stage", **data.model_dump(mode="json")}
     if data.root is None:
         kept = ("people", "frames", "cameras", "image_size", "synthetic_seed")
         settings = {name: getattr(data, name) for name in kept}

@@ -11,8 +11,9 @@ from typing import cast
 import optuna
 from IPython.display import Image, display
 
-from gazegaussian.config import STAGES, load_run
+from gazegaussian.config import load_run
 from gazegaussian.errors import ConfigError, UserError
+from gazegaussian.stages import stage_names
 from helpers.notebook.cli_process import ScriptError, ScriptInterrupted, last_words, start
 from helpers.notebook.drive import revive_drive
 from helpers.notebook.figure_display import show_figure
@@ -112,7 +113,9 @@ def newest_studies(out: Path) -> list[str]:
             f"There is no study under {out}: run notebook 01 first, or set `out` to the folder of your studies."
             f"{lost_studies_hint(Path(out))}"
         )
-    return [newest[stage][-1] for stage in STAGES if stage in newest]
+    known = stage_names()
+    order = [*known, *sorted(newest.keys() - set(known))]
+    return [newest[stage][-1] for stage in order if stage in newest]
 
 
 def show_trials(study: optuna.Study) -> None:

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from gazegaussian.errors import ConfigError, UserError
+from gazegaussian.stages import load_stages
 from helpers.notebook.display import run_script, say
 from helpers.notebook.drive import revive_drive
 from helpers.notebook.monitor import run_and_watch
@@ -39,6 +40,7 @@ class StudyPlan:
         workers: Trials side by side; None: on a CPU one per core, on CUDA one at a time.
         meshhead: Checkpoint that stage two starts from; None: the best trial of the MeshHead study of these sizes.
         smoke: On fewer images.
+        stage_module: File or module that registers a stage of your own; its code is run.
     """
 
     stage: str
@@ -52,6 +54,7 @@ class StudyPlan:
     workers: int | None = None
     meshhead: Path | str | None = None
     smoke: bool = False
+    stage_module: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -97,7 +100,7 @@ class StudyPlan:
                 "cell that runs it again, or ask for fewer trials."
             )
             return
-        run_script("export", self.folder, "--epochs", epochs)
+        run_script("export", self.folder, "--epochs", epochs, "--stage-module", self.stage_module)
 
     async def run(self) -> None:
         """Run or resume the study, and watch it in the cell."""
@@ -122,16 +125,19 @@ class StudyPlan:
         )
 
     @property
-    def _files(self) -> tuple[Path, Path]:
-        """Run configuration and study file."""
-        return run_file(self.stage, SMOKE if self.smoke else self.sizes), study_file_of(self.stage, self.sizes)
+    def _files(self) -> tuple[Path | None, Path]:
+        """Run configuration and study file; a stage of your own may do without the first."""
+        config = run_file(self.stage, SMOKE if self.smoke else self.sizes)
+        return None if self.stage_module and not config.is_file() else config, study_file_of(self.stage, self.sizes)
 
     @property
     def _settings(self) -> list[object]:
         config, study = self._files
         given = {"--epochs": self.epochs, "--data": self.data, "--study-name": self.name, "--out": self.out}
         given["--meshhead"] = self.meshhead
-        words: list[object] = [self.stage, "--config", config, "--study", study]
+        given["--stage-module"] = self.stage_module
+        files: list[object] = [] if config is None else ["--config", config]
+        words: list[object] = [self.stage, *files, "--study", study]
         return words + [word for flag, value in given.items() if value is not None for word in (flag, value)]
 
 
@@ -149,6 +155,7 @@ def plan_study(
     study_name: str | None = None,
     workers: int | None = None,
     meshhead: Path | str | None = None,
+    stage_module: str | None = None,
 ) -> StudyPlan:
     """Turn the parameters of a notebook into a plan (see `StudyPlan`).
 
@@ -166,12 +173,15 @@ def plan_study(
         study_name: Another name is another study, which other sizes, epochs and data need; None: the stage and the sizes.
         workers: Trials side by side; None: on a CPU one per core, on CUDA one at a time.
         meshhead: Checkpoint that stage two starts from.
+        stage_module: File, module or module:NAME that registers a stage of your own; its code is run.
 
     Raises:
         ConfigError: No such sizes.
         StorageError: The folder does not answer.
     """
-    if sizes not in SIZES:
+    if stage_module is not None:
+        load_stages(stage_module)
+    elif sizes not in SIZES:
         raise ConfigError(f"Expected sizes to be one of {', '.join(SIZES)}, got {sizes!r}.")
     if smoke:
         sizes = "quick"
@@ -198,6 +208,7 @@ def plan_study(
         workers=workers,
         meshhead=meshhead,
         smoke=smoke,
+        stage_module=stage_module,
     )
     if smoke and resume and not plan.is_comparable:  # of an earlier version
         return replace(plan, name=names[-1])

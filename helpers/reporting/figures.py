@@ -50,6 +50,10 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
         Figures by name: history (one per objective), importances, parallel_coordinate, slice, contour, rank, edf,
         timeline, intermediate_values (one objective) and pareto_front (two or three). What cannot be drawn yet is left
         out (`missing_figures` says what it needs).
+
+    >>> figures = helpers.study_figures(helpers.load_study(Path("optuna_results/digits")))
+    >>> "history" in figures
+    True
     """
     metrics = metric_names(study)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -197,6 +201,11 @@ def save_figures(
 
     Returns:
         The files; the HTML pages share one `plotly.min.js` beside them and need no network.
+
+    >>> study = helpers.load_study(Path("optuna_results/digits"))
+    >>> files = helpers.save_figures(study, Path("my_figures"), png=False)
+    >>> Path("my_figures/history.html") in files
+    True
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []

@@ -19,7 +19,7 @@ from helpers.results.lookup import readable_config
 from helpers.results.ranking import baseline_trial, best_trial, is_feasible, metric_names, signs
 from helpers.results.trial_states import FINISHED, epochs_of, seconds_per_epoch, state_name, successors, total_usage
 from helpers.study.stop import StopKind, stop_kind
-from helpers.utils.paths import SCRIPT, typed_path
+from helpers.utils.paths import COMMAND, typed_path
 
 MANY_PRUNED = 5  # pruned in a row after the first, none complete among them
 ENOUGH_FINISHED = 10  # trials, before a missing gain or a lazy pruner is remarked on
@@ -127,9 +127,7 @@ def _in_search(study: optuna.Study, best: FrozenTrial, confirm: ConfirmReport | 
         return [f"{ahead} {chance}."]
     named_folder = "FOLDER" if folder is None else typed_path(folder)
     whose = ", with the folder of the study," if folder is None else ""
-    command = (
-        f"`python {SCRIPT.name} confirm {named_folder}`{whose} measures it: it trains both again with several seeds."
-    )
+    command = f"`{COMMAND} confirm {named_folder}`{whose} measures it: it trains both again with several seeds."
     return [f"Not confirmed, one training each: {ahead}", f"{chance}. {command}"]
 
 

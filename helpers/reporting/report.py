@@ -81,6 +81,10 @@ def report(study: optuna.Study, folder: Path, out: Path | None = None) -> Path:
 
     Raises:
         ConfigError: The place cannot be written, or `out` holds something else.
+
+    >>> study = helpers.load_study(Path("optuna_results/digits"))
+    >>> helpers.report(study, Path("optuna_results/digits"), Path("my_report")).as_posix()
+    'my_report/report.html'
     """
     folder = Path(folder)
     place = OwnFolder(out or folder, "report")

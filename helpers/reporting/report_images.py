@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from PIL import Image
 
 from gazegaussian.errors import first_line
+from gazegaussian.stages import find_stage
 from helpers.results.pictures import read_png
 from helpers.results.ranking import baseline_trial, metric_names, objective_key, ranked_trials, signs
 from helpers.results.run_files import best_image, trial_dir
@@ -25,16 +26,6 @@ IN_REPORT = 3  # side by side
 # pixels and JPEG quality in the report: at most 0.2 MB each; labels of the widest pictures are still 10 pixels high
 WIDEST = 1040
 QUALITY = 85
-ROWS = {
-    "meshhead": (
-        "the target is the held-out image, whose codes are all given; below it what the mesh renders of them, and the "
-        "silhouette of that"
-    ),
-    "gazegaussian": (
-        "the source gives the identity, the target gives gaze, head pose and expression and is what is to come out; below it "
-        "what was rendered, and the first three feature channels before the neural renderer as colours"
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -77,7 +68,8 @@ def report_pictures(study: optuna.Study, folder: Path) -> list[ReportPicture]:
 
 def picture_key(study: optuna.Study) -> str:
     """Say what the rows and columns of the pictures are."""
-    rows = ROWS.get(study.user_attrs.get("stage", ""))
+    spec = find_stage(study.user_attrs.get("stage", ""))
+    rows = spec.pictures if spec else ""
     return "Validation images of each trial's best epoch. Columns: held-out images, the same for all trials. " + (
         f"Rows: {rows}." if rows else "Rows: as labelled."
     )

@@ -39,7 +39,12 @@ def objective_key(study: optuna.Study, trial: FrozenTrial) -> tuple[float, ...]:
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The best complete trial that meets the constraints, or None while there is none."""
+    """The best complete trial that meets the constraints, or None while there is none.
+
+    >>> best = helpers.best_trial(helpers.load_study(Path("optuna_results/digits")))
+    >>> sorted(best.params)
+    ['batch_size', 'depth', 'dropout', 'label_smoothing', 'lr', 'width']
+    """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     feasible = [trial for trial in complete if is_feasible(trial)]
     return min(feasible, key=lambda t: (objective_key(study, t), t.number), default=None)

@@ -42,6 +42,10 @@ def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str
     Args:
         study: A loaded study.
         best_first: Complete trials by value, then pruned ones by their best epoch, then the others; else by number.
+
+    >>> rows = helpers.summary_rows(helpers.load_study(Path("optuna_results/digits")), best_first=True)
+    >>> rows[0]["state"]
+    'COMPLETE'
     """
     trials = list(study.get_trials(deepcopy=False))
     if best_first:
@@ -55,7 +59,12 @@ def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str
 
 
 def trial_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str, Any]]:
-    """Rows of `summary_rows` for people: the baseline is a state, not a column of its own, which wide tables lack room for."""
+    """Rows of `summary_rows` for people: the baseline is a state, not a column of its own, which wide tables lack room for.
+
+    >>> rows = helpers.trial_rows(helpers.load_study(Path("optuna_results/digits")))
+    >>> rows[0]["trial"], rows[0]["state"], rows[0]["epochs"]
+    (0, 'baseline', 2)
+    """
     rows = summary_rows(study, best_first)
     for row in rows:
         if row.pop("baseline"):
@@ -109,6 +118,10 @@ def top_trials(
 
     Returns:
         `{trial, hyperparameters, metrics}`, best first; a metric has `last`, `min` and `max` over the epochs.
+
+    >>> (best,) = helpers.top_trials(helpers.load_study(Path("optuna_results/digits")), k=1)
+    >>> sorted(best["metrics"]["val_loss"])
+    ['last', 'max', 'min']
     """
     states = (TrialState.COMPLETE,) if only_completed else FINISHED
     trials = ranked_trials(study, states)[: max(k, 0)]
@@ -137,7 +150,12 @@ def _describe(
 
 
 def save_results(study: optuna.Study, folder: Path) -> None:
-    """Write `summary.csv`, and `top.{json,csv,md}` and `best.{json,yaml}` once there are trials for them."""
+    """Write `summary.csv`, and `top.{json,csv,md}` and `best.{json,yaml}` once there are trials for them.
+
+    >>> helpers.save_results(helpers.load_study(Path("optuna_results/digits")), Path("my_tables"))
+    >>> Path("my_tables/best.json").is_file()
+    True
+    """
     write_csv(folder / "summary.csv", summary_rows(study))
     save_top(study, folder)
     best = best_trial(study)

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 import optuna
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from gazegaussian.config import STAGES
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import check_parameter_names, check_searched, explain
+from gazegaussian.stages import stage_names, stage_spec
 from gazegaussian.utils.yaml_files import read_yaml
 from helpers.search.constraints import Budget, Constraint
 from helpers.search.parameters import Categorical, Float, Int, Parameter, Strict, same
@@ -275,25 +275,26 @@ def load_study_file(path: Path, stage: str, shipped: Path | None = None) -> Stud
     Args:
         path: YAML.
         stage: Whose run configuration the parameters must be fields of.
-        shipped: Folder with the shipped study files of every stage.
+        shipped: Folder of the study files that come with the stage.
 
     Raises:
         ConfigError: With the file, the field and what is allowed.
     """
-    content = _extended(path, None if shipped is None else shipped / stage)
+    schema = stage_spec(stage).config
+    content = _extended(path, shipped)
     try:
         study = StudyFile.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error, StudyFile)}") from error
     names = list(study.parameters)
     try:
-        check_parameter_names(STAGES[stage], names, str(path))
+        check_parameter_names(schema, names, str(path))
     except ConfigError as error:
-        other = next((name for name in STAGES if _has_fields(name, names)), None)
+        other = next((name for name in stage_names() if _has_fields(name, names)), None)
         if other is None:
             raise
         raise ConfigError(f"{path} searches parameters of stage {other!r}, but {stage!r} was asked for.") from error
-    check_searched(STAGES[stage], names, str(path))
+    check_searched(schema, names, str(path))
     return study
 
 
@@ -326,7 +327,7 @@ def _extended(path: Path, shipped: Path | None) -> dict[str, Any]:
 
 def _has_fields(stage: str, names: list[str]) -> bool:
     try:
-        check_parameter_names(STAGES[stage], names, stage)
+        check_parameter_names(stage_spec(stage).config, names, stage)
     except ConfigError:
         return False
     return True

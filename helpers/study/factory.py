@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from pydantic import ValidationError
 
-from gazegaussian.config import GazeGaussianRun, RunConfig, load_run, with_parameters
+from gazegaussian.config import DataConfig, GazeGaussianRun, RunConfig, load_run, parse_run, with_parameters
 from gazegaussian.data.splits import load_split
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import explain
@@ -23,7 +23,7 @@ from helpers.results.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.search.space import Component, StudyFile, load_study_file, warn_of_sizes
 from helpers.search.trial_names import TrialNamer
 from helpers.study.spec import StudySpec, WorkerPool
-from helpers.utils.paths import STUDIES, run_file, study_file_of
+from helpers.utils.paths import run_file, study_file_of, study_folder_of
 
 
 def make_config(
@@ -42,8 +42,8 @@ def make_config(
     """Read a run configuration and apply what the command line says.
 
     Args:
-        stage: `meshhead` or `gazegaussian`.
-        config: YAML file; default `configs/runs/<stage>/quick.yaml`.
+        stage: `meshhead`, `gazegaussian`, or a registered stage of your own (`gazegaussian.stages`).
+        config: YAML file; default `configs/runs/<stage>/quick.yaml`, for a stage of your own its `quick.yaml`.
         epochs: Instead of the configured number.
         data: Folder of HDF5 subjects instead of the embedded synthetic heads.
         device: `auto`, `cpu` or `cuda`.
@@ -58,9 +58,13 @@ def make_config(
     Raises:
         ConfigError: Unknown stage, file, parameter or value.
         CheckpointError: `init_from` cannot be used.
+
+    >>> helpers.make_config("meshhead", epochs=3, device="cpu").training.epochs
+    3
     """
     path = config or run_file(stage)
-    run = load_run(path, stage)
+    # Without files the class of a stage of your own says it all.
+    run = parse_run({}, stage) if config is None and not path.is_file() else load_run(path, stage)
     init_from = init_from or run.init_from
     if init_from is not None:
         require_checkpoint(init_from)
@@ -92,7 +96,7 @@ def require_inputs(config: RunConfig) -> None:
         DataError: With what to do.
         CheckpointError: Likewise.
     """
-    if config.data.root is not None:
+    if config.data.root is not None and isinstance(config.data, DataConfig):
         load_split(config.data.root)
     if isinstance(config, GazeGaussianRun) and config.meshhead_checkpoint is not None:
         require_checkpoint(config.meshhead_checkpoint)
@@ -122,7 +126,7 @@ def default_spec(
     """Put a study together from files and overrides (see `make_config` for the shared ones).
 
     Args:
-        stage: `meshhead` or `gazegaussian`.
+        stage: As for `make_config`.
         config: Run configuration.
         study: Study file; default the stage's quick one.
         n_trials: Finished trials in total.
@@ -145,11 +149,15 @@ def default_spec(
         ConfigError: A file or value cannot be used.
         DataError: There is no data in the folder that is named.
         CheckpointError: There is no MeshHead at the path that is named.
+
+    >>> spec = helpers.default_spec("meshhead", n_trials=20, study_name="mine")
+    >>> spec.folder.as_posix(), spec.study.trials
+    ('optuna_results/mine', 20)
     """
     overrides: dict[str, Any] = {"trials": n_trials, "epochs": epochs, "study_name": study_name, "seed": seed}
     overrides["pruner"] = None if pruner is None else Component(name=pruner)
     overrides["trial_name"] = trial_name if isinstance(trial_name, str) else None
-    study_file = _overridden(load_study_file(study or study_file_of(stage), stage, STUDIES), overrides)
+    study_file = _overridden(load_study_file(study or study_file_of(stage), stage, study_folder_of(stage)), overrides)
     if meshhead is None or init_from is None:
         existing = created_study(study_file.study_name, Path(out) / study_file.study_name, storage)
         init_from = stored_init(existing) if existing and init_from is None else init_from
@@ -197,5 +205,8 @@ def load_study(folder: Path, storage: str | None = None) -> optuna.Study:
 
     Raises:
         ConfigError: There is no such study.
+
+    >>> helpers.load_study(Path("optuna_results/digits")).study_name
+    'digits'
     """
     return find_study(Path(folder), storage)

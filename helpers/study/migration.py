@@ -32,7 +32,7 @@ from helpers.search.trial_names import valid_study_name
 from helpers.storage.backends import open_storage
 from helpers.storage.location import snapshots_of
 from helpers.study.resume import store_settings
-from helpers.utils.paths import STUDIES
+from helpers.utils.paths import study_folder_of
 
 ORIGIN = "migrated_from"  # attribute of the study: the old one's name; of a trial: its number there
 
@@ -65,7 +65,8 @@ def migrate_study(
     except ValueError as error:
         raise ConfigError(f"--study-name: {error}.") from error
     old = find_study(Path(folder), storage)
-    study_file = load_study_file(study, old.user_attrs.get(STAGE, "meshhead"), STUDIES)
+    stage = old.user_attrs.get(STAGE, "meshhead")
+    study_file = load_study_file(study, stage, study_folder_of(stage))
     plan = _plan(old, study_file)  # before there is a store: an empty one would be taken for a study
     migration = _begin(old, plan, study_file, study_name, open_storage(storage, new_folder))
     save_results(migration.study, new_folder)

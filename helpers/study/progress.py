@@ -151,7 +151,12 @@ class StudyReader:
 
 
 def progress(folder: Path, storage: str | None = None) -> StudyProgress:
-    """Look once at a study, running or not (see `StudyReader`)."""
+    """Look once at a study, running or not (see `StudyReader`).
+
+    >>> found = helpers.progress(Path("optuna_results/digits"))
+    >>> found.finished, found.wanted
+    (3, 3)
+    """
     return StudyReader(folder, storage).read()
 
 

@@ -79,6 +79,8 @@ def stop(folder: Path, reason: str = STOPPED) -> None:
 
     Raises:
         ConfigError: There is no such folder, or it cannot be written.
+
+    >>> helpers.stop(Path("optuna_results/digits"))  # nothing runs: no effect
     """
     try:
         # Where there is one, a request was made already; a file of that name in another folder is not ours to write.

@@ -10,9 +10,11 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from gazegaussian.config import RunConfig
+from gazegaussian.config import DataConfig, GazeGaussianRun, MeshHeadRun, RunConfig
+from gazegaussian.stages import stage_spec
+from gazegaussian.utils.configs import IN_REPOSITORY
 from gazegaussian.utils.yaml_files import read_json
-from helpers.utils.files import write_json
+from helpers.utils.files import identify, write_json
 from helpers.utils.paths import ROOT
 
 PACKAGES = ("torch", "optuna", "numpy", "warp-lang", "plotly", "pydantic")
@@ -36,13 +38,9 @@ def environment(config: RunConfig | None = None) -> dict[str, str]:
             found[package] = "not installed"
     found["device"] = device_name(config.training.device if config else "auto")
     if config is not None:
-        data = config.data
-        views = f"{data.frames} frames each, {data.cameras} cameras a frame"
-        made = f"synthetic heads: {data.people} people, {views}, seed {data.synthetic_seed}"
-        found["data"] = str(data.root) if data.root else made
-        found["image size"] = f"{data.image_size} px"
+        found |= _data(config)
         found["training seed"] = str(config.training.seed)
-        found["networks"] = networks(config)
+        found |= _stage(config)
     return found
 
 
@@ -69,7 +67,26 @@ def device_name(device: str) -> str:
     return f"CPU ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
 
 
-def networks(config: RunConfig) -> str:
+def _data(config: RunConfig) -> dict[str, str]:
+    data = config.data
+    if not isinstance(data, DataConfig):
+        return {"data": str(data.root) if data.root else data.model_dump_json()}
+    views = f"{data.frames} frames each, {data.cameras} cameras a frame"
+    made = f"synthetic heads: {data.people} people, {views}, seed {data.synthetic_seed}"
+    return {"data": str(data.root) if data.root else made, "image size": f"{data.image_size} px"}
+
+
+def _stage(config: RunConfig) -> dict[str, str]:
+    """Frozen networks of a stage of this repository; the code of a stage from elsewhere, which no commit of ours names."""
+    if isinstance(config, MeshHeadRun | GazeGaussianRun):
+        return {"networks": networks(config)}
+    source = stage_spec(config.stage).source
+    if source is None or not source.is_file():
+        return {"stage code": f"{config.stage}, from no file"}
+    return {"stage code": f"{source.name} (sha256 {identify(source)['sha256'][:12]})"}
+
+
+def networks(config: MeshHeadRun | GazeGaussianRun) -> str:
     """Say which frozen networks guide and which measure, by file and digest."""
     if config.stage == "meshhead":
         return "none: the metric is the stage's own loss with the published weights"
@@ -84,6 +101,8 @@ def networks(config: RunConfig) -> str:
 
 def git_commit() -> str:
     """Commit of this code, marked when files differ from it; `unknown` outside a repository."""
+    if not IN_REPOSITORY:  # whatever repository the environment lies in is not this one's
+        return f"gazegaussian-studies {version('gazegaussian-studies')}, installed"
     try:
         commit, changes = (
             subprocess.run(

@@ -5,22 +5,32 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from gazegaussian.stages import find_stage
+from gazegaussian.utils.configs import CONFIGS, IN_REPOSITORY
+
 ROOT = Path(__file__).resolve().parents[2]  # of the repository, or of the installed packages
 SCRIPT = ROOT / "train_gazegaussian_optuna.py"
-CONFIGS = ROOT / "configs"
+COMMAND = f"python {SCRIPT.name}" if IN_REPOSITORY else "gazegaussian"  # as a user types it
 STUDIES = CONFIGS / "studies"
 STORAGE_VARIABLE = "GAZEGAUSSIAN_STORAGE"
 LOOPBACK = "127.0.0.1"
 
 
 def run_file(stage: str, sizes: str = "quick") -> Path:
-    """Shipped run configuration of a stage: `quick`, `demo` or `full` sizes."""
-    return CONFIGS / "runs" / stage / f"{sizes}.yaml"
+    """Run configuration that comes with a stage: `quick`, `demo` or `full` sizes; a stage of your own may have others."""
+    spec = find_stage(stage)
+    return (spec.runs if spec and spec.runs else CONFIGS / "runs" / stage) / f"{sizes}.yaml"
+
+
+def study_folder_of(stage: str) -> Path:
+    """Folder of the study files that come with a stage."""
+    spec = find_stage(stage)
+    return spec.studies if spec and spec.studies else STUDIES / stage
 
 
 def study_file_of(stage: str, sizes: str = "quick") -> Path:
-    """Shipped study file of a stage: `quick`, `demo` or `full` sizes."""
-    return STUDIES / stage / f"{sizes}.yaml"
+    """Study file that comes with a stage (see `run_file`)."""
+    return study_folder_of(stage) / f"{sizes}.yaml"
 
 
 _KEPT = 3  # last parts of a path from elsewhere: STUDY/trial_0007/best.pt

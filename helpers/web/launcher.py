@@ -130,6 +130,11 @@ def dashboard(folder: Path | str = "optuna_results", port: int = 0, storage: str
 
     Raises:
         UserError: There is no study, the storage cannot be opened, or the port is taken.
+
+    >>> board = helpers.dashboard("optuna_results")
+    >>> board.url.startswith("http://127.0.0.1:")
+    True
+    >>> board.close()
     """
     key = (Path(folder).resolve(), storage, port)
     running = _RUNNING.get(key)

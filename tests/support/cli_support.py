@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from repository import ROOT
 
 from gazegaussian.data import synthesize
 
@@ -26,6 +27,14 @@ def run(workplace, repo_root):
         return subprocess.run(command, capture_output=True, text=True, cwd=workplace, check=False)
 
     return call
+
+
+def run_command(*words, code=0):
+    """Run the script anywhere and expect an exit code."""
+    command = [sys.executable, str(ROOT / "train_gazegaussian_optuna.py"), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done
 
 
 def assert_bad_input(done, *parts):

@@ -21,6 +21,7 @@ from typing import Any
 import optuna
 
 from gazegaussian.errors import ConfigError, class_and_line, first_line
+from gazegaussian.stages import searched_folders
 from helpers.study.spec import StudySpec, WorkerPool
 from helpers.study.workers.worker import WorkerExit, work
 from helpers.utils.paths import ROOT
@@ -57,7 +58,7 @@ def connect(address: str) -> ModuleType:
     if ray.is_initialized():
         return ray
     _require_answer(address)
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(ROOT), *searched_folders(), *filter(None, [os.environ.get("PYTHONPATH")])])
     options: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": path}}}
     if address == LOCAL:  # listens on this machine alone, and its folder of sockets and logs is its owner's
         options |= {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "_temp_dir": _private_folder()}

@@ -66,9 +66,9 @@ def test_a_study_file_extends_another_one(tmp_path):
 
 
 def test_a_copy_of_a_shipped_study_file_finds_what_it_extends(tmp_path, repo_root):
-    shipped = repo_root / "configs" / "studies"
+    shipped = repo_root / "configs" / "studies" / "meshhead"
     copy = tmp_path / "mine.yaml"
-    copy.write_bytes((shipped / "meshhead" / "quick.yaml").read_bytes())
+    copy.write_bytes((shipped / "quick.yaml").read_bytes())
     assert load_study_file(copy, "meshhead", shipped).parameters
     with pytest.raises(ConfigError, match=r"extends space\.yaml, which is not beside it\. Copy that file, too"):
         load_study_file(copy, "meshhead")

@@ -1,0 +1,20 @@
+"""The command `gazegaussian` of an installed copy: the script, whose packages are imported once its words are harmless."""
+
+from __future__ import annotations
+
+import sys
+
+from gazegaussian.utils.hidden_options import refuse_password
+from helpers.utils.paths import STORAGE_VARIABLE
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        refuse_password(sys.argv[1:], "--storage", STORAGE_VARIABLE)
+    except SystemExit as refused:
+        sys.stderr.write(f"{refused}\n")
+        sys.exit(2)
+    import train_gazegaussian_optuna
+
+    train_gazegaussian_optuna.main()
