@@ -20,7 +20,7 @@ from gazegaussian.training.checkpoint_files import require_checkpoint
 from helpers.results.best_files import read_best
 from helpers.results.lookup import created_study, find_study, stored_init, stored_meshhead
 from helpers.results.mesh_heads import best_mesh_head, recorded_mesh_head
-from helpers.search.space import Component, StudyFile, load_study_file, warn_of_sizes
+from helpers.search.space import StudyFile, load_study_file, warn_of_sizes
 from helpers.search.trial_names import TrialNamer
 from helpers.study.spec import StudySpec, WorkerPool
 from helpers.utils.paths import run_file, study_file_of, study_folder_of
@@ -146,17 +146,13 @@ def default_spec(
         trial_name: How trials are called, instead of the study file's format string (see `helpers.search.trial_names`).
 
     Raises:
-        ConfigError: A file or value cannot be used.
-        DataError: There is no data in the folder that is named.
-        CheckpointError: There is no MeshHead at the path that is named.
+        UserError: A file or value cannot be used, or no data or MeshHead is at the path that is named.
 
-    >>> spec = helpers.default_spec("meshhead", n_trials=20, study_name="mine")
-    >>> spec.folder.as_posix(), spec.study.trials
-    ('optuna_results/mine', 20)
+    >>> helpers.default_spec("meshhead", n_trials=20, study_name="mine").study.trials
+    20
     """
     overrides: dict[str, Any] = {"trials": n_trials, "epochs": epochs, "study_name": study_name, "seed": seed}
-    overrides["pruner"] = None if pruner is None else Component(name=pruner)
-    overrides["trial_name"] = trial_name if isinstance(trial_name, str) else None
+    overrides |= {"pruner": pruner, "trial_name": trial_name if isinstance(trial_name, str) else None}
     study_file = _overridden(load_study_file(study or study_file_of(stage), stage, study_folder_of(stage)), overrides)
     if meshhead is None or init_from is None:
         existing = created_study(study_file.study_name, Path(out) / study_file.study_name, storage)
