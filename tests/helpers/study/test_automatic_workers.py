@@ -131,9 +131,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
-from worker_support import NONE, noted, request
+from study_support import run_study, spec
+from worker_support import NONE, noted
 from helpers import WorkerPool
-from study_support import run_study
 from gazegaussian.utils import cores
 cores.available_cores = lambda: 2
 print("begun", flush=True)

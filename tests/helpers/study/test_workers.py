@@ -170,9 +170,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
-from worker_support import NONE, noted, request
+from study_support import run_study, spec
+from worker_support import NONE, noted
 from helpers import WorkerPool
-from study_support import run_study
 from helpers.study.workers import local as local_team
 local_team.START_METHOD = "fork"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has it ignored
