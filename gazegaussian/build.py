@@ -28,6 +28,7 @@ from gazegaussian.training.run_folder import clear_traces, resume_point
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer, TrainResult
 from gazegaussian.utils.atomic_files import atomic_file
+from gazegaussian.utils.warp_setup import require_device
 from gazegaussian.utils.yaml_files import dump_yaml
 
 __all__ = [
@@ -102,6 +103,7 @@ def preflight(config: RunConfig) -> None:
 def _require_device(config: RunConfig) -> None:
     """Reject a device, or a renderer on it, that is not there."""
     device = resolve_device(config.training.device)
+    require_device(device)
     if isinstance(config, GazeGaussianRun) and config.training.splat_backend == "gsplat":
         require_gsplat(device)
 

@@ -19,10 +19,10 @@ from gazegaussian.geometry.heads import head_ellipsoid, head_to_world
 from gazegaussian.geometry.rotations import full_precision, rotate_about
 from gazegaussian.geometry.tetrahedra import BOX_MAX, BOX_MIN, MarchingTetrahedra, Surface, TetrahedralGrid
 from gazegaussian.models.branches import (
+    BOTH_EYES,
     DEFORM_SCALE,
     ENCODED_POINT,
     EYE_FAR,
-    EYE_LANDMARKS,
     EYE_NEAR,
     POINT_FEATURES,
     SHAPE_FAR,
@@ -38,6 +38,7 @@ from gazegaussian.models.branches import (
 from gazegaussian.nn.encoding import positional_encoding
 from gazegaussian.nn.mlp import MLP
 from gazegaussian.types import HeadParameters
+from gazegaussian.utils.constants import constant
 
 WARM_START_POINTS = 4096
 WARM_START_LR = 0.64  # over the width: twice as much is still stable at all widths from 32 to 256 (5 seeds each)
@@ -126,8 +127,8 @@ class MeshHead(nn.Module):
         """
         centre, radii = head_ellipsoid(self.landmarks_3d_neutral.detach())
         core = (((points - centre) / radii).norm(dim=-1) - CORE) * radii.min()
-        low = points.new_tensor(BOX_MIN)
-        high = points.new_tensor(BOX_MAX)
+        low = constant(BOX_MIN, points)
+        high = constant(BOX_MAX, points)
         cell = (high - low) / self.config.grid_resolution
         box = torch.maximum(low + cell - points, points - high + cell).amax(-1)
         return torch.maximum(torch.minimum(sdf, core), box).clamp(max=1)
@@ -233,7 +234,7 @@ class MeshHead(nn.Module):
         """Who moves and colours neutral points [N, 3]; constants of the optimisation."""
         landmarks = self.landmarks_3d_neutral
         shape = falloff(nearest_squared(points, landmarks), SHAPE_NEAR, SHAPE_FAR)
-        eyes = [falloff(nearest_squared(points, landmarks[list(eye)]), *self.eye_reach) for eye in EYE_LANDMARKS]
+        eyes = [falloff(nearest_squared(points, eye), *self.eye_reach) for eye in landmarks[BOTH_EYES].view(2, -1, 3)]
         return Influence(shape[:, None], torch.stack(eyes)[..., None])
 
     def deform(self, points: Tensor, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
@@ -260,7 +261,7 @@ class MeshHead(nn.Module):
 
     def _move_eyes(self, moved: Tensor, influence: Influence, gaze: Tensor) -> Tensor:
         """Rotate each eye's part of the points [B, N, 3] about its own centre."""
-        centres = eyeball_centres(self.landmarks_3d_neutral[torch.tensor(EYE_LANDMARKS)])
+        centres = eyeball_centres(self.landmarks_3d_neutral[BOTH_EYES].view(2, -1, 3))
         quats = eye_quaternions(self.branches.eye_rotation, centres, gaze)
         for i, weight in enumerate(influence.eyes):
             moved = moved + weight * (rotate_about(moved, quats[:, i], centres[i]) - moved)

@@ -16,6 +16,7 @@ from gazegaussian.dimensions import FEATURE_CHANNELS, SHAPE_CODE_DIM
 from gazegaussian.nn.dit import DiTRefiner
 from gazegaussian.nn.encoding import encoded_dim, positional_encoding
 from gazegaussian.types import HeadParameters
+from gazegaussian.utils.constants import constant
 
 UPSAMPLING_LEVELS = 2  # published: the image is four times as large as the map
 NEGATIVE_SLOPE = 0.2
@@ -32,7 +33,7 @@ def head_condition(parameters: HeadParameters) -> Tensor:
 
 def blur(x: Tensor) -> Tensor:
     """Binomial 3x3 filter [1, 2, 1] x [1, 2, 1] / 16, reflected border. [B, C, H, W]."""
-    taps = x.new_tensor([0.25, 0.5, 0.25])
+    taps = constant((0.25, 0.5, 0.25), x)
     kernel = (taps[:, None] * taps).expand(x.shape[1], 1, 3, 3).contiguous()
     padded = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
     return nn.functional.conv2d(padded, kernel, groups=x.shape[1])

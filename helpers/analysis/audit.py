@@ -29,6 +29,7 @@ from helpers.analysis.audit_values import shown
 from helpers.analysis.short_training import Build
 from helpers.search.space import StudyFile
 from helpers.storage.location import require_plain
+from helpers.study.trial import release_memory
 from helpers.utils.files import log_output_dir, write_json
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ def audit_study(spec: StudySpec, build: Build | None = None, use_cache: bool = T
             logger.info("audit %d/%d %s: %s (%.1f s)", number, total, name, word, row.seconds)
             found = AuditReport(tuple(rows.values()), spent + time.monotonic() - started)
             write_json(path, {"key": key, **asdict(found), "ok": found.ok and len(rows) == total})
+    del audit
+    release_memory()  # of the GPU: the trials, in processes of their own, need all of it
     return replace(found, parameters=tuple(rows[name] for name in study.parameters))
 
 

@@ -60,9 +60,7 @@ def _after_warp() -> None:
 class _Loader(importlib.abc.Loader):
     """Another loader, with something to do before and after."""
 
-    def __init__(
-        self, inner: importlib.abc.Loader, before: Callable[[], None], after: Callable[[], None]
-    ) -> None:
+    def __init__(self, inner: importlib.abc.Loader, before: Callable[[], None], after: Callable[[], None]) -> None:
         self._inner = inner
         self._before = before
         self._after = after

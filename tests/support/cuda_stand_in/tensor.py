@@ -164,7 +164,9 @@ def _require_one_device(func: Any, name: str, args: Any, here: Sequence[Tensor])
         indices = [index for index in args[1] if index is not None]
         others = [t for t in here if t.dim() > 0 and not any(t is index for index in indices)]
         if others:
-            raise RuntimeError(f"indices should be on the CPU or on the device of the indexed tensor: {func} at {place()}")
+            raise RuntimeError(
+                f"indices should be on the CPU or on the device of the indexed tensor: {func} at {place()}"
+            )
         RECORD.wait("index from the CPU", sum(not isinstance(index, CudaTensor) for index in indices))
         return
     if name in _NO_NUMBERS or any(t.dim() > 0 for t in here):
@@ -218,8 +220,13 @@ def _compute(
     if "device" in plain_kwargs:
         plain_kwargs["device"] = torch.device("cpu")
     plain_kwargs.pop("pin_memory", None)
-    with _disable_current_modes():
-        out = _softmax(func, plain_args) if "_softmax" in name else func(*plain_args, **plain_kwargs)
+    try:
+        with _disable_current_modes():
+            out = _softmax(func, plain_args) if "_softmax" in name else func(*plain_args, **plain_kwargs)
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):
+            raise torch.OutOfMemoryError(f"CUDA out of memory. {error}") from error
+        raise
     if func is aten.copy_.default and not isinstance(args[0], CudaTensor):
         return args[0]
     if comes_back:  # a copy, even where the call on the CPU gave what it got

@@ -44,7 +44,7 @@ def _answers(capability: tuple[int, int]) -> dict[str, Any]:
         "device_count": lambda: 1,
         "current_device": lambda: 0,
         "set_device": lambda device: None,
-        "is_bf16_supported": lambda *args, **kwargs: capability >= (8, 0),
+        "is_bf16_supported": lambda including_emulation=True: including_emulation or capability >= (8, 0),
         "get_device_capability": lambda device=None: capability,
         "get_device_name": lambda device=None: NAME,
         "synchronize": lambda device=None: None,
