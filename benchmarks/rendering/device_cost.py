@@ -1,6 +1,6 @@
 """What one training step asks of a GPU, without one: bytes moved, calls and peak memory per stage, precision and batch.
 
-    python -m benchmarks.rendering.device_cost [--sizes published] [--precisions fp32 fp16] [--batches 1 4] [--top 0] [--json]
+    python -m benchmarks.rendering.device_cost [--sizes full] [--precisions fp32 fp16] [--batches 1 4] [--top 0] [--json]
 
 The step is the program's own: losses, gradients, clipping and Adam. Its tensors have shapes and no values (torch's fake
 tensors), so that the full sizes take seconds. Bytes are what every ATen call reads and writes, peak memory what is alive at a
@@ -17,7 +17,7 @@ import os
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ from benchmarks.rendering.timing import show
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun, load_run
 from gazegaussian.dimensions import SHAPE_CODE_DIM
 from gazegaussian.geometry.tetrahedra import TetrahedralGrid
+from gazegaussian.models import branches
 from gazegaussian.models.frozen import load_frozen
 from gazegaussian.models.image_offsets import ImageOffsets
 from gazegaussian.models.variants import build_mesh_head, gaze_gaussian_class
@@ -47,30 +48,41 @@ from gazegaussian.types import Batch, Cameras, HeadParameters, MeshImage
 from gazegaussian.utils.constants import forget_constants
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = ROOT / "configs"
+CONFIGS = ROOT / "configs" / "runs"
 EPOCH = 10  # all terms act
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _NO_KERNEL = {"detach", "alias", "lift_fresh", "empty", "empty_like", "empty_strided", "new_empty", "_unsafe_view"}
 _NO_KERNEL |= {"new_empty_strided", "_reshape_alias", "set_", "resize_", "_to_dense"}
 
 
+# Of a warm-started MeshHead on synthetic heads; a grid of n^3 cells has so many times n^2 vertices.
+VERTICES = 5.4
+ROWS = 0.53  # corners of crossed tetrahedra, over the vertices
+NEAR = 2.4  # grid points within 3 steps of the surface, over the vertices
+EYES = 0.0077  # share of the vertices near the eyes
+REACHED = (0.91, 0.36)  # share of the face's points that expression and head pose act on
+ENTRIES = 1.3  # tiles that a splat touches: most are smaller than a tile
+
+
 @dataclass(frozen=True)
 class Sizes:
     """What the values of a step decide."""
 
+    vertices: int
     face_points: int
     eye_points: int
-    grid_rows: int  # corners of crossed tetrahedra
-    vertices: int
-    faces: int
-    entries: float  # tile entries of a splat
 
+    @classmethod
+    def of(cls, mesh: MeshHeadRun, gaze: GazeGaussianRun) -> Sizes:
+        """Sizes that configurations lead to; every subdivision has four times the points."""
+        vertices = int(VERTICES * mesh.model.grid_resolution**2)
+        eyes = int(EYES * vertices * 4**gaze.model.eye_subdivisions)
+        return cls(vertices, int((1 - EYES) * vertices * 4**gaze.model.face_subdivisions), eyes)
 
-SIZES = {
-    # Grid 128, one subdivision, 512 px: a warm-started MeshHead on synthetic heads.
-    "published": Sizes(330_000, 22_000, 190_000, 83_000, 166_000, 1.3),
-    "quick": Sizes(6_000, 1_500, 8_000, 3_000, 6_000, 1.5),
-}
+    @property
+    def rows(self) -> int:
+        """Corners of crossed tetrahedra."""
+        return int(ROWS * self.vertices)
 
 
 class Meter(TorchDispatchMode):
@@ -138,14 +150,14 @@ class _Splat(torch.autograd.Function):
     """The Warp kernels by their inputs and outputs; the lists of the tiles as they are made."""
 
     @staticmethod
-    def forward(ctx: Any, meter: Meter, entries: float, cameras: Cameras, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, meter: Meter, cameras: Cameras, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         means, _, _, _, features, _ = tensors
         count = len(means)
         batch = cameras.rotation.shape[0]
         flat = [means.new_empty(count, columns) for columns in (2, 3, 2)]
         projected = ProjectedSplats(flat[0], flat[1], means.new_empty(count), flat[2])
         meter.add("projection", sum(map(_bytes, (*tensors[:4], *flat))))
-        total = int(entries * count)
+        total = int(ENTRIES * count)
         with mock.patch.object(binning, "expand_counts", lambda counts: _expanded(counts, total)):
             binning.bin_tiles(projected, batch, cameras.width, cameras.height, 16)
         pixels = batch * cameras.height * cameras.width
@@ -163,7 +175,7 @@ class _Splat(torch.autograd.Function):
         features = tensors[4]
         ctx.meter.add("compositing, gradients", ctx.total * 4 * 3 * (features.shape[1] + 7) + sum(map(_bytes, grads)))
         ctx.meter.add("projection, gradients", 2 * sum(map(_bytes, tensors[:4])))
-        return None, None, None, *(torch.empty_like(t) for t in tensors)
+        return None, None, *(torch.empty_like(t) for t in tensors)
 
 
 def _expanded(counts: Tensor, total: int) -> tuple[Tensor, Tensor]:
@@ -208,7 +220,7 @@ def _values_given(meter: Meter, sizes: Sizes) -> Iterator[None]:
             gaussians.features,
         )
         flat = [t.reshape(-1, t.shape[-1]).contiguous() for t in fields]
-        image, alpha = _Splat.apply(meter, sizes.entries, cameras, *flat, background)
+        image, alpha = _Splat.apply(meter, cameras, *flat, background)
         shape = (batch, cameras.height, cameras.width)
         return image.view(*shape, channels), alpha.view(shape)
 
@@ -216,14 +228,19 @@ def _values_given(meter: Meter, sizes: Sizes) -> Iterator[None]:
         return MeshImage(*_Mesh.apply(meter, (cameras.height, cameras.width), vertices, colors))
 
     def topology(grid: TetrahedralGrid, sdf: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        shapes = ((sizes.grid_rows,), (sizes.vertices, 2), (sizes.faces, 3))
+        shapes = ((sizes.rows,), (sizes.vertices, 2), (2 * sizes.vertices, 3))
         rows, edges, faces = (torch.zeros(shape, dtype=torch.long, device=sdf.device) for shape in shapes)
+        grid.near = torch.zeros(int(NEAR * sizes.vertices), dtype=torch.long, device=sdf.device) if grid.reach else None
         return rows, edges, faces
+
+    def counts(kept: Sequence[Tensor]) -> list[int]:
+        return [int(share * len(mask)) for share, mask in zip(REACHED, kept, strict=True)]
 
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(splats, "_splat_warp", splat))
         stack.enter_context(mock.patch.object(mesh_head_stage, "render_mesh", mesh))
         stack.enter_context(mock.patch.object(TetrahedralGrid, "topology", topology))
+        stack.enter_context(mock.patch.object(branches, "_counts", counts))
         yield
 
 
@@ -305,18 +322,18 @@ def step_cost(
 def main(arguments: list[str] | None = None) -> None:
     """Count and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--sizes", default="published", choices=sorted(SIZES))
+    parser.add_argument("--sizes", default="full", choices=["quick", "demo", "full"])
     parser.add_argument("--stages", nargs="+", default=["meshhead", "gazegaussian"])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "fp16"], choices=sorted(PRECISIONS))
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--top", type=int, default=0, help="also the lines that move most")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     args = parser.parse_args(arguments)
-    sizes = SIZES[args.sizes]
-    mesh_run = load_run(CONFIGS / f"meshhead_{args.sizes}.yaml", "meshhead")
-    gaze_run = load_run(CONFIGS / f"gazegaussian_{args.sizes}.yaml", "gazegaussian")
+    mesh_run = load_run(CONFIGS / "meshhead" / f"{args.sizes}.yaml", "meshhead")
+    gaze_run = load_run(CONFIGS / "gazegaussian" / f"{args.sizes}.yaml", "gazegaussian")
     assert isinstance(mesh_run, MeshHeadRun)
     assert isinstance(gaze_run, GazeGaussianRun)
+    sizes = Sizes.of(mesh_run, gaze_run)
     rows: list[dict[str, Any]] = []
     for name in args.stages:
         for precision in args.precisions:

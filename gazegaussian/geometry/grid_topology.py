@@ -33,6 +33,16 @@ def compact(kept: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return found.scatter_(0, torch.where(kept, rank, count), places)[:count], rank
 
 
+def _dilated(grid: Tensor, reach: int) -> Tensor:
+    """Points within so many steps of a true one along each axis. [S, S, S] bool"""
+    found = grid[None, None].float()
+    for axis in range(3):  # a cube is three lines
+        width = [1, 1, 1]
+        width[axis] = 2 * reach + 1
+        found = torch.nn.functional.max_pool3d(found, width, 1, [side // 2 for side in width])
+    return found[0, 0] > 0
+
+
 class GridTopology:
     """Which points, edges and tetrahedra of a grid a zero level crosses.
 
@@ -61,23 +71,25 @@ class GridTopology:
         for name in ("_tets", "_steps", "_edge_start", "_edge_direction", "_bits", "_table"):
             setattr(self, name, getattr(self, name).to(device))
 
-    def find(self, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def find(self, inside: Tensor, reach: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Find the surface's topology.
 
         Args:
             inside: Which grid points are inside. [side^3] bool
+            reach: Also find the points within so many grid steps of the surface; 0 finds none.
 
         Returns:
             Rows of the corners of crossed tetrahedra [R]; the ends of crossed edges, as positions in these rows, the lower
             one first [V, 2]; triangles over these edges [F, 3]. Ordered by row, by ends, and by tetrahedron (those with
-            one triangle first).
+            one triangle first). Last the rows of the points within reach [N].
         """
         grid = inside.view(self.side, self.side, self.side)
         crossed, touched = self._crossed_edges(grid)
         within = self._corners_within(grid)  # [6, n, n, n]
         mixed = ((within > 0) & (within < 4)).any(0).flatten()
-        sizes = [touched.sum(), crossed.sum(), mixed.sum(), (within % 2 == 1).sum(), (within == 2).sum()]
-        points, edges, cells, singles, doubles = torch.stack(sizes).tolist()  # the one wait
+        near = _dilated(touched, reach).flatten() if reach else touched.new_zeros(1)
+        sizes = [touched.sum(), crossed.sum(), mixed.sum(), (within % 2 == 1).sum(), (within == 2).sum(), near.sum()]
+        points, edges, cells, singles, doubles, within_reach = torch.stack(sizes).tolist()  # the one wait
 
         rows, local = compact(touched.flatten(), points)
         flat, vertex = compact(crossed.view(-1, len(DIRECTIONS))[rows].flatten(), edges)
@@ -99,7 +111,7 @@ class GridTopology:
         two = compact(count == 2, doubles)[0]
         single = vertices_of(one, triangles[one, 0])
         double = vertices_of(two, triangles[two].flatten(1)).reshape(-1, 3)
-        return rows, ends, torch.cat([single, double])
+        return rows, ends, torch.cat([single, double]), compact(near, within_reach)[0]
 
     def _crossed_edges(self, grid: Tensor) -> tuple[Tensor, Tensor]:
         """Edges with one end inside [side, side, side, 7], by their lower end, and the points that are such ends."""

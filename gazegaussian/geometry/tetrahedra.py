@@ -163,6 +163,8 @@ class TetrahedralGrid(MarchingTetrahedra):
 
     def __init__(self, resolution: int) -> None:
         self.resolution = resolution
+        self.reach = 0  # grid steps; `near` are then the rows of the points so near to the surface that was last found
+        self.near: Tensor | None = None
         axes = [torch.linspace(low, high, resolution + 1) for low, high in zip(BOX_MIN, BOX_MAX, strict=True)]
         side = resolution + 1
         with torch.device("cpu"):  # small tables; a model may be built on the meta device, to learn its shapes
@@ -180,7 +182,8 @@ class TetrahedralGrid(MarchingTetrahedra):
 
     def topology(self, sdf: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Find what the zero level crosses, as `MarchingTetrahedra.topology` does, with one wait of the host."""
-        return self._topology.find(self.inside(sdf))
+        *found, self.near = self._topology.find(self.inside(sdf), self.reach)
+        return found[0], found[1], found[2]
 
     def tetrahedra(self) -> Tensor:
         """Rows of the four corners of every tetrahedron. [6 n^3, 4]."""

@@ -158,7 +158,12 @@ class Reach:
         if self.rows is None:
             return values
         everywhere = values.new_zeros(values.shape[0], self.points, values.shape[2])
-        return everywhere.index_copy(1, self.rows, values)
+        return everywhere.index_copy_(1, self.rows, values)
+
+    def added(self, total: Tensor, values: Tensor) -> Tensor:
+        """Total [B, N, K], which is written to, plus the weighted values [B, R, K]. [B, N, K]."""
+        weighted = self.weight * values
+        return total + weighted if self.rows is None else total.index_add_(1, self.rows, weighted)
 
 
 def eyeball_centres(rims: Tensor) -> Tensor:

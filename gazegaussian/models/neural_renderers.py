@@ -49,8 +49,8 @@ class UpsampleBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, 2 H, 2 W]."""
-        out = nn.functional.leaky_relu(self.expand(x), NEGATIVE_SLOPE)
-        out = nn.functional.leaky_relu(self.shuffle(out), NEGATIVE_SLOPE)
+        out = nn.functional.leaky_relu(self.expand(x), NEGATIVE_SLOPE, inplace=True)
+        out = nn.functional.leaky_relu(self.shuffle(out), NEGATIVE_SLOPE, inplace=True)
         out = out.unflatten(1, (4, -1)) + x[:, None]  # [B, 4, C, H, W] the input repeated, without copies of it
         return blur(nn.functional.pixel_shuffle(out.flatten(1, 2), 2))
 
@@ -128,7 +128,7 @@ class ConvRenderer(nn.Module):
         if self.exact_colors:
             rgb = rgb + torch.logit(x[:, :3].clamp(COLOR_MARGIN, 1 - COLOR_MARGIN))
         for upsample, refine, to_rgb in zip(self.upsample, self.refine, self.to_rgb[1:], strict=True):
-            x = nn.functional.leaky_relu(refine(upsample(x)), NEGATIVE_SLOPE)
+            x = nn.functional.leaky_relu(refine(upsample(x)), NEGATIVE_SLOPE, inplace=True)
             if self.attention is not None:
                 x = self.attention(x, parameters.shape_code)
             rgb = blur(nn.functional.interpolate(rgb, scale_factor=2, mode="bilinear", align_corners=False))

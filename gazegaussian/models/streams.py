@@ -297,10 +297,10 @@ class FaceStream(Stream):
         shape_color = shape.of(self.shape_color, features)
         pose_color = pose.of(self.pose_color, features)
         deltas = shape.weighted(shape.of(self.shape_attributes, features))
-        deltas = deltas + pose.weighted(pose.of(self.pose_attributes, features))
+        deltas = pose.added(deltas, pose.of(self.pose_attributes, features))
         offset = shape.weighted(torch.tanh(shape.of(self.shape_deform, points)))
-        offset = offset + pose.weighted(torch.tanh(pose.of(self.pose_deform, points)))
-        colors = shape.weighted(shape_color) + pose.weighted(pose_color)
+        offset = pose.added(offset, torch.tanh(pose.of(self.pose_deform, points)))
+        colors = pose.added(shape.weighted(shape_color), pose_color)
         no_turn = constant(NO_TURN, self.means).view(1, 1, 4)
         splats = self._splats(self.means + DEFORM_SCALE * offset, colors, deltas, parameters, no_turn)
         shared = ((weight > 0) & (weight < 1))[:, 0]

@@ -64,6 +64,7 @@ class Estimate:
     folder: Path  # where the disk is
     assumption: str
     device: str
+    gpu_remark: str = ""  # of the GPU memory that the configuration names
 
     @property
     def seconds_per_epoch(self) -> float:
@@ -94,7 +95,7 @@ class Estimate:
             "time": _span(duration(self.seconds_low), duration(self.seconds_high)),
             "pruning": self.assumption,
             "memory": f"{seen.peak_memory_gb:.2f} GB",
-            "GPU memory": "" if seen.peak_gpu_gb is None else f"{seen.peak_gpu_gb:.2f} GB",
+            "GPU memory": "" if seen.peak_gpu_gb is None else f"{seen.peak_gpu_gb:.2f} GB{self.gpu_remark}",
             "checkpoint": f"{seen.checkpoint_mb:.1f} MB",
             "disk": f"{self.disk_gb:.2f} GB of {self.free_gb:.1f} GB free at {self.folder}",
         }
@@ -155,10 +156,21 @@ def estimate_study(spec: StudySpec, build: Build = build_stage, reject: bool = T
         folder,
         forecast.assumption,
         device,
+        _gpu_remark(config, measured.peak_gpu_gb),
     )
     if reject:
         estimate.raise_if_disk_short()
     return estimate
+
+
+def _gpu_remark(config: RunConfig, peak: float | None) -> str:
+    """Compare what was measured with what the configuration says that it needs."""
+    named = config.training.gpu_memory_gb
+    if peak is None or named is None:
+        return ""
+    if peak > named:
+        return f", more than the {named:g} GB that training.gpu_memory_gb names: raise it"
+    return f" of the {named:g} GB that training.gpu_memory_gb names"
 
 
 def _disk(measured: Measured, forecast: EpochForecast, keep_best: int | None) -> float:

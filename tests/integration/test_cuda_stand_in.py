@@ -150,14 +150,13 @@ def test_every_command_works_on_cuda(workplace):
     usual = ["--data", "data", "--device", "cuda"]
     mesh = ["--config", "mesh.yaml", "--study", "mesh_study.yaml", *usual, "--out", "out"]
     gaze = ["--config", "gaze.yaml", "--study", "gaze_study.yaml", *usual, "--out", "out"]
-    stage = ["--meshhead", "out/mesh/best.pt"]
-    best = "out/gaze/best.pt"
+    best = "out/gaze/trial_0000/best.pt"
     commands = [
         ["estimate", "meshhead", *mesh],
         ["audit", "meshhead", *mesh],
         ["study", "meshhead", *mesh],
-        ["estimate", "gazegaussian", *gaze, *stage],
-        ["study", "gazegaussian", *gaze, *stage],
+        ["estimate", "gazegaussian", *gaze],
+        ["study", "gazegaussian", *gaze],
         ["train", "meshhead", "--config", "mesh.yaml", *usual, "--out", "trained"],
         ["evaluate", best, *usual, "--pairs", "2", "--out", "evaluation"],
         ["redirect", best, *usual, "--subject", "subject0000", "--pitch", "5", "--yaw", "9", "--out", "redirected.png"],

@@ -12,6 +12,7 @@ from synthetic_support import batch, gaze_run, gaze_stage, mesh_run, mesh_stage
 
 from gazegaussian.errors import DeviceError, NonFiniteError
 from gazegaussian.evaluation.batching import batch_that_fits, in_batches
+from gazegaussian.models import mesh_head
 from gazegaussian.training.step import autocast, optimisation_step
 from gazegaussian.training.trainer import Trainer
 
@@ -79,6 +80,21 @@ def test_the_host_waits_three_times_a_step_at_most(name, tmp_path):
     step()  # compiles, and makes what is kept per device
     waits = waits_of(step)
     assert 1 <= len(waits) <= MOST_WAITS, waits
+
+
+def test_a_meshhead_follows_its_surface_as_if_it_looked_everywhere(tmp_path, monkeypatch):
+    """Between full passes only the grid points near the last surface are evaluated."""
+    found = []
+    for full_pass in (20, 0):
+        monkeypatch.setattr(mesh_head, "FULL_PASS", full_pass)
+        stage = STAGES["meshhead"](precision="fp32", lr=1e-3)
+        trainer = trainer_of(stage, tmp_path)
+        stage.prepare()
+        stage.module.train()
+        step = step_of(trainer)
+        found.append([sum(term.item() for term in step().values()) for _ in range(6)])
+        assert stage.module._kept_for == (5 if full_pass else 0)
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
 @pytest.mark.parametrize(("before", "after"), [("fp32", "fp16"), ("bf16", "fp16"), ("fp16", "fp32"), ("fp16", "fp16")])

@@ -202,6 +202,15 @@ def test_a_regular_grid_finds_what_any_tetrahedra_find(share):
         assert torch.equal(found, expected)
 
 
+def test_points_near_the_surface_are_those_within_reach():
+    grid = TetrahedralGrid(12)
+    grid.reach = 2
+    rows, _, _ = grid.topology(sphere(grid.points))
+    cells = torch.cartesian_prod(*[torch.arange(13)] * 3)
+    apart = (cells[:, None] - cells[rows][None]).abs().amax(-1).amin(1)
+    assert torch.equal(grid.near, torch.nonzero(apart <= 2)[:, 0])
+
+
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_compacting_needs_no_look_at_the_values(device):
     kept = torch.tensor([False, True, True, False, True]).to(device)

@@ -37,7 +37,11 @@ def _answers(capability: tuple[int, int]) -> dict[str, Any]:
     def reset_peak(device: object = None) -> None:
         memory.peak = memory.live
 
+    def memory_fraction(fraction: float, device: object = None) -> None:
+        memory.total = int(fraction * memory.total)
+
     return {
+        "set_per_process_memory_fraction": memory_fraction,
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
         "is_initialized": lambda: True,
