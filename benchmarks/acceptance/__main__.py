@@ -190,7 +190,9 @@ def main(arguments: list[str] | None = None) -> int:
         if args.stand_in and phase.times:
             outcome = Outcome(phase.name, "skipped", tail="times of the stand-in mean nothing")
         else:
-            outcome = run(replace(phase, seconds=phase.seconds * (STAND_IN_SLOWER if args.stand_in else 1)), environment)
+            outcome = run(
+                replace(phase, seconds=phase.seconds * (STAND_IN_SLOWER if args.stand_in else 1)), environment
+            )
         outcomes.append(outcome)
         _print_row(outcome, args.stand_in)
         content = {"device": "stand-in, no GPU" if args.stand_in else "GPU", "phases": [asdict(o) for o in outcomes]}
