@@ -121,7 +121,7 @@ class GridTopology:
             low = tuple(slice(0, self.side - step) for step in direction)
             high = tuple(slice(step, None) for step in direction)
             differ = grid[low] != grid[high]
-            crossed[(*low, number)] = differ
+            crossed.select(-1, number)[low] = differ
             touched[low] |= differ
             touched[high] |= differ
         return crossed, touched
