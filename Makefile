@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 STAMP := $(VENV)/.installed
 RUN := $(PY) train_gazegaussian_optuna.py
 
-.PHONY: setup study test docs lint notebooks lock audit-deps clean-results
+.PHONY: setup study test docs lint notebooks lock audit-deps gpu-acceptance clean-results
 
 setup: $(STAMP)
 
@@ -52,6 +52,10 @@ audit-deps: setup
 	$(VENV)-audit/bin/python -m pip install -q pip-audit
 	$(PY) -m pip list --format=freeze | sed -E 's/[+][a-z0-9.]+$$//' >$(VENV)-audit/installed.txt  # builds share a version
 	$(VENV)-audit/bin/pip-audit --strict --disable-pip --no-deps -r $(VENV)-audit/installed.txt
+
+# Everything that declares the CUDA path good, on a machine with one GPU, within 25 minutes; STAND_IN=1 runs it without one.
+gpu-acceptance: setup
+	$(PY) -m benchmarks.acceptance $(if $(STAND_IN),--stand-in)
 
 clean-results:
 	find optuna_results -mindepth 1 ! -name README.md -delete

@@ -16,7 +16,7 @@ import torch
 
 from gazegaussian.config import DataConfig, GazeGaussianRun, MeshHeadRun, RunConfig
 from gazegaussian.data import HeadDataset, ensure_synthetic, people_of
-from gazegaussian.errors import ConfigError
+from gazegaussian.errors import ConfigError, DeviceError
 from gazegaussian.metrics import Judge
 from gazegaussian.models.frozen import WEIGHTS
 from gazegaussian.models.mesh_head import MeshHead
@@ -31,6 +31,7 @@ from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer, TrainResult
 from gazegaussian.utils.atomic_files import atomic_file
+from gazegaussian.utils.warp_setup import require_device
 from gazegaussian.utils.yaml_files import dump_yaml
 
 __all__ = [
@@ -124,8 +125,24 @@ def check_heads(config: MeshHeadRun | GazeGaussianRun) -> None:
 def _require_device(config: RunConfig) -> None:
     """Reject a device, or a renderer on it, that is not there."""
     device = resolve_device(config.training.device)
+    require_device(device)
+    _require_memory(config, device)
     if isinstance(config, GazeGaussianRun) and config.training.splat_backend == "gsplat":
         require_gsplat(device)
+
+
+def _require_memory(config: RunConfig, device: torch.device) -> None:
+    """Refuse a GPU that is smaller than the configuration says it must be."""
+    needed = config.training.gpu_memory_gb
+    if needed is None or device.type != "cuda":
+        return
+    _, total = torch.cuda.mem_get_info(device)
+    if total < needed * 1e9:
+        raise DeviceError(
+            f"This configuration needs a GPU of {needed:g} GB (training.gpu_memory_gb), and {torch.cuda.get_device_name(device)} "
+            f"has {total / 1e9:.1f} GB. Take a larger GPU, batch_size 1, fewer subdivisions or a smaller image_size, and then "
+            "another gpu_memory_gb."
+        )
 
 
 def _mesh_head(config: GazeGaussianRun) -> MeshHead:

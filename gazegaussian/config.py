@@ -217,6 +217,9 @@ class StageTraining(Section):
     patience: PositiveInt | None = Field(None, description="epochs without improvement before stopping; empty = never")
     min_delta: NonNegative = Field(0.0, description="smallest change that `patience` counts as an improvement")
     threads: PositiveInt | None = Field(None, description="CPU threads; empty = torch's choice")
+    gpu_memory_gb: Positive | None = Field(
+        None, description="GB of GPU memory that this training needs in half precision; a smaller GPU is rejected"
+    )
     monitor: str = Field("val_loss", description="decides which epoch is best; any part of the validation metric")
     monitor_mode: Literal["min", "max"] = Field("min", description="whether a small or a large value is good")
     preview_images: NonNegativeInt = Field(4, description="validation images in the grid saved per epoch")

@@ -18,6 +18,7 @@ _NOT_SEARCHED = {
     "seed": "a search over it finds luck",
     "device": _RUNS,
     "threads": _RUNS,
+    "gpu_memory_gb": _RUNS,
     "monitor": _MEASURES,
     "monitor_mode": _MEASURES,
     "preview_images": _RUNS,

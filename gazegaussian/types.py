@@ -14,6 +14,7 @@ Conventions, stated once:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -27,25 +28,25 @@ class _Movable:
     def to(self, device: torch.device | str) -> Self:
         """Return a copy on `device`; to CUDA without waiting for it (pinned memory is copied beside the computation)."""
         non_blocking = torch.device(device).type == "cuda"
-        moved: dict[str, object] = {}
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if isinstance(value, _Movable):
-                moved[field.name] = value.to(device)
-            elif isinstance(value, Tensor):
-                moved[field.name] = value.to(device, non_blocking=non_blocking)
-        return replace(self, **moved)  # type: ignore[type-var]
+        return self._each(lambda value: value.to(device, non_blocking=non_blocking))
 
     def rows(self, index: Tensor | slice | list[int]) -> Self:
-        """Select rows of the batch dimension."""
-        picked: dict[str, object] = {}
+        """Select rows of the batch dimension. A list is copied to the device, for which the host waits."""
+        return self._each(lambda value: value[index])
+
+    def repeated(self, times: int) -> Self:
+        """Return the whole batch several times, one after the other."""
+        return self._each(lambda value: value.repeat(times, *[1] * (value.dim() - 1)))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        changed: dict[str, object] = {}
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if isinstance(value, _Movable):
-                picked[field.name] = value.rows(index)
+                changed[field.name] = value._each(change)
             elif isinstance(value, Tensor):
-                picked[field.name] = value[index]
-        return replace(self, **picked)  # type: ignore[type-var]
+                changed[field.name] = change(value)
+        return replace(self, **changed)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ class Cameras(_Movable):
 
     def resized(self, width: int, height: int) -> Cameras:
         """Return the same cameras for another image size."""
-        factor = self.intrinsics.new_tensor([width / self.width, height / self.height, 1.0])
-        return replace(self, intrinsics=self.intrinsics * factor[:, None], width=width, height=height)
+        u, v, w = self.intrinsics.unbind(1)
+        scaled = torch.stack([u * (width / self.width), v * (height / self.height), w], dim=1)
+        return replace(self, intrinsics=scaled, width=width, height=height)
 
 
 @dataclass(frozen=True)

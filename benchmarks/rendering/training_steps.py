@@ -1,9 +1,9 @@
 """Time whole training steps of both stages against the naive way, the SDF, the render of an image, and the DiT's growth.
 
-    python -m benchmarks.rendering.training_steps [--device cuda] [--sizes published] [--batches 1 2 4] [--repeats 5] [--json]
+    python -m benchmarks.rendering.training_steps [--device cuda] [--sizes full] [--batches 1 2 4] [--repeats 5] [--json]
 
 The naive way (`benchmarks.rendering.naive`): fp32, one image at a time, every layer rendered alone, the SDF with gradients on the
-whole grid, the same losses and optimizer. Sizes: `quick` for a CPU (the default), `published` for a GPU. The surface is that
+whole grid, the same losses and optimizer. Sizes: `quick` for a CPU (the default), `full` for a GPU. The surface is that
 of a warm-started MeshHead on synthetic heads made for the occasion. Compared calls are interleaved.
 """
 
@@ -23,6 +23,7 @@ from benchmarks.rendering.timing import interleaved, peak_gigabytes, show
 from gazegaussian.config import GazeGaussianModel, GazeGaussianRun, MeshHeadRun, load_run, with_parameters
 from gazegaussian.data import HeadDataset, synthesize
 from gazegaussian.dimensions import FEATURE_CHANNELS
+from gazegaussian.errors import first_line
 from gazegaussian.models.neural_renderers import build_renderer
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
 from gazegaussian.training.mesh_head_stage import MeshHeadStage
@@ -37,7 +38,7 @@ Row = dict[str, Any]
 
 
 def stages(sizes: str, device: str, folder: Path, **parameters: object) -> tuple[MeshHeadStage, GazeGaussianStage]:
-    """Both stages at `quick` or `published` sizes, on synthetic heads written to `folder`."""
+    """Both stages at `quick` or `full` sizes, on synthetic heads written to `folder`."""
     common = {"device": device, "max_val_images": 2, "warm_start_steps": 100}
     mesh_run = with_parameters(load_run(CONFIGS / "runs" / "meshhead" / f"{sizes}.yaml"), {**common, **parameters})
     assert isinstance(mesh_run, MeshHeadRun)
@@ -78,22 +79,34 @@ def step_calls(stage: MeshHeadStage | GazeGaussianStage, batch: Batch, folder: P
 
 
 def training_rows(stage: MeshHeadStage | GazeGaussianStage, batches: list[int], repeats: int, device: str) -> list[Row]:
-    """Steps at several batch sizes."""
+    """Steps at several batch sizes; what does not fit into memory is a row without figures."""
     found = []
     for count in batches:
+        table = f"training step, {stage.name}, {stage.config.data.image_size} px"
         with tempfile.TemporaryDirectory() as folder:
-            calls = step_calls(stage, rows_of(stage, count, device), Path(folder))
-            ms = interleaved(calls, repeats, device)
-            row = {"batch": count, "ms": ms["ours"], "naive ms": ms["naive"], "ratio": ms["naive"] / ms["ours"]}
-            found.append(
-                {
-                    "table": f"training step, {stage.name}, {stage.config.data.image_size} px",
-                    **row,
-                    "images/s": 1e3 * count / ms["ours"],
-                    "peak GB": peak_gigabytes(calls["ours"], device),
+            try:
+                row = _training_row(stage, count, repeats, device, Path(folder))
+            except torch.OutOfMemoryError as error:
+                row = {
+                    "ms": None,
+                    "naive ms": None,
+                    "ratio": None,
+                    "images/s": None,
+                    "peak GB": None,
+                    "note": first_line(error),
                 }
-            )
+        if device == "cuda":
+            torch.cuda.empty_cache()
+        found.append({"table": table, "batch": count, **row})
     return found
+
+
+def _training_row(stage: MeshHeadStage | GazeGaussianStage, count: int, repeats: int, device: str, folder: Path) -> Row:
+    calls = step_calls(stage, rows_of(stage, count, device), folder)
+    ms = interleaved(calls, repeats, device)
+    peak = peak_gigabytes(calls["ours"], device)
+    row = {"ms": ms["ours"], "naive ms": ms["naive"], "ratio": ms["naive"] / ms["ours"]}
+    return {**row, "images/s": 1e3 * count / ms["ours"], "peak GB": peak}
 
 
 def sdf_rows(stage: MeshHeadStage, repeats: int, device: str) -> list[Row]:
@@ -156,7 +169,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--sizes", default="quick", choices=["quick", "published"])
+    parser.add_argument("--sizes", default="quick", choices=["quick", "full"])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)

@@ -51,7 +51,7 @@ def make_loader(
     shuffle: bool,
     seed: int = 0,
     workers: int = 0,
-    pin: bool | None = None,
+    pin: bool = False,
     max_images: int | None = None,
 ) -> HeadLoader:
     """Make a loader.
@@ -62,7 +62,7 @@ def make_loader(
         shuffle: Permute the images, anew each epoch.
         seed: Of the permutations.
         workers: Processes; 0 loads in this one.
-        pin: Pin memory; by default where CUDA is there.
+        pin: Pin memory, so that batches are copied to CUDA beside the computation; False for a training on the CPU.
         max_images: Images per epoch, drawn anew each epoch when shuffled; default all.
 
     Returns:
@@ -75,6 +75,6 @@ def make_loader(
         num_workers=workers,
         collate_fn=stack,
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available() if pin is None else pin,
+        pin_memory=pin,
         drop_last=False,
     )

@@ -25,6 +25,7 @@ from gazegaussian.data.check import describe
 from gazegaussian.data.splits import HELD_OUT, SPLIT_FILE, people_of
 from gazegaussian.data.synthetic.folder import SETTINGS_FILE
 from gazegaussian.errors import DataError
+from gazegaussian.evaluation.batching import batch_that_fits, in_batches
 from gazegaussian.evaluation.extras import NotAvailable, load_inception, load_lpips, load_recogniser
 from gazegaussian.evaluation.fitted_pose import with_fitted_poses
 from gazegaussian.evaluation.gaze_networks import INPUT_SIZE, load_gaze_network
@@ -44,7 +45,6 @@ from gazegaussian.utils.progress import progress
 logger = logging.getLogger(__name__)
 
 PICTURED = 6
-BATCH = {"cpu": 4, "cuda": 16}
 SSIM_SIZE = 256  # the published measure averages larger images down to about this size first
 SOURCE = "source_"  # before the names of what is measured on the source image, as if it were the render
 PERCENT = 100  # identity is published in percent
@@ -159,13 +159,12 @@ class _Session:
     @torch.no_grad()
     def run(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Render and measure all pairs."""
-        step = BATCH[self.device.type]
-        chunks = [list(pairs[i : i + step]) for i in range(0, len(pairs), step)]
         pictured = {pairs[i] for i in spread(len(pairs), PICTURED)}
-        for chunk in progress(chunks, "evaluation"):
-            batch = self._posed(redirection_batch(self.dataset, chunk)).to(self.device)
+        step = batch_that_fits(len(self.model.face.means) + len(self.model.eyes.means), self.device)
+        rendered = in_batches(pairs, step, self._render)
+        for chunk, (batch, residual, render) in progress(rendered, "evaluation", -(-len(pairs) // step)):
+            self._residuals += [] if residual is None else [residual]
             source = self.dataset.batch([pair[0] for pair in chunk]).to(self.device)
-            render = self.model(batch.parameters, batch.cameras, layers=False).image.float().clamp(0, 1)
             if self.recogniser is not None:
                 self._faces.append(self.recogniser.embed(batch.image, batch.landmarks_2d))
             values = self._values(render, batch.landmarks_2d, batch)
@@ -181,6 +180,13 @@ class _Session:
                     self.pictures.append((images[i], _caption(row)))
         fps = frames_per_second(self.model, batch, self.device)
         self._speed = Measured(fps, by=f"{device_name(self.device)}, {self.model.image_size} px, one image at a time")
+
+    def _render(self, chunk: list[tuple[int, int]]) -> tuple[Batch, Tensor | None, Tensor]:
+        """Targets of pairs, what fitting their poses left in pixels, and what the model makes of them [B, 3, H, W]."""
+        batch, residual = self._posed(redirection_batch(self.dataset, chunk))
+        batch = batch.to(self.device)
+        render = self.model(batch.parameters, batch.cameras, layers=False).image.float().clamp(0, 1)
+        return batch, residual, render
 
     def metrics(self) -> dict[str, Measured]:
         """All metrics in the order of the table."""
@@ -259,13 +265,9 @@ class _Session:
             rows.append(where | {name: column[i] for name, column in columns.items()})
         return rows
 
-    def _posed(self, batch: Batch) -> Batch:
-        """The batch with head poses, fitted where the data set has none."""
-        if self.dataset.posed:
-            return batch
-        fitted, residual = with_fitted_poses(self.model, batch)
-        self._residuals.append(residual)
-        return fitted
+    def _posed(self, batch: Batch) -> tuple[Batch, Tensor | None]:
+        """The batch with head poses, fitted where the data set has none; then also the residual in pixels."""
+        return (batch, None) if self.dataset.posed else with_fitted_poses(self.model, batch)
 
     def _values(self, image: Tensor, landmarks_2d: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Compare images that have their own landmarks with the targets, image by image. Each [B]."""

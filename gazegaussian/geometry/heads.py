@@ -8,6 +8,7 @@ from torch import Tensor
 from gazegaussian.geometry.gaze import gaze_to_matrix, vector_to_pitchyaw
 from gazegaussian.geometry.rotations import axis_angle_to_matrix, full_precision, matrix_to_axis_angle
 from gazegaussian.geometry.tetrahedra import BOX_MAX, BOX_MIN
+from gazegaussian.utils.constants import constant
 
 HEAD_DEPTH = 1.2  # least depth of a head over its width; trackers of the face alone have landmarks on its front only
 
@@ -68,6 +69,6 @@ def head_ellipsoid(landmarks: Tensor) -> tuple[Tensor, Tensor]:
     high = landmarks.amax(0)
     low[2] = torch.minimum(low[2], high[2] - HEAD_DEPTH * (high[0] - low[0]))
     margin = 0.1
-    low = torch.maximum(low, low.new_tensor(BOX_MIN) + margin)
-    high = torch.minimum(high, high.new_tensor(BOX_MAX) - margin)
+    low = torch.maximum(low, constant(BOX_MIN, low) + margin)
+    high = torch.minimum(high, constant(BOX_MAX, high) - margin)
     return (low + high) / 2, ((high - low) / 2).clamp_min(0.3) * 1.05

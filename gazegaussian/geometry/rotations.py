@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import roma
 import torch
 from torch import Tensor
 
 
-def full_precision(like: Tensor) -> AbstractContextManager[None]:
-    """Switch autocast off on a tensor's device: positions in bf16 would be off by whole pixels."""
-    return torch.autocast(like.device.type, enabled=False)  # type: ignore[return-value]
+@contextmanager
+def full_precision(like: Tensor) -> Iterator[None]:
+    """Switch autocast off on a tensor's device, and TF32 on CUDA: positions in bf16 would be off by whole pixels.
+
+    cuDNN convolves single precision in TF32 unless told otherwise, with 10 bits of mantissa: too few for the variances of
+    SSIM. Holds for what is called within, not for its gradients, which are computed later.
+    """
+    with torch.autocast(like.device.type, enabled=False):
+        if like.device.type != "cuda":
+            yield
+            return
+        cudnn = torch.backends.cudnn.allow_tf32
+        matmul = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = cudnn
+            torch.backends.cuda.matmul.allow_tf32 = matmul
 
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gazegaussian.geometry.grid_topology import GridTopology
+from gazegaussian.utils.constants import constant
+
 BOX_MIN = (-1.6, -1.7, -2.5)
 BOX_MAX = (1.6, 1.8, 1.0)
 EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
@@ -112,24 +115,36 @@ class MarchingTetrahedra(ABC):
         Returns:
             The surface; vertices are ordered by their (smaller, larger) row.
         """
+        # The sign pattern follows the gradient pass where both agree and the grid pass otherwise.
+        rows, edges, faces = self.topology(sdf)
+        distance, positions = refine(rows)
+        a, b = distance[edges].unbind(-1)
+        share = (a / torch.where((a - b).abs() < 1e-9, torch.full_like(a, 1e-9), a - b)).clamp(0, 1)
+        weights = torch.stack([1 - share, share], dim=-1)
+        vertices = (positions[edges] * weights[..., None]).sum(1)
+        return Surface(vertices, faces, rows, edges, weights)
+
+    def topology(self, sdf: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Find what the zero level crosses, on any tetrahedra. The host waits seven times; a regular grid does with one.
+
+        Args:
+            sdf: Signed distance at all points. [P]
+
+        Returns:
+            Rows of the corners of crossed tetrahedra [R]; the ends of crossed edges, as positions in these rows, the lower
+            one first [V, 2]; triangles over these edges [F, 3].
+        """
         tets = self.crossing_tetrahedra(sdf)
         rows, local = torch.unique(tets, return_inverse=True)  # local: [T, 4] positions in rows
-        distance, positions = refine(rows)
-        # The sign pattern follows the gradient pass where both agree and the grid pass otherwise.
         inside = self.inside(sdf)[rows]
-        ends = local[:, torch.tensor(EDGES, device=sdf.device)]  # [T, 6, 2]
+        ends = local[:, constant(EDGES, local)]  # [T, 6, 2]
         ends = ends.sort(dim=-1).values
         keys = ends[..., 0] * len(rows) + ends[..., 1]
         crossed = inside[ends[..., 0]] != inside[ends[..., 1]]
         unique = torch.unique(keys[crossed])
         edges = torch.stack([unique // len(rows), unique % len(rows)], dim=-1)  # [V, 2]
-        a, b = distance[edges].unbind(-1)
-        share = (a / torch.where((a - b).abs() < 1e-9, torch.full_like(a, 1e-9), a - b)).clamp(0, 1)
-        weights = torch.stack([1 - share, share], dim=-1)
-        vertices = (positions[edges] * weights[..., None]).sum(1)
         pattern = (inside[local].long() << torch.arange(4, device=sdf.device)).sum(1)  # [T]
-        faces = self._faces(pattern, keys, unique)
-        return Surface(vertices, faces, rows, edges, weights)
+        return rows, edges, self._faces(pattern, keys, unique)
 
     def _faces(self, pattern: Tensor, keys: Tensor, unique: Tensor) -> Tensor:
         triangles = self._table[pattern]  # [T, 2, 3] local edges
@@ -148,18 +163,27 @@ class TetrahedralGrid(MarchingTetrahedra):
 
     def __init__(self, resolution: int) -> None:
         self.resolution = resolution
+        self.reach = 0  # grid steps; `near` are then the rows of the points so near to the surface that was last found
+        self.near: Tensor | None = None
         axes = [torch.linspace(low, high, resolution + 1) for low, high in zip(BOX_MIN, BOX_MAX, strict=True)]
         side = resolution + 1
         with torch.device("cpu"):  # small tables; a model may be built on the meta device, to learn its shapes
             table = _triangle_table()
             self._stride = torch.tensor([side * side, side, 1])
             self._tets = _kuhn_offsets() @ self._stride  # [6, 4] row offsets
+            self._topology = GridTopology(side, _kuhn_offsets(), EDGES, table)
         super().__init__(torch.cartesian_prod(*axes), table)  # [(n + 1)^3, 3]
 
     def to(self, device: torch.device) -> None:
         """Move the grid."""
         for name in ("points", "_stride", "_tets", "_table"):
             setattr(self, name, getattr(self, name).to(device))
+        self._topology.to(device)
+
+    def topology(self, sdf: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Find what the zero level crosses, as `MarchingTetrahedra.topology` does, with one wait of the host."""
+        *found, self.near = self._topology.find(self.inside(sdf), self.reach)
+        return found[0], found[1], found[2]
 
     def tetrahedra(self) -> Tensor:
         """Rows of the four corners of every tetrahedron. [6 n^3, 4]."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gazegaussian.config import GazeGaussianLoss
 from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.types import Batch
+from gazegaussian.utils.constants import constant
 
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
@@ -34,10 +35,11 @@ class Guide(Protocol):
 def _window(x: Tensor) -> Tensor:
     """Filter every channel with the Gaussian window, zeros beyond the border. [B, C, H, W].
 
-    One group per channel, channels last: on the CPU the same filter takes five times as long with channels first, and forty
-    times as long with the channels in the batch dimension.
+    One group per channel. On the CPU channels last: the same filter takes five times as long with channels first, and forty
+    times as long with the channels in the batch dimension. CUDA has a kernel of its own for channels first alone.
     """
-    x = x.contiguous(memory_format=torch.channels_last)
+    layout = torch.contiguous_format if x.device.type == "cuda" else torch.channels_last
+    x = x.contiguous(memory_format=layout)
     half = SSIM_WINDOW // 2
     channels = x.shape[1]
     taps = torch.exp(-torch.arange(-half, half + 1, device=x.device, dtype=x.dtype).square() / (2 * SSIM_SIGMA**2))
@@ -199,7 +201,7 @@ def _guided_terms(
         wanted = guide.gaze(batch.image, batch.landmarks_2d)
     seen = guide.gaze(image, batch.landmarks_2d)
     return {
-        "perceptual": config.vgg_importance * (distances * distances.new_tensor(weights)).sum(),
+        "perceptual": config.vgg_importance * (distances * constant(tuple(weights), distances)).sum(),
         "gaze": config.gaze_loss_importance * angular_error(seen, wanted).mean(),
     }
 

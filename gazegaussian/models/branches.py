@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from gazegaussian.config import MeshHeadModel
 from gazegaussian.dimensions import FEATURE_CHANNELS, SHAPE_CODE_DIM
+from gazegaussian.geometry.grid_topology import compact
+from gazegaussian.geometry.rotations import full_precision
 from gazegaussian.nn.encoding import encoded_dim, positional_encoding
 from gazegaussian.nn.mlp import MLP
+from gazegaussian.utils.constants import constant
 
 POINT_FEATURES = 128
 DEFORM_SCALE = 0.3
+NO_TURN = (1.0, 0.0, 0.0, 0.0)  # the unit quaternion
 TURN_SCALE = 0.3  # largest quaternion component that gaze adds: about 35 degrees
 ENCODED_POINT = encoded_dim(3)
 ENCODED_POSE = encoded_dim(6)
 ENCODED_GAZE = encoded_dim(2)
 EYE_DEPTH = 0.14  # centre of the eyeball behind the middle of its landmarks, model units
 EYE_LANDMARKS = (tuple(range(36, 42)), tuple(range(42, 48)))  # image-left eye, image-right eye
+BOTH_EYES = slice(36, 48)  # the same, one after the other
 
 # Squared distances between which an influence falls from 1 to 0. Expression: published. Eye: ours, an eye's own size.
 SHAPE_NEAR = 0.1
@@ -27,7 +34,14 @@ EYE_FAR = 0.05
 
 
 def nearest_squared(points: Tensor, landmarks: Tensor) -> Tensor:
-    """Squared distance to the nearest landmark. [N, 3], [L, 3] -> [N]."""
+    """Squared distance to the nearest landmark. [N, 3], [L, 3] -> [N].
+
+    On CUDA by one matrix product, |p|^2 - 2 p l + |l|^2, which moves an eighth of the bytes and is right to about 1e-6.
+    """
+    if points.device.type == "cuda":
+        with full_precision(points):
+            products = torch.addmm(landmarks.square().sum(1), points, landmarks.T, alpha=-2.0)  # [N, L]
+            return (products.amin(1) + points.square().sum(1)).clamp_min(0)
     x, y, z = ((a[:, None] - b[None]).square() for a, b in zip(points.unbind(1), landmarks.unbind(1), strict=True))
     return (x + y + z).amin(1)  # [N, L] three times: much faster than [N, L, 3], whose last dimension is short
 
@@ -94,8 +108,21 @@ def conditioned(branch: nn.Module, points: Tensor, condition: Tensor) -> Tensor:
 
 
 def finds_rows(device: torch.device) -> bool:
-    """Tell whether rows are worth finding: a GPU would have to wait for their number, which costs more than it saves."""
+    """Tell whether rows are worth finding without being asked: a GPU would have to wait for their number."""
     return device.type == "cpu"
+
+
+def rows_of(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Find the rows of several weights [N, 1] that are not zero; on CUDA the host waits once, for all their numbers."""
+    kept = [weight[:, 0] > 0 for weight in weights]
+    if kept[0].device.type == "cpu":
+        return [torch.nonzero(mask)[:, 0] for mask in kept]
+    return [compact(mask, count)[0] for mask, count in zip(kept, _counts(kept), strict=True)]
+
+
+def _counts(kept: Sequence[Tensor]) -> list[int]:
+    """Numbers of true entries: the one wait of `rows_of`."""
+    return torch.stack([mask.sum() for mask in kept]).tolist()
 
 
 class Reach:
@@ -106,10 +133,13 @@ class Reach:
     Args:
         weight: Of the condition at every point. [N, 1]
         condition: One vector per sample. [B, C]
+        rows: The points, found before. [R]
     """
 
-    def __init__(self, weight: Tensor, condition: Tensor) -> None:
-        self.rows = torch.nonzero(weight[:, 0] > 0)[:, 0] if finds_rows(weight.device) else None
+    def __init__(self, weight: Tensor, condition: Tensor, rows: Tensor | None = None) -> None:
+        if rows is None and finds_rows(weight.device):
+            (rows,) = rows_of([weight])
+        self.rows = rows
         self.points = len(weight)
         self.weight = weight if self.rows is None else weight[self.rows]
         self.condition = condition
@@ -128,12 +158,17 @@ class Reach:
         if self.rows is None:
             return values
         everywhere = values.new_zeros(values.shape[0], self.points, values.shape[2])
-        return everywhere.index_copy(1, self.rows, values)
+        return everywhere.index_copy_(1, self.rows, values)
+
+    def added(self, total: Tensor, values: Tensor) -> Tensor:
+        """Total [B, N, K], which is written to, plus the weighted values [B, R, K]. [B, N, K]."""
+        weighted = self.weight * values
+        return total + weighted if self.rows is None else total.index_add_(1, self.rows, weighted)
 
 
 def eyeball_centres(rims: Tensor) -> Tensor:
     """Centres of the eyeballs, behind the middle of their landmarks; head frame. [2, 6, 3] -> [2, 3]."""
-    return rims.mean(1) - rims.new_tensor([0.0, 0.0, EYE_DEPTH])
+    return rims.mean(1) - constant((0.0, 0.0, EYE_DEPTH), rims)
 
 
 def eye_quaternions(eye_rotation: nn.Module, centres: Tensor, gaze: Tensor) -> Tensor:
@@ -149,5 +184,4 @@ def eye_quaternions(eye_rotation: nn.Module, centres: Tensor, gaze: Tensor) -> T
     """
     raw = conditioned(eye_rotation, positional_encoding(centres), positional_encoding(gaze))
     raw = raw.to(centres.dtype)  # rotations stay in full precision under autocast
-    identity = raw.new_tensor([1.0, 0.0, 0.0, 0.0])
-    return nn.functional.normalize(identity + TURN_SCALE * torch.tanh(raw), dim=-1)
+    return nn.functional.normalize(constant(NO_TURN, raw) + TURN_SCALE * torch.tanh(raw), dim=-1)

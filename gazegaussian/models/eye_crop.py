@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gazegaussian.utils.constants import constant
+
 STEADY_LANDMARKS = (*range(17), *range(27, 36), 36, 39, 42, 45)  # jaw, nose, eye corners
 CORNERS = ((36, 39), (42, 45))  # image-left eye, image-right eye
 CROP_HEIGHT = 40
@@ -26,7 +28,7 @@ def layout(landmarks_2d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         Normalised positions [B, 30, 2], their middle in pixels [B, 2] and their size in pixels [B].
     """
-    steady = landmarks_2d[:, list(STEADY_LANDMARKS)]
+    steady = landmarks_2d.index_select(1, constant(STEADY_LANDMARKS, landmarks_2d, torch.long))
     middle = steady.mean(1)
     size = (steady - middle[:, None]).square().sum(-1).mean(1).sqrt()
     return (steady - middle[:, None]) / size[:, None, None], middle, size
@@ -50,10 +52,10 @@ def crop_eyes(image: Tensor, landmarks_2d: Tensor, zoom: float = 1.0) -> Tensor:
     x = (torch.arange(width, device=image.device) + 0.5) / width * 2 - 1
     y = ((torch.arange(height, device=image.device) + 0.5) / height * 2 - 1) * (CROP_HEIGHT / CROP_WIDTH)
     offsets = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # [h, w, 2] in half widths
-    extent = image.new_tensor([image.shape[-1], image.shape[-2]])
+    extent = constant((image.shape[-1], image.shape[-2]), image)
     crops = []
     for corners in CORNERS:
-        centre = landmarks_2d[:, list(corners)].mean(1)  # [B, 2]
+        centre = landmarks_2d.index_select(1, constant(corners, landmarks_2d, torch.long)).mean(1)  # [B, 2]
         pixels = centre[:, None, None] + offsets * half[:, None, None, None]
         grid = (pixels + 0.5) / extent * 2 - 1
         crops.append(

@@ -37,7 +37,7 @@ class PlainBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, D, H / stride, W / stride]."""
-        return nn.functional.relu(self.norm(self.conv(x)))
+        return nn.functional.relu(self.norm(self.conv(x)), inplace=True)
 
 
 class ResidualBlock(nn.Module):

@@ -150,20 +150,19 @@ class GazeGaussian(nn.Module):
         small = cameras.resized(
             cameras.width // self.config.feature_downscale, cameras.height // self.config.feature_downscale
         )
-        batch = parameters.gaze.shape[0]
         if not layers:
             features = render_splats(splats, small, self.background, self.splat_backend).features
             return GazeRendering(self.renderer(features, parameters), features)
-        rows = list(range(batch)) * 3
-        splats = replace(splats.rows(rows), opacities=_layer_opacities(splats.opacities, face.gaussians.means.shape[1]))
+        opacities = _layer_opacities(splats.opacities, face.gaussians.means.shape[1])
+        splats = replace(splats.repeated(3), opacities=opacities)
         features = render_splats(
-            splats, small.rows(rows), self.background, self.splat_backend
+            splats, small.repeated(3), self.background, self.splat_backend
         ).features  # [3 B, 32, h, w]
         head_map, face_map, eyes_map = features.chunk(3)
         if not layer_images:
             image = self.renderer(head_map, parameters)
             return GazeRendering(image, head_map, GazeLayers(None, face_map, None, eyes_map, face, eyes))
-        images = self.renderer(features, parameters.rows(rows))
+        images = self.renderer(features, parameters.repeated(3))
         image, face_image, eyes_image = images.chunk(3)
         return GazeRendering(image, head_map, GazeLayers(face_image, face_map, eyes_image, eyes_map, face, eyes))
 

@@ -19,10 +19,10 @@ from gazegaussian.geometry.heads import head_ellipsoid, head_to_world
 from gazegaussian.geometry.rotations import full_precision, rotate_about
 from gazegaussian.geometry.tetrahedra import BOX_MAX, BOX_MIN, MarchingTetrahedra, Surface, TetrahedralGrid
 from gazegaussian.models.branches import (
+    BOTH_EYES,
     DEFORM_SCALE,
     ENCODED_POINT,
     EYE_FAR,
-    EYE_LANDMARKS,
     EYE_NEAR,
     POINT_FEATURES,
     SHAPE_FAR,
@@ -38,11 +38,14 @@ from gazegaussian.models.branches import (
 from gazegaussian.nn.encoding import positional_encoding
 from gazegaussian.nn.mlp import MLP
 from gazegaussian.types import HeadParameters
+from gazegaussian.utils.constants import constant
 
 WARM_START_POINTS = 4096
 WARM_START_LR = 0.64  # over the width: twice as much is still stable at all widths from 32 to 256 (5 seeds each)
 CORE = 0.5  # of the ellipsoid's radii: what lies nearer to its centre is always inside the head
 GRID_CHUNK = 1 << 17
+BAND = 3  # grid steps around the surface within which a training on CUDA looks where it has moved to
+FULL_PASS = 20  # steps after which it looks everywhere again: what appears elsewhere is seen so much later at most
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class MeshHead(nn.Module):
         self.geometry = MLP(ENCODED_POINT, hidden_widths(config)["geometry"], 1 + 3 + POINT_FEATURES)
         self.branches = Branches(config)
         self.landmarks_3d_neutral = nn.Parameter(torch.zeros(config.landmarks, 3))
+        self._kept: Tensor | None = None  # signed distances of the steps before
+        self._kept_for = 0  # steps
 
     @torch.no_grad()
     def initialise_landmarks(self, landmarks: Tensor) -> None:
@@ -126,8 +131,8 @@ class MeshHead(nn.Module):
         """
         centre, radii = head_ellipsoid(self.landmarks_3d_neutral.detach())
         core = (((points - centre) / radii).norm(dim=-1) - CORE) * radii.min()
-        low = points.new_tensor(BOX_MIN)
-        high = points.new_tensor(BOX_MAX)
+        low = constant(BOX_MIN, points)
+        high = constant(BOX_MAX, points)
         cell = (high - low) / self.config.grid_resolution
         box = torch.maximum(low + cell - points, points - high + cell).amax(-1)
         return torch.maximum(torch.minimum(sdf, core), box).clamp(max=1)
@@ -172,10 +177,37 @@ class MeshHead(nn.Module):
             self.grid.to(device)
         return self.grid
 
+    @torch.no_grad()
+    def _distances(self, grid: MarchingTetrahedra) -> Tensor:
+        """Signed distances at all grid points, of which only the signs are needed. [P]
+
+        The surface moves by a small part of a cell in a step, so a training on CUDA, where this pass is most of a step's
+        memory traffic, evaluates the points near the last surface and keeps the others for a few steps.
+        """
+        by_band = isinstance(grid, TetrahedralGrid) and self.training and grid.points.device.type == "cuda"
+        if by_band and self._kept is not None and self._kept_for < FULL_PASS:
+            near = grid.near  # type: ignore[attr-defined]
+            self._kept_for += 1
+            return self._kept.index_copy_(0, near, self._chunks(grid.points[near]))
+        sdf = self._chunks(grid.points)
+        self._kept = sdf if by_band else None
+        self._kept_for = 0
+        if isinstance(grid, TetrahedralGrid):
+            grid.reach = BAND if by_band else 0
+        return sdf
+
+    def _chunks(self, points: Tensor) -> Tensor:
+        """Signed distances, in chunks that bound the memory. [N, 3] -> [N]."""
+        return torch.cat([self.distance(rows) for rows in points.split(GRID_CHUNK)])
+
+    def train(self, mode: bool = True) -> MeshHead:
+        """Switch between training and evaluation; either begins with a look at the whole grid."""
+        self._kept = None
+        return super().train(mode)
+
     def _extract(self, grid: MarchingTetrahedra) -> tuple[Surface, Tensor]:
         """Surface and its vertices' features."""
-        with torch.no_grad():  # only signs are needed here, in chunks that bound the memory of large grids
-            sdf = torch.cat([self.distance(rows) for rows in grid.points.split(GRID_CHUNK)])
+        sdf = self._distances(grid)
         found: dict[str, Tensor] = {}
 
         def refine(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -233,7 +265,7 @@ class MeshHead(nn.Module):
         """Who moves and colours neutral points [N, 3]; constants of the optimisation."""
         landmarks = self.landmarks_3d_neutral
         shape = falloff(nearest_squared(points, landmarks), SHAPE_NEAR, SHAPE_FAR)
-        eyes = [falloff(nearest_squared(points, landmarks[list(eye)]), *self.eye_reach) for eye in EYE_LANDMARKS]
+        eyes = [falloff(nearest_squared(points, eye), *self.eye_reach) for eye in landmarks[BOTH_EYES].view(2, -1, 3)]
         return Influence(shape[:, None], torch.stack(eyes)[..., None])
 
     def deform(self, points: Tensor, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
@@ -260,7 +292,7 @@ class MeshHead(nn.Module):
 
     def _move_eyes(self, moved: Tensor, influence: Influence, gaze: Tensor) -> Tensor:
         """Rotate each eye's part of the points [B, N, 3] about its own centre."""
-        centres = eyeball_centres(self.landmarks_3d_neutral[torch.tensor(EYE_LANDMARKS)])
+        centres = eyeball_centres(self.landmarks_3d_neutral[BOTH_EYES].view(2, -1, 3))
         quats = eye_quaternions(self.branches.eye_rotation, centres, gaze)
         for i, weight in enumerate(influence.eyes):
             moved = moved + weight * (rotate_about(moved, quats[:, i], centres[i]) - moved)

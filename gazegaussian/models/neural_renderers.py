@@ -16,6 +16,7 @@ from gazegaussian.dimensions import FEATURE_CHANNELS, SHAPE_CODE_DIM
 from gazegaussian.nn.dit import DiTRefiner
 from gazegaussian.nn.encoding import encoded_dim, positional_encoding
 from gazegaussian.types import HeadParameters
+from gazegaussian.utils.constants import constant
 
 UPSAMPLING_LEVELS = 2  # published: the image is four times as large as the map
 NEGATIVE_SLOPE = 0.2
@@ -32,7 +33,7 @@ def head_condition(parameters: HeadParameters) -> Tensor:
 
 def blur(x: Tensor) -> Tensor:
     """Binomial 3x3 filter [1, 2, 1] x [1, 2, 1] / 16, reflected border. [B, C, H, W]."""
-    taps = x.new_tensor([0.25, 0.5, 0.25])
+    taps = constant((0.25, 0.5, 0.25), x)
     kernel = (taps[:, None] * taps).expand(x.shape[1], 1, 3, 3).contiguous()
     padded = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
     return nn.functional.conv2d(padded, kernel, groups=x.shape[1])
@@ -48,8 +49,8 @@ class UpsampleBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, 2 H, 2 W]."""
-        out = nn.functional.leaky_relu(self.expand(x), NEGATIVE_SLOPE)
-        out = nn.functional.leaky_relu(self.shuffle(out), NEGATIVE_SLOPE)
+        out = nn.functional.leaky_relu(self.expand(x), NEGATIVE_SLOPE, inplace=True)
+        out = nn.functional.leaky_relu(self.shuffle(out), NEGATIVE_SLOPE, inplace=True)
         out = out.unflatten(1, (4, -1)) + x[:, None]  # [B, 4, C, H, W] the input repeated, without copies of it
         return blur(nn.functional.pixel_shuffle(out.flatten(1, 2), 2))
 
@@ -127,7 +128,7 @@ class ConvRenderer(nn.Module):
         if self.exact_colors:
             rgb = rgb + torch.logit(x[:, :3].clamp(COLOR_MARGIN, 1 - COLOR_MARGIN))
         for upsample, refine, to_rgb in zip(self.upsample, self.refine, self.to_rgb[1:], strict=True):
-            x = nn.functional.leaky_relu(refine(upsample(x)), NEGATIVE_SLOPE)
+            x = nn.functional.leaky_relu(refine(upsample(x)), NEGATIVE_SLOPE, inplace=True)
             if self.attention is not None:
                 x = self.attention(x, parameters.shape_code)
             rgb = blur(nn.functional.interpolate(rgb, scale_factor=2, mode="bilinear", align_corners=False))

@@ -26,6 +26,7 @@ from gazegaussian.models.branches import (
     ENCODED_POINT,
     ENCODED_POSE,
     EYE_LANDMARKS,
+    NO_TURN,
     POINT_FEATURES,
     SHAPE_FAR,
     SHAPE_NEAR,
@@ -37,11 +38,13 @@ from gazegaussian.models.branches import (
     falloff,
     hidden_widths,
     nearest_squared,
+    rows_of,
 )
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.nn.encoding import positional_encoding
-from gazegaussian.nn.mlp import MLP
+from gazegaussian.nn.mlp import MLP, to_autocast
 from gazegaussian.types import Gaussians, HeadParameters
+from gazegaussian.utils.constants import constant
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +197,7 @@ class Stream(nn.Module):
         self.features = nn.Parameter(torch.zeros(points, POINT_FEATURES))
         self.log_scales = nn.Parameter(torch.zeros(points, scale_columns))
         self.quats: Tensor
-        quats = torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(points, 1)
+        quats = torch.tensor(NO_TURN).repeat(points, 1)
         if scale_columns == 1:  # a ball looks the same however it is turned: nothing to learn
             self.register_buffer("quats", quats)
         else:
@@ -285,18 +288,20 @@ class FaceStream(Stream):
     def forward(self, parameters: HeadParameters) -> StreamOutput:
         """Splats of B heads."""
         weight = falloff(nearest_squared(self.means.detach(), self.landmarks), SHAPE_NEAR, SHAPE_FAR)[:, None]
-        features = torch.tanh(self.features)
-        points = positional_encoding(self.means)
-        shape = Reach(weight, parameters.shape_code)
-        pose = Reach(1 - weight, positional_encoding(parameters.pose))
+        features = to_autocast(torch.tanh(self.features))
+        points = to_autocast(positional_encoding(self.means))
+        # A third of the points need no pose and a tenth no shape: that saves a GPU more than it loses by a wait.
+        shape_rows, pose_rows = rows_of([weight, 1 - weight])
+        shape = Reach(weight, parameters.shape_code, shape_rows)
+        pose = Reach(1 - weight, positional_encoding(parameters.pose), pose_rows)
         shape_color = shape.of(self.shape_color, features)
         pose_color = pose.of(self.pose_color, features)
         deltas = shape.weighted(shape.of(self.shape_attributes, features))
-        deltas = deltas + pose.weighted(pose.of(self.pose_attributes, features))
+        deltas = pose.added(deltas, pose.of(self.pose_attributes, features))
         offset = shape.weighted(torch.tanh(shape.of(self.shape_deform, points)))
-        offset = offset + pose.weighted(torch.tanh(pose.of(self.pose_deform, points)))
-        colors = shape.weighted(shape_color) + pose.weighted(pose_color)
-        no_turn = self.means.new_tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 4)
+        offset = pose.added(offset, torch.tanh(pose.of(self.pose_deform, points)))
+        colors = pose.added(shape.weighted(shape_color), pose_color)
+        no_turn = constant(NO_TURN, self.means).view(1, 1, 4)
         splats = self._splats(self.means + DEFORM_SCALE * offset, colors, deltas, parameters, no_turn)
         shared = ((weight > 0) & (weight < 1))[:, 0]
         return StreamOutput(splats, shape.spread(shape_color), pose.spread(pose_color), shared)
@@ -363,7 +368,7 @@ class EyeStream(EyePoints):
 
     def forward(self, parameters: HeadParameters) -> StreamOutput:
         """Splats of the eyes of B heads."""
-        features = torch.tanh(self.features)
+        features = to_autocast(torch.tanh(self.features))
         gaze = positional_encoding(parameters.gaze)
         eye_color = conditioned(self.eye_color, features, gaze)
         shape_color = conditioned(self.shape_color, features, parameters.shape_code)

@@ -12,6 +12,25 @@ from torch.nn import functional as F
 NEGATIVE_SLOPE = 0.01
 
 
+def to_autocast(x: Tensor) -> Tensor:
+    """Cast to the type that autocast computes in, once: each layer would cast the same values anew."""
+    device = x.device.type
+    if device != "cuda" or not torch.is_autocast_enabled(device):
+        return x
+    return x.to(torch.get_autocast_dtype(device))
+
+
+def _plus_per_sample(points: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+    """Linear map of points [N, D] or [B, N, D] plus a vector per sample [B, K]. [B, N, K].
+
+    On CUDA one sample's vector is added by the product itself, which saves reading and writing the result.
+    """
+    if points.device.type == "cuda" and len(shift) == 1:
+        result = F.linear(points, weight, shift[0])
+        return result if result.dim() == 3 else result[None]
+    return F.linear(points, weight) + shift[:, None]
+
+
 class MLP(nn.Module):
     """Linear layers with leaky ReLU after all but the last.
 
@@ -49,6 +68,7 @@ class MLP(nn.Module):
         Returns:
             Outputs: [..., out_dim] or, with a condition, [B, N, out_dim].
         """
+        x = to_autocast(x)
         hidden = x
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Linear)
@@ -59,11 +79,12 @@ class MLP(nn.Module):
             if condition is not None and i in (0, self.skip):
                 # The same sum as over [hidden, condition], but the condition's part is computed once, not per point.
                 own, rest = layer.weight.split([hidden.shape[-1], condition.shape[-1]], dim=1)
-                hidden = F.linear(hidden, own) + F.linear(condition, rest, layer.bias)[:, None]
+                hidden = _plus_per_sample(hidden, own, F.linear(condition, rest, layer.bias))
             elif outputs is not None and i == len(self.layers) - 1:
                 hidden = F.linear(hidden, layer.weight[:outputs], layer.bias[:outputs])
             else:
                 hidden = layer(hidden)
             if i < len(self.layers) - 1:
-                hidden = F.leaky_relu(hidden, NEGATIVE_SLOPE)
+                # In place: the gradient follows from the result, and the input would be kept for nothing.
+                hidden = F.leaky_relu(hidden, NEGATIVE_SLOPE, inplace=True)
         return hidden

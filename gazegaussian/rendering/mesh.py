@@ -31,11 +31,13 @@ _REACH = 3.0  # softness lengths, where the falloff is 1e-4
 _topologies: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def edge_table(faces: Tensor) -> Tensor:
+def edge_table(faces: Tensor, padded: bool = False) -> Tensor:
     """Edges with their faces.
 
     Args:
         faces: Vertex ids. [F, 3]
+        padded: Return 3 F rows, so that nobody has to wait for the number of edges. The surplus rows name one face twice;
+            no contour runs along such an edge.
 
     Returns:
         Two vertex ids, two face ids (the second -1 at a boundary); an edge shared by more than two faces appears once
@@ -44,7 +46,7 @@ def edge_table(faces: Tensor) -> Tensor:
     f = faces.long()
     if f.shape[0] == 0:
         return torch.zeros(0, 4, dtype=torch.int32, device=f.device)
-    corners = torch.cat([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]]).sort(1).values
+    corners = torch.cat([f[:, :2], f[:, 1:], torch.stack([f[:, 2], f[:, 0]], 1)]).sort(1).values
     owner = torch.arange(f.shape[0], device=f.device).repeat(3)
     code = corners[:, 0] * (f.max() + 1) + corners[:, 1]
     code, order = torch.sort(code, stable=True)
@@ -54,6 +56,9 @@ def edge_table(faces: Tensor) -> Tensor:
     same_as_previous = torch.nn.functional.pad(code[1:] == code[:-1], (1, 0))
     partner = torch.where(same_as_next, owner.roll(-1), -1)
     kept = same_as_next | ~same_as_previous
+    if padded:
+        partner = torch.where(kept, partner, owner)
+        return torch.cat([corners, owner[:, None], partner[:, None]], 1).int().contiguous()
     return torch.cat([corners, owner[:, None], partner[:, None]], 1)[kept].int().contiguous()
 
 
@@ -67,15 +72,16 @@ class _Topology:
     vertices: int  # at least so many
 
 
-def _topology(faces: Tensor) -> _Topology:
+def _topology(faces: Tensor, trusted: bool) -> _Topology:
     """Faces and their edges, remembered as long as `faces` lives and is not written to."""
     known = _topologies.get(faces)
     if known is None or known.version != faces._version:
-        lowest, highest = torch.stack(faces.aminmax()).tolist() if faces.numel() else (0, -1)
+        lowest, highest = (0, -1) if trusted or not faces.numel() else torch.stack(faces.aminmax()).tolist()
         if lowest < 0:
             raise UserError(f"Expected vertex ids >= 0 in `faces`; got {lowest}. Count from 0.")
         vertices = highest + 1
-        known = _Topology(faces._version, faces.int().contiguous(), edge_table(faces), vertices)
+        edges = edge_table(faces, padded=faces.device.type == "cuda")
+        known = _Topology(faces._version, faces.int().contiguous(), edges, vertices)
         _topologies[faces] = known
     return known
 
@@ -104,7 +110,7 @@ def _to_image(vertices: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
 
 
 def _silhouette(xy: Tensor, covered: Tensor, edge_ids: Tensor, edges: Tensor, width: int, softness: float) -> Tensor:
-    """Soft coverage from the distance to the border. [B, H * W] float64"""
+    """Soft coverage from the distance to the border. [B, H * W] float64. The host waits for the number of its pixels."""
     image, pixel = torch.nonzero(edge_ids >= 0, as_tuple=True)
     ends = edges[edge_ids[image, pixel], :2].long()
     points = pixel_centres(pixel, width, xy.dtype)
@@ -120,6 +126,7 @@ def render_mesh(
     cameras: Cameras,
     background: Tensor | float,
     backend: str = "auto",
+    trusted: bool = False,
 ) -> MeshImage:
     """Rasterise each batch row into its own camera. Both sides of a face are drawn.
 
@@ -133,6 +140,7 @@ def render_mesh(
         cameras: One per batch row.
         background: Attribute where nothing is hit. [C] or one number
         backend: "warp", "torch", or "auto": torch for float64, else Warp.
+        trusted: All ids of `faces` are known to be vertices: they are not looked at, for which the host would wait.
 
     Returns:
         Attributes [B, C, H, W], differentiable in vertices, attributes and background; hard mask [B, 1, H, W]; soft
@@ -148,12 +156,13 @@ def render_mesh(
     with torch.autocast(device_type=vertices.device.type, enabled=False):
         vertices = vertices.to(torch.promote_types(vertices.dtype, torch.float32))
         attributes = attributes.to(vertices)
-        colour = torch.as_tensor(background).to(vertices).expand(attributes.shape[-1])
+        colour = background if isinstance(background, Tensor) else vertices.new_full((1,), background)
+        colour = colour.to(vertices).expand(attributes.shape[-1])
         if backend == "warp" and vertices.dtype == torch.float64:
             raise UserError("Expected float32 vertices for the Warp mesh backend; got float64. Use backend='torch'.")
         use_torch = backend == "torch" or (backend == "auto" and vertices.dtype == torch.float64)
         visibility = mesh_reference if use_torch else mesh_kernels
-        topology = _topology(faces)
+        topology = _topology(faces, trusted)
         _check(vertices, topology, attributes, cameras)
         triangles = topology.faces
         edges = topology.edges

@@ -9,7 +9,7 @@ from typing import Any
 from gazegaussian.config import RunConfig, parse_run
 
 # Fields that may change between two calls: they decide where and how fast, not what is computed.
-RUNTIME_FIELDS = frozenset({"device", "workers", "threads", "preview_images", "cache"})
+RUNTIME_FIELDS = frozenset({"device", "workers", "threads", "gpu_memory_gb", "preview_images", "cache"})
 PATHS = frozenset({"root", "meshhead_checkpoint", "init_from"})
 
 

@@ -23,6 +23,7 @@ from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.variants import gaze_gaussian_class
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, rebuild
 from gazegaussian.training.initial_weights import begin_gaze_gaussian
+from gazegaussian.training.step import resolve_device
 from gazegaussian.types import Batch
 from gazegaussian.utils.image_grid import labelled_rows, spread
 
@@ -66,6 +67,7 @@ class GazeGaussianStage:
             seed=config.training.seed,
             workers=config.data.workers,
             max_images=config.data.max_train_images,
+            pin=resolve_device(config.training.device).type == "cuda",
         )
         self.validation: list[Batch] = []
         pairs = self.hold_out(validation, config.data.max_val_images)

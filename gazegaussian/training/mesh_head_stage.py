@@ -24,6 +24,7 @@ from gazegaussian.models.variants import build_mesh_head
 from gazegaussian.rendering import render_mesh
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, rebuild
 from gazegaussian.training.initial_weights import begin_mesh_head
+from gazegaussian.training.step import resolve_device
 from gazegaussian.types import Batch, MeshImage
 from gazegaussian.utils.image_grid import labelled_rows, spread
 
@@ -58,6 +59,7 @@ class MeshHeadStage:
             seed=config.training.seed,
             workers=config.data.workers,
             max_images=config.data.max_train_images,
+            pin=resolve_device(config.training.device).type == "cuda",
         )
         self.validation: list[Batch] = []
         self.hold_out(validation, config.data.max_val_images)
@@ -150,7 +152,7 @@ class MeshHeadStage:
 
     def _render(self, batch: Batch) -> tuple[MeshHeadOutput, MeshImage]:
         output = self.module(batch.parameters)
-        image = render_mesh(output.vertices, output.faces, output.colors, batch.cameras, 1.0)
+        image = render_mesh(output.vertices, output.faces, output.colors, batch.cameras, 1.0, trusted=True)
         return output, image
 
 

@@ -13,6 +13,8 @@ from gazegaussian.errors import DeviceError, NonFiniteError
 
 LossTerms = dict[str, Tensor]
 
+LEAST_SCALE = 1.0  # of fp16's loss: below it not even unscaled gradients were finite, 17 steps in a row
+
 
 def resolve_device(name: str) -> torch.device:
     """Turn `auto`, `cpu` or `cuda` into a device.
@@ -85,7 +87,8 @@ def optimisation_step(
         The detached terms.
 
     Raises:
-        NonFiniteError: NaN or infinite loss or gradient; the weights are as before the step.
+        NonFiniteError: NaN or infinite loss or gradient, or gradients that no scale of fp16 makes finite; the weights are
+            as before the step.
     """
     optimizer.zero_grad(set_to_none=True)
     terms = compute_losses()
@@ -94,13 +97,26 @@ def optimisation_step(
     scaler.unscale_(optimizer)
     norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     # Loss and gradient in one question: on CUDA it is the one place of a step where the host must wait for an answer.
-    checked = total if scaler.is_enabled() else torch.stack([total.detach(), norm.to(total)])
-    if not torch.isfinite(checked).all():
+    if scaler.is_enabled():
+        sound = torch.isfinite(total) & (scaler.scale(torch.ones_like(total)) >= LEAST_SCALE)
+    else:
+        sound = torch.isfinite(torch.stack([total.detach(), norm.to(total)])).all()
+    if not sound:
         optimizer.zero_grad(set_to_none=True)
-        bad = [name for name, value in terms.items() if not torch.isfinite(value)]
-        if bad or not torch.isfinite(total):
-            raise NonFiniteError(f"non-finite loss in {', '.join(bad) or 'the sum of the terms'}")
-        raise NonFiniteError(f"non-finite gradient (norm {norm.item()})")
+        raise NonFiniteError(_finding(terms, total, norm, scaler))
     scaler.step(optimizer)
     scaler.update()
     return {name: value.detach() for name, value in terms.items()}
+
+
+def _finding(terms: LossTerms, total: Tensor, norm: Tensor, scaler: torch.amp.GradScaler) -> str:
+    """Say what was not finite."""
+    bad = [name for name, value in terms.items() if not torch.isfinite(value)]
+    if bad or not torch.isfinite(total):
+        return f"non-finite loss in {', '.join(bad) or 'the sum of the terms'}"
+    if scaler.is_enabled():
+        return (
+            f"in fp16 no gradients were finite, down to a loss scale of {scaler.get_scale():g}. Use precision: fp32, or bf16 "
+            "on a GPU of compute capability 8.0 or more"
+        )
+    return f"non-finite gradient (norm {norm.item()})"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from gazegaussian.config import StageOptim, StageTraining
-from gazegaussian.errors import CheckpointError, ConfigError
+from gazegaussian.errors import CheckpointError, ConfigError, NonFiniteError
 from gazegaussian.training.builtin_hooks import EarlyStopping, EpochLine, MetricsFile, PreviewImages
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, save_checkpoint
 from gazegaussian.training.hooks import Hook
@@ -115,6 +115,7 @@ class Trainer:
             if self._stop_reason:
                 break
             self._run_epoch(epoch)
+        self._require_an_update()
         result = TrainResult(
             self.best_metric, self.best_epoch, self.history, self.best_path, self.last_path, self._stop_reason
         )
@@ -168,6 +169,19 @@ class Trainer:
         means = {f"loss_{name}": (value / steps).item() for name, value in sums.items()}
         return {"train_loss": sum(means.values()), **means}
 
+    def _require_an_update(self) -> None:
+        """Refuse a training whose every step fp16 skipped: it would end with the weights that it began with.
+
+        Raises:
+            NonFiniteError: No step was made.
+        """
+        counts = [state["step"] for state in self.optimizer.state.values() if "step" in state]
+        if self.scaler.is_enabled() and counts and not torch.stack(counts).any():
+            raise NonFiniteError(
+                f"in fp16 no step had finite gradients (loss scale {self.scaler.get_scale():g} at the end). Use precision: "
+                "fp32, or bf16 on a GPU of compute capability 8.0 or more"
+            )
+
     def _improved(self, value: float) -> bool:
         if not math.isfinite(value):
             return False
@@ -203,7 +217,8 @@ class Trainer:
         with contents_of(path):
             self.stage.module.load_state_dict(content["model"])
             self.optimizer.load_state_dict(content["optimizer"])
-            self.scaler.load_state_dict(content["scaler"])
+            if content["scaler"] and self.scaler.is_enabled():  # fp16 then and now; another precision has no scale
+                self.scaler.load_state_dict(content["scaler"])
             self.history = list(content["history"])
             self.best_metric = content["best"]["metric"]
             self.best_epoch = content["best"]["epoch"]

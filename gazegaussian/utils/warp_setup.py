@@ -20,9 +20,14 @@ _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gaz
 os.environ.setdefault("WARP_CACHE_PATH", str(_CACHE))
 import warp as wp  # noqa: E402
 
+from gazegaussian.errors import DeviceError  # noqa: E402
+from gazegaussian.utils.driver import driver_version  # noqa: E402
+
+_LEAST_DRIVERS = {12: 525, 13: 580}
+
 wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
 
-__all__ = ["start", "wp"]
+__all__ = ["require_device", "start", "wp"]
 
 
 @contextmanager
@@ -45,3 +50,31 @@ def start() -> None:
     """Start Warp, once per process. What it says on a machine with CUDA is shown: the driver may be too old."""
     with nullcontext() if torch.cuda.is_available() else _no_native_stderr():
         wp.init()
+
+
+def require_device(device: torch.device) -> None:
+    """Find out whether the renderers have the device that torch has.
+
+    Raises:
+        DeviceError: Warp finds no GPU: mostly since the driver is older than the CUDA version that Warp was built for.
+    """
+    start()
+    if device.type != "cuda" or wp.get_cuda_device_count() > 0:
+        return
+    needed = wp.get_cuda_toolkit_version()
+    found = wp.get_cuda_driver_version()
+    raise DeviceError(
+        f"The renderers (Warp {wp.config.version}) find no GPU, although torch finds {torch.cuda.get_device_name(device)}. "
+        f"They need a driver for CUDA {_number(needed)}{_least_driver(needed)}; this one (driver {driver_version()}) is for CUDA "
+        f"{_number(found)}. Update the driver, take a newer runtime, or use --device cpu."
+    )
+
+
+def _number(version: tuple[int, int] | None) -> str:
+    return ".".join(map(str, version)) if version else "of an unknown version"
+
+
+def _least_driver(toolkit: tuple[int, int] | None) -> str:
+    """The first driver of a major version of CUDA, by NVIDIA's release notes."""
+    least = _LEAST_DRIVERS.get(toolkit[0]) if toolkit else None
+    return f", R{least} or later" if least else ""

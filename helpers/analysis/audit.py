@@ -31,6 +31,7 @@ from helpers.analysis.short_training import Build
 from helpers.search.space import StudyFile
 from helpers.search.trial_names import is_smoke_test
 from helpers.storage.location import require_plain
+from helpers.study.trial import release_memory
 from helpers.utils.files import log_output_dir, write_json
 
 if TYPE_CHECKING:
@@ -180,6 +181,8 @@ def audit_study(spec: StudySpec, build: Build | None = None, use_cache: bool = T
             logger.info("audit %d/%d %s: %s (%.1f s)", number, total, name, word, row.seconds)
             found = AuditReport(tuple(rows.values()), spent + time.monotonic() - started)
             write_json(path, {"key": key, "space": space, **asdict(found), "ok": found.ok and len(rows) == total})
+    del audit
+    release_memory()  # of the GPU: the trials, in processes of their own, need all of it
     return replace(found, parameters=tuple(rows[name] for name in study.parameters))
 
 

@@ -19,9 +19,11 @@ from gazegaussian.build import build_stage
 from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, first_line
 from gazegaussian.training.hooks import Hook
+from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer
 from helpers.analysis.expected_epochs import EpochForecast, expected_epochs
 from helpers.analysis.short_training import Build, quiet_package, without_delays
+from helpers.study.trial import release_memory
 from helpers.utils.formatting import duration
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Estimate:
     folder: Path  # where the disk is
     assumption: str
     device: str
+    gpu_remark: str = ""  # of the GPU memory that the configuration names
 
     @property
     def seconds_per_epoch(self) -> float:
@@ -92,7 +95,7 @@ class Estimate:
             "time": _span(duration(self.seconds_low), duration(self.seconds_high)),
             "pruning": self.assumption,
             "memory": f"{seen.peak_memory_gb:.2f} GB",
-            "GPU memory": "" if seen.peak_gpu_gb is None else f"{seen.peak_gpu_gb:.2f} GB",
+            "GPU memory": "" if seen.peak_gpu_gb is None else f"{seen.peak_gpu_gb:.2f} GB{self.gpu_remark}",
             "checkpoint": f"{seen.checkpoint_mb:.1f} MB",
             "disk": f"{self.disk_gb:.2f} GB of {self.free_gb:.1f} GB free at {self.folder}",
         }
@@ -135,6 +138,7 @@ def estimate_study(spec: StudySpec, build: Build = build_stage, reject: bool = T
     epochs = study.epochs or config.training.epochs
     forecast = expected_epochs(spec, epochs)
     measured, device = _measure(spec, with_parameters(config, {"epochs": 1, "monitor": study.metrics[0]}), build)
+    release_memory()  # of the GPU: the trials, in processes of their own, need all of it
     once = measured.build_seconds + measured.warm_start_seconds
     low, high = (
         measured.data_seconds + forecast.trials * once + count * measured.seconds_per_epoch
@@ -156,10 +160,21 @@ def estimate_study(spec: StudySpec, build: Build = build_stage, reject: bool = T
         folder,
         forecast.assumption,
         device,
+        _gpu_remark(config, measured.peak_gpu_gb),
     )
     if reject:
         estimate.raise_if_disk_short()
     return estimate
+
+
+def _gpu_remark(config: RunConfig, peak: float | None) -> str:
+    """Compare what was measured with what the configuration says that it needs."""
+    named = config.training.gpu_memory_gb
+    if peak is None or named is None:
+        return ""
+    if peak > named:
+        return f", more than the {named:g} GB that training.gpu_memory_gb names: raise it"
+    return f" of the {named:g} GB that training.gpu_memory_gb names"
 
 
 def _disk(measured: Measured, forecast: EpochForecast, keep_best: int | None) -> float:
@@ -188,7 +203,7 @@ def _measure(spec: StudySpec, config: RunConfig, build: Build) -> tuple[Measured
         checked = clock()
         with tempfile.TemporaryDirectory(prefix="estimate_") as name, quiet_package(), torch.random.fork_rng():
             folder = Path(name)
-            with PeakMemory() as memory:
+            with PeakMemory(resolve_device(config.training.device)) as memory:
                 torch.manual_seed(config.training.seed)
                 stage = build(config)
                 built = clock()
@@ -239,20 +254,24 @@ _INTERVAL = 0.05  # seconds between two looks
 class PeakMemory:
     """Watches this process and the GPU while a `with` block lasts.
 
+    Args:
+        device: Where the work is done; a GPU beside a training on the CPU tells nothing.
+
     Attributes:
         process_bytes: Largest resident size seen. Loader processes are not counted.
-        gpu_bytes: Largest amount that torch reserved on the current device; None without CUDA.
+        gpu_bytes: Largest amount that torch reserved on the device; None of work on the CPU.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self.process_bytes = 0
         self.gpu_bytes: int | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> PeakMemory:
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
         self._look()
         self._thread.start()
         return self
@@ -263,8 +282,8 @@ class PeakMemory:
         self._done.set()
         self._thread.join()
         self._look()
-        if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-            self.gpu_bytes = torch.cuda.max_memory_reserved()
+        if self._device.type == "cuda":
+            self.gpu_bytes = torch.cuda.max_memory_reserved(self._device)
 
     def _watch(self) -> None:
         while not self._done.wait(_INTERVAL):

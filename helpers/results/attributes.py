@@ -27,5 +27,6 @@ BEAT = "beat"  # counts while the owner lives
 SECONDS = "seconds"  # of the whole trial, earlier processes included
 EPOCHS = "epochs"  # trained so far, where nothing is reported (several objectives)
 INHERITED = "inherited"  # {epochs, seconds} that earlier processes spent and that are counted there
+HARDWARE = "hardware"  # {precision, device, driver} of the last process that trained it
 LOST = "its process ended in the middle of the trial"
 GRANTED = "granted"  # user attribute of trials: epochs that the owner may have trained in the end, with inherited ones

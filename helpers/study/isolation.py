@@ -167,8 +167,8 @@ class _RemoteListener:
     def __init__(self, line: _Line) -> None:
         self._line = line
 
-    def start(self, history: list[Metrics], disk_bytes: int) -> None:
-        self._line.ask("start", (history, disk_bytes))
+    def start(self, history: list[Metrics], disk_bytes: int, hardware: dict[str, str]) -> None:
+        self._line.ask("start", (history, disk_bytes, hardware))
 
     def epoch(self, epoch: int, metrics: Metrics) -> None:
         self._line.ask("epoch", (epoch, metrics))

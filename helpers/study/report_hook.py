@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -11,14 +12,18 @@ from typing import Protocol
 import optuna
 
 from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.training.hardware import hardware_of
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer, TrainResult
-from helpers.results.attributes import EPOCHS, INHERITED, RESUME_OF, SECONDS
+from helpers.results.attributes import EPOCHS, HARDWARE, INHERITED, RESUME_OF, SECONDS
 from helpers.results.trial_states import Usage
 from helpers.search.study_config import StudyFile
+from helpers.search.trial_names import tag
 from helpers.study.budget import BudgetWatch, LimitReached
 from helpers.study.checkpoints import bytes_of_model
 from helpers.utils.files import require_space
+
+logger = logging.getLogger(__name__)
 
 Metrics = dict[str, float]
 
@@ -30,8 +35,8 @@ class TrialFailure(Exception):
 class EpochListener(Protocol):
     """What a training asks; each call returns to let it continue, or raises."""
 
-    def start(self, history: list[Metrics], disk_bytes: int) -> None:
-        """Called with the epochs of a resumed training and the disk space it will need."""
+    def start(self, history: list[Metrics], disk_bytes: int, hardware: dict[str, str]) -> None:
+        """Called with the epochs of a resumed training, the disk space it will need, and what it computes on."""
 
     def epoch(self, epoch: int, metrics: Metrics) -> None:
         """Called after each epoch, counted from 0."""
@@ -46,7 +51,8 @@ class PruningHook(Hook):
     def on_fit_start(self, trainer: Trainer) -> None:
         """Report what was trained before."""
         weights = sum(parameter.numel() * parameter.element_size() for parameter in trainer.parameters)
-        self.listener.start(trainer.history, bytes_of_model(weights))
+        hardware = hardware_of(trainer.device, trainer.dtype)
+        self.listener.start(trainer.history, bytes_of_model(weights), hardware)
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: Metrics) -> None:
         """Report the epoch."""
@@ -100,7 +106,7 @@ class TrialReporter:
         limit = self.file.budget.trial_timeout
         return None if limit is None else limit - self.seconds
 
-    def start(self, history: list[Metrics], disk_bytes: int) -> None:
+    def start(self, history: list[Metrics], disk_bytes: int, hardware: dict[str, str]) -> None:
         """Report inherited epochs again and ask the pruner what it would have been asked.
 
         Pruners that keep notes (successive halving) must see every epoch; only what they say about the last one counts,
@@ -111,6 +117,7 @@ class TrialReporter:
             DiskError: The checkpoints will not fit.
         """
         require_space(self.folder, disk_bytes)
+        self._note_hardware(hardware)
         if RESUME_OF in self.trial.user_attrs:
             # An epoch that was saved but not yet reported is inherited, but was not counted before.
             epochs = min(len(history), self.before.epochs)
@@ -118,6 +125,17 @@ class TrialReporter:
             self.trial.set_user_attr(SECONDS, self.seconds)
         if any([self._record(epoch, row) for epoch, row in enumerate(history)][-1:]):
             raise optuna.TrialPruned(f"pruned after epoch {len(history)}")
+
+    def _note_hardware(self, hardware: dict[str, str]) -> None:
+        """Store what the trial computes on, and warn when the trial before it was computed on something else."""
+        trials = self.study.get_trials(deepcopy=False)[: self.trial.number]
+        before = next((t for t in reversed(trials) if HARDWARE in t.user_attrs), None)
+        self.trial.set_user_attr(HARDWARE, hardware)
+        if before is not None and before.user_attrs[HARDWARE] != hardware:
+            logger.warning(
+                "%s trains on %s, trial %d trained on %s: their values differ by more than their parameters",
+                tag(self.trial), _told(hardware), before.number, _told(before.user_attrs[HARDWARE]),
+            )  # fmt: skip
 
     def epoch(self, epoch: int, metrics: Metrics) -> None:
         """Report an epoch, then decide.
@@ -190,3 +208,8 @@ class TrialReporter:
             return False
         self.trial.report(metrics[monitor], epoch)
         return self.trial.should_prune() and epoch + 1 < self.epochs
+
+
+def _told(hardware: dict[str, str]) -> str:
+    driver = hardware.get("driver")
+    return f"{hardware['device']} in {hardware['precision']}{f' (driver {driver})' if driver else ''}"

@@ -10,8 +10,11 @@ from contextlib import suppress
 import psutil
 import pytest
 import torch
+from cuda_stand_in.run import run_on_stand_in
 from synthetic_support import batch, gaze_run, gaze_stage, mesh_stage
 
+from benchmarks.acceptance.__main__ import Phase, phases
+from benchmarks.acceptance.__main__ import run as run_phase
 from benchmarks.rendering import rasterizers, training_steps
 from benchmarks.rendering.naive import gaze_gaussian_terms, mesh_head_terms, whole_grid_mesh
 from benchmarks.study import busy_machine
@@ -118,3 +121,38 @@ def test_busy_machine_studies_are_those_of_make_study(tmp_path, repo_root):
     ]
     assert [words[2:4] for words in quick] == made
     assert os.listdir(tmp_path) == []
+
+
+def test_the_cost_of_a_step_is_counted_without_a_gpu():
+    """On the stand-in: half precision moves and holds less; four images more; nothing has values, so it takes seconds."""
+    call = ["-m", "benchmarks.rendering.device_cost", "--sizes", "quick", "--json"]
+    done = run_on_stand_in(call)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = {(row["stage"], row["precision"], row["batch"]): row for row in json.loads(done.stdout)["rows"]}
+    assert len(rows) == 8
+    for stage in ("meshhead", "gazegaussian"):
+        single, half = (rows[stage, precision, 1] for precision in ("fp32", "fp16"))
+        assert 0 < half["GB moved"] < single["GB moved"]
+        assert 0 < half["peak GB"] <= single["peak GB"]
+        assert rows[stage, "fp16", 4]["GB moved"] > half["GB moved"]
+        assert 500 < half["calls"] < 10_000
+
+
+def test_the_acceptance_command_fits_into_its_limit_and_survives_its_phases(tmp_path):
+    assert sum(phase.seconds for phase in phases(tmp_path, stand_in=False)) <= 25 * 60
+    broken = run_phase(Phase("broken", 20, ["-c", "print('RESULT {\"a\": 1}'); raise SystemExit(3)"]), dict(os.environ))
+    assert (broken.verdict, broken.found) == ("failed", [{"a": 1}])
+    slow = run_phase(Phase("slow", 1, ["-c", "import time; time.sleep(60)"]), dict(os.environ))
+    assert slow.verdict == "out of time"
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_a_row_without_figures(monkeypatch):
+    def refuse(stage, count, *rest):
+        if count == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return {"ms": 1.0}
+
+    monkeypatch.setattr(training_steps, "_training_row", refuse)
+    one, two, three = training_steps.training_rows(gaze_stage(), [1, 2, 3], 1, "cpu")
+    assert (one["ms"], two["ms"], three["ms"]) == (1.0, None, 1.0)
+    assert "9 GiB" in two["note"]

@@ -7,7 +7,15 @@ from torch import Tensor, nn
 
 from gazegaussian.config import GazeGaussianModel, MeshHeadModel
 from gazegaussian.errors import ConfigError
-from gazegaussian.models.branches import DEFORM_SCALE, EYE_LANDMARKS, SHAPE_FAR, SHAPE_NEAR, conditioned, falloff
+from gazegaussian.models.branches import (
+    DEFORM_SCALE,
+    EYE_LANDMARKS,
+    NO_TURN,
+    SHAPE_FAR,
+    SHAPE_NEAR,
+    conditioned,
+    falloff,
+)
 from gazegaussian.models.branches import nearest_squared as nearest
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.published.mesh_head import (
@@ -19,6 +27,7 @@ from gazegaussian.models.published.mesh_head import (
 from gazegaussian.models.streams import EyePoints, FaceStream, Stream, StreamOutput, StreamPoints
 from gazegaussian.nn.encoding import positional_encoding
 from gazegaussian.types import HeadParameters
+from gazegaussian.utils.constants import constant
 
 EYE_SHARE = 0.005  # of the range of squared distances to an eye's landmarks: what is nearer belongs to the eyes
 
@@ -100,7 +109,7 @@ class PublishedEyeStream(_Published, EyePoints):
         deltas = conditioned(self.eye_attributes, features, gaze)
         turned = self._move(parameters.gaze)
         offset = torch.tanh(conditioned(self.shape_deform, positional_encoding(self.means), parameters.shape_code))
-        no_turn = self.means.new_tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 4)  # these splats are balls
+        no_turn = constant(NO_TURN, self.means).view(1, 1, 4)  # these splats are balls
         splats = self._splats(turned + DEFORM_SCALE * offset, eye_color + shape_color, deltas, parameters, no_turn)
         everywhere = torch.ones_like(self.means[:, 0], dtype=torch.bool)
         return StreamOutput(splats, eye_color, shape_color, everywhere)

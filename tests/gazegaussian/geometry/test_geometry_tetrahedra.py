@@ -6,7 +6,15 @@ import pytest
 import torch
 import trimesh
 
-from gazegaussian.geometry.tetrahedra import BOX_MAX, BOX_MIN, TetrahedralGrid, _kuhn_offsets, _triangle_table
+from gazegaussian.geometry.grid_topology import compact
+from gazegaussian.geometry.tetrahedra import (
+    BOX_MAX,
+    BOX_MIN,
+    MarchingTetrahedra,
+    TetrahedralGrid,
+    _kuhn_offsets,
+    _triangle_table,
+)
 
 CENTRE = torch.tensor([0.05, -0.02, -0.7])
 
@@ -183,3 +191,32 @@ def test_zeros_on_grid_points_give_finite_vertices(grid):
     assert torch.isfinite(surface.vertices).all()
     assert torch.isfinite(distance.grad).all()
     assert as_trimesh(surface).is_watertight
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_a_regular_grid_finds_what_any_tetrahedra_find(share):
+    """Random signs cross every kind of tetrahedron, the border of the box included; order and numbers are the same."""
+    grid = TetrahedralGrid(5)
+    sdf = torch.where(torch.rand(6**3, generator=torch.Generator().manual_seed(1)) < share, -1.0, 1.0)
+    for found, expected in zip(grid.topology(sdf), MarchingTetrahedra.topology(grid, sdf), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_points_near_the_surface_are_those_within_reach():
+    grid = TetrahedralGrid(12)
+    grid.reach = 2
+    rows, _, _ = grid.topology(sphere(grid.points))
+    cells = torch.cartesian_prod(*[torch.arange(13)] * 3)
+    apart = (cells[:, None] - cells[rows][None]).abs().amax(-1).amin(1)
+    assert torch.equal(grid.near, torch.nonzero(apart <= 2)[:, 0])
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_compacting_needs_no_look_at_the_values(device):
+    kept = torch.tensor([False, True, True, False, True]).to(device)
+    found, rank = compact(kept, 3)
+    assert found.shape == (3,)
+    assert rank.shape == (5,)
+    if device == "cpu":
+        assert found.tolist() == [1, 2, 4]
+        assert rank[found].tolist() == [0, 1, 2]

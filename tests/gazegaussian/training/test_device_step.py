@@ -67,12 +67,15 @@ def as_on_a_gpu(monkeypatch):
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")
-def test_a_gazegaussian_step_waits_twice(tmp_path):
-    """For the length of the splats' lists, and whether loss and gradient are finite."""
+def test_a_gazegaussian_step_waits_for_three_things(tmp_path):
+    """The length of the splats' lists, whether loss and gradient are finite, and the points that two conditions act on.
+
+    The CPU finds the latter twice; CUDA counts both in one wait (`test_cuda_steps.py`).
+    """
     step = one_step(gaze_stage(), tmp_path)
     with HostWaits() as waits:
         step()
-    assert waits.counts == {"_local_scalar_dense": 2}
+    assert waits.counts == {"_local_scalar_dense": 2, "nonzero": 2}
 
 
 def test_the_splats_of_cuda_wait_once():
@@ -82,17 +85,6 @@ def test_the_splats_of_cuda_wait_once():
     with HostWaits() as waits:
         render_splats(scene, cameras, torch.zeros(3), "warp-blocks")
     assert waits.counts == {"_local_scalar_dense": 1}
-
-
-@pytest.mark.usefixtures("as_on_a_gpu")
-def test_a_meshhead_step_waits_for_its_topology_only(tmp_path):
-    """Marching tetrahedra and the contour have as many triangles, edges and pixels as they have; the loss is one more."""
-    stage = mesh_stage()
-    stage.prepare()
-    step = one_step(stage, tmp_path)
-    with HostWaits() as waits:
-        step()
-    assert waits.counts == {"nonzero": 4, "index": 3, "_unique2": 2, "_local_scalar_dense": 1}
 
 
 @pytest.mark.parametrize("make", [mesh_stage, gaze_stage])
@@ -179,7 +171,7 @@ def test_autocast_follows_the_compute_capability(monkeypatch, capability, dtype)
 
 @pytest.mark.cuda
 @needs_cuda
-def test_steps_on_cuda_agree_with_the_cpu_and_wait_as_counted(tmp_path, recwarn):
+def test_steps_on_cuda_agree_with_the_cpu(tmp_path):
     terms = {}
     for device in ("cpu", "cuda"):
         run = gaze_run(device=device, precision="fp32")
@@ -187,14 +179,6 @@ def test_steps_on_cuda_agree_with_the_cpu_and_wait_as_counted(tmp_path, recwarn)
         terms[device] = [{name: value.item() for name, value in step().items()} for _ in range(3)]
     for cpu, cuda in zip(terms["cpu"], terms["cuda"], strict=True):
         assert cuda == pytest.approx(cpu, abs=1e-4, rel=1e-2)
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        recwarn.clear()
-        step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    waits = [str(w.message) for w in recwarn if "synchroniz" in str(w.message)]
-    assert len(waits) <= 2, waits
 
 
 @pytest.mark.cuda
@@ -202,5 +186,5 @@ def test_steps_on_cuda_agree_with_the_cpu_and_wait_as_counted(tmp_path, recwarn)
 def test_training_learns_in_half_precision_on_cuda(tmp_path):
     stage = gaze_stage(gaze_run(device="cuda", precision="auto"))
     trainer = Trainer(stage, stage.config.training, stage.config.optim, tmp_path)
-    means = [trainer._train_epoch(0)["train_loss"] for _ in range(8)]
+    means = [trainer._train_epoch(0)["train_loss"] for _ in range(3)]
     assert means[-1] < means[0]

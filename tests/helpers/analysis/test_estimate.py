@@ -227,7 +227,7 @@ def test_a_range_of_one_value_is_that_value(tmp_path):
 
 
 def test_peak_memory_is_seen_though_it_is_given_back():
-    with PeakMemory() as memory:
+    with PeakMemory(torch.device("cpu")) as memory:
         before = memory.process_bytes
         ballast = np.ones(25_000_000)  # 200 MB
         time.sleep(0.15)

@@ -1,0 +1,1 @@
+"""Everything that declares the CUDA path good: `make gpu-acceptance`."""
