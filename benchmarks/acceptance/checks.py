@@ -31,8 +31,10 @@ from benchmarks.acceptance.workplace import (
 )
 from gazegaussian.build import train_run
 from gazegaussian.geometry.rotations import full_precision
-from gazegaussian.metrics import ruler_loss, ruler_parts
+from gazegaussian.metrics import validation_loss, validation_parts
 from gazegaussian.models.frozen import load_frozen
+from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
+from gazegaussian.training.mesh_head_stage import MeshHeadStage
 from gazegaussian.training.step import autocast
 from gazegaussian.utils.driver import driver_version
 from gazegaussian.utils.warp_setup import require_device, wp
@@ -66,7 +68,8 @@ def parity(out: Path, small: bool) -> None:
     """One whole step of both stages on CPU and CUDA: terms, gradients, and what half precision makes of the terms."""
     expected = [_step(stage, "cpu", torch.float32) for stage in stages_on("cpu", out)]
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        for stage, (terms, gradients) in zip(stages_on("cuda", out), expected, strict=True):
+        on_cuda: list[MeshHeadStage | GazeGaussianStage] = list(stages_on("cuda", out))
+        for stage, (terms, gradients) in zip(on_cuda, expected, strict=True):
             found, slopes = _step(stage, "cuda", dtype)
             off = max(abs(found[name] - value) / max(abs(value), 0.05) for name, value in terms.items())
             largest = max(gradient.abs().max() for gradient in gradients.values())
@@ -133,7 +136,7 @@ def precision(out: Path, small: bool) -> None:
             )
             path = out / f"mesh_{name}_{epochs}.yaml"
             path.write_text(text, encoding="utf-8")
-            config = helpers.make_config("meshhead", path, data=small_data(out), device="cuda")
+            config = helpers.make_config("meshhead", config=path, data=small_data(out), device="cuda")
             result = train_run(config, folder, resume=epochs == 4)
             assert len(result.history) == epochs
         say(first=before, then=after, best=round(result.best_metric, 4))
@@ -141,8 +144,15 @@ def precision(out: Path, small: bool) -> None:
 
 def memory(out: Path, small: bool) -> None:
     """A trial that runs out of memory fails with its reason, and the next one completes."""
-    words = {"config": out / "mesh.yaml", "study": out / "mesh_study.yaml", "data": small_data(out), "device": "cuda"}
-    spec = helpers.default_spec("meshhead", study_name="memory", out=out / "studies", **words)
+    spec = helpers.default_spec(
+        "meshhead",
+        config=out / "mesh.yaml",
+        study=out / "mesh_study.yaml",
+        data=small_data(out),
+        device="cuda",
+        study_name="memory",
+        out=out / "studies",
+    )
     study = helpers.run(replace(spec, train=train_in_little_memory), figures=False, audit=False)
     states = [trial.state for trial in study.trials]
     reason = study.trials[0].user_attrs.get(REASON, "")
@@ -154,8 +164,20 @@ def memory(out: Path, small: bool) -> None:
 def evaluate(out: Path, small: bool) -> None:
     """The paper's protocol on the study's best checkpoint."""
     name = "gaze" if small else "gazegaussian_quick"
-    best = helpers.best_trial(helpers.load_study(out / "studies" / name)).user_attrs["best_checkpoint"]
-    call("evaluate", best, "--data", small_data(out), "--device", "cuda", "--pairs", "8", "--out", out / "evaluation")
+    best = helpers.best_trial(helpers.load_study(out / "studies" / name))
+    assert best is not None, "the study has no finished trial"
+    call(
+        "evaluate",
+        best.user_attrs["best_checkpoint"],
+        "--data",
+        small_data(out),
+        "--device",
+        "cuda",
+        "--pairs",
+        "8",
+        "--out",
+        out / "evaluation",
+    )
     assert list((out / "evaluation").iterdir())
 
 
@@ -169,7 +191,7 @@ def tf32(out: Path, small: bool) -> None:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
         with torch.no_grad(), full_precision(batch.image):
             noisy = (batch.image + 0.1 * torch.sin(50 * batch.image)).clamp(0, 1)
-            found.append(ruler_loss(ruler_parts(noisy, batch, judge)).mean().item())
+            found.append(validation_loss(validation_parts(noisy, batch, judge)).mean().item())
     say(off=found[0], on=found[1])
     assert abs(found[0] - found[1]) < 1e-6, found
 

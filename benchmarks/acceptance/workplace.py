@@ -80,7 +80,14 @@ def call(*words: str | Path) -> None:
 def small_study(out: Path, stage: str, *more: str | Path) -> list[str | Path]:
     """Words of a small study of a stage, isolated and audited as on any GPU."""
     name = "mesh" if stage == "meshhead" else "gaze"
-    files = ["--config", out / f"{name}.yaml", "--study", out / f"{name}_study.yaml", "--data", out / "data"]
+    files: list[str | Path] = [
+        "--config",
+        out / f"{name}.yaml",
+        "--study",
+        out / f"{name}_study.yaml",
+        "--data",
+        out / "data",
+    ]
     return ["study", stage, *files, "--device", "cuda", "--out", out / "studies", *more]
 
 

@@ -252,9 +252,17 @@ def _batch(count: int, size: int, landmarks: int) -> Batch:
 
     parameters = HeadParameters(zeros(SHAPE_CODE_DIM), zeros(6), zeros(1), zeros(2))
     cameras = Cameras(zeros(3, 3), zeros(3), zeros(3, 3), size, size)
-    masks = [zeros(1, size, size) for _ in range(3)]
-    index = torch.zeros(count, dtype=torch.long, device="cuda")
-    return Batch(zeros(3, size, size), *masks, zeros(68, 2), zeros(landmarks, 3), parameters, cameras, index)
+    return Batch(
+        image=zeros(3, size, size),
+        head_mask=zeros(1, size, size),
+        left_eye_mask=zeros(1, size, size),
+        right_eye_mask=zeros(1, size, size),
+        landmarks_2d=zeros(68, 2),
+        landmarks_3d=zeros(landmarks, 3),
+        parameters=parameters,
+        cameras=cameras,
+        index=torch.zeros(count, dtype=torch.long, device="cuda"),
+    )
 
 
 def _mesh_stage(run: MeshHeadRun) -> MeshHeadStage:
