@@ -34,21 +34,12 @@ _CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 _BADGES = re.compile(r"<!-- badges -->.*?<!-- end -->", re.DOTALL)
 
 
-OF_CONTRIBUTORS = {"Architecture": "architecture.md", "Contributing": "contributing.md", "Changes": "changelog.md"}
-"""Titles of the pages under Reference that follow the named ones where they exist."""
-
-
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add the repository's address, and the pages of contributors to the navigation."""
+    """Add the repository's address."""
     sys.path.insert(0, str(ROOT))  # MkDocs runs a hook by its path
     from docs.tools.repository import address
 
     config.repo_url = address() or None
-    outside = {name: ROOT / path for path, name in OUTSIDE.items()}
-    assert config.nav is not None
-    config.nav[-1]["Reference"] += [
-        {title: name} for title, name in OF_CONTRIBUTORS.items() if outside.get(name, DOCS / name).is_file()
-    ]
     return config
 
 
