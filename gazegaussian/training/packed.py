@@ -1,4 +1,4 @@
-"""Trained models in one small file to hand on: half-precision weights and where they come from (`.safetensors`).
+"""Trained models in one small file to hand on: half-precision and 8-bit weights and where they come from (`.safetensors`).
 
 The header holds what a checkpoint holds beside its weights, without optimizer, history and offsets of single images, and
 `origin`, which says how the model was trained. `load_checkpoint` reads such a file like any other checkpoint.
@@ -28,7 +28,11 @@ _PLAIN = ("schema_version", "config", "architecture", "origin")  # written as JS
 # Where Gaussians are, how large and how opaque: a hundredth of the weights. With these in half precision, too, renders differ
 # by 0.022/255 in the mean and 6.6/255 at most, without by 0.002 and 0.85.
 _EXACT = ("means", "log_scales", "quats", "opacity_logits", "landmarks")
-_DTYPES = (torch.float16, torch.float32, torch.int64)
+# One row or column per point, most of the weights: 8 bits each, with a scale of its own for every point (or value of a point).
+_COARSE = ("response", "features")
+_SCALE = ".scale"
+_LEVELS = 127
+_DTYPES = (torch.int8, torch.float16, torch.float32, torch.int64)
 
 
 def write_packed(path: Path, content: Mapping[str, Any]) -> None:
@@ -41,7 +45,9 @@ def write_packed(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: A weight is too large for half precision.
     """
-    state = {name: _stored(name, value) for name, value in content["model"].items()}
+    state: dict[str, Tensor] = {}
+    for name, value in content["model"].items():
+        state |= _stored(name, value)
     broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise CheckpointError(f"{broken[0]} holds values that half precision cannot: this model cannot be packed.")
@@ -70,15 +76,26 @@ def read_packed(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is no readable packed model ({reason}). Copy it again, or restore it from git."
         ) from error
-    return content | {
-        "model": {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    }
+    return content | {"model": {name: _read(name, state) for name in state if not name.endswith(_SCALE)}}
 
 
-def _stored(name: str, value: Tensor) -> Tensor:
-    """Half precision where that is enough."""
-    exact = name.rpartition(".")[2] in _EXACT or not value.is_floating_point()
-    return (value if exact else value.half()).contiguous()
+def _stored(name: str, value: Tensor) -> dict[str, Tensor]:
+    """A weight as it is written, by name: half precision or 8 bits where that is enough."""
+    kind = name.rpartition(".")[2]
+    if kind in _COARSE and value.ndim == 2:
+        short = 0 if value.shape[0] < value.shape[1] else 1
+        scale = (value.abs().amax(short, keepdim=True) / _LEVELS).clamp_min(torch.finfo(torch.float32).tiny)
+        return {name: (value / scale).round().to(torch.int8).contiguous(), name + _SCALE: scale.contiguous()}
+    exact = kind in _EXACT or not value.is_floating_point()
+    return {name: (value if exact else value.half()).contiguous()}
+
+
+def _read(name: str, state: Mapping[str, Tensor]) -> Tensor:
+    """A weight in single precision; what is no weight as it is."""
+    value = state[name]
+    if value.dtype == torch.int8:
+        return value.float() * state[name + _SCALE]
+    return value.float() if value.is_floating_point() else value
 
 
 def _require_small_header(path: Path) -> None:

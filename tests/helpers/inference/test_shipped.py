@@ -152,7 +152,7 @@ def test_the_image_that_looks_into_the_camera(folder):
 def test_a_training_begins_with_it_and_a_study_knows_it_again(demo, tmp_path, monkeypatch):
     config = tmp_path / "gazegaussian.yaml"
     config.write_text("stage: gazegaussian\ndata: {image_size: 64}\nmodel: {dit_patch_size: 4}\n")
-    run = make_config("gazegaussian", config, init_from=DEMO)
+    run = make_config("gazegaussian", config=config, init_from=DEMO)
     assert run.init_from == DEMO, "a path into this copy of the program would mean nothing elsewhere"
     assert run.model.code_basis_rank == 2
     digest = records._digest(run.init_from)

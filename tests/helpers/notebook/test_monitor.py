@@ -31,7 +31,7 @@ from study_support import fake_train, spec
 from helpers import run
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 try:
-    run(spec(Path({out!r}), partial(fake_train, seconds={seconds}), trials=int(sys.argv[1])), False, False)
+    run(spec(Path({out!r}), partial(fake_train, seconds={seconds}), trials=int(sys.argv[1])), figures=False, audit=False)
 except KeyboardInterrupt:
     sys.exit(130)
 """
