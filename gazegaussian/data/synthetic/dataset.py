@@ -75,27 +75,25 @@ def synthesize(
     if out.exists() and not out.is_dir():
         raise DataError(f"Synthetic heads: {out} is a file, expected a folder or a new name")
     out.mkdir(parents=True, exist_ok=True)
-    with sole_maker(out):
-        _complete(out, settings, progress, workers)
+    if _missing(out, settings):
+        with sole_maker(out):
+            todo = _missing(out, settings)  # another process may have made some meanwhile
+            _write_people(out, settings, todo, "synthetic heads", people - len(todo), progress, workers)
+    else:
+        logger.info("%s holds these %d synthetic people already: nothing to do", out, people)
+    _write_json(out / SPLIT_FILE, split_of(people, test_people))
+    _write_json(out / SETTINGS_FILE, asdict(settings))
     return out
 
 
-def _complete(out: Path, settings: SyntheticSettings, progress: bool, workers: int | None) -> None:
-    """Make the training and validation people that are missing."""
-    people = settings.people
-    names = [file_name(person) for person in range(people)]
+def _missing(out: Path, settings: SyntheticSettings) -> list[int]:
+    """Numbers of the training and validation people that a folder lacks."""
+    names = [file_name(person) for person in range(settings.people)]
     tests = [file_name(person) for person in test_numbers(settings)]
-    missing = set(
-        missing_people(
-            out, dict.fromkeys(names, settings.tag()), asdict(settings), dict.fromkeys(tests, settings.test.tag())
-        )
+    missing = missing_people(
+        out, dict.fromkeys(names, settings.tag()), asdict(settings), dict.fromkeys(tests, settings.test.tag())
     )
-    todo = [person for person in range(people) if names[person] in missing]
-    if not todo:
-        logger.info("%s holds these %d synthetic people already: nothing to do", out, people)
-    _write_people(out, settings, todo, "synthetic heads", people - len(todo), progress, workers)
-    _write_json(out / SPLIT_FILE, split_of(people, settings.test_people))
-    _write_json(out / SETTINGS_FILE, asdict(settings))
+    return [person for person, name in enumerate(names) if name in set(missing)]
 
 
 def ensure_synthetic(

@@ -37,7 +37,7 @@ def shown(monkeypatch, capsys, *words):
 def test_help_is_whole_and_fits(monkeypatch, capsys):
     whole = shown(monkeypatch, capsys, "--help")
     assert shown(monkeypatch, capsys, "-h") == whole
-    assert "..." not in whole
+    assert "...\n" not in whole
     assert max(map(len, whole.splitlines())) <= 80
     for command in train_gazegaussian_optuna.COMMANDS:
         text = shown(monkeypatch, capsys, command, "-h")
@@ -79,7 +79,7 @@ runpy.run_path({script!r}, run_name="__main__")
 @pytest.mark.parametrize("words", [["study", "meshhead"], ["train", "meshhead"], ["report", "x"], ["confirm", "x"]])
 def test_the_first_line_comes_within_a_second_of_work(words):
     """Before any package that takes long: seconds of this process, since a busy machine says nothing about the script."""
-    text = FIRST_LINE.format(words=words, script=str(SCRIPT))
+    text = FIRST_LINE.replace("{words!r}", repr(words)).replace("{script!r}", repr(str(SCRIPT)))
     done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=False)
     seconds, loaded, *line = done.stdout.split()
     assert float(seconds) < 1.0
