@@ -93,7 +93,7 @@ def explained(row: AuditRow) -> str:
     """Say what was found about a parameter that is not simply ok, and what to do about it."""
     if row.word == "ok":
         return "" if row.verdict == row.word else row.verdict
-    if row.bends_ruler is True:
+    if row.changes_metric is True:
         remedy = "take it out of the search space"
     elif row.reaches_training is False:
         remedy = "widen its range, take it out, or repair what should read it"
