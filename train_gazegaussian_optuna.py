@@ -9,9 +9,12 @@ from __future__ import annotations
 import sys
 
 from gazegaussian.utils.hidden_options import reject_password
+from gazegaussian.utils.interrupts import INTERRUPTED_CODE, interruptible, watch_process
+from gazegaussian.utils.signs_of_life import signs_of_life
 
 STORAGE_VARIABLE = "GAZEGAUSSIAN_STORAGE"
 if __name__ == "__main__":  # before seconds of imports, while the command line stands for all to read
+    watch_process()
     try:
         reject_password(sys.argv[1:], "--storage", STORAGE_VARIABLE)
     except SystemExit as rejected:
@@ -31,13 +34,18 @@ except ModuleNotFoundError:
     )
 
 from helpers.cli import data, studies, trainings
+from helpers.cli.program import begin, summary
 from helpers.utils.plain_text import PrintableFormatter
 
 # click's, or that of the copy of click which newer versions of typer bring along.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
-    help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+    help=__doc__,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 data_app = typer.Typer(help="Make, inspect and fetch data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
@@ -59,9 +67,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 DATA_COMMANDS: dict[str, Callable[..., None]] = {"synth": data.synth, "check": data.check, "download": data.download}
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, short_help=summary(command))(command)
 for name, command in DATA_COMMANDS.items():
-    data_app.command(name)(command)
+    data_app.command(name, short_help=summary(command))(command)
+app.callback()(begin)
 
 
 def main() -> None:
@@ -74,8 +83,9 @@ def main() -> None:
     logging.getLogger("kaleido").setLevel(logging.WARNING)
     logging.getLogger("choreographer").setLevel(logging.WARNING)
     try:
-        # Not standalone, else typer itself prints errors, on several lines.
-        code = app(standalone_mode=False, default_map=_storage_of_all())
+        with interruptible(), signs_of_life():
+            # Not standalone, else typer itself prints errors, on several lines.
+            code = app(standalone_mode=False, default_map=_storage_of_all())
     except UsageError as error:
         _say_usage(error)
         sys.exit(2)
@@ -94,10 +104,7 @@ def main() -> None:
         print(f"error: the training diverged: {error}. A lower lr usually helps.", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        _say_interrupted()
-        sys.exit(130)
-    if code == 130:  # typer turns Ctrl-C into this exit code
-        _say_interrupted()
+        sys.exit(INTERRUPTED_CODE)  # a line that says so comes last
     if code:
         sys.exit(code)
 
@@ -112,10 +119,6 @@ def _say_usage(error: Exception) -> None:
     line = " ".join(text.replace("Value error, ", "").split())
     command = context.command_path if context else Path(__file__).name
     print(f"error: {line}{'' if line[-1] in '.?!' else '.'} See {command} --help.", file=sys.stderr)
-
-
-def _say_interrupted() -> None:
-    print("Interrupted. Run the same command again to resume.", file=sys.stderr)
 
 
 def _storage_of_all() -> dict[str, dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,17 @@ def quiet_storage(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("helpers.storage.journal.LOCK_GRACE", 3)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder for test people of data sets that tests have named; processes of tests inherit it."""
+    from gazegaussian.data.synthetic.folder import CACHE_VARIABLE
+
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(folder))
+        yield folder
 
 
 LONGEST = ("test_notebooks.py", "test_cli.py")  # begun first: with a file per process they would run alone in the end

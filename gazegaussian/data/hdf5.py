@@ -23,7 +23,7 @@ from gazegaussian.data.samples import Sample, collate
 from gazegaussian.data.schema import MIN_LATENT_COLUMNS, TRAINING_ONLY, write_subject
 from gazegaussian.data.splits import HELD_OUT, keys_of
 from gazegaussian.data.subject_file import SubjectFile
-from gazegaussian.data.synthetic.folder import SETTINGS_FILE
+from gazegaussian.data.synthetic.folder import SETTINGS_FILE, subject_path
 from gazegaussian.dimensions import IDENTITY_DIM
 from gazegaussian.errors import DataError
 from gazegaussian.geometry.rotations import axis_angle_to_matrix
@@ -79,7 +79,7 @@ class HeadDataset(Dataset):
             raise DataError(f"{root}: expected size and max_images of at least 1, found {size} and {max_images}")
         self.prefix = find_set(self.root).prefix if prefix is None else prefix
         self.keys = self._resolve(split)
-        self._files = [SubjectFile(self.root / f"{self.prefix}{key}", for_training) for key in self.keys]
+        self._files = [SubjectFile(subject_path(self.root, f"{self.prefix}{key}"), for_training) for key in self.keys]
         self.posed = all(key in file for file in self._files for key in TRAINING_ONLY)
         usable = [usable_rows(file) for file in self._files]
         self.skipped = sum(len(file) for file in self._files) - sum(map(len, usable))

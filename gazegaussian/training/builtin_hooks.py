@@ -12,6 +12,7 @@ from gazegaussian.config import StageTraining
 from gazegaussian.stages import find_stage
 from gazegaussian.training.hooks import IMAGES, Hook
 from gazegaussian.utils.atomic_files import atomic_file
+from gazegaussian.utils.durations import duration
 from gazegaussian.utils.image_grid import save_image
 
 if TYPE_CHECKING:
@@ -35,15 +36,23 @@ class MetricsFile(Hook):
 
 
 class EpochLine(Hook):
-    """Logs one plain line per epoch."""
+    """Logs one plain line per epoch, with the time left."""
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Note which epochs this process trains."""
+        self._before = len(trainer.history)
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: dict[str, float]) -> None:
         """Log the epoch."""
         spec = find_stage(trainer.stage.name)
         shown = [name for name in (spec.metrics if spec else ()) if name in metrics]
         extra = "".join(f"  {name} {metrics[name]:.3f}" for name in shown)
+        own = [row["seconds"] for row in trainer.history[self._before :]]
+        ahead = trainer.config.epochs - epoch - 1
+        left = f"  {duration(sum(own) / len(own) * ahead)} left" if ahead else ""
+        more = "; ".join(filter(None, (hook.outlook(trainer, epoch) for hook in trainer.hooks)))
         logger.info(
-            "epoch %d/%d  train %.4f  %s %.4f%s  %.1f s",
+            "epoch %d/%d  train %.4f  %s %.4f%s  %.1f s%s%s",
             epoch + 1,
             trainer.config.epochs,
             metrics["train_loss"],
@@ -51,6 +60,8 @@ class EpochLine(Hook):
             metrics[trainer.config.monitor],
             extra,
             metrics["seconds"],
+            left,
+            f"  ({more})" if more else "",
         )
 
 

@@ -26,6 +26,7 @@ from gazegaussian.training.initial_weights import begin_gaze_gaussian
 from gazegaussian.training.step import resolve_device
 from gazegaussian.types import Batch
 from gazegaussian.utils.image_grid import labelled_rows, spread
+from gazegaussian.utils.interrupts import raise_if_interrupted
 
 VALIDATION_BATCH = 4
 PAIR_SEED = 7  # which redirection pairs are measured never depends on a run
@@ -140,12 +141,22 @@ class GazeGaussianStage:
         """Measure the validation metric: redirection pairs of held-out people, read by the judge."""
         collected = []
         for cpu_batch in self.validation:
+            raise_if_interrupted()
             batch = cpu_batch.to(self.device)
             image = self.model(batch.parameters, batch.cameras, layers=False).image.float()
             with full_precision(image):  # the validation metric is the same at every precision
                 parts = validation_parts(image, batch, self.judge)
             collected.append({**parts, "val_loss": validation_loss(parts)})
         return summarise(collected)
+
+    def metric_names(self) -> frozenset[str]:
+        """Names of what `validate` measures, found on two images: a wrong one is to be named before the first epoch."""
+        whole = self.validation
+        self.validation = [whole[0].rows(slice(0, 2))]
+        try:
+            return frozenset(self.validate())
+        finally:
+            self.validation = whole
 
     def preview(self) -> Tensor | None:
         """Pairs of the validation metric, a column each: what gives the codes, what was to come out, what came, and its splats."""

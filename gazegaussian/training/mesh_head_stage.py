@@ -27,6 +27,7 @@ from gazegaussian.training.initial_weights import begin_mesh_head
 from gazegaussian.training.step import resolve_device
 from gazegaussian.types import Batch, MeshImage
 from gazegaussian.utils.image_grid import labelled_rows, spread
+from gazegaussian.utils.interrupts import raise_if_interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ class MeshHeadStage:
         count = 0
         rough: Tensor | None = None  # of the neutral mesh, which is the same for every batch
         for cpu_batch in self.validation:
+            raise_if_interrupted()
             batch = cpu_batch.to(self.device)
             output, image = self._render(batch)
             parts = {f"val_{name}": value for name, value in _losses(output, image, batch, VALIDATION_LOSS).items()}
@@ -131,6 +133,15 @@ class MeshHeadStage:
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * size
         return {name: value / count for name, value in sums.items()}
+
+    def metric_names(self) -> frozenset[str]:
+        """Names of what `validate` measures, found on two images: a wrong one is to be named before the first epoch."""
+        whole = self.validation
+        self.validation = [whole[0].rows(slice(0, 2))]
+        try:
+            return frozenset(self.validate())
+        finally:
+            self.validation = whole
 
     def preview(self) -> Tensor | None:
         """Held-out images, a column each, above what was rendered of their codes, and its silhouettes."""

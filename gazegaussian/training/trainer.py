@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ from gazegaussian.training.checkpoints import contents_of, load_checkpoint, save
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import autocast, optimisation_step, repeatable, resolve_device, resolve_precision
+from gazegaussian.utils.interrupts import raise_if_interrupted
 from gazegaussian.utils.progress import progress
 
 logger = logging.getLogger(__name__)
+
+TRAINING_TERM = "loss_"  # how the names of the terms of the training loss begin
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.best_metric = math.nan
         self.best_epoch = -1
+        self.measured: frozenset[str] | None = None  # names, before the first epoch; None: the stage does not say
         self._stop_reason: str | None = None
         self.hooks: list[Hook] = [MetricsFile(), PreviewImages(), EpochLine(), EarlyStopping(), *hooks]
 
@@ -109,6 +113,8 @@ class Trainer:
             self._restore(resume)
         else:
             self.stage.prepare()
+        raise_if_interrupted()
+        self._look_at_metrics()
         for hook in self.hooks:
             hook.on_fit_start(self)
         for epoch in range(len(self.history), self.config.epochs):
@@ -126,15 +132,13 @@ class Trainer:
     def _run_epoch(self, epoch: int) -> None:
         start = time.perf_counter()
         metrics = {"epoch": float(epoch), **self._train_epoch(epoch)}
+        raise_if_interrupted()
         trained = time.perf_counter()
         self.stage.module.eval()
         with torch.no_grad(), autocast(self.device, self.dtype):
             metrics.update(self.stage.validate())
-        if self.config.monitor not in metrics:
-            known = ", ".join(sorted(metrics))
-            raise ConfigError(
-                f"monitor {self.config.monitor!r} (of a study: metric) is not measured here; measured: {known}."
-            )
+        raise_if_interrupted()
+        self._require_monitor(metrics)
         self.scheduler.step()
         metrics["train_seconds"] = trained - start
         metrics["seconds"] = time.perf_counter() - start
@@ -147,6 +151,25 @@ class Trainer:
         for hook in self.hooks:
             hook.on_epoch_end(self, epoch, metrics)
 
+    def _look_at_metrics(self) -> None:
+        """Refuse a monitored metric that is not measured before an epoch is spent on it; of a resumed run it was."""
+        look = getattr(self.stage, "metric_names", None)
+        if look is None or self.history:
+            return
+        self.stage.module.eval()
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.no_grad(), autocast(self.device, self.dtype):
+            self.measured = frozenset(look()) | {"epoch", "train_loss", "train_seconds", "seconds"}
+        if not self.config.monitor.startswith(TRAINING_TERM):  # terms of the loss are known after a step
+            self._require_monitor(self.measured)
+
+    def _require_monitor(self, measured: Collection[str]) -> None:
+        if self.config.monitor not in measured:
+            known = ", ".join(sorted(measured))
+            raise ConfigError(
+                f"monitor {self.config.monitor!r} (of a study: metric) is not measured here; measured: {known}."
+            )
+
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.stage.module.train()
         batches = self.stage.batches(epoch)
@@ -154,6 +177,7 @@ class Trainer:
         bar = progress(batches, f"epoch {epoch + 1}/{self.config.epochs}, batches", leave=False)
         steps = 0
         for batch in bar:
+            raise_if_interrupted()
             moved = batch.to(self.device)
 
             def compute(batch: Any = moved) -> dict[str, torch.Tensor]:
@@ -166,7 +190,7 @@ class Trainer:
                 sums[name] = sums[name] + value if name in sums else value
         if steps == 0:
             raise ConfigError("the training split holds no usable image; check the data with `data check`.")
-        means = {f"loss_{name}": (value / steps).item() for name, value in sums.items()}
+        means = {f"{TRAINING_TERM}{name}": (value / steps).item() for name, value in sums.items()}
         return {"train_loss": sum(means.values()), **means}
 
     def _require_an_update(self) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -53,6 +53,7 @@ class AuditReport:
     parameters: tuple[AuditRow, ...]
     seconds: float
     cached: bool = False  # read from the study's folder, nothing was trained
+    GIVES_WAY: ClassVar = ("values", "seconds")  # columns that narrow tables leave out
 
     @property
     def ok(self) -> bool:
@@ -70,7 +71,7 @@ class AuditReport:
                 "changes the metric": answers[row.changes_metric],
                 "seconds": round(row.seconds, 1),
                 "verdict": row.word,
-                "why": row.verdict if row.verdict != row.word else "",
+                "why": explained(row),
             }
             for row in self.parameters
         ]
@@ -87,6 +88,21 @@ class AuditReport:
                 f"The audit rejects the search space: {'; '.join(bad)}. Take {'it' if len(bad) == 1 else 'them'} out of "
                 "the search space or repair what should read it (--no-audit skips this check)."
             )
+
+
+def explained(row: AuditRow) -> str:
+    """Say what was found about a parameter that is not simply ok, and what to do about it."""
+    if row.word == "ok":
+        return "" if row.verdict == row.word else row.verdict
+    if row.changes_metric is True:
+        remedy = "take it out of the search space"
+    elif row.reaches_training is False:
+        remedy = "widen its range, take it out, or repair what should read it"
+    elif row.word == "weak":
+        remedy = "widen its range or leave it at its default"
+    else:
+        return row.verdict
+    return f"{row.verdict}; to do: {remedy}"
 
 
 def keeping_data() -> Build:

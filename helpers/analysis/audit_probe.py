@@ -22,6 +22,7 @@ from gazegaussian.errors import NonFiniteError, class_and_line
 from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import autocast, optimisation_step, repeatable
 from gazegaussian.training.trainer import Trainer
+from gazegaussian.utils.interrupts import raise_if_interrupted
 from helpers.analysis.short_training import Build, quiet_package
 
 TRAINING_ENDS = (NonFiniteError, torch.OutOfMemoryError)  # what a bad value of a parameter may lead to
@@ -149,6 +150,7 @@ class Probe:
             batch: Of any stage with the same data.
             epoch: From 0.
         """
+        raise_if_interrupted()
         trainer = self.trainer
         scheduler = trainer.scheduler
         for group, base, factor in zip(

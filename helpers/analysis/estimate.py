@@ -12,10 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import optuna
 import psutil
 import torch
 
-from gazegaussian.build import build_stage
+from gazegaussian.build import build_stage, cpu_threads
 from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, first_line
 from gazegaussian.training.hooks import Hook
@@ -23,7 +24,9 @@ from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer
 from helpers.analysis.expected_epochs import EpochForecast, expected_epochs
 from helpers.analysis.short_training import Build, quiet_package, without_delays
+from helpers.results.lookup import created_study
 from helpers.study.trial import release_memory
+from helpers.study.workers.plan import WorkerPlan, plan_workers
 from helpers.utils.formatting import duration
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ class Estimate:
     folder: Path  # where the disk is
     assumption: str
     device: str
+    workers: int = 1  # trials side by side
     gpu_remark: str = ""  # of the GPU memory that the configuration names
 
     @property
@@ -87,6 +91,7 @@ class Estimate:
         seen = self.measured
         found = {
             "trials still to run": f"{self.trials}, up to {self.epochs_per_trial} epochs each",
+            "side by side": f"{self.workers} trials" if self.workers > 1 else "",
             "epochs": _span(f"{self.epochs_expected:.0f}", str(self.epochs_most)),
             "one epoch": f"{duration(seen.seconds_per_epoch)} on {self.device} (measured, baseline)",
             "begin of a trial": f"{duration(seen.build_seconds + seen.warm_start_seconds)} "
@@ -94,7 +99,7 @@ class Estimate:
             "data, once": duration(seen.data_seconds),
             "time": _span(duration(self.seconds_low), duration(self.seconds_high)),
             "pruning": self.assumption,
-            "memory": f"{seen.peak_memory_gb:.2f} GB",
+            "memory": f"{seen.peak_memory_gb:.2f} GB" + (" for each trial" if self.workers > 1 else ""),
             "GPU memory": "" if seen.peak_gpu_gb is None else f"{seen.peak_gpu_gb:.2f} GB{self.gpu_remark}",
             "checkpoint": f"{seen.checkpoint_mb:.1f} MB",
             "disk": f"{self.disk_gb:.2f} GB of {self.free_gb:.1f} GB free at {self.folder}",
@@ -118,7 +123,8 @@ def estimate_study(spec: StudySpec, build: Build = build_stage, reject: bool = T
     """Measure one epoch of the baseline in a temporary folder and scale it to the study.
 
     The first epoch also reads the images and compiles kernels, so the estimate is rather too high. Searched values that
-    make an epoch longer or shorter than the baseline's are not looked at.
+    make an epoch longer or shorter than the baseline's are not looked at. Trials side by side are taken not to slow each
+    other down: each has a core of its own.
 
     Args:
         spec: The study; trials that it has finished are taken off, and tell how many are pruned.
@@ -137,14 +143,17 @@ def estimate_study(spec: StudySpec, build: Build = build_stage, reject: bool = T
     config = without_delays(spec.config)
     epochs = study.epochs or config.training.epochs
     forecast = expected_epochs(spec, epochs)
-    measured, device = _measure(spec, with_parameters(config, {"epochs": 1, "monitor": study.metrics[0]}), build)
+    plan = _plan(spec)
+    with cpu_threads(plan.threads):
+        measured, device = _measure(spec, with_parameters(config, {"epochs": 1, "monitor": study.metrics[0]}), build)
     release_memory()  # of the GPU: the trials, in processes of their own, need all of it
     once = measured.build_seconds + measured.warm_start_seconds
     low, high = (
-        measured.data_seconds + forecast.trials * once + count * measured.seconds_per_epoch
+        measured.data_seconds + (forecast.trials * once + count * measured.seconds_per_epoch) / plan.workers
         for count in (forecast.epochs_expected, forecast.epochs_most)
     )
-    limits = (spec.timeout, study.budget.timeout, study.budget.max_compute)
+    compute = study.budget.max_compute  # seconds of all trials together
+    limits = (spec.timeout, study.budget.timeout, None if compute is None else compute / plan.workers)
     caps = [limit for limit in limits if limit is not None]
     folder = _existing(spec.folder)
     estimate = Estimate(
@@ -160,7 +169,8 @@ def estimate_study(spec: StudySpec, build: Build = build_stage, reject: bool = T
         folder,
         forecast.assumption,
         device,
-        _gpu_remark(config, measured.peak_gpu_gb),
+        workers=plan.workers,
+        gpu_remark=_gpu_remark(config, measured.peak_gpu_gb),
     )
     if reject:
         estimate.raise_if_disk_short()
@@ -175,6 +185,19 @@ def _gpu_remark(config: RunConfig, peak: float | None) -> str:
     if peak > named:
         return f", more than the {named:g} GB that training.gpu_memory_gb names: raise it"
     return f" of the {named:g} GB that training.gpu_memory_gb names"
+
+
+def _plan(spec: StudySpec) -> WorkerPlan:
+    """How many trials `study` would run side by side here, with how many threads; of a cluster nothing is known."""
+    if spec.pool is None or spec.pool.ray is not None:
+        return WorkerPlan(1)
+    study = created_study(spec.study.study_name, spec.folder, spec.storage)
+    if study is None:
+        level = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(directions=spec.study.directions)
+        optuna.logging.set_verbosity(level)
+    return plan_workers(spec, study)
 
 
 def _disk(measured: Measured, forecast: EpochForecast, keep_best: int | None) -> float:

@@ -68,6 +68,7 @@ def _known_stage(name: str) -> str:
 StageArgument = Annotated[
     str,
     typer.Argument(
+        metavar="STAGE",
         help="meshhead (stage one, neutral mesh), gazegaussian (stage two, Gaussians), or a stage of your own.",
         callback=_known_stage,
     ),
@@ -76,40 +77,54 @@ StageModuleOption = Annotated[
     str | None,
     typer.Option(
         "--stage-module",
+        metavar="FILE",
         help="File, module or module:NAME that registers a stage of your own. This runs its code.",
         callback=_import_stages,
         is_eager=True,  # before the stage is looked up
     ),
 ]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Run configuration [configs/STAGE_quick.yaml].")]
-EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs per training.")]
-DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of HDF5 subjects [embedded synthetic heads].")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Run configuration [configs/runs/STAGE/quick.yaml].")
+]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, metavar="N", help="Epochs per training.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="Folder of HDF5 subjects [embedded synthetic heads].")
+]
 DeviceOption = Annotated[Device | None, typer.Option("--device", help="Where to compute [auto].")]
 MeshHeadOption = Annotated[
     Path | None,
     typer.Option(
         "--meshhead",
-        help="MeshHead checkpoint that stage two starts from [that of --params or of the resumed study; else the best trial of "
-        "a MeshHead study under --out: those of the same image size first, among them the one named like the "
-        "configuration (quick.yaml: meshhead_quick), else the newest; the log says which].",
+        metavar="FILE",
+        help="Stage two starts from this MeshHead checkpoint [the best of a MeshHead study under --out; the log says which].",
     ),
 ]
 InitOption = Annotated[
     Path | None,
     typer.Option(
         "--init-from",
+        metavar="FILE",
         help="Checkpoint of this stage (an imported one, or demo, the GazeGaussian that comes with the program) whose "
         "weights and sizes every training begins with. "
         "Networks that configuration or search give another shape (and a renderer of another kind) start anew and are "
         "listed. Stage two then needs no MeshHead.",
     ),
 ]
-StudyOption = Annotated[Path | None, typer.Option("--study", help="Study file [configs/studies/STAGE/quick.yaml].")]
+StudyOption = Annotated[
+    Path | None, typer.Option("--study", metavar="FILE", help="Study file [configs/studies/STAGE/quick.yaml].")
+]
 StudyFolderArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a study, in optuna_results.")]
-NameOption = Annotated[str | None, typer.Option("--study-name", help="Another name gives another study.")]
+NameOption = Annotated[
+    str | None, typer.Option("--study-name", metavar="NAME", help="Another name gives another study.")
+]
 StorageOption = Annotated[
     str | None,
-    typer.Option(help="Optuna storage URL [SQLite in the study's folder].", envvar=STORAGE_VARIABLE, show_envvar=True),
+    typer.Option(
+        metavar="URL",
+        help="Optuna storage URL [SQLite in the study's folder].",
+        envvar=STORAGE_VARIABLE,
+        show_envvar=True,
+    ),
 ]
 AllowHubOption = Annotated[
     bool,
@@ -117,16 +132,22 @@ AllowHubOption = Annotated[
         "--allow-hub", help="Let optunahub.samplers.PACKAGE.NAME in the study file download code, which then runs here."
     ),
 ]
-TrialsOption = Annotated[int | None, typer.Option(min=1, help="Finished trials in total; more continues.")]
-OutOption = Annotated[Path, typer.Option("--out", help="Where studies land.")]
+TrialsOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Finished trials in total; more continues.")]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where studies land.")]
+WideOption = Annotated[bool, typer.Option("--wide", help="Print all columns of tables, however wide.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 SamplerSeedOption = Annotated[
     int | None,
     typer.Option(
-        "--seed", min=0, help="Seeds the sampler [study file's]; the trainings are seeded by the configuration's seed."
+        "--seed",
+        min=0,
+        metavar="N",
+        help="Seeds the sampler [study file's]; the trainings are seeded by the configuration's seed.",
     ),
 ]
-TrainingSeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Seeds the training [configuration's].")]
+TrainingSeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, metavar="N", help="Seeds the training [configuration's].")
+]
 
 
 @dataclass(frozen=True, kw_only=True)

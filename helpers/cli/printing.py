@@ -29,5 +29,9 @@ def print_data_report(folder: Path, as_json: bool) -> bool:
         typer.echo(f"{report.images} usable images of {'/'.join(map(str, report.sizes))} px, {report.skipped} skipped")
         for file, problem in report.problems.items():
             typer.echo(f"problem with {file}: {problem}")
+        if report.problems:
+            typer.echo(
+                "to do: replace or delete the files named above, or take them out of the split file; then check again"
+            )
         typer.echo("ok" if report.ok else "not usable as it is")
     return report.ok

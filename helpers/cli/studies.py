@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,11 +21,15 @@ from helpers.cli.options import (
     StudyFolderArgument,
     StudyOptions,
     TrialsOption,
+    WideOption,
     with_options,
 )
 from helpers.cli.printing import quiet_optuna
-from helpers.utils.paths import COMMAND
+from helpers.utils.paths import COMMAND, STORAGE_VARIABLE
 from helpers.utils.tables import print_table
+
+if TYPE_CHECKING:
+    import optuna
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +38,7 @@ logger = logging.getLogger(__name__)
 def study(
     options: StudyOptions,
     n_trials: TrialsOption = None,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds; checked after every epoch.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, metavar="SECONDS", help="Checked after every epoch.")] = None,
     storage: StorageOption = None,
     pruner: Annotated[Pruner | None, typer.Option(help="Instead of the study file's.")] = None,
     seed: SamplerSeedOption = None,
@@ -48,6 +53,7 @@ def study(
         int | None,
         typer.Option(
             min=1,
+            metavar="N",
             help="Trials side by side on this machine, 1 one at a time [on a CPU one per core with one thread each, on CUDA 1]; "
             "with --ray actors [as many as there is room].",
         ),
@@ -57,8 +63,11 @@ def study(
     ] = None,
     gpus_per_trial: Annotated[
         float | None,
-        typer.Option(min=0, help="With --ray: 0.5 puts two trials on a GPU [1, or 0 where there is none]."),
+        typer.Option(
+            min=0, metavar="SHARE", help="With --ray: 0.5 puts two trials on a GPU [1, or 0 where there is none]."
+        ),
     ] = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study, or resume it with the same command."""
@@ -83,16 +92,31 @@ def study(
         found = {"best": best, "stop_reason": ended, "trials": helpers.summary_rows(finished)}
         typer.echo(json.dumps(found, indent=2, default=str))
         return
-    print_table(f"Study {finished.study_name}", helpers.trial_rows(finished, best_first=True))
-    best_trial = helpers.best_trial(finished)
-    if best_trial is not None:
-        typer.echo(f"best: trial {best_trial.number}, {spec.study.metric} {best_trial.value:.5f}  ({best_file})")
+    _print_trials(finished, best_file, wide)
     typer.echo(f"ended: {ended}")
     typer.echo(f"report: {spec.folder / 'report.html'}   this call: {time.monotonic() - started:.0f} s")
 
 
+def _print_trials(finished: optuna.Study, best_file: Path, wide: bool) -> None:
+    """Print all trials, and the best one, or those that no other beats in every objective."""
+    import helpers
+    from helpers.results.ranking import metric_names
+    from helpers.results.tables import pareto_rows, searched
+
+    parameters = searched(finished)
+    print_table(f"Study {finished.study_name}", helpers.trial_rows(finished, best_first=True), parameters, wide)
+    best = helpers.best_trial(finished)
+    if best is None:
+        typer.echo("best: none, no trial is complete")
+    elif len(finished.directions) > 1:
+        print_table("Pareto front: no trial beats these in every objective", pareto_rows(finished), parameters, wide)
+        typer.echo(f"best in {metric_names(finished)[0]}: trial {best.number}  ({best_file})")
+    else:
+        typer.echo(f"best: trial {best.number}, {metric_names(finished)[0]} {best.value:.5f}  ({best_file})")
+
+
 @with_options(StudyOptions)
-def audit(options: StudyOptions, as_json: JsonOption = False) -> None:
+def audit(options: StudyOptions, wide: WideOption = False, as_json: JsonOption = False) -> None:
     """Does every searched parameter reach training, and does none change the metric? Exit code 2 when not."""
     import helpers
 
@@ -103,12 +127,14 @@ def audit(options: StudyOptions, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps({"ok": report.ok, "parameters": report.rows()}, indent=2))
     else:
-        print_table(f"Audit of {spec.study.study_name}", report.rows())
+        print_table(f"Audit of {spec.study.study_name}", report.rows(), report.GIVES_WAY, wide)
     report.raise_if_failed()
 
 
 @with_options(StudyOptions)
-def estimate(options: StudyOptions, n_trials: TrialsOption = None, as_json: JsonOption = False) -> None:
+def estimate(
+    options: StudyOptions, n_trials: TrialsOption = None, wide: WideOption = False, as_json: JsonOption = False
+) -> None:
     """Measure one epoch of the baseline and say what the study will need: time, memory, disk."""
     import helpers
 
@@ -118,21 +144,25 @@ def estimate(options: StudyOptions, n_trials: TrialsOption = None, as_json: Json
     if as_json:
         typer.echo(json.dumps({row["what"]: row["value"] for row in found.rows()}, indent=2))
     else:
-        print_table(f"Estimate of {spec.study.study_name}", found.rows())
+        print_table(f"Estimate of {spec.study.study_name}", found.rows(), wide=wide)
 
 
 def confirm(
     folder: StudyFolderArgument,
-    top: Annotated[int, typer.Option(min=1, help="How many of the best trials.")] = 3,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with the same seeds for all.")] = 5,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="How many of the best trials.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Trainings of each, with the same seeds for all.")] = 5,
     share: Annotated[
-        float | None, typer.Option("--continue-pruned", min=0, max=1, help="Also finish this share of pruned trials.")
+        float | None,
+        typer.Option(
+            "--continue-pruned", min=0, max=1, metavar="SHARE", help="Also finish this share of pruned trials."
+        ),
     ] = None,
     vary_meshhead: Annotated[
         bool, typer.Option("--vary-meshhead", help="Stage two: train its MeshHead with every seed, too.")
     ] = False,
     storage: StorageOption = None,
     stage_module: StageModuleOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Is the best trial better than the baseline, or lucky? Trains the best and the baseline again with several seeds."""
@@ -148,17 +178,20 @@ def confirm(
             values |= {"pruning": continued.statement, "continued": continued.rows()}
         typer.echo(json.dumps(values, indent=2))
         return
-    print_table(f"Confirmation of {folder.name}", found.rows())
+    print_table(f"Confirmation of {folder.name}", found.rows(), wide=wide)
     typer.echo(found.statement)
     if continued is not None:
-        print_table("Pruned trials, finished", continued.rows())
+        print_table("Pruned trials, finished", continued.rows(), wide=wide)
         typer.echo(continued.statement)
 
 
 def report(
     folder: StudyFolderArgument,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Where to; the study's folder is then only read [the study's folder].")
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Where to; the study's folder is then only read [the study's folder]."
+        ),
     ] = None,
     storage: StorageOption = None,
     stage_module: StageModuleOption = None,
@@ -177,7 +210,7 @@ def dashboard(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A study's, or one with studies in it.")] = Path(
         "optuna_results"
     ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes any free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="On 127.0.0.1; 0 takes any free one.")] = 0,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -193,15 +226,18 @@ def dashboard(
 
 def migrate(
     folder: StudyFolderArgument,
-    study_file: Annotated[Path, typer.Option("--study", help="Study file with the new search space.")],
-    study_name: Annotated[str, typer.Option(help="Name of the new study.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Where its folder goes [beside the old one].")] = None,
+    study_file: Annotated[Path, typer.Option("--study", metavar="FILE", help="Study file with the new search space.")],
+    study_name: Annotated[str, typer.Option(metavar="NAME", help="Name of the new study.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where its folder goes [beside the old one].")
+    ] = None,
     storage: StorageOption = None,
     stage_module: StageModuleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change a search space: begin a new study from those trials of an old one that it could have run itself."""
     import helpers
+    from helpers.study.migration import continuation
 
     quiet_optuna()
     found = helpers.migrate_study(folder, study_file, study_name, out, storage)
@@ -211,6 +247,7 @@ def migrate(
     typer.echo(f"{len(found.kept)} trials copied from {folder.name}, {len(found.dropped)} not copied")
     for number, why in found.dropped.items():
         typer.echo(f"trial {number}: {why}")
-    words = f"study {found.study.user_attrs['stage']} --study {study_file} --study-name {study_name}"
-    epochs = json.loads(found.study.user_attrs["config"])["training"]["epochs"]
-    typer.echo(f"Resume with: {COMMAND} {words} --epochs {epochs} --out {out or folder.parent}")
+    words = continuation(found.study, (out or folder.parent) / study_name, study_file)
+    words += [] if stage_module is None else ["--stage-module", stage_module]
+    where = "" if storage is None else f" (with {STORAGE_VARIABLE} or --storage as here)"
+    typer.echo(f"Resume with{where}: {COMMAND} {shlex.join(words)}")

@@ -16,6 +16,7 @@ from helpers.cli.options import (
     StorageOption,
     Sweep,
     TrainingSeedOption,
+    WideOption,
     with_options,
 )
 from helpers.utils.plain_text import printable
@@ -164,6 +165,7 @@ def evaluate(
         Path | None, typer.Option("--out", help="Folder for table (Markdown, JSON, CSV) and picture.")
     ] = None,
     device: DeviceOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a GazeGaussian on held-out people by the paper's protocol; the table stands beside the published values."""
@@ -174,6 +176,6 @@ def evaluate(
         typer.echo(json.dumps(evaluation.as_values(found), indent=2))
         return
     typer.echo(evaluation.heading(found))
-    print_table("Evaluation", evaluation.table_rows(found))
+    print_table("Evaluation", evaluation.table_rows(found), wide=wide)
     for note in evaluation.all_notes(found):
         typer.echo(note)

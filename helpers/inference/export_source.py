@@ -42,7 +42,7 @@ def train_best(folder: Path, epochs: int, storage: str | None = None) -> Path:
         ConfigError: No such study, no complete trial, or too few epochs.
         NonFiniteError: The training diverged.
 
-    >>> helpers.train_winner(Path("optuna_results/digits"), epochs=3).as_posix()
+    >>> helpers.train_best(Path("optuna_results/digits"), epochs=3).as_posix()
     'optuna_results/digits/final_3_epochs'
     """
     source = open_source(folder, storage=storage)

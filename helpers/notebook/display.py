@@ -22,7 +22,7 @@ from helpers.reporting.figures import study_figures
 from helpers.results.attributes import STAGE
 from helpers.results.ranking import best_trial, metric_names, signs
 from helpers.results.run_files import best_image, trial_dir
-from helpers.results.tables import top_table, trial_rows
+from helpers.results.tables import searched, top_table, trial_rows
 from helpers.results.trial_states import count_finished
 from helpers.search.trial_names import is_smoke_test
 from helpers.storage.location import study_folders
@@ -120,7 +120,7 @@ def newest_studies(out: Path) -> list[str]:
 
 def show_trials(study: optuna.Study) -> None:
     """Display all trials, by number."""
-    show_table(f"Trials of {study.study_name}", trial_rows(study))
+    show_table(f"Trials of {study.study_name}", trial_rows(study), searched(study))
 
 
 def show_top(study: optuna.Study, k: int = 3) -> None:

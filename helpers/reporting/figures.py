@@ -17,6 +17,7 @@ from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import first_line
+from gazegaussian.utils.progress import progress
 from helpers.analysis.comparable_trials import ComparableTrials, comparable_trials
 from helpers.analysis.importance import Importances, parameter_importances
 from helpers.reporting.figure_layout import FILE_WIDTH, fit
@@ -80,7 +81,7 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
         )
         makers |= drawn
     figures = {}
-    for name, make in makers.items():
+    for name, make in progress(makers.items(), "figures drawn", len(makers), leave=False):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # experimental functions of Optuna
@@ -218,6 +219,7 @@ def save_figures(
     if png and find_browser() is None:
         logger.info("no browser found for PNG figures; the HTML ones are complete (set BROWSER_PATH to a Chromium)")
     elif png:
+        logger.info("drawing %d figures as PNG in a browser", len(figures))
         written += _write_pngs(figures, folder)
     return written
 

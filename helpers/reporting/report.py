@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ from helpers.utils.formatting import duration, with_unit
 from helpers.utils.own_folder import OwnFolder
 from helpers.utils.paths import shown_environment, shown_path
 from helpers.utils.plain_text import printable
+
+logger = logging.getLogger(__name__)
 
 CODE = re.compile("`([^`]+)`")
 
@@ -95,9 +98,13 @@ def report(study: optuna.Study, folder: Path, out: Path | None = None) -> Path:
             require_writable(folder)
         except DiskError as error:
             raise ConfigError(f"{error} The report of a study that you may only read goes to --out DIR.") from error
-    figures = study_figures(study)
+    logger.info("report of %s: importances", study.study_name)
+    importances = parameter_importances(study)
+    logger.info("report of %s: drawing the figures", study.study_name)
+    figures = study_figures(study, importances)
     save_figures(study, place.path / "figures", figures=figures)
-    page = write_report(study, folder, figures, out)
+    logger.info("report of %s: writing the page", study.study_name)
+    page = write_report(study, folder, figures, out, importances)
     if out is None:
         write_note(study, summary(study, folder))
     else:
@@ -124,7 +131,11 @@ def summary(study: optuna.Study, folder: Path) -> list[str]:
 
 
 def write_report(
-    study: optuna.Study, folder: Path, figures: dict[str, go.Figure] | None = None, out: Path | None = None
+    study: optuna.Study,
+    folder: Path,
+    figures: dict[str, go.Figure] | None = None,
+    out: Path | None = None,
+    importances: Importances | None = None,
 ) -> Path:
     """Write `report.html` and `report.md` of a study.
 
@@ -133,12 +144,13 @@ def write_report(
         folder: Its folder, where confirmation and continued trials are looked for too.
         figures: As `study_figures` gives them; drawn here when they are not at hand.
         out: Where to, instead of the study's folder.
+        importances: Of its parameters; computed here when they are not at hand.
 
     Returns:
         The HTML file: all of it inside, no network needed.
     """
     folder, place = Path(folder), Path(out or folder)
-    importances = parameter_importances(study)
+    importances = parameter_importances(study) if importances is None else importances
     drawn = study_figures(study, importances) if figures is None else figures
     sections = report_sections(study, folder, importances, drawn, own=out is None)
     title = f"Study {study.study_name}"

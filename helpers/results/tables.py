@@ -72,6 +72,20 @@ def trial_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str, 
     return rows
 
 
+def searched(study: optuna.Study) -> list[str]:
+    """Names of all parameters that its trials have: the columns that give way in narrow tables."""
+    return list(dict.fromkeys(name for trial in study.get_trials(deepcopy=False) for name in trial.params))
+
+
+def pareto_rows(study: optuna.Study) -> list[dict[str, Any]]:
+    """One row per trial that no other beats in every objective: its objectives and parameters."""
+    names = metric_names(study)
+    rows = []
+    for trial in sorted(pareto_front(study), key=lambda t: (objective_key(study, t), t.number)):
+        rows.append({"trial": trial.number, **dict(zip(names, trial.values, strict=False)), **trial.params})
+    return rows
+
+
 def _summary(
     study: optuna.Study, trial: FrozenTrial, constrained: bool, continued: Mapping[int, int]
 ) -> dict[str, Any]:

@@ -9,13 +9,14 @@ than was left.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from helpers.results.attributes import GRANTED
-from helpers.results.trial_states import Usage, epochs_of, total_usage
+from helpers.results.trial_states import FINISHED, Usage, epochs_of, total_usage
 from helpers.search.constraints import Budget
 from helpers.storage.study_lock import study_lock
 from helpers.study.stop import StopKind, StopReason, stop_asked
@@ -32,6 +33,21 @@ class LimitReached(Exception):
 def study_usage(study: optuna.Study) -> Usage:
     """Add up all trials of a study."""
     return total_usage(study.get_trials(deepcopy=False))
+
+
+def epochs_still_ahead(trials: Sequence[tuple[TrialState, int]], wanted: int, length: int) -> float:
+    """Expect how many epochs a study still trains.
+
+    Args:
+        trials: State and trained epochs of each so far; of those that wait or failed nothing is expected.
+        wanted: Finished trials in the end.
+        length: Epochs of a trial that nothing ends early.
+    """
+    ended = [epochs for state, epochs in trials if state in FINISHED]
+    usual = sum(ended) / len(ended) if ended else length
+    running = [epochs for state, epochs in trials if state == TrialState.RUNNING]
+    begun = sum((usual if done < usual else length) - done for done in running)
+    return begun + usual * max(0, wanted - len(ended) - len(running))
 
 
 class BudgetWatch:

@@ -27,6 +27,7 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
+from gazegaussian.utils.interrupts import raise_if_interrupted
 from helpers.study.checkpoints import remove_unfinished
 from helpers.study.report_hook import Metrics, PruningHook, TrialFailure, TrialReporter
 from helpers.utils.processes import die_with_parent, portable
@@ -81,6 +82,7 @@ def train_isolated(train: Train, config: RunConfig, folder: Path, resume: bool, 
 def _listen(pipe: Connection, process: SpawnProcess, reporter: TrialReporter) -> TrainResult:
     """Answer a child until it has a result."""
     while True:
+        raise_if_interrupted()
         left = reporter.seconds_left
         wait([pipe, process.sentinel], _LOOK if left is None else max(0.0, min(_LOOK, left)))
         if not pipe.poll() and process.exitcode is None:
@@ -95,9 +97,9 @@ def _listen(pipe: Connection, process: SpawnProcess, reporter: TrialReporter) ->
         elif kind == "error":
             raise content
         else:
-            getattr(reporter, kind)(*content)
+            answer = getattr(reporter, kind)(*content)
             with _crashes_named(process):
-                pipe.send("go")
+                pipe.send(answer)
 
 
 @contextmanager
@@ -143,10 +145,10 @@ class _Line:
         with self._lock, _parent_needed():
             self._pipe.send((kind, content))
 
-    def ask(self, kind: str, content: Any) -> None:
+    def ask(self, kind: str, content: Any) -> Any:
         self.send(kind, content)
         with _parent_needed():
-            self._pipe.recv()
+            return self._pipe.recv()
 
 
 class _Dismissed(BaseException):
@@ -172,6 +174,12 @@ class _RemoteListener:
 
     def epoch(self, epoch: int, metrics: Metrics) -> None:
         self._line.ask("epoch", (epoch, metrics))
+
+    def measured(self, names: list[str]) -> None:
+        self._line.ask("measured", (names,))
+
+    def outlook(self, epochs: int) -> str:
+        return str(self._line.ask("outlook", (epochs,)))
 
 
 class _LineHandler(QueueHandler):

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, first_line
+from gazegaussian.utils.interrupts import raise_if_interrupted
 from helpers.results.attributes import LOST, REASON, RESUME_OF
 from helpers.results.lookup import is_created
 from helpers.results.trial_states import count_finished
@@ -96,9 +97,12 @@ def run_trials(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: B
     pause = FIRST_PAUSE
     earlier = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
     while count_finished(study) < target:
+        raise_if_interrupted()
         limit = watch.reached(study)
         trials = study.get_trials(deepcopy=False)
         if limit is None and places_left(trials, target) <= 0 and all_owned(trials, spec.one_machine):
+            if pause == FIRST_PAUSE:
+                logger.info("waiting: the trials that are left are at work elsewhere")
             time.sleep(pause * random.uniform(0.5, 1))  # many workers do not look all at once
             pause = min(2 * pause, LONGEST_PAUSE)
             continue

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from helpers.results.attributes import BASELINE, FINGERPRINT, OWNER, RESUME_OF, STAGE
-from helpers.results.lookup import find_study, stored_config
+from helpers.results.lookup import find_study, meshhead_of, stored_config
 from helpers.results.tables import save_results
 from helpers.results.trial_states import FINISHED
 from helpers.search.constraints import Constraint
@@ -32,8 +32,10 @@ from helpers.search.trial_names import valid_study_name
 from helpers.storage.backends import open_storage
 from helpers.storage.location import snapshots_of
 from helpers.study.resume import store_settings
+from helpers.utils.files import write_yaml
 from helpers.utils.paths import study_folder_of
 
+RUN_CONFIG_FILE = "run_config.yaml"
 ORIGIN = "migrated_from"  # attribute of the study: the old one's name; of a trial: its number there
 
 
@@ -73,6 +75,33 @@ def migrate_study(
     if storage is None and (copies := snapshots_of(new_folder)) is not None:
         copies.save()
     return migration
+
+
+def continuation(study: optuna.Study, folder: Path, study_file: Path) -> list[str]:
+    """Write the run configuration of a migrated study beside its results, and name the command that runs the study.
+
+    Args:
+        study: The new one.
+        folder: Its folder.
+        study_file: Its study file.
+
+    Returns:
+        Arguments of the script.
+    """
+    config = stored_config(study)
+    file = write_yaml(folder / RUN_CONFIG_FILE, config.model_dump(mode="json"))
+    options = {
+        "--config": file,
+        "--study": study_file,
+        "--study-name": study.study_name,
+        "--epochs": config.training.epochs,
+        "--out": folder.parent,
+        "--data": config.data.root,
+        "--meshhead": meshhead_of(config),
+        "--init-from": config.init_from,
+    }
+    given = [(name, str(value)) for name, value in options.items() if value is not None]
+    return ["study", config.stage, *(word for pair in given for word in pair)]
 
 
 def migrate(old_study: optuna.Study, study_file: StudyFile, new_name: str, storage: str | BaseStorage) -> Migration:

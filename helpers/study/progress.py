@@ -21,7 +21,7 @@ from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError, scrubbed
 from helpers.storage.location import snapshots_of
 from helpers.storage.read_only import FAULTS, read_only_store
-from helpers.study.budget import study_usage
+from helpers.study.budget import epochs_still_ahead, study_usage
 from helpers.study.heartbeat import is_running
 from helpers.study.stop import StopKind, stop_kind
 
@@ -161,18 +161,10 @@ def progress(folder: Path, storage: str | None = None) -> StudyProgress:
 
 
 def epochs_ahead(trials: tuple[TrialProgress, ...], wanted: int, length: int) -> float:
-    """Expect how many epochs a study still trains.
-
-    Args:
-        trials: So far.
-        wanted: Finished trials in the end.
-        length: Epochs of a trial that nothing ends early.
-    """
-    ended = [trial.epochs for trial in trials if trial.state in (COMPLETE, PRUNED)]
-    usual = sum(ended) / len(ended) if ended else length
-    running = [trial.epochs for trial in trials if trial.state == RUNNING]
-    started = sum((usual if done < usual else length) - done for done in running)
-    return started + usual * max(0, wanted - len(ended) - len(running))
+    """Expect the epochs of the trials that run now, not of those whose process is gone."""
+    alive = {RUNNING: TrialState.RUNNING, COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED}
+    seen = [(alive.get(trial.state, TrialState.FAIL), trial.epochs) for trial in trials]
+    return epochs_still_ahead(seen, wanted, length)
 
 
 def _epochs_per_trial(config: object) -> int | None:

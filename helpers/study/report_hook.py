@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
 import optuna
+from optuna.trial import TrialState
 
 from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.hardware import hardware_of
 from gazegaussian.training.hooks import Hook
-from gazegaussian.training.trainer import Trainer, TrainResult
+from gazegaussian.training.trainer import TRAINING_TERM, Trainer, TrainResult
+from gazegaussian.utils.durations import duration
 from helpers.results.attributes import EPOCHS, HARDWARE, INHERITED, RESUME_OF, SECONDS
-from helpers.results.trial_states import Usage
+from helpers.results.trial_states import FINISHED, Usage, epochs_of, total_usage
 from helpers.search.study_config import StudyFile
 from helpers.search.trial_names import tag
-from helpers.study.budget import BudgetWatch, LimitReached
+from helpers.study.budget import BudgetWatch, LimitReached, epochs_still_ahead
 from helpers.study.checkpoints import bytes_of_model
 from helpers.utils.files import require_space
 
@@ -38,8 +40,14 @@ class EpochListener(Protocol):
     def start(self, history: list[Metrics], disk_bytes: int, hardware: dict[str, str]) -> None:
         """Called with the epochs of a resumed training, the disk space it will need, and what it computes on."""
 
+    def measured(self, names: list[str]) -> None:
+        """Hear before the first epoch which metrics validation measures."""
+
     def epoch(self, epoch: int, metrics: Metrics) -> None:
         """Called after each epoch, counted from 0."""
+
+    def outlook(self, epochs: int) -> str:
+        """Say which trial this is, of which so many epochs are trained, and how long the study will still take."""
 
 
 class PruningHook(Hook):
@@ -53,6 +61,13 @@ class PruningHook(Hook):
         weights = sum(parameter.numel() * parameter.element_size() for parameter in trainer.parameters)
         hardware = hardware_of(trainer.device, trainer.dtype)
         self.listener.start(trainer.history, bytes_of_model(weights), hardware)
+        names = getattr(trainer, "measured", None)  # a trainer of one's own need not say
+        if names is not None:
+            self.listener.measured(sorted(names))
+
+    def outlook(self, trainer: Trainer, epoch: int) -> str:
+        """Name the trial and the study's time left."""
+        return self.listener.outlook(epoch + 1)
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: Metrics) -> None:
         """Report the epoch."""
@@ -137,6 +152,14 @@ class TrialReporter:
                 tag(self.trial), _told(hardware), before.number, _told(before.user_attrs[HARDWARE]),
             )  # fmt: skip
 
+    def measured(self, names: list[str]) -> None:
+        """Check the names of objectives and constraints; terms of the training loss are known after the first epoch.
+
+        Raises:
+            ConfigError: One is not measured.
+        """
+        self._require_measured(names, TRAINING_TERM)
+
     def epoch(self, epoch: int, metrics: Metrics) -> None:
         """Report an epoch, then decide.
 
@@ -159,6 +182,19 @@ class TrialReporter:
         reason = self._watch.grant(self.study, self.trial, epoch + 1)
         if reason is not None:
             raise LimitReached(reason)
+
+    def outlook(self, epochs: int) -> str:
+        """Name the trial, and how long the study will take at its pace so far, without regard to its budget."""
+        trials = self.study.get_trials(deepcopy=False)
+        seen = [(trial.state, epochs if trial.number == self.trial.number else epochs_of(trial)) for trial in trials]
+        paid = total_usage(trials)
+        pace = paid.seconds / paid.epochs if paid.seconds and paid.epochs else self.seconds / epochs
+        workers = max(1, sum(state == TrialState.RUNNING for state, _ in seen))
+        left = pace * epochs_still_ahead(seen, self.file.trials, self.epochs) / workers
+        finished = sum(state in FINISHED for state, _ in seen)
+        return (
+            f"trial {self.trial.number}; study: {finished} of {self.file.trials} finished, about {duration(left)} left"
+        )
 
     def check_time(self) -> None:
         """Keep the trial's own time limit.
@@ -191,15 +227,19 @@ class TrialReporter:
         for limit in self.file.limits:
             self.trial.set_constraint(limit.metric, limit.violation(row[limit.metric]))
 
-    def _record(self, epoch: int, metrics: Metrics) -> bool:
-        """Report an epoch; returns what the pruner says, who is asked after the last one for his notes only."""
-        monitor = self.file.metrics[0]
-        missing = [name for name in (*self.file.metrics, *self.file.constraints) if name not in metrics]
+    def _require_measured(self, names: Collection[str], later: str | None = None) -> None:
+        wanted = (*self.file.metrics, *self.file.constraints)
+        missing = [name for name in wanted if name not in names and not (later and name.startswith(later))]
         if missing:
             raise ConfigError(
                 f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not measured; measured: "
-                f"{', '.join(sorted(metrics))}. Correct metric or constraints of the study file."
+                f"{', '.join(sorted(names))}. Correct metric or constraints of the study file."
             )
+
+    def _record(self, epoch: int, metrics: Metrics) -> bool:
+        """Report an epoch; returns what the pruner says, who is asked after the last one for his notes only."""
+        monitor = self.file.metrics[0]
+        self._require_measured(metrics)
         if not math.isfinite(metrics[monitor]):
             raise NonFiniteError(f"{monitor} is {metrics[monitor]} after epoch {epoch + 1}")
         self.rows.append(metrics)

@@ -26,6 +26,7 @@ from optuna.storages import BaseStorage
 from gazegaussian.build import cpu_threads
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import UserError, first_line
+from gazegaussian.utils.interrupts import interruptible
 from helpers.results.attributes import BASELINE, STOP_KIND, STOP_REASON, WANTED
 from helpers.search.space import baseline, check_space
 from helpers.storage.study_lock import study_lock
@@ -39,7 +40,6 @@ from helpers.study.workers.plan import plan_workers
 from helpers.study.workers.ray_pool import connect
 from helpers.study.workers.supervisor import supervise
 from helpers.utils.files import log_output_dir, require_writable
-from helpers.utils.processes import sigterm_interrupts
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def run_study(
         audit(spec)
     study = open_study(spec, config, store)
     try:
-        with sigterm_interrupts():
+        with interruptible():
             with study_lock(study, spec.folder):  # another process may begin the same study now
                 requeue_lost(study, spec.one_machine)
                 if not study.get_trials(deepcopy=False):

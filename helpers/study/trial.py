@@ -21,6 +21,7 @@ from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, UserError, class_and_line
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import TrainResult
+from gazegaussian.utils.interrupts import interrupted
 from helpers.results.artifacts import attach
 from helpers.results.attributes import REASON, RESUME_OF, SECONDS
 from helpers.results.trial_states import FINISHED, usage_before
@@ -89,7 +90,9 @@ def run_trial(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: Bu
         except UpdateFinishedTrialError:
             state = _taken_over(trial)
         except BaseException as error:
-            state = _after_error(study, spec, trial, reporter, error, folder)
+            # C++ code may have made another error of an interrupt, which is not the trial's fault.
+            cause = KeyboardInterrupt() if interrupted() else error
+            state = _after_error(study, spec, trial, reporter, cause, folder)
     if state not in FINISHED:
         release_memory()  # out here the error, and with it the frames that held tensors, is gone
     return state

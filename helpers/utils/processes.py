@@ -1,39 +1,18 @@
-"""Signals, the life of child processes, and the memory they may use."""
+"""The life of child processes, and the memory they may use."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import pickle
-import signal
-import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
-from types import FrameType
 
 import psutil
 
 from gazegaussian.utils.cores import control_groups, numbers
-
-
-@contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Treat SIGTERM (a scheduler's request to end) like Ctrl-C while a `with` block lasts; in the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def die_with_parent() -> None:

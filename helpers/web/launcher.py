@@ -13,8 +13,9 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from gazegaussian.errors import ConfigError
+from gazegaussian.utils.interrupts import answered, interruptible
+from gazegaussian.utils.signs_of_life import resting
 from helpers.utils.paths import LOOPBACK
-from helpers.utils.processes import sigterm_interrupts
 from helpers.utils.runtime import place
 from helpers.web.merged_storage import no_study, stores_in
 
@@ -60,10 +61,11 @@ class Dashboard:
     def wait(self) -> bool:
         """Wait until Ctrl-C or SIGTERM, then end it; returns False when it has ended by itself."""
         try:
-            with sigterm_interrupts():
+            with interruptible(), resting():
                 self._process.join()
             return False
         except KeyboardInterrupt:
+            answered()
             return True
         finally:
             self.close()

@@ -14,7 +14,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gazegaussian.data.schema import write_subject
-from gazegaussian.data.synthetic.folder import SETTINGS_FILE, TAG, missing_people, stored_settings
+from gazegaussian.data.synthetic.folder import (
+    SETTINGS_FILE,
+    TAG,
+    missing_people,
+    sole_maker,
+    stored_settings,
+    subject_path,
+    test_folder,
+)
 from gazegaussian.data.synthetic.generator import GENERATOR_VERSION, TEST_PEOPLE, SyntheticSettings, render_person
 from gazegaussian.data.synthetic.pool import make_people, processes_for
 from gazegaussian.data.synthetic.rig import CAMERAS
@@ -67,20 +75,25 @@ def synthesize(
     if out.exists() and not out.is_dir():
         raise DataError(f"Synthetic heads: {out} is a file, expected a folder or a new name")
     out.mkdir(parents=True, exist_ok=True)
-    names = [file_name(person) for person in range(people)]
-    tests = [file_name(person) for person in test_numbers(settings)]
-    missing = set(
-        missing_people(
-            out, dict.fromkeys(names, settings.tag()), asdict(settings), dict.fromkeys(tests, settings.test.tag())
-        )
-    )
-    todo = [person for person in range(people) if names[person] in missing]
-    if not todo:
+    if _missing(out, settings):
+        with sole_maker(out):
+            todo = _missing(out, settings)  # another process may have made some meanwhile
+            _write_people(out, settings, todo, "synthetic heads", people - len(todo), progress, workers)
+    else:
         logger.info("%s holds these %d synthetic people already: nothing to do", out, people)
-    _write_people(out, settings, todo, "synthetic heads", people - len(todo), progress, workers)
     _write_json(out / SPLIT_FILE, split_of(people, test_people))
     _write_json(out / SETTINGS_FILE, asdict(settings))
     return out
+
+
+def _missing(out: Path, settings: SyntheticSettings) -> list[int]:
+    """Numbers of the training and validation people that a folder lacks."""
+    names = [file_name(person) for person in range(settings.people)]
+    tests = [file_name(person) for person in test_numbers(settings)]
+    missing = missing_people(
+        out, dict.fromkeys(names, settings.tag()), asdict(settings), dict.fromkeys(tests, settings.test.tag())
+    )
+    return [person for person, name in enumerate(names) if name in set(missing)]
 
 
 def ensure_synthetic(
@@ -110,6 +123,8 @@ def ensure_synthetic(
 def ensure_test_people(root: Path, progress: bool = True, workers: int | None = None) -> None:
     """Make the test people of a folder of synthetic heads, as far as they are missing; other folders stay as they are.
 
+    Those of a folder that a user named go to the cache (see `gazegaussian.data.synthetic.folder.test_folder`).
+
     `HeadDataset(root, "test")` calls it. Who lets several processes read them calls it once before.
 
     Args:
@@ -128,7 +143,11 @@ def ensure_test_people(root: Path, progress: bool = True, workers: int | None = 
         settings = SyntheticSettings(**stored)
     except TypeError as error:
         raise DataError(f"{root / SETTINGS_FILE}: expected the settings of synthetic heads: {error}") from error
-    numbers = [number for number in test_numbers(settings) if not (root / file_name(number)).is_file()]
+
+    def missing() -> list[int]:
+        return [number for number in test_numbers(settings) if not subject_path(root, file_name(number)).is_file()]
+
+    numbers = missing()
     if not numbers:
         return
     if settings.generator != GENERATOR_VERSION:
@@ -136,12 +155,18 @@ def ensure_test_people(root: Path, progress: bool = True, workers: int | None = 
             f"{root}: expected its {len(numbers)} missing test people to be of generator {settings.generator}, but this "
             f"program makes heads of generator {GENERATOR_VERSION}; make the folder anew, or read the split 'val'"
         )
-    logger.info("Generating %d synthetic test people at %d px in %s", len(numbers), settings.size, root.resolve())
-    done = settings.test_people - len(numbers)
+    folder = test_folder(root, stored)
     try:
-        _write_people(root, settings.test, numbers, "synthetic test heads", done, progress, workers)
+        folder.mkdir(parents=True, exist_ok=True)
+        with sole_maker(folder):
+            numbers = missing()  # another process may have made some meanwhile
+            logger.info(
+                "Generating %d synthetic test people at %d px in %s", len(numbers), settings.size, folder.resolve()
+            )
+            done = settings.test_people - len(numbers)
+            _write_people(folder, settings.test, numbers, "synthetic test heads", done, progress, workers)
     except OSError as error:
-        raise DataError(f"{root}: the test people, made when first read, cannot be written there: {error}") from error
+        raise DataError(f"{folder}: the test people, made when first read, cannot be written there: {error}") from error
 
 
 def subject_key(person: int) -> str:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import h5py
+from filelock import FileLock, Timeout
 
 from gazegaussian.errors import DataError
 from gazegaussian.utils.plain_files import read_plain
 
+logger = logging.getLogger(__name__)
+
 SETTINGS_FILE = "synthetic.json"
+CACHE_VARIABLE = "GAZEGAUSSIAN_CACHE"
+"""Environment variable: folder of our own where test people are kept, whose data set is in a folder that a user named [data]."""
+_OURS = ("synthetic_v", "unseen_v")  # how the names of folders begin that this program chose
+_LOCK = ".making.lock"
 TAG = "synthetic"  # attribute of a subject file: the settings that it depends on
 
 
@@ -75,6 +84,54 @@ def stored_settings(folder: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected the settings of synthetic heads, found {type(content).__name__}")
     return content
+
+
+def subject_path(root: Path, name: str) -> Path:
+    """Where a subject file is: in the data folder, or, of synthetic test people, in the folder that holds them for all of a seed.
+
+    Args:
+        root: Data folder.
+        name: Of the file.
+    """
+    path = root / name
+    if path.is_file() or not (root / SETTINGS_FILE).is_file():
+        return path
+    made = test_folder(root, stored_settings(root) or {}) / name
+    return made if made.is_file() else path
+
+
+def test_folder(root: Path, settings: Mapping[str, Any]) -> Path:
+    """Folder for the test people of a synthetic data set.
+
+    A folder that a user named is theirs: what is made when it is read goes to the cache.
+
+    Args:
+        root: Folder of the data set.
+        settings: Of the data set, as `synthetic.json` holds them.
+    """
+    if root.name.startswith(_OURS):
+        return root
+    words = (f"{mark}{settings.get(name)}" for mark, name in (("v", "generator"), ("s", "size"), ("seed", "seed")))
+    return Path(os.environ.get(CACHE_VARIABLE, "data")) / f"synthetic_test_{'_'.join(words)}"
+
+
+@contextmanager
+def sole_maker(folder: Path) -> Iterator[None]:
+    """Hold a data folder's lock while a `with` block lasts, so that two processes do not make the same heads."""
+    lock = FileLock(folder / _LOCK)
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.info("%s: waiting for another process, which makes these heads", folder)
+            lock.acquire()
+    except (NotImplementedError, OSError):  # a folder that knows no locks: twice the work, and the same files
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _differences(folder: Path, settings: dict[str, Any], stored: list[dict[str, Any]]) -> list[str]:

@@ -25,6 +25,7 @@ import torch
 
 from gazegaussian.config import RunConfig
 from gazegaussian.training.step import resolve_device
+from gazegaussian.utils.signs_of_life import sign, signs_of_life
 from helpers.study.spec import StudySpec
 from helpers.study.workers.plan import WorkerPlan, not_portable
 from helpers.study.workers.worker import WorkerExit, work
@@ -88,6 +89,7 @@ class LocalBackend:
 
     def wait(self, seconds: float) -> list[WorkerExit]:
         """Wait for workers to end, and tell of those that have."""
+        sign()  # the workers give their own
         wait([worker.pipe for worker in self._workers.values()], seconds)
         ended = []
         for name, worker in list(self._workers.items()):
@@ -212,7 +214,8 @@ def _main(pipe: Connection, spec: StudySpec, threads: int, levels: tuple[int, in
         level=levels[0], format=f"%(asctime)s {name} %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, force=True
     )
     optuna.logging.set_verbosity(levels[1])
-    pipe.send(work(spec))
+    with signs_of_life():
+        pipe.send(work(spec))
 
 
 def _end_with_parent() -> None:

@@ -16,6 +16,7 @@ import optuna
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, UserError, first_line
+from gazegaussian.utils.interrupts import interruptible, raise_if_interrupted
 from helpers.results.trial_states import count_finished
 from helpers.storage.study_lock import study_lock
 from helpers.study.budget import BudgetWatch, study_usage
@@ -29,7 +30,6 @@ from helpers.study.workers.memory import MemoryWatch
 from helpers.study.workers.plan import GB, WorkerPlan
 from helpers.study.workers.ray_pool import RayBackend
 from helpers.study.workers.worker import WorkerExit
-from helpers.utils.processes import sigterm_interrupts
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def supervise(study: optuna.Study, spec: StudySpec, watch: BudgetWatch, plan: Wo
         memory = MemoryWatch(study, local) if plan.automatic else None
     supervisor = _Supervisor(study, spec, watch, backend, memory)
     try:
-        with sigterm_interrupts():  # again: Ray has put its own handler there
+        with interruptible():  # again: Ray has put its own handler there
             return supervisor.run()
     finally:
         backend.close()
@@ -129,6 +129,7 @@ class _Supervisor:
         for place in range(self.backend.size):
             self._start(place)
         while self._at_work:
+            raise_if_interrupted()
             for ended in self.backend.wait(LOOK_SECONDS):
                 self._hear(ended)
             self._call_off(self.watch.called_off())

@@ -6,11 +6,12 @@ import importlib
 import logging
 from dataclasses import dataclass
 
+from gazegaussian.utils.interrupts import interruptible
 from helpers.study.budget import BudgetWatch
 from helpers.study.loop import open_study, run_trials
 from helpers.study.spec import StudySpec
 from helpers.study.stop import StopReason
-from helpers.utils.processes import portable, sigterm_interrupts
+from helpers.utils.processes import portable
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def work(spec: StudySpec) -> WorkerExit:
     """
     assert spec.worker is not None
     try:
-        with sigterm_interrupts():
+        with interruptible():
             config = spec.monitored()
             spec.check(config)
             importlib.import_module("gazegaussian.build")  # now: the first trial's seconds are those of its training

@@ -18,7 +18,7 @@ from helpers.analysis.estimate import PeakMemory, estimate_study
 from helpers.analysis.expected_epochs import earliest_pruned_epoch
 from helpers.search.space import StudyFile
 from helpers.storage.backends import open_storage
-from helpers.study.spec import StudySpec
+from helpers.study.spec import StudySpec, WorkerPool
 from helpers.utils.formatting import duration
 
 LR = {"type": "float", "min": 1e-4, "max": 1e-1, "log": True}
@@ -68,6 +68,17 @@ def test_parts_of_a_trial_are_measured_apart_and_scaled(tmp_path):
     expected = seen.data_seconds + 8 * (seen.build_seconds + seen.warm_start_seconds) + 80 * seen.seconds_per_epoch
     assert estimate.seconds_low == estimate.seconds_high == pytest.approx(expected)
     assert "no pruning" in estimate.assumption
+
+
+def test_trials_side_by_side_share_the_time_as_the_study_will_run_them(tmp_path):
+    asked = replace(spec(tmp_path, pruner={"name": "none"}), pool=WorkerPool(4))
+    estimate = estimate_study(asked, SlowStage)
+    seen = estimate.measured
+    work = 8 * (seen.build_seconds + seen.warm_start_seconds) + 80 * seen.seconds_per_epoch
+    assert estimate.seconds_low == pytest.approx(seen.data_seconds + work / 4)
+    rows = {row["what"]: row["value"] for row in estimate.rows()}
+    assert rows["side by side"] == "4 trials"
+    assert rows["memory"].endswith("for each trial")
 
 
 def test_sizes_are_those_of_the_files_and_nothing_is_left_behind(tmp_path):

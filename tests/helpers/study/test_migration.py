@@ -1,21 +1,25 @@
 """Migration: what can be compared moves, the rest is named."""
 
+import shlex
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 from repository import ROOT
-from study_support import run_study, spec, study_file
+from study_support import fake_train, run_study, spec, study_file
 
 import train_gazegaussian_optuna
-from gazegaussian.config import MeshHeadRun
+from gazegaussian.config import GazeGaussianRun, MeshHeadRun, load_run
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.yaml_files import dump_yaml
-from helpers import migrate_study
+from helpers import default_spec, migrate_study
 from helpers.results.attributes import BASELINE, CONFIG, FINGERPRINT, METRIC, RESUME_OF, STAGE
 from helpers.search.space import StudyFile, baseline
-from helpers.study.migration import ORIGIN, migrate
+from helpers.study.migration import ORIGIN, continuation, migrate
+from helpers.utils.paths import COMMAND
 
 LR = {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}
 WIDER = {"type": "float", "min": 1e-6, "max": 1e-1, "log": True}
@@ -206,8 +210,41 @@ def test_the_command_says_it_in_its_own_lines(tmp_path, monkeypatch, capsys, cap
         train_gazegaussian_optuna.main()
     finally:
         optuna.logging.set_verbosity(level)
-    assert "1 trials copied from toy" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 trials copied from toy" in said
     assert "A new study created" not in caplog.text
+    (line,) = [line for line in said.splitlines() if line.startswith("Resume with: ")]
+    words = shlex.split(line.removeprefix(f"Resume with: {COMMAND} "))
+    assert words[:2] == ["study", "meshhead"]
+    options = dict(zip(words[2::2], words[3::2], strict=True))
+    assert options["--epochs"] == "8"
+    assert options["--out"] == str(tmp_path)
+    # It is the very study: settings and stored ones are compared when it is opened.
+    again = default_spec(
+        "meshhead",
+        config=Path(options["--config"]),
+        study=Path(options["--study"]),
+        study_name=options["--study-name"],
+        epochs=8,
+        n_trials=2,
+        out=tmp_path,
+    )
+    finished = run_study(replace(again, train=fake_train, check=lambda config: None, pool=None))
+    assert [ORIGIN in trial.user_attrs for trial in finished.trials] == [True, False]
+
+
+def test_the_command_after_a_migration_names_everything_that_the_study_starts_from(tmp_path):
+    config = GazeGaussianRun(meshhead_checkpoint=tmp_path / "my head.pt", data={"root": tmp_path / "people"})
+    study = optuna.create_study(study_name="wider")
+    study.set_user_attr("config", config.model_dump_json())
+    study.set_user_attr("stage", "gazegaussian")
+    words = continuation(study, tmp_path / "out" / "wider", Path("study.yaml"))
+    options = dict(zip(words[2::2], words[3::2], strict=True))
+    assert words[:2] == ["study", "gazegaussian"]
+    assert options["--meshhead"] == str(tmp_path / "my head.pt")
+    assert options["--data"] == str(tmp_path / "people")
+    assert "--init-from" not in options
+    assert load_run(Path(options["--config"]), "gazegaussian") == config
 
 
 def test_the_verb_makes_a_study_that_runs_on(tmp_path):

@@ -3,6 +3,10 @@
 import logging
 import re
 
+import pytest
+
+from helpers.analysis.audit import AuditReport
+from helpers.analysis.audit_checks import AuditRow
 from helpers.results import tables as results
 from helpers.search.space import load_study_file
 from helpers.utils import files, plain_text, tables
@@ -11,13 +15,45 @@ from helpers.utils.tables import CELL_VARIABLE, is_table, print_table, show_line
 ROWS = [{"what": "memory", "value": 0.19436, "none": None}, {"what": "<b> & disk", "value": 3, "none": ""}]
 
 
-def test_the_table_of_a_whole_gazegaussian_study_breaks_no_word(repo_root, capsys):
+def study_row(repo_root, **changes):
     file = load_study_file(repo_root / "configs" / "studies" / "gazegaussian" / "quick.yaml", "gazegaussian")
-    row = {"trial": 10, "state": "COMPLETE", "value": 0.19436, "epochs": 8, "seconds": 51.1}
-    print_table("wide", [{**row, **dict.fromkeys(file.parameters, 0.0123456)}])
-    header = capsys.readouterr().out.split("┡")[0]
-    pieces = [piece for name in file.parameters for piece in name.split("_")]
+    row = {"trial": 10, "state": "baseline PRUNED", "value": 0.19436, "epochs": 8, "seconds": 51.1}
+    note = {"note": "interrupted; trial 6 goes on from it"}
+    return list(file.parameters), {**row, **dict.fromkeys(file.parameters, 0.0123456), **note, **changes}
+
+
+def test_the_wide_table_of_a_whole_gazegaussian_study_breaks_no_word(repo_root, capsys):
+    parameters, row = study_row(repo_root)
+    print_table("wide", [row], parameters, wide=True)
+    shown = capsys.readouterr().out
+    header = shown.split("┡")[0]
+    pieces = [piece for name in parameters for piece in name.split("_")]
     assert all(header.count(piece) >= pieces.count(piece) for piece in pieces)
+    assert "not shown" not in shown
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_parameters_give_way_to_state_and_value(repo_root, capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    parameters, row = study_row(repo_root)
+    print_table("Study", [row], parameters)
+    *lines, note = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    cells = next(line for line in lines if "│ 10" in line)
+    assert "│ baseline PRUNED │ 0.1944 │ 8 " in cells
+    shown = cells.count("0.01235")
+    assert note == f"not shown: {', '.join(parameters[shown:])} (--wide shows all)"
+    assert (shown > 0) is (columns > 80)
+
+
+def test_an_audit_fits_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    row = AuditRow("orthogonality_loss_importance", (0.001, 0.01), True, False, 12.0, "only its scale counts here")
+    report = AuditReport((row,), 12.0)
+    print_table("Audit", report.rows(), report.GIVES_WAY)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("│ orthogonality_loss_importance │ yes " in line for line in lines)
 
 
 def test_a_cell_shows_a_table_as_html_and_the_same_lines_as_text(monkeypatch, capsys):

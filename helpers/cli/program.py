@@ -1,0 +1,43 @@
+"""What the script does before any command, and what its help says."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from helpers.utils.paths import ROOT
+
+logger = logging.getLogger(__name__)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"GazeGaussian {program_version()}")
+        raise typer.Exit
+
+
+def begin(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Give the first line at once: reading settings may import packages for seconds."""
+    if not {"-h", "--help"} & set(sys.argv):
+        logger.info("%s: reading the settings", context.invoked_subcommand)
+
+
+def program_version() -> str:
+    """Version in `pyproject.toml`, which is never installed."""
+    found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else "unknown"
+
+
+def summary(command: Callable[..., None]) -> str:
+    """First line of a command's help, whole: typer would cut it to the width of the terminal."""
+    return (command.__doc__ or "").strip().partition("\n")[0]
