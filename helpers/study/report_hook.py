@@ -59,9 +59,10 @@ class PruningHook(Hook):
     def on_fit_start(self, trainer: Trainer) -> None:
         """Report what was trained before."""
         weights = sum(parameter.numel() * parameter.element_size() for parameter in trainer.parameters)
-        hardware = hardware_of(trainer.device, trainer.dtype)
+        # A trainer of one's own need not say what it trains on or what it measures.
+        hardware = hardware_of(trainer.device, trainer.dtype) if hasattr(trainer, "device") else {}
         self.listener.start(trainer.history, bytes_of_model(weights), hardware)
-        names = getattr(trainer, "measured", None)  # a trainer of one's own need not say
+        names = getattr(trainer, "measured", None)
         if names is not None:
             self.listener.measured(sorted(names))
 
@@ -143,6 +144,8 @@ class TrialReporter:
 
     def _note_hardware(self, hardware: dict[str, str]) -> None:
         """Store what the trial computes on, and warn when the trial before it was computed on something else."""
+        if not hardware:
+            return
         trials = self.study.get_trials(deepcopy=False)[: self.trial.number]
         before = next((t for t in reversed(trials) if HARDWARE in t.user_attrs), None)
         self.trial.set_user_attr(HARDWARE, hardware)
