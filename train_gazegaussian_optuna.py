@@ -111,12 +111,16 @@ def main() -> None:
 
 def _say_usage(error: Exception) -> None:
     """One line, or the whole help where no command was given."""
+    from gazegaussian.stages import stage_names
+
     text = error.format_message()  # type: ignore[attr-defined]
     context = error.ctx  # type: ignore[attr-defined]
     if text.startswith("Usage:"):
         print(text, file=sys.stderr)
         return
     line = " ".join(text.replace("Value error, ", "").split())
+    if getattr(getattr(error, "param", None), "name", None) == "stage" and line.startswith("Missing"):
+        line = f"{line.rstrip('.')}. Choose from: {', '.join(stage_names())}"
     command = context.command_path if context else Path(__file__).name
     print(f"error: {line}{'' if line[-1] in '.?!' else '.'} See {command} --help.", file=sys.stderr)
 

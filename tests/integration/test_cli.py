@@ -32,7 +32,7 @@ def gazegaussian(run, workplace, meshhead):
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["train"], ["Missing argument 'stage'", "meshhead, gazegaussian"]),
+        (["train"], ["Missing argument 'STAGE'", "meshhead, gazegaussian"]),
         (["train", "meshead"], ["'meshead' is not one of 'meshhead', 'gazegaussian'", "train --help"]),
         (["train", "meshhead", "--epochs", "0"], ["--epochs"]),
         (["trian"], ["Did you mean 'train'? See"]),
