@@ -75,7 +75,7 @@ def test_input_that_cannot_be_used_is_refused_before_the_heavy_imports(repo_root
     (tmp_path / "a.pt").touch()
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "best.pt").touch()
-    file = (repo_root / "configs" / "studies" / "meshhead" / "quick.yaml").read_text()
+    file = (repo_root / "configs" / "studies" / "meshhead" / "space.yaml").read_text()
     (tmp_path / "misspelt.yaml").write_text(file.replace("name: tpe", "name: tpee"))
     done = call(repo_root, tmp_path, f"DATA = {str(heads()[0].root)!r}\n{REFUSED}")
     calls = done.stdout.splitlines()
