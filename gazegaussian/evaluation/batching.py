@@ -33,7 +33,7 @@ def batch_that_fits(gaussians: int, device: torch.device) -> int:
     if device.type != "cuda":
         return most
     free, _ = torch.cuda.mem_get_info(device)
-    return max(1, min(most, int(FREE_SHARE * free / (BYTES_PER_GAUSSIAN * gaussians))))
+    return max(1, min(most, int(FREE_SHARE * free / (BYTES_PER_GAUSSIAN * max(gaussians, 1)))))
 
 
 def in_batches(

@@ -160,7 +160,7 @@ class _Session:
     def run(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Render and measure all pairs."""
         pictured = {pairs[i] for i in spread(len(pairs), PICTURED)}
-        step = batch_that_fits(len(self.model.face.means) + len(self.model.eyes.means), self.device)
+        step = batch_that_fits(_points(self.model), self.device)
         rendered = in_batches(pairs, step, self._render)
         for chunk, (batch, residual, render) in progress(rendered, "evaluation", -(-len(pairs) // step)):
             self._residuals += [] if residual is None else [residual]
@@ -299,3 +299,9 @@ class _Session:
 def _caption(row: dict[str, Any]) -> str:
     person = row["subject"].removesuffix(".h5")
     return f"{person}, row {row['source_row']} to {row['target_row']}: gaze {row['gaze_error_deg']:.1f}°, {row['psnr']:.1f} dB"
+
+
+def _points(model: nn.Module) -> int:
+    """Gaussians of a model; 0 for one that draws without."""
+    streams = (getattr(model, name, None) for name in ("face", "eyes"))
+    return sum(len(stream.means) for stream in streams if stream is not None)

@@ -12,7 +12,6 @@ from gazegaussian.evaluation.results import DEFAULT_PAIRS, Evaluation
 from gazegaussian.evaluation.table import all_notes, as_csv, as_markdown, as_values, heading, table_rows
 from gazegaussian.training.checkpoint_files import require_checkpoint
 from gazegaussian.utils.atomic_files import atomic_file
-from gazegaussian.utils.image_grid import save_image
 from gazegaussian.utils.own_output import require_own_output
 
 __all__ = ["all_notes", "as_values", "evaluate", "heading", "table_rows"]
@@ -70,6 +69,7 @@ def evaluate(
 
 def _write(found: Evaluation, out: Path) -> None:
     from gazegaussian.evaluation.pictures import picture
+    from gazegaussian.utils.image_grid import save_image
 
     texts = {
         "evaluation.md": as_markdown(found),

@@ -123,7 +123,7 @@ def test_the_target_itself_is_measured_as_perfect(nothing_optional, monkeypatch)
     dataset_gaze = dataset.gaze + 1e-4 * np.arange(len(dataset))[:, None]  # one frame: tell its cameras apart
     monkeypatch.setattr(dataset, "gaze", dataset_gaze.astype(np.float32))
     session = _Session(Prophet(dataset), dataset, Judges(load_frozen("judge")), torch.device("cpu"))
-    monkeypatch.setattr(session, "_posed", lambda batch: batch)
+    monkeypatch.setattr(session, "_posed", lambda batch: (batch, None))
     pairs = [(0, 1), (1, 0), (2, 3)]
     targets = torch.from_numpy(dataset.gaze[[target for _, target in pairs]])
 
