@@ -1,6 +1,6 @@
 """Does commanded gaze arrive? Renders held-out people over a grid of gazes and lets the judge read them.
 
-    python -m benchmarks.quality.gaze_agreement CHECKPOINT --data DIR [--strip docs/images/redirect_strip.png]
+    python -m benchmarks.quality.gaze_agreement CHECKPOINT --data DIR [--strip strip.png]
 
 Prints Pearson r per axis and the mean angular error between command and reading, and the judge's own error on the real
 images of the same people (what no renderer can beat).
