@@ -10,7 +10,6 @@ from contextlib import suppress
 import psutil
 import pytest
 import torch
-from cuda_stand_in.run import run_on_stand_in
 from synthetic_support import batch, gaze_run, gaze_stage, mesh_stage
 
 from benchmarks.acceptance.__main__ import Phase, phases
@@ -121,21 +120,6 @@ def test_busy_machine_studies_are_those_of_make_study(tmp_path, repo_root):
     ]
     assert [words[2:4] for words in quick] == made
     assert os.listdir(tmp_path) == []
-
-
-def test_the_cost_of_a_step_is_counted_without_a_gpu():
-    """On the stand-in: half precision moves and holds less; four images more; nothing has values, so it takes seconds."""
-    call = ["-m", "benchmarks.rendering.device_cost", "--sizes", "quick", "--json"]
-    done = run_on_stand_in(call)
-    assert done.returncode == 0, done.stderr[-3000:]
-    rows = {(row["stage"], row["precision"], row["batch"]): row for row in json.loads(done.stdout)["rows"]}
-    assert len(rows) == 8
-    for stage in ("meshhead", "gazegaussian"):
-        single, half = (rows[stage, precision, 1] for precision in ("fp32", "fp16"))
-        assert 0 < half["GB moved"] < single["GB moved"]
-        assert 0 < half["peak GB"] <= single["peak GB"]
-        assert rows[stage, "fp16", 4]["GB moved"] > half["GB moved"]
-        assert 500 < half["calls"] < 10_000
 
 
 def test_the_acceptance_command_fits_into_its_limit_and_survives_its_phases(tmp_path):

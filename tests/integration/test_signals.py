@@ -29,13 +29,13 @@ class Swallows:
     """A destructor, in which Python prints and drops whatever is raised."""
 
     def __del__(self):
-        spin(0.0003)
+        spin(0.003)
 
 
 @ctypes.CFUNCTYPE(None)
 def callback():
     """Called from C, where Python can raise nothing either."""
-    spin(0.0003)
+    spin(0.003)
 
 
 def spin(seconds):

@@ -161,7 +161,7 @@ def test_widgets_are_labelled_and_follow_the_study(monkeypatch, capsys):
         view.show(found(*TRIALS))
     assert len(updates) == 1, "redrawn without a new epoch"
     assert (view.trials.description, view.trials.value, view.trials.max) == ("Trials", 2, 4)
-    assert (view.epochs.description, view.epochs.value, view.epochs.max) == ("Epochs now", 2, 8)
+    assert (view.epochs.description, round(view.epochs.value, 2), view.epochs.max) == ("Epochs now", 2, 8)
     assert "memory in use" in view.facts.value
     assert view.button.description == "Stop"
     view.button.click()
@@ -236,13 +236,13 @@ def test_a_plan_goes_on_with_the_newest_study_or_begins_another(tmp_path):
     assert plan_study("meshhead", out=tmp_path).name == "meshhead_quick_2"
     assert plan_study("meshhead", out=tmp_path, resume=False).name == "meshhead_quick_3"
     assert plan_study("meshhead", out=tmp_path, study_name="wide").name == "wide"
-    smoke = plan_study("meshhead", sizes="published", smoke=True, trials=99, epochs=99, out=tmp_path, study_name="wide")
+    smoke = plan_study("meshhead", sizes="full", smoke=True, trials=99, epochs=99, out=tmp_path, study_name="wide")
     assert (smoke.name, smoke.sizes, smoke.trials, smoke.epochs) == ("meshhead_smoke", "quick", 2, 1)
 
 
 def test_a_plan_refuses_what_cannot_work_before_anything_is_spent(tmp_path, monkeypatch):
     monkeypatch.setattr("helpers.notebook.session.run_script", lambda *words: pytest.fail(f"ran {words}"))
-    with pytest.raises(ConfigError, match="quick, demo, published, got 'qick'"):
+    with pytest.raises(ConfigError, match="quick, demo, full, got 'qick'"):
         plan_study("meshhead", sizes="qick", out=tmp_path)
     plan = plan_study("meshhead", epochs=2, out=tmp_path)
     begun = replace(plan._request(), train=fake_train, check=lambda config: None)
