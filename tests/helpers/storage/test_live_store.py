@@ -39,6 +39,7 @@ def test_a_study_on_drive_is_kept_there_by_snapshots(tmp_path, local, monkeypatc
 
 
 def test_a_machine_lost_in_the_middle_of_a_trial_costs_one_epoch(tmp_path, local, monkeypatch):
+    monkeypatch.setattr("helpers.study.trial_files.CHECKPOINT_SECONDS", 0.0)  # else it costs those since the last copy
     drive = tmp_path / "drive"
     lost = tmp_path / "lost"
     epochs = []
