@@ -31,7 +31,7 @@ __all__ = [
     "wrap_stub",
 ]
 
-TABLES = models.BaseModel.metadata.tables  # of a database, by name
+TABLES = dict(models.BaseModel.metadata.tables)  # of a database, by name
 RDB_CALLS = ("_create_new_trial", "_set_trial_param", "_get_best_trial_id", "_get_trials")  # that Optuna's cache makes
 
 

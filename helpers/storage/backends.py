@@ -210,7 +210,7 @@ def _require_server_tables(url: str, store: str, options: dict[str, Any]) -> Non
     except SQLAlchemyError as error:
         reason = scrubbed(getattr(error, "orig", None) or error, url)
         raise StorageError(f"{store} cannot be opened: {reason}.") from None  # the chain may show the password
-    lacking = sorted((TABLES | {"alembic_version"}) - there)
+    lacking = sorted((TABLES.keys() | {"alembic_version"}) - there)
     if lacking:
         what = "no study yet" if len(lacking) > len(TABLES) else f"no table {lacking[0]}: it is of another Optuna"
         raise StorageError(f"{store} holds {what}; run `study` first or name another storage.")

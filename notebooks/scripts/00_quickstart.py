@@ -82,7 +82,7 @@ show_image(strip)
 # **Evaluate.** Held-out people redirected to other images of themselves; what measured each number stands beside it.
 
 # %%
-evaluated = ["--data", data, "--pairs", pairs, "--out", f"{out}/quickstart_evaluation"]
+evaluated = ["--wide", "--data", data, "--pairs", pairs, "--out", f"{out}/quickstart_evaluation"]
 run_script("evaluate", f"{out}/quickstart_gazegaussian/best.pt", *evaluated)
 show_image(f"{out}/quickstart_evaluation/evaluation.png", width=520)
 

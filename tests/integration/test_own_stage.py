@@ -49,7 +49,7 @@ def opened(folder):
 def test_a_study_of_an_own_model_is_audited_prunes_resumes_and_reports(study):
     folder, first, second = study
     assert "audit 6/6" in first.stderr
-    assert "audit: passed before" in second.stderr
+    assert "audit: already passed" in second.stderr
     assert "accuracy 0." in first.stderr  # a metric of the stage, in the line of an epoch
     trials = opened(folder).get_trials(deepcopy=False)
     assert len(trials) == 8
