@@ -13,15 +13,20 @@ import pytest
 from repository import ROOT
 
 LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv*", ".*_cache", "__pycache__", "optuna_results", "data", "images", "tests", "benchmarks"
+    ".git", ".venv*", ".*_cache", "__pycache__", "optuna_results", "images", "tests", "benchmarks"
 )
+
+
+def left_out(folder, names):
+    """Caches and results anywhere, and the data of the top folder: `gazegaussian/data` is code."""
+    return {*LEFT_OUT(folder, names), *({"data"} if folder == str(ROOT) else ())}
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """Built from a copy: setuptools writes beside what it builds."""
     folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(ROOT, folder / "source", ignore=LEFT_OUT)
+    shutil.copytree(ROOT, folder / "source", ignore=left_out)
     words = [
         "wheel",
         "-q",

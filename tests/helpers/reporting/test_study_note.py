@@ -20,11 +20,11 @@ def versions(study):
 
 def test_the_owners_report_writes_the_note_and_one_elsewhere_does_not(tmp_path, monkeypatch):
     monkeypatch.setattr("helpers.reporting.figures.find_browser", lambda: None)
-    run_study(spec(tmp_path, trials=3))
+    study = run_study(spec(tmp_path, trials=3))
     folder = tmp_path / "toy"
     report(load_study(folder), folder, tmp_path / "elsewhere")
     assert get_note(load_study(folder)) == ""
-    report(load_study(folder), folder)
+    report(study, folder)
     note = get_note(load_study(folder))
     assert note.startswith(BEGIN)
     assert note.endswith(END)
