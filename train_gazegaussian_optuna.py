@@ -34,7 +34,7 @@ except ModuleNotFoundError:
     )
 
 from helpers.cli import data, studies, trainings
-from helpers.cli.program import begin, summary
+from helpers.cli.program import announced, begin, summary
 from helpers.utils.plain_text import PrintableFormatter
 
 # click's, or that of the copy of click which newer versions of typer bring along.
@@ -67,9 +67,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 DATA_COMMANDS: dict[str, Callable[..., None]] = {"synth": data.synth, "check": data.check, "download": data.download}
 for name, command in COMMANDS.items():
-    app.command(name, short_help=summary(command))(command)
+    app.command(name, short_help=summary(command))(announced(name, command))
 for name, command in DATA_COMMANDS.items():
-    data_app.command(name, short_help=summary(command))(command)
+    data_app.command(name, short_help=summary(command))(announced(name, command))
 app.callback()(begin)
 
 

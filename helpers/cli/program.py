@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
-import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,14 +22,22 @@ def _print_version(wanted: bool) -> None:
 
 
 def begin(
-    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Give the first line at once: reading settings may import packages for seconds."""
-    if not {"-h", "--help"} & set(sys.argv):
-        logger.info("%s: reading the settings", context.invoked_subcommand)
+    """Options of the program itself."""
+
+
+def announced(name: str, command: Callable[..., None]) -> Callable[..., None]:
+    """Have a command give its first line at once: reading settings may import packages for seconds."""
+
+    @functools.wraps(command)
+    def started(*args: Any, **options: Any) -> None:
+        logger.info("%s: reading the settings", name)
+        command(*args, **options)
+
+    return started
 
 
 def program_version() -> str:

@@ -29,13 +29,13 @@ class Swallows:
     """A destructor, in which Python prints and drops whatever is raised."""
 
     def __del__(self):
-        spin(0.003)
+        spin(0.002)
 
 
 @ctypes.CFUNCTYPE(None)
 def callback():
     """Called from C, where Python can raise nothing either."""
-    spin(0.003)
+    spin(0.002)
 
 
 def spin(seconds):
@@ -87,7 +87,7 @@ def test_of_200_signals_at_random_moments_of_trainings_none_is_lost(tmp_path, lo
     for count in range(SIGNALS):
         one = trainer(tmp_path / "run", LossyStage(), epochs=1000, preview_images=0)
         number = rng.choice([signal.SIGINT, signal.SIGTERM])
-        with pytest.raises(KeyboardInterrupt), interruptible(), Killer(number, rng.uniform(0.0, 0.03)):  # noqa: PT012
+        with pytest.raises(KeyboardInterrupt), interruptible(), Killer(number, rng.uniform(0.0, 0.06)):  # noqa: PT012
             one.fit()
             pytest.fail(f"signal {count} ({number.name}) was lost")
         assert not interrupted()

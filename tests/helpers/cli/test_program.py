@@ -37,7 +37,7 @@ def shown(monkeypatch, capsys, *words):
 def test_help_is_whole_and_fits(monkeypatch, capsys):
     whole = shown(monkeypatch, capsys, "--help")
     assert shown(monkeypatch, capsys, "-h") == whole
-    assert "...\n" not in whole.partition("\n\n")[2], "a summary is cut"
+    assert whole.count("...") == 1  # of the usage: no summary is cut
     assert max(map(len, whole.splitlines())) <= 80
     for command in train_gazegaussian_optuna.COMMANDS:
         text = shown(monkeypatch, capsys, command, "-h")
