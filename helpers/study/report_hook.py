@@ -21,6 +21,7 @@ from helpers.results.attributes import EPOCHS, HARDWARE, INHERITED, RESUME_OF, S
 from helpers.results.trial_states import FINISHED, Usage, epochs_of, total_usage
 from helpers.search.study_config import StudyFile
 from helpers.search.trial_names import tag
+from helpers.storage.errors import StorageError
 from helpers.study.budget import BudgetWatch, LimitReached, epochs_still_ahead
 from helpers.study.checkpoints import bytes_of_model
 from helpers.utils.files import require_space
@@ -188,7 +189,10 @@ class TrialReporter:
 
     def outlook(self, epochs: int) -> str:
         """Name the trial, and how long the study will take at its pace so far, without regard to its budget."""
-        trials = self.study.get_trials(deepcopy=False)
+        try:
+            trials = self.study.get_trials(deepcopy=False)
+        except StorageError:  # told where the epoch is reported, once it is on disk
+            return f"trial {self.trial.number}"
         seen = [(trial.state, epochs if trial.number == self.trial.number else epochs_of(trial)) for trial in trials]
         paid = total_usage(trials)
         pace = paid.seconds / paid.epochs if paid.seconds and paid.epochs else self.seconds / epochs

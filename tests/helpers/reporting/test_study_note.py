@@ -29,7 +29,6 @@ def test_the_owners_report_writes_the_note_and_one_elsewhere_does_not(tmp_path, 
     assert note.startswith(BEGIN)
     assert note.endswith(END)
     assert "| parameter |" in note
-    assert f"confirm {folder}" in note
     assert "Trained: " in note
     before = versions(load_study(folder))
     report(load_study(folder), folder)
