@@ -65,12 +65,15 @@ def require_own_sidecars(path: Path) -> None:
 
 def _names_a_file(journal: Path) -> bool:
     """Tell whether a rollback journal ends in the name of a super-journal, as transactions over several databases leave it."""
-    with open_plain(journal) as stream:
-        size = stream.seek(0, 2)
-        if size < 16:
-            return False
-        stream.seek(size - 16)
-        end = stream.read(16)
+    try:
+        with open_plain(journal) as stream:
+            size = stream.seek(0, 2)
+            if size < 16:
+                return False
+            stream.seek(size - 16)
+            end = stream.read(16)
+    except FileNotFoundError:  # its transaction has just ended
+        return False
     length = int.from_bytes(end[:4], "big")
     return end[8:] == _JOURNAL_MAGIC and 0 < length <= size - 16
 
