@@ -70,13 +70,14 @@ def read_packed(path: Path) -> dict[str, Any]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         content: dict[str, Any] = {name: json.loads(text) if name in _PLAIN else text for name, text in header.items()}
         _require_intact(state, header["sha256"])
+        content["model"] = {name: _read(name, state) for name in state if not name.endswith(_SCALE)}
     except Exception as error:  # whatever bytes that mean nothing raise
         named = f"its header lacks {error}" if isinstance(error, KeyError) else str(error)
         reason = shorten(named, 120) or type(error).__name__
         raise CheckpointError(
             f"{path} is no readable packed model ({reason}). Copy it again, or restore it from git."
         ) from error
-    return content | {"model": {name: _read(name, state) for name in state if not name.endswith(_SCALE)}}
+    return content
 
 
 def _stored(name: str, value: Tensor) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import struct
 import pytest
 import torch
 from hostile_support import assert_harmless, assert_refused, mutations
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from synthetic_support import gaze_run, gaze_stage, heads, jiggle
 
@@ -14,7 +15,7 @@ from gazegaussian.data.synthetic.folder import SETTINGS_FILE
 from gazegaussian.errors import CheckpointError
 from gazegaussian.inference import load_redirector
 from gazegaussian.training import checkpoint_files as files
-from gazegaussian.training import shipped
+from gazegaussian.training import packed, shipped
 from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
 from gazegaussian.training.gaze_gaussian_stage import load_gaze_gaussian
 from gazegaussian.training.initial_weights import adopt_sizes, begin_gaze_gaussian
@@ -128,6 +129,15 @@ def test_what_cannot_be_packed(original, tmp_path):
     ):
         shipped.pack(tmp_path / "large.pt", tmp_path / "x.safetensors", "")
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_coarse_weights_without_their_scale_are_one_line(small, tmp_path):
+    state = {name: value for name, value in load_file(small).items() if not name.endswith(".scale")}
+    with safe_open(small, framework="pt") as file:
+        header = {**file.metadata(), "sha256": packed._digest(state)}
+    save_file(state, tmp_path / "x.safetensors", metadata=header)
+    with pytest.raises(CheckpointError, match=r"is no readable packed model"):
+        load_checkpoint(tmp_path / "x.safetensors")
 
 
 def test_a_file_that_is_too_large_for_git_is_warned_of(original, tmp_path, monkeypatch, caplog):
