@@ -8,26 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from repository import ROOT
-
-LEFT_OUT = shutil.ignore_patterns(
-    ".git",
-    ".venv*",
-    ".*_cache",
-    "__pycache__",
-    "optuna_results",
-    "scratch",
-    "images",
-    "tests",
-    "benchmarks",
-    ".hypothesis",
-)
-
-
-def left_out(folder, names):
-    """Caches and results anywhere, and the data of the top folder: `gazegaussian/data` is code."""
-    return {*LEFT_OUT(folder, names), *({"data"} if folder == str(ROOT) else ())}
-
+from repository import ROOT, left_out
 
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.M | re.S)
 

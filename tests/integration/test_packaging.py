@@ -10,16 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from repository import ROOT
-
-LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv*", ".*_cache", "__pycache__", "optuna_results", "images", "tests", "benchmarks"
-)
-
-
-def left_out(folder, names):
-    """Caches and results anywhere, and the data of the top folder: `gazegaussian/data` is code."""
-    return {*LEFT_OUT(folder, names), *({"data"} if folder == str(ROOT) else ())}
+from repository import ROOT, left_out
 
 
 @pytest.fixture(scope="module")
