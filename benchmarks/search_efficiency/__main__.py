@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("purpose", choices=list(SEEDS))
     parser.add_argument("curves", type=Path, help="file written by benchmarks.search_efficiency.record")
-    parser.add_argument("--config", type=Path, help="recorded with it; default configs/STAGE_quick.yaml")
+    parser.add_argument("--config", type=Path, help="recorded with it; default configs/runs/STAGE/quick.yaml")
     parser.add_argument("--study", type=Path, help="recorded with it; default configs/studies/STAGE/quick.yaml")
     parser.add_argument("--methods", nargs="+", default=[], metavar="NAME", help=f"of {'; '.join(methods())}")
     parser.add_argument("--add", nargs="+", type=parse_method, default=[], metavar="SAMPLER + PRUNER")

@@ -14,8 +14,8 @@ from gazegaussian.config import RunConfig, load_run, parse_run, with_parameters
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.changed_fields import PATHS, RUNTIME_FIELDS
 from helpers.search.space import StudyFile, load_study_file
+from helpers.utils.paths import run_file, study_file_of
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _FREE = RUNTIME_FIELDS | PATHS | {"seed"}  # neither the machine's folders nor a training seed make other sizes
 
 
@@ -115,8 +115,8 @@ def require_quick_sizes(header: Header, path: Path, config: Path | None = None, 
     Raises:
         ConfigError: They were not, or the files cannot be read.
     """
-    run = load_run(config or CONFIGS / "runs" / header.stage / "quick.yaml", header.stage)
-    searched = load_study_file(study or CONFIGS / "studies" / header.stage / "quick.yaml", header.stage)
+    run = load_run(config or run_file(header.stage), header.stage)
+    searched = load_study_file(study or study_file_of(header.stage), header.stage)
     require_sizes(header, as_trained(run, searched), searched, path)
 
 

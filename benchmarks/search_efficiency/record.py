@@ -31,6 +31,7 @@ from gazegaussian.build import preflight
 from gazegaussian.config import GazeGaussianRun, RunConfig, load_run, with_parameters
 from gazegaussian.errors import ConfigError, UserError
 from helpers.search.space import StudyFile, check_space, load_study_file
+from helpers.utils.paths import run_file, study_file_of
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["meshhead", "gazegaussian"])
     parser.add_argument("purpose", choices=list(SEEDS))
-    parser.add_argument("--config", type=Path, help="default configs/STAGE_quick.yaml")
+    parser.add_argument("--config", type=Path, help="default configs/runs/STAGE/quick.yaml")
     parser.add_argument("--study", type=Path, help="default configs/studies/STAGE/quick.yaml")
     parser.add_argument("--out", type=Path, help=f"default {FOLDER}/STAGE_PURPOSE.jsonl")
     parser.add_argument("--meshhead", type=Path, help="checkpoint that GazeGaussian starts from")
@@ -225,10 +226,10 @@ def main() -> None:
     stop = Stop(given.minutes)
     stop.listen()
     try:
-        config = load_run(given.config or Path(f"configs/{stage}_quick.yaml"), stage)
+        config = load_run(given.config or run_file(stage), stage)
         if given.meshhead is not None and isinstance(config, GazeGaussianRun):
             config = config.model_copy(update={"meshhead_checkpoint": given.meshhead})
-        study = load_study_file(given.study or Path(f"configs/studies/{stage}/quick.yaml"), stage)
+        study = load_study_file(given.study or study_file_of(stage), stage)
         path = given.out or FOLDER / f"{stage}_{given.purpose}.jsonl"
         plan = Plan(given.count, given.best, given.random, config.training.seed)
         recorder = Recorder(path, config, study, given.purpose, plan, given.part, stop)

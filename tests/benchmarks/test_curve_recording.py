@@ -68,7 +68,8 @@ def pretend(monkeypatch):
     def train(config, stop):
         trained.append((config.optim.lr, config.training.seed))
         loss = abs(np.log10(config.optim.lr / 3e-4))
-        rows = [{"epoch": float(epoch), "val_loss": loss + 1 - epoch, "seconds": 1.0} for epoch in range(2)]
+        values = [loss + 1 - epoch for epoch in range(2)]
+        rows = [{"epoch": float(i), "val_loss": v, "l1": v, "seconds": 1.0} for i, v in enumerate(values)]
         return Training("complete", "", rows, 0.1, 0.1)
 
     monkeypatch.setattr(recording_module, "train", train)
@@ -315,6 +316,21 @@ def test_a_process_that_gets_a_signal_ends_cleanly_and_its_file_continues(run, t
     assert "stopped; the same command continues" in said
     assert read(out).curves == []
     assert list(tmp_path.glob(".c.jsonl*")) == []
+
+
+@pytest.mark.parametrize("stage", ["meshhead", "gazegaussian"])
+def test_the_bare_command_records_what_the_shipped_quick_study_trains(stage, tmp_path, monkeypatch, pretend):
+    monkeypatch.setattr(recording_module, "preflight", lambda config: None)  # heads and MeshHead need not be there
+    monkeypatch.setattr(recording_module.os, "nice", lambda steps: None)
+    monkeypatch.setattr(Stop, "listen", lambda self: None)
+    out = tmp_path / "c.jsonl"
+    monkeypatch.setattr(
+        sys, "argv", ["record", stage, "choose", "--out", str(out), *["--count", "1", "--best", "0", "--random", "0"]]
+    )
+    recording_module.main()
+    recording = read(out)
+    assert [one.drawn for one in recording.curves] == 3 * ["baseline"]  # with three training seeds
+    require_quick_sizes(recording.header, out)
 
 
 def test_lines_keep_six_digits_and_no_nan_and_progress_is_told(run, tmp_path, pretend):
