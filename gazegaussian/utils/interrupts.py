@@ -24,10 +24,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class _State:
     asked = False  # a signal came and no one has answered it
     depth = 0  # of `with` blocks
+    held = 0  # of `uninterrupted` blocks
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    _State.asked = True
+    first, _State.asked = not _State.asked, True
+    if first and _State.held:
+        return  # raised where the block ends
     raise KeyboardInterrupt
 
 
@@ -64,6 +67,29 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if _State.depth == 0:
             _State.asked = False
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Finish a `with` block before the first signal of an `interruptible` one is raised; a second signal is raised at once.
+
+    For a few lines that must not be left half done, such as a transaction: its connection would stay locked for as long as a
+    traceback holds it.
+
+    Raises:
+        KeyboardInterrupt: A signal came while the block lasted, and it ended without an error.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = _State.asked
+    _State.held += 1
+    try:
+        yield
+    finally:
+        _State.held -= 1
+    if not before:
+        raise_if_interrupted()
 
 
 def watch_process() -> None:

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from gazegaussian.errors import class_and_line
+from gazegaussian.utils.interrupts import uninterrupted
 from gazegaussian.utils.yaml_files import shorten
 from helpers.optuna_private import RDB_CALLS
 from helpers.storage.errors import LEFT, StorageError, redacted
@@ -73,7 +74,8 @@ def _patient(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     def patient(self: Database, *args: Any, **kwargs: Any) -> Any:
         def call(again: bool) -> Any:
             try:
-                return method(self, *args, **kwargs)
+                with uninterrupted():
+                    return method(self, *args, **kwargs)
             except KeyError:  # no such study or trial
                 raise
             except (ValueError, LookupError, TypeError) as error:

@@ -18,7 +18,7 @@ from study_support import run_study, spec
 from trainer_support import LineStage, trainer
 
 from gazegaussian.training.trainer import Trainer
-from gazegaussian.utils.interrupts import interrupted, interruptible, raise_if_interrupted
+from gazegaussian.utils.interrupts import interrupted, interruptible, raise_if_interrupted, uninterrupted
 from helpers import load_study
 
 SIGNALS = 200
@@ -127,6 +127,26 @@ def test_a_signal_that_is_dropped_last_of_all_ends_the_block():
     with pytest.raises(KeyboardInterrupt), interruptible(), suppress(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
     raise_if_interrupted()  # forgotten
+
+
+def test_a_transaction_ends_before_a_signal_is_raised():
+    done = []
+    with pytest.raises(KeyboardInterrupt), interruptible():  # noqa: PT012
+        with uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("transaction")
+        done.append("what comes after it")
+    assert done == ["transaction"]
+
+
+def test_a_second_signal_does_not_wait_for_a_transaction():
+    done = []
+    with pytest.raises(KeyboardInterrupt), interruptible(), uninterrupted():  # noqa: PT012
+        signal.raise_signal(signal.SIGTERM)
+        done.append("first half")
+        signal.raise_signal(signal.SIGINT)
+        done.append("second half")
+    assert done == ["first half"]
 
 
 def test_what_others_do_with_ctrl_c_is_left_alone():
