@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -47,8 +49,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-OpenData = Callable[[Path, str, int], HeadDataset]
-
 
 def resolve_data(config: RunConfig) -> Path:
     """Return the folder of HDF5 subjects, generating the embedded synthetic heads when none is configured."""
@@ -60,33 +60,49 @@ def resolve_data(config: RunConfig) -> Path:
 
 
 def open_dataset(root: Path, split: str, image_size: int) -> HeadDataset:
-    """Open a split, its images kept in memory where they fit."""
+    """Open a split, its images kept in memory where they fit.
+
+    The last two splits of a process stay open: its next training finds them decoded, unless a file of the folder has changed.
+    """
+    return _open(root, split, image_size, _state(root))
+
+
+@functools.lru_cache(maxsize=2)
+def _open(root: Path, split: str, image_size: int, state: tuple[object, ...]) -> HeadDataset:
     return HeadDataset(root, split, image_size, cache=True)
 
 
-def build_stage(config: RunConfig, open_data: OpenData = open_dataset) -> Stage:
+def _state(root: Path) -> tuple[object, ...]:
+    """What changes with any file of a folder; that it cannot be read is said by who opens it."""
+    try:
+        files = [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in os.scandir(root)]
+    except OSError:
+        return ()
+    return (root.resolve(), *sorted(files))
+
+
+def build_stage(config: RunConfig) -> Stage:
     """Build model, data and validation metric of a run; the global seed is set first.
 
     Args:
         config: What to build.
-        open_data: Opens a split of a folder of heads at an image size; who builds often may keep what was opened.
 
     Raises:
         UserError: Data, checkpoint or configuration cannot be used.
     """
     build = stage_spec(config.stage).builder()
     torch.manual_seed(config.training.seed)
-    return cast(Stage, build(config, open_data) if isinstance(config.data, DataConfig) else build(config))
+    return cast(Stage, build(config))
 
 
-def build_mesh_head_stage(config: MeshHeadRun, open_data: OpenData = open_dataset) -> MeshHeadStage:
+def build_mesh_head_stage(config: MeshHeadRun) -> MeshHeadStage:
     """Stage one (see `build_stage`)."""
-    return MeshHeadStage(config, *_splits(config, open_data))
+    return MeshHeadStage(config, *_splits(config))
 
 
-def build_gaze_gaussian_stage(config: GazeGaussianRun, open_data: OpenData = open_dataset) -> GazeGaussianStage:
+def build_gaze_gaussian_stage(config: GazeGaussianRun) -> GazeGaussianStage:
     """Stage two (see `build_stage`)."""
-    train, validation = _splits(config, open_data)
+    train, validation = _splits(config)
     if config.init_from:
         return GazeGaussianStage(config, None, train, validation)
     mesh_head = _mesh_head(config)
@@ -94,10 +110,10 @@ def build_gaze_gaussian_stage(config: GazeGaussianRun, open_data: OpenData = ope
     return GazeGaussianStage(config, mesh_head, train, validation)
 
 
-def _splits(config: MeshHeadRun | GazeGaussianRun, open_data: OpenData) -> tuple[HeadDataset, HeadDataset]:
+def _splits(config: MeshHeadRun | GazeGaussianRun) -> tuple[HeadDataset, HeadDataset]:
     root = resolve_data(config)
     torch.manual_seed(config.training.seed)  # again: data may have been made
-    return open_data(root, "train", config.data.image_size), open_data(root, "val", config.data.image_size)
+    return open_dataset(root, "train", config.data.image_size), open_dataset(root, "val", config.data.image_size)
 
 
 def preflight(config: RunConfig) -> None:

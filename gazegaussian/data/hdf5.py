@@ -227,6 +227,7 @@ class HeadDataset(Dataset):
         logger.info("%s: cached %d images in %.0f MB of memory", self.root, len(self), need / 1e6)
         self._pictures = (images, masks)
         self._label_cache = [self._read_labels(i) for i in range(len(self))]
+        self.close()
 
 
 _LABELS = (

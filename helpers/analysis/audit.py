@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import inspect
 import json
@@ -19,11 +18,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 import gazegaussian
-from gazegaussian.build import build_stage, open_dataset
+from gazegaussian.build import build_stage
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from gazegaussian.stages import stage_spec
-from gazegaussian.training.stage import Stage
 from gazegaussian.utils.plain_files import read_plain
 from helpers.analysis.audit_checks import Auditor, AuditRow, Changes, as_audited
 from helpers.analysis.audit_values import shown
@@ -105,16 +103,6 @@ def explained(row: AuditRow) -> str:
     return f"{row.verdict}; to do: {remedy}"
 
 
-def keeping_data() -> Build:
-    """Return a `build_stage` that opens each split once."""
-    opened = functools.cache(open_dataset)
-
-    def build(config: RunConfig) -> Stage:
-        return build_stage(config, opened)
-
-    return build
-
-
 def require_audit(spec: StudySpec) -> None:
     """Audit a study before it runs, on a machine of the Ray cluster where its trials run on one.
 
@@ -188,7 +176,7 @@ def audit_study(spec: StudySpec, build: Build | None = None, use_cache: bool = T
     log_output_dir(spec.out)
     started = time.monotonic()
     total = len(study.parameters)
-    audit = Auditor(study, base, build or keeping_data())
+    audit = Auditor(study, base, build or build_stage)
     with torch.random.fork_rng():  # a study after an audit is the study without one
         for number, name in enumerate(missing, len(rows) + 1):
             logger.info("audit %d/%d %s: training at several values", number, total, name)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from fixtures_support import COMPACT, edit, published_fixtures, replace
 
+from gazegaussian.build import open_dataset
 from gazegaussian.data.check import check_dataset
 from gazegaussian.data.hdf5 import HeadDataset, SubjectFile, collate, redirection_pairs, write_subject
 from gazegaussian.data.pixels import erode
@@ -139,6 +140,14 @@ def test_memory_cache_changes_nothing(folder: Path) -> None:
         for i in range(len(plain)):
             for key, value in plain[i].items():
                 assert torch.equal(value, cached[i][key]), key
+
+
+def test_the_next_training_of_a_process_finds_the_data_decoded_unless_a_file_has_changed(folder: Path) -> None:
+    first = open_dataset(folder, "train", SIZE)
+    assert open_dataset(folder, "train", SIZE) is first
+    assert open_dataset(folder, "train", 40) is not first
+    edit(folder, lambda file: file["head_mask"].__setitem__(0, np.zeros((SIZE, SIZE), np.uint8)))
+    assert len(open_dataset(folder, "train", SIZE)) == len(first) - 1
 
 
 def test_a_data_set_too_big_for_the_cache_says_so(folder: Path, monkeypatch, caplog) -> None:
