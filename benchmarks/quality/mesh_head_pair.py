@@ -1,0 +1,81 @@
+"""Is one MeshHead a better start for stage two than another?
+
+    python -m benchmarks.quality.mesh_head_pair CHALLENGER.pt BASELINE.pt FOLDER [--seeds 5] [--epochs N]
+
+Trains the quick GazeGaussian from both with the same seeds and measures every `best.pt` on the test people, whom nothing was chosen
+by. Printed: each `val_loss` there and the paired gain with the interval that `confirm` gives. What FOLDER holds is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+from gazegaussian.build import train_run
+from gazegaussian.config import GazeGaussianRun, load_run, with_parameters
+from gazegaussian.measurement import find_test_people, measure_checkpoint
+from gazegaussian.utils.atomic_files import atomic_file
+from helpers.analysis.paired_gain import Sample, paired_gain
+from helpers.utils.paths import run_file
+
+METRIC = "val_loss"
+FIRST_SEED = 1000  # none that a study or a default trains with
+LINE = "{:>6}  {:>12}  {:>12}"
+
+
+def measure(mesh_head: Path, folder: Path, seed: int, epochs: int | None) -> tuple[float, ...]:
+    """Train once and measure by person, or read what was measured before.
+
+    Args:
+        mesh_head: Checkpoint of stage one.
+        folder: Of this training.
+        seed: Of it.
+        epochs: None takes the quick configuration's.
+
+    Returns:
+        The metric of each test person.
+    """
+    stored = folder / "test_people.json"
+    if stored.is_file():
+        return tuple(json.loads(stored.read_text()))
+    config = load_run(run_file("gazegaussian"), "gazegaussian")
+    assert isinstance(config, GazeGaussianRun)
+    config = config.model_copy(update={"meshhead_checkpoint": mesh_head.resolve()})
+    config = with_parameters(config, {"seed": seed, **({"epochs": epochs} if epochs else {})})
+    result = train_run(config, folder, resume=True)
+    people, missing = find_test_people(config)
+    if missing:
+        raise SystemExit(f"nobody to measure: {missing}")
+    values = [row[METRIC] for row in measure_checkpoint(config, result.best_checkpoint, people).values()]
+    with atomic_file(stored) as part:
+        part.write_text(json.dumps(values))
+    return tuple(values)
+
+
+def main() -> None:
+    """Train, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("challenger", type=Path, help="checkpoint of stage one")
+    parser.add_argument("baseline", type=Path, help="checkpoint that it is compared with")
+    parser.add_argument("folder", type=Path, help="for the trainings; continued when it is there")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, help="of each training; default: those of the quick configuration")
+    given = parser.parse_args()
+    people: dict[str, list[tuple[float, ...]]] = {"challenger": [], "baseline": []}
+    print(LINE.format("seed", *people))
+    for seed in range(FIRST_SEED, FIRST_SEED + given.seeds):
+        for name, rows in people.items():
+            rows.append(measure(getattr(given, name), given.folder / f"{name}_{seed}", seed, given.epochs))
+        print(LINE.format(seed, *(f"{statistics.fmean(rows[-1]):.5f}" for rows in people.values())), flush=True)
+    ours, theirs = (Sample(tuple(map(statistics.fmean, rows)), tuple(rows)) for rows in people.values())
+    gain = paired_gain(ours, theirs, 1)
+    print(
+        f"gain of the challenger in {METRIC}: {gain.mean:.5f}, 95% interval {gain.low:.5f} to {gain.high:.5f} "
+        f"({gain.pairs} seeds, {gain.people} test people); it won {gain.won} of {gain.compared}"
+    )
+
+
+if __name__ == "__main__":
+    main()

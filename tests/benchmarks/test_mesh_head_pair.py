@@ -1,0 +1,49 @@
+"""Two MeshHeads are compared with paired seeds on test people, and what was measured is not measured again."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks.quality import mesh_head_pair
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Trainings take no time; a start called `good` is 0.1 better for every person and seed. Returns what was trained."""
+    starts = []
+
+    def train(config, folder, resume):
+        folder.mkdir(parents=True)
+        starts.append((config.meshhead_checkpoint.stem, config.training.seed, config.training.epochs))
+        return SimpleNamespace(best_checkpoint=folder / "best.pt")
+
+    def measured(config, checkpoint, people):
+        worse = 0.0 if config.meshhead_checkpoint.stem == "good" else 0.1
+        seed = config.training.seed % 1000
+        return {person: {"val_loss": 0.5 + worse + 0.01 * seed + 0.001 * i} for i, person in enumerate(people)}
+
+    monkeypatch.setattr(mesh_head_pair, "train_run", train)
+    monkeypatch.setattr(mesh_head_pair, "measure_checkpoint", measured)
+    monkeypatch.setattr(mesh_head_pair, "find_test_people", lambda config: (["a", "b", "c"], ""))
+    return starts
+
+
+def test_the_better_start_wins_by_what_it_is_better_and_nothing_is_trained_twice(trained, tmp_path, monkeypatch, capsys):
+    words = ["pair", "good.pt", "other.pt", str(tmp_path / "runs"), "--seeds", "3", "--epochs", "2"]
+    monkeypatch.setattr(sys, "argv", words)
+    mesh_head_pair.main()
+    told = capsys.readouterr().out
+    assert "gain of the challenger in val_loss: 0.10000, 95% interval 0.10000 to 0.10000" in told
+    assert "(3 seeds, 3 test people); it won 3 of 3" in told
+    assert trained == [(name, 1000 + seed, 2) for seed in range(3) for name in ("good", "other")]
+    mesh_head_pair.main()
+    assert capsys.readouterr().out == told
+    assert len(trained) == 6
+
+
+def test_without_test_people_nothing_is_claimed(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(mesh_head_pair, "find_test_people", lambda config: ([], "no one is left"))
+    monkeypatch.setattr(sys, "argv", ["pair", "good.pt", "other.pt", str(tmp_path / "runs")])
+    with pytest.raises(SystemExit, match="no one is left"):
+        mesh_head_pair.main()
