@@ -250,6 +250,11 @@ class StageRun(Section):
     optim: StageOptim = StageOptim()
     training: StageTraining = StageTraining()
 
+    @property
+    def starts_from(self) -> Path | None:
+        """Checkpoint of another stage that the training starts from."""
+        return None
+
 
 class MeshHeadRun(StageRun):
     """A run of stage one."""
@@ -272,6 +277,11 @@ class GazeGaussianRun(StageRun):
     loss: GazeGaussianLoss = GazeGaussianLoss()
     optim: OptimConfig = OptimConfig(lr=1e-4)
     training: GazeGaussianTraining = GazeGaussianTraining(epochs=30)
+
+    @property
+    def starts_from(self) -> Path | None:
+        """MeshHead checkpoint that the training starts from."""
+        return self.meshhead_checkpoint
 
     @model_validator(mode="after")
     def _patch_divides_map(self) -> GazeGaussianRun:

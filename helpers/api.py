@@ -15,8 +15,7 @@ from optuna.storages import BaseStorage
 
 from gazegaussian.config import RunConfig, load_run
 from gazegaussian.errors import ConfigError, NonFiniteError
-from helpers.search.pruners import study_pruner
-from helpers.search.samplers import study_sampler
+from helpers.search.samplers_and_pruners import study_pruner, study_sampler
 from helpers.storage.location import has_store
 from helpers.storage.training_lock import sole_training
 from helpers.study.resume import complete_study, existing_store, is_reported

@@ -53,7 +53,7 @@ def quiet_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits for locks are short, and Optuna says little."""
     import optuna
 
-    monkeypatch.setattr("helpers.storage.journal.LOCK_GRACE", 3)
+    monkeypatch.setattr("helpers.storage.locks.LOCK_GRACE", 3)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 

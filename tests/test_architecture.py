@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import sys
 
 import pytest
@@ -163,6 +164,24 @@ def test_the_rule_of_rooms_sees_what_turns_back():
     assert list(turning_back("cli", [*seen, "helpers", "helpers.notebook.display.show_top"])) == [
         "helpers.notebook.display.show_top"
     ]
+
+
+def test_the_drawing_of_imports_shows_every_arrow_between_rooms():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawing = page.partition("## Imports between rooms")[2].partition("```mermaid")[2].partition("```")[0]
+    drawn = {
+        (start, end)
+        for start, ends in re.findall(r"^ +(\w+) --> (.+)$", drawing, flags=re.MULTILINE)
+        for end in ends.split(" & ")
+    }
+    arrows = {
+        (room(path), other)
+        for path in sources("helpers")
+        for name in imports_of(path)
+        if name.startswith("helpers.") and (other := name.split(".")[1]) in ROW and other != room(path)
+    }
+    arrows = {arrow for arrow in arrows if arrow[0] in ROW}
+    assert drawn == arrows, f"missing {sorted(arrows - drawn)}, not imported {sorted(drawn - arrows)}"
 
 
 PRIVATE = "helpers/optuna_private.py"

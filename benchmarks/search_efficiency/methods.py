@@ -15,8 +15,7 @@ from benchmarks.search_efficiency.halving import BatchedHalving
 from benchmarks.search_efficiency.replay import RecordedSampler, Replay, replay
 from benchmarks.search_efficiency.table import Drawn, Table
 from benchmarks.search_efficiency.unoffered import OraclePruner, StartNearBaseline, WaitingPruner
-from helpers.search.pruners import make_pruner
-from helpers.search.samplers import make_sampler
+from helpers.search.samplers_and_pruners import make_pruner, make_sampler
 from helpers.search.study_config import Component
 
 Play = Callable[[Table, int, float, int], Replay]  # table, seed, horizon in epochs, workers

@@ -31,7 +31,7 @@ from benchmarks.search_efficiency.replay import RecordedSampler, Replay, WorkerE
 from benchmarks.search_efficiency.table import Drawn, Table
 from gazegaussian.errors import UserError
 from helpers.search.parameters import Categorical, Float, Int, Parameter
-from helpers.search.samplers import make_sampler
+from helpers.search.samplers_and_pruners import make_sampler
 from helpers.search.study_config import Component
 
 

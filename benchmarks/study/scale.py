@@ -38,7 +38,7 @@ from gazegaussian.training.trainer import TrainResult
 from helpers import StudySpec, WorkerPool, run
 from helpers.results.attributes import RESUME_OF
 from helpers.search.space import StudyFile
-from helpers.storage.study_lock import study_lock
+from helpers.storage.locks import study_lock
 from helpers.study.trial import FINISHED
 from helpers.study.workers import local as local_team
 

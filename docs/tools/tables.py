@@ -21,7 +21,7 @@ from docs.tools.repository import ROOT, address, with_address
 from gazegaussian.config import STAGES
 from gazegaussian.fields import Section
 from helpers.search import constraints, parameters, study_config
-from helpers.search.pruners import PRUNERS, describe_pruner
+from helpers.search.samplers_and_pruners import PRUNERS, describe_pruner
 from helpers.search.study_config import SHORT_SAMPLERS, Component
 
 PAGES = Path(__file__).resolve().parents[1]

@@ -63,7 +63,7 @@ def in_batches(
                     f"Not even one image fits into the GPU's memory ({first_line(error)}). Use --device cpu or a larger GPU."
                 ) from error
             size = max(1, size // 2)
-            logger.info("out of memory: goes on with %d at a time", size)
+            logger.info("out of memory: continuing with %d at a time", size)
         else:
             yield batch, result
             first += len(batch)

@@ -142,7 +142,7 @@ def _load_groups(module: nn.Module, state: Mapping[str, Tensor], path: Path | No
     module.load_state_dict({name: value for name, value in state.items() if _group(name) in taken}, strict=False)
     fresh = {group for group in groups.keys() - taken if any(name in own for name in groups[group])}
     left = {group for group in groups.keys() - taken if any(name in state for name in groups[group])}
-    logger.info("begins with the weights of %s: %s", path, ", ".join(sorted(taken)))
+    logger.info("starts with the weights of %s: %s", path, ", ".join(sorted(taken)))
     if fresh:
         logger.warning("of another shape than in %s, so they start anew: %s", path, ", ".join(sorted(fresh)))
     if left - fresh:

@@ -110,7 +110,7 @@ class MeshHeadStage:
         output, image = self._render(batch)
         if self.variant == "released":  # its landmarks, in training; what is validated is right in every variant
             batch = replace(batch, landmarks_3d=published_landmarks(batch.landmarks_3d, batch.cameras))
-        return _losses(output, image, batch, self.config.loss)
+        return output_losses(output, image, batch, self.config.loss)
 
     def validate(self) -> dict[str, float]:
         """Measure held-out people: the loss with the published weights and its parts, and what `mesh_metrics` measures."""
@@ -121,7 +121,9 @@ class MeshHeadStage:
             raise_if_interrupted()
             batch = cpu_batch.to(self.device)
             output, image = self._render(batch)
-            parts = {f"val_{name}": value for name, value in _losses(output, image, batch, VALIDATION_LOSS).items()}
+            parts = {
+                f"val_{name}": value for name, value in output_losses(output, image, batch, VALIDATION_LOSS).items()
+            }
             parts["val_loss"] = torch.stack(list(parts.values())).sum()
             rough = roughness(output.neutral_vertices, output.faces) if rough is None else rough
             parts["roughness"] = rough
@@ -167,7 +169,8 @@ class MeshHeadStage:
         return output, image
 
 
-def _losses(output: MeshHeadOutput, image: MeshImage, batch: Batch, weights: MeshHeadLoss) -> dict[str, Tensor]:
+def output_losses(output: MeshHeadOutput, image: MeshImage, batch: Batch, weights: MeshHeadLoss) -> dict[str, Tensor]:
+    """Weighted loss terms of what a MeshHead gave and what was rendered of it (see `mesh_head_losses`)."""
     return mesh_head_losses(
         output.landmarks,
         output.landmark_sdf,

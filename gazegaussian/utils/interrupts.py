@@ -136,5 +136,5 @@ def raise_if_interrupted() -> None:
 
 
 def answered() -> None:
-    """Forget a signal that has been dealt with: the process goes on, or ends as it should."""
+    """Forget a signal that has been dealt with: the process continues, or ends as it should."""
     _State.asked = False

@@ -1,4 +1,4 @@
-"""What the audit asks about one parameter: does it reach training, does it change the metric (change the metric itself)?
+"""What the audit asks about one parameter: does it reach training, and does it change the metric itself?
 
 The parameter is moved alone, from the run configuration's value to the far end of its range, to the other end, to values
 between and to every choice, until one of them is seen to train differently (`helpers.analysis.audit_reach`). None of them

@@ -19,11 +19,10 @@ from torch import Tensor
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import NonFiniteError, class_and_line
-from gazegaussian.training.stage import Stage
 from gazegaussian.training.step import autocast, optimisation_step, repeatable
 from gazegaussian.training.trainer import Trainer
 from gazegaussian.utils.interrupts import raise_if_interrupted
-from helpers.analysis.short_training import Build, quiet_package
+from helpers.analysis.short_training import Build, quiet_package, state_of
 
 TRAINING_ENDS = (NonFiniteError, torch.OutOfMemoryError)  # what a bad value of a parameter may lead to
 
@@ -248,11 +247,6 @@ def difference(base: Step, other: Step, scale: Step) -> float:
         return math.inf
     shares = [work[name] / max(usual[name], SMALLEST_SHARE * all_usual) for name in work]
     return max(all_work / all_usual, *shares)
-
-
-def state_of(stage: Stage) -> dict[str, Tensor]:
-    """Copy a stage's state dict to the CPU."""
-    return {name: value.detach().to("cpu", copy=True) for name, value in stage.module.state_dict().items()}
 
 
 def _floating(value: Tensor) -> bool:

@@ -11,9 +11,9 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import class_and_line
 from helpers.analysis.audit_chance import is_another_draw, only_reordered
 from helpers.analysis.audit_metric import validated
-from helpers.analysis.audit_probe import TRAINING_ENDS, Probe, difference, norm, state_of
+from helpers.analysis.audit_probe import TRAINING_ENDS, Probe, difference, norm
 from helpers.analysis.audit_reference import Reference, repeated
-from helpers.analysis.short_training import ShortTraining, shortened
+from helpers.analysis.short_training import ShortTraining, shortened, state_of
 
 REACHES = 0.01  # of what another seed changes in a step; less is weak
 WEAKEST = 3e-5  # of the same; less is rounding

@@ -14,6 +14,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from helpers.results.lookup import study_in_memory
 from helpers.results.ranking import signs
 from helpers.results.trial_states import successors
 
@@ -123,16 +124,9 @@ def as_study(study: optuna.Study, comparable: ComparableTrials) -> optuna.Study:
     if comparable.epoch is None:
         return study
     values = {trial.number: float(value) for trial, value in zip(comparable.trials, comparable.values, strict=True)}
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        copy = optuna.create_study(study_name=study.study_name, direction=study.direction)
-        for trial in study.get_trials(deepcopy=False):
-            value = values.get(trial.number)
-            state = TrialState.FAIL if value is None else TrialState.COMPLETE
-            copy.add_trial(
-                create_trial(state=state, value=value, params=trial.params, distributions=trial.distributions)
-            )
-    finally:
-        optuna.logging.set_verbosity(level)
+    copy = study_in_memory(study_name=study.study_name, direction=study.direction)
+    for trial in study.get_trials(deepcopy=False):
+        value = values.get(trial.number)
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
+        copy.add_trial(create_trial(state=state, value=value, params=trial.params, distributions=trial.distributions))
     return copy

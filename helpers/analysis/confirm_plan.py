@@ -15,7 +15,7 @@ from typing import Any
 
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.plain_files import read_plain
-from helpers.utils.files import write_json
+from helpers.utils.files import stored_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def record_look(folder: Path, look: Look, earlier: Mapping[str, Any] | None = No
     if look not in looks:
         if looks:
             logger.warning(
-                "confirm: %d seeds of %d candidates were planned, now %d of %d: this counts as look %d at the results and "
+                "confirm: planned were %d seeds of %d candidates, now it is %d of %d: this counts as look %d at the results and "
                 "widens the intervals",
                 looks[0].seeds, len(looks[0].candidates), look.seeds, len(look.candidates), len(looks) + 1,
             )  # fmt: skip
@@ -95,10 +95,4 @@ def _read(path: Path) -> list[Look]:
 
 def _anything_finished(folder: Path) -> bool:
     """Whether a training of the confirmation ended and may have been looked at."""
-    for path in folder.glob("*/run.json"):
-        try:
-            if "run" in json.loads(read_plain(path)):
-                return True
-        except (OSError, ValueError):
-            continue
-    return False
+    return any("run" in (stored_json(path) or {}) for path in folder.glob("*/run.json"))

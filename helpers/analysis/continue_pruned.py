@@ -111,7 +111,7 @@ def continue_pruned(
     """Train a random share of the pruned trials to the end and compare them with the best trial.
 
     Finished ones under `<study>/continued/` are read, not repeated; `continued.json` holds the report. A trial whose
-    last checkpoint was thinned is trained from its beginning.
+    last checkpoint was removed is trained from its beginning.
 
     Args:
         source: The spec that ran the study, or its folder.

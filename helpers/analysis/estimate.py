@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import optuna
 import psutil
 import torch
 
@@ -24,7 +23,7 @@ from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer
 from helpers.analysis.expected_epochs import EpochForecast, expected_epochs
 from helpers.analysis.short_training import Build, quiet_package, without_delays
-from helpers.results.lookup import created_study
+from helpers.results.lookup import created_study, study_in_memory
 from helpers.study.trial import release_memory
 from helpers.study.workers.plan import WorkerPlan, plan_workers
 from helpers.utils.formatting import duration
@@ -192,12 +191,7 @@ def _plan(spec: StudySpec) -> WorkerPlan:
     if spec.pool is None or spec.pool.ray is not None:
         return WorkerPlan(1)
     study = created_study(spec.study.study_name, spec.folder, spec.storage)
-    if study is None:
-        level = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(directions=spec.study.directions)
-        optuna.logging.set_verbosity(level)
-    return plan_workers(spec, study)
+    return plan_workers(spec, study or study_in_memory(directions=spec.study.directions))
 
 
 def _disk(measured: Measured, forecast: EpochForecast, keep_best: int | None) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,15 +9,12 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from gazegaussian.errors import UserError
+from helpers.results.lookup import created_study, study_in_memory
 from helpers.results.trial_states import FINISHED, epochs_of, total_usage
-from helpers.search.pruners import study_pruner
-from helpers.storage.backends import open_storage
+from helpers.search.samplers_and_pruners import study_pruner
 
 if TYPE_CHECKING:
     from helpers.study.spec import StudySpec
-
-logger = logging.getLogger(__name__)
 
 ASSUMED_SHARE = 0.5  # of the trials, as long as nothing was measured
 ENOUGH_TRIALS = 5  # finished ones, for a measured share
@@ -43,7 +39,8 @@ def expected_epochs(spec: StudySpec, epochs: int) -> EpochForecast:
         epochs: Per trial that is not pruned.
     """
     study = spec.study
-    trials_so_far = _trials(spec)
+    existing = created_study(study.study_name, spec.folder, spec.storage)
+    trials_so_far = [] if existing is None else existing.get_trials(deepcopy=False)
     finished = [trial for trial in trials_so_far if trial.state in FINISHED]
     trials = max(0, study.trials - len(finished))
     share, length, why = _pruned(spec, finished, epochs)
@@ -101,17 +98,12 @@ def earliest_pruned_epoch(spec: StudySpec, epochs: int) -> int | None:
         Epochs trained by then; None when it never does.
     """
     study_file = spec.study
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        study = optuna.create_study(
-            study_name=study_file.study_name,
-            direction=study_file.directions[0],
-            sampler=optuna.samplers.RandomSampler(seed=0),
-            pruner=study_pruner(study_file, epochs),
-        )
-    finally:
-        optuna.logging.set_verbosity(level)
+    study = study_in_memory(
+        study_name=study_file.study_name,
+        direction=study_file.directions[0],
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        pruner=study_pruner(study_file, epochs),
+    )
     sign = 1 if study_file.directions[0] == "minimize" else -1
     for number in range(min(study_file.trials - 1, _GOOD_TRIALS)):
         _play(study, [sign * (1 + 0.01 * number + math.exp(-epoch / 3)) for epoch in range(epochs)])
@@ -129,14 +121,3 @@ def _play(study: optuna.Study, curve: list[float]) -> int | None:
             return epoch + 1
     study.tell(trial, curve[-1])
     return None
-
-
-def _trials(spec: StudySpec) -> list[FrozenTrial]:
-    """Trials of the study, none when it was not created or cannot be read."""
-    try:
-        storage = open_storage(spec.storage, spec.folder, must_exist=True)
-        study = optuna.load_study(study_name=spec.study.study_name, storage=storage)
-        return list(study.get_trials(deepcopy=False))
-    except (KeyError, UserError) as error:
-        logger.debug("no trials to learn from: %s", error)
-        return []

@@ -23,12 +23,11 @@ from gazegaussian.errors import ConfigError, NonFiniteError, class_and_line
 from gazegaussian.fields import parameter_fields
 from gazegaussian.training.changed_fields import RUNTIME_FIELDS
 from gazegaussian.utils.atomic_files import atomic_copy
-from gazegaussian.utils.plain_files import read_plain
 from helpers.results.attributes import FINGERPRINT
 from helpers.results.lookup import find_study, stored_config
 from helpers.search.constraints import Constraint
 from helpers.study.spec import StudySpec, preflight, train_run
-from helpers.utils.files import write_json
+from helpers.utils.files import stored_json, write_json
 
 if TYPE_CHECKING:
     from helpers.study.isolation import Train
@@ -130,7 +129,7 @@ def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = 
     """
     key = _key(config)
     path = folder / RUN_FILE
-    known = _read(path)
+    known = stored_json(path)
     if known is not None and known.get("key") != key:
         if not _is_key(known.get("key")):
             raise ConfigError(f"{path} is not of a training of this program: move {folder} away and run again.")
@@ -190,11 +189,3 @@ def _key(config: RunConfig) -> str:
 def _is_key(text: object) -> bool:
     """Tell whether a text is what `_key` makes, the mark of a folder that may be replaced."""
     return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) is not None
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(read_plain(path))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None

@@ -94,7 +94,7 @@ class ShortTraining:
                 trainer.fit()
             except (NonFiniteError, torch.OutOfMemoryError) as error:  # it trained, if not for long
                 failure = class_and_line(error)
-        weights = _copy(self.stage)
+        weights = state_of(self.stage)
         names = frozenset(name for name, _ in self.stage.module.named_parameters()) & weights.keys()
         run = ShortRun(weights, names, 0.0, failure)
         started = replace(run, weights=start.weights or weights)
@@ -109,7 +109,7 @@ class _Start(Hook):
 
     def on_fit_start(self, trainer: Trainer) -> None:
         """Copy them."""
-        self.weights = _copy(trainer.stage)
+        self.weights = state_of(trainer.stage)
 
 
 class _Twice:
@@ -130,7 +130,8 @@ class _Twice:
         return 2 * list(self._stage.batches(epoch))
 
 
-def _copy(stage: Stage) -> dict[str, Tensor]:
+def state_of(stage: Stage) -> dict[str, Tensor]:
+    """Copy a stage's state dict to the CPU."""
     return {name: value.detach().to("cpu", copy=True) for name, value in stage.module.state_dict().items()}
 
 

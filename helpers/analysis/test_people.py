@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gazegaussian.config import RunConfig
-from gazegaussian.utils.plain_files import read_plain
-from helpers.utils.files import digest_of, write_json
+from helpers.utils.files import digest_of, stored_json, write_json
 
 if TYPE_CHECKING:
     from helpers.study.isolation import Train
@@ -71,7 +69,9 @@ def measured(config: RunConfig, folder: Path, checkpoint: Path, test: TestPeople
     if test.measure is None or not test.people:
         return {}
     path = folder / PEOPLE_FILE
-    known = _read(path)
+    known = stored_json(path)
+    if known is not None and not (isinstance(known.get("people"), dict) and "checkpoint" in known):
+        known = None
     mark = digest_of(checkpoint) if checkpoint.is_file() else None
     if known is not None and list(known.get("people", ())) == list(test.people) and mark in (None, known["checkpoint"]):
         return known["people"]
@@ -100,12 +100,3 @@ def mean_metrics(people: Mapping[str, Metrics]) -> dict[str, float]:
     rows = list(people.values())
     names = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
     return {name: sum(row[name] for row in rows) / len(rows) for name in names}
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(read_plain(path))
-    except (OSError, ValueError):
-        return None
-    whole = isinstance(content, dict) and isinstance(content.get("people"), dict) and "checkpoint" in content
-    return content if whole else None

@@ -6,10 +6,12 @@ import functools
 import logging
 import re
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 
+from gazegaussian.utils.configs import IN_REPOSITORY
 from helpers.utils.paths import ROOT
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,9 @@ def announced(name: str, command: Callable[..., None]) -> Callable[..., None]:
 
 
 def program_version() -> str:
-    """Version in `pyproject.toml`, which is never installed."""
+    """Version of the installed copy, or of the repository, which need not be installed."""
+    if not IN_REPOSITORY:
+        return version("gazegaussian-studies")
     found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else "unknown"
 

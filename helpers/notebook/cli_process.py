@@ -16,8 +16,6 @@ from gazegaussian.utils.hidden_options import hide_option
 from helpers.utils.paths import SCRIPT, STORAGE_VARIABLE
 from helpers.utils.tables import CELL_VARIABLE, is_table
 
-"""Environment variable that the script reads `--storage` from: a URL may hold a password, which no process title shows."""
-
 
 class ScriptError(RuntimeError):
     """The script ended as it should not; its last line says why."""

@@ -63,7 +63,7 @@ def shipped_model() -> TrainedModel:
 def rivals(out: Path) -> list[TrainedModel]:
     """Two trials of the newest GazeGaussian study to look at beside each other: the best trial and the baseline.
 
-    When the baseline has won, or its checkpoint was thinned, the next best trial takes its place.
+    When the baseline has won, or its checkpoint was removed, the next best trial takes its place.
 
     Returns:
         Two models, or fewer when no more checkpoints are there.

@@ -161,7 +161,7 @@ def plan_study(
 
     Args:
         stage: `meshhead` or `gazegaussian`.
-        sizes: `quick`, `demo` or `published`.
+        sizes: `quick`, `demo` or `full`.
         smoke: Two trials of one epoch on a few images of quick sizes, in a study of their own, whatever `study_name` says.
         trials: Finished ones in total.
         gpu_hours: At most in one run.

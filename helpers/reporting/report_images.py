@@ -59,7 +59,7 @@ def report_pictures(study: optuna.Study, folder: Path) -> list[ReportPicture]:
             data = _embedded(path)
         # A damaged file costs the report one picture.
         except (OSError, ValueError) as error:
-            logger.warning("the report goes without %s: %s", path, first_line(error))
+            logger.warning("left out of the report: %s (%s)", path, first_line(error))
             continue
         epoch = int(path.stem.removeprefix("epoch_"))
         found.append(ReportPicture(f"{caption}, epoch {epoch}", path, data))

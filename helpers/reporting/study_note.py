@@ -40,6 +40,6 @@ def write_note(study: optuna.Study, lines: Sequence[str]) -> None:
 
 def _own_text(note: str) -> str:
     """What a person wrote: above the summary or below it."""
-    above, begun, rest = note.partition(BEGIN)
+    above, marker, rest = note.partition(BEGIN)
     below = rest.partition(END)[2] if END in rest else ""
-    return "\n\n".join(part.strip() for part in (above, below) if part.strip()) if begun else note.strip()
+    return "\n\n".join(part.strip() for part in (above, below) if part.strip()) if marker else note.strip()

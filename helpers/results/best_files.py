@@ -1,4 +1,4 @@
-"""The exported best trial of a study (`winner.json`), and reading it again."""
+"""Reads the best trial that a study exports (`best.json`, `best.yaml`)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_best(path: Path, stage: str | None = None) -> dict[str, Any]:
 
 
 def best_files(out: Path, stage: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Find the `best.json` of every study of a stage under `out`; one that cannot be read is logged and passed over.
+    """Find the `best.json` of every study of a stage under `out`; one that cannot be read is logged and skipped.
 
     Args:
         out: Where studies are.
@@ -50,7 +50,7 @@ def best_files(out: Path, stage: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         try:
             content = read_json(path)
         except ConfigError as error:  # another study's may serve
-            logger.warning("%s is passed over: %s", path, error)
+            logger.warning("%s is skipped: %s", path, error)
             continue
         if isinstance(content, dict) and content.get("stage") == stage:
             yield path, content

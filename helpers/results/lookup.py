@@ -11,11 +11,11 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run
+from gazegaussian.config import RunConfig, parse_run
 from gazegaussian.errors import ConfigError, first_line
 from gazegaussian.training.checkpoint_files import checkpoint_file
-from helpers.results.attributes import CONFIG, EARLIER_SEARCHES, FINGERPRINT, STAGE
-from helpers.results.trial_states import ancestors
+from helpers.results.attributes import CONFIG, EARLIER_SEARCHES, STAGE
+from helpers.results.trial_states import ancestors, is_created
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError
 from helpers.storage.location import has_store, study_folders
@@ -27,6 +27,16 @@ def search_of(study: optuna.Study, trial: FrozenTrial) -> Mapping[str, Any]:
     first = [trial, *ancestors(study.get_trials(deepcopy=False), trial)][-1]  # that the parameters were proposed for
     earlier = study.user_attrs.get(EARLIER_SEARCHES, [])
     return next((search for search in earlier if first.number < search["until_trial"]), study.user_attrs)
+
+
+def study_in_memory(**settings: Any) -> optuna.Study:
+    """Create a study that is stored nowhere, without Optuna's line about it; takes what `optuna.create_study` takes."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study(**settings)
+    finally:
+        optuna.logging.set_verbosity(level)
 
 
 def created_study(
@@ -80,14 +90,9 @@ def only_study(store: BaseStorage, folder: Path, storage: str | None = None) -> 
     if storage is None and len(names) == 1:
         name = names[0]
     if name not in names:
-        held = f"it holds {', '.join(names)}" if names else "it holds none"
-        raise ConfigError(f"The storage holds no study named {name!r}, the name of the folder ({held}).")
+        stored = f"it holds {', '.join(names)}" if names else "it holds none"
+        raise ConfigError(f"The storage holds no study named {name!r}, the name of the folder ({stored}).")
     return optuna.load_study(study_name=name, storage=store)
-
-
-def is_created(study: optuna.Study) -> bool:
-    """Tell whether a study has trials that new ones must be comparable with."""
-    return FINGERPRINT in study.user_attrs and bool(study.get_trials(deepcopy=False))
 
 
 def stored_meshhead(study: optuna.Study) -> Path | None:
@@ -96,7 +101,7 @@ def stored_meshhead(study: optuna.Study) -> Path | None:
     Raises:
         ConfigError: It is gone.
     """
-    return _still_there(study, meshhead_of(stored_config(study)), "starts from the MeshHead", "--meshhead")
+    return _still_there(study, stored_config(study).starts_from, "starts from the MeshHead", "--meshhead")
 
 
 def stored_init(study: optuna.Study) -> Path | None:
@@ -139,8 +144,3 @@ def _still_there(study: optuna.Study, path: Path | None, what: str, option: str)
             "where it lies now, or another --study-name."
         )
     return path
-
-
-def meshhead_of(config: RunConfig) -> Path | None:
-    """MeshHead checkpoint that a configuration starts from; None for stage one."""
-    return config.meshhead_checkpoint if isinstance(config, GazeGaussianRun) else None

@@ -59,11 +59,11 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
         return fits, one.image_size is None, one.study == preferred, not is_smoke_test(one.study), one.changed
 
     first, *others = sorted(found, key=rank, reverse=True)
-    logger.info("MeshHead of study %s: %s (another one: --meshhead)", first, first.checkpoint)
+    logger.info("using the MeshHead of study %s: %s (--meshhead chooses another)", first, first.checkpoint)
     if others:
         logger.info("other MeshHead studies under %s: %s", out, ", ".join(f"{o}: {o.checkpoint}" for o in others))
     if None not in (image_size, first.image_size) and first.image_size != image_size:
-        logger.warning("no MeshHead study under %s has %d px; the one of %s is taken", out, image_size, first)
+        logger.warning("no MeshHead study under %s has %d px; using that of %s", out, image_size, first)
     return first.checkpoint
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from helpers.results.attributes import EPOCHS, INHERITED, RESUME_OF, SECONDS
+from helpers.results.attributes import EPOCHS, FINGERPRINT, INHERITED, RESUME_OF, SECONDS
 from helpers.results.run_files import METRICS, read_curves, trial_dir
 
 INTERRUPTED = "INTERRUPTED"
@@ -23,6 +23,11 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # what `trials` of a study 
 def count_finished(study: optuna.Study) -> int:
     """Count the complete and pruned trials."""
     return len(study.get_trials(deepcopy=False, states=FINISHED))
+
+
+def is_created(study: optuna.Study) -> bool:
+    """Tell whether a study has trials that new ones must be comparable with."""
+    return FINGERPRINT in study.user_attrs and bool(study.get_trials(deepcopy=False))
 
 
 def state_name(trial: FrozenTrial, continued: Mapping[int, int]) -> str:

@@ -9,62 +9,22 @@ from __future__ import annotations
 import json
 import logging
 import os
-import stat
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
-from gazegaussian.utils.plain_files import open_plain, special_kind
+from gazegaussian.utils.plain_files import open_plain
 from helpers.storage.errors import LEFT, StorageError, os_problem
+from helpers.storage.locks import file_lock, lock_of
 
 logger = logging.getLogger(__name__)
 
-LOCK_GRACE = 30  # seconds after which the lock of a process that was killed while it wrote is taken over
 _LONGEST_LINE = 64_000_000  # bytes; a study's configuration takes thousands
 _FIRST_BYTES = b'{"op_code":'  # of every record, as Optuna writes it
-
-
-def lock_of(path: Path) -> JournalFileOpenLock:
-    """Lock of a file between processes and, where the file system is shared, machines.
-
-    Raises:
-        StorageError: Something else has the name of the lock.
-    """
-    require_lock(path.with_name(f"{path.name}.lock"))
-    # Exclusive creation works on NFS 3+, SMB, Windows and Drive's FUSE; symbolic links do not exist on the latter.
-    return JournalFileOpenLock(str(path), grace_period=LOCK_GRACE)
-
-
-def require_lock(path: Path) -> None:
-    """Reject a lock file that is not one of ours: locks are empty regular files, and one left by a dead process is removed.
-
-    Raises:
-        StorageError: A link, a named pipe, or a file with something in it.
-    """
-    try:
-        found = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    kind = None if stat.S_ISREG(found.st_mode) else special_kind(found.st_mode) or "a folder"
-    if kind is None and found.st_size:
-        kind = "a file with something in it"
-    if kind is not None:
-        raise StorageError(f"{path} is {kind}, where a lock must be an empty file: move it away and run again.")
-
-
-@contextmanager
-def file_lock(lock: JournalFileOpenLock) -> Iterator[None]:
-    """Hold a lock; wait for it without end, since that of a dead process is taken over."""
-    lock.acquire()
-    try:
-        yield
-    finally:
-        with suppress(RuntimeError):  # taken over after LOCK_GRACE: nothing is left to give back
-            lock.release()
 
 
 class JournalReader(BaseJournalBackend):

@@ -12,18 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from gazegaussian.utils.plain_files import find_special
 from gazegaussian.utils.yaml_files import shorten
 from helpers.storage.errors import StorageError, os_problem
+from helpers.storage.locks import is_mounted
 from helpers.storage.sqlite_snapshots import Snapshots
 
 LOCAL_STORE = "GAZEGAUSSIAN_LOCAL_STORE"
 """Environment variable: folder on a local disk for live databases, also where no mounted folder is recognised."""
 
 _NAME = "study.db"
-_MOUNTED = {"fuse", "nfs", "nfs4", "cifs", "smbfs", "smb3", "davfs"}
 
 
 def live_database(folder: Path) -> Path:
@@ -77,21 +75,6 @@ def local_runs(folder: Path) -> Path | None:
     """Folder on a local disk in which a study's trials train; None where they train in the study's own."""
     copies = snapshots_of(folder)
     return None if copies is None else copies.live.parent / "trials"
-
-
-def is_mounted(folder: Path) -> bool:
-    """Tell whether a folder lies on Drive or another network file system; one that is not there yet counts by its parent."""
-    folder = folder.resolve()
-    found = -1
-    kind = ""
-    for partition in psutil.disk_partitions(all=True):
-        place = Path(partition.mountpoint)
-        if len(place.parts) > found and (folder == place or place in folder.parents):
-            found = len(place.parts)
-            kind = partition.fstype.lower()
-    if "overlay" in kind:  # containers' own disk
-        return False
-    return kind in _MOUNTED or kind.startswith("fuse.")
 
 
 def require_plain(folder: Path) -> None:

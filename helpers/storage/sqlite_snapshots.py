@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gazegaussian.utils.atomic_files import atomic_file
 from helpers.storage.errors import StorageError, os_problem, sqlite_problem
-from helpers.storage.journal import file_lock, lock_of
+from helpers.storage.locks import file_lock, lock_of
 from helpers.storage.sqlite_files import problem_of, reading_connection, require_own_sidecars
 
 logger = logging.getLogger(__name__)

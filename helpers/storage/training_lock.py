@@ -10,8 +10,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gazegaussian.errors import ConfigError
-from helpers.storage.journal import require_lock
 from helpers.storage.location import require_plain
+from helpers.storage.locks import require_lock
 
 logger = logging.getLogger(__name__)
 

@@ -134,7 +134,7 @@ def default_spec(
         timeout: Seconds of this call, checked after every epoch.
         storage: Optuna storage URL; default SQLite in the study's folder.
         study_name: Instead of the study file's.
-        pruner: One of `helpers.search.pruners.PRUNERS`.
+        pruner: One of `helpers.search.samplers_and_pruners.PRUNERS`.
         seed: Of the sampler.
         data: Folder of HDF5 subjects.
         device: `auto`, `cpu` or `cuda`.

@@ -28,8 +28,8 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
 from gazegaussian.utils.interrupts import raise_if_interrupted
-from helpers.study.checkpoints import remove_unfinished
 from helpers.study.report_hook import Metrics, PruningHook, TrialFailure, TrialReporter
+from helpers.study.trial_files import remove_unfinished
 from helpers.utils.processes import die_with_parent, portable
 
 Train = Callable[[RunConfig, Path, Sequence[Hook], bool], TrainResult]

@@ -20,17 +20,15 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, first_line
 from gazegaussian.utils.interrupts import raise_if_interrupted
 from helpers.results.attributes import LOST, REASON, RESUME_OF
-from helpers.results.lookup import is_created
-from helpers.results.trial_states import count_finished
-from helpers.search.pruners import study_pruner
+from helpers.results.trial_states import count_finished, is_created
+from helpers.search.samplers_and_pruners import study_pruner
 from helpers.storage.backends import open_storage
-from helpers.study.budget import BudgetWatch, LimitReached
-from helpers.study.checkpoints import expected_bytes
 from helpers.study.heartbeat import all_owned
 from helpers.study.resume import require_compatible, save, store_search, store_settings
 from helpers.study.spec import StudySpec
-from helpers.study.stop import StopKind, StopReason
+from helpers.study.stop import BudgetWatch, LimitReached, StopKind, StopReason
 from helpers.study.trial import places_left, run_trial
+from helpers.study.trial_files import expected_bytes
 from helpers.utils.files import require_space
 
 logger = logging.getLogger(__name__)
@@ -53,10 +51,10 @@ def open_study(spec: StudySpec, config: RunConfig, store: BaseStorage | None = N
     """
     study_file = spec.study
     storage = store or open_storage(spec.storage, spec.folder)
-    held = [] if spec.storage else optuna.get_all_study_names(storage)
-    if held and study_file.study_name not in held:  # its trials' folders would be overwritten
+    names = [] if spec.storage else optuna.get_all_study_names(storage)
+    if names and study_file.study_name not in names:  # its trials' folders would be overwritten
         raise ConfigError(
-            f"{spec.folder} holds the study {held[0]!r}: the folder was renamed or copied. Rename it to {held[0]!r}, "
+            f"{spec.folder} holds the study {names[0]!r}: the folder was renamed or copied. Rename it to {names[0]!r}, "
             "or give another --study-name."
         )
     try:
@@ -102,7 +100,7 @@ def run_trials(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: B
         trials = study.get_trials(deepcopy=False)
         if limit is None and places_left(trials, target) <= 0 and all_owned(trials, spec.one_machine):
             if pause == FIRST_PAUSE:
-                logger.info("waiting: the trials that are left are at work elsewhere")
+                logger.info("waiting: other workers run the remaining trials")
             time.sleep(pause * random.uniform(0.5, 1))  # many workers do not look all at once
             pause = min(2 * pause, LONGEST_PAUSE)
             continue

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from helpers.results.attributes import BASELINE, FINGERPRINT, OWNER, RESUME_OF, STAGE
-from helpers.results.lookup import find_study, meshhead_of, stored_config
+from helpers.results.lookup import find_study, stored_config
 from helpers.results.tables import save_results
 from helpers.results.trial_states import FINISHED
 from helpers.search.constraints import Constraint
@@ -97,7 +97,7 @@ def continuation(study: optuna.Study, folder: Path, study_file: Path) -> list[st
         "--epochs": config.training.epochs,
         "--out": folder.parent,
         "--data": config.data.root,
-        "--meshhead": meshhead_of(config),
+        "--meshhead": config.starts_from,
         "--init-from": config.init_from,
     }
     given = [(name, str(value)) for name, value in options.items() if value is not None]

@@ -21,9 +21,8 @@ from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError, scrubbed
 from helpers.storage.location import snapshots_of
 from helpers.storage.read_only import FAULTS, read_only_store
-from helpers.study.budget import epochs_still_ahead, study_usage
 from helpers.study.heartbeat import is_running
-from helpers.study.stop import StopKind, stop_kind
+from helpers.study.stop import StopKind, epochs_still_ahead, stop_kind, study_usage
 
 RUNNING = "running"
 COMPLETE, PRUNED = (state.name.lower() for state in FINISHED)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.hardware import hardware_of
@@ -22,13 +22,14 @@ from helpers.results.trial_states import FINISHED, Usage, epochs_of, total_usage
 from helpers.search.study_config import StudyFile
 from helpers.search.trial_names import tag
 from helpers.storage.errors import StorageError
-from helpers.study.budget import BudgetWatch, LimitReached, epochs_still_ahead
-from helpers.study.checkpoints import bytes_of_model
+from helpers.study.stop import BudgetWatch, LimitReached, epochs_still_ahead
+from helpers.study.trial_files import bytes_of_model
 from helpers.utils.files import require_space
 
 logger = logging.getLogger(__name__)
 
 Metrics = dict[str, float]
+FORECAST_SECONDS = 20.0  # between two looks at the other trials, for the time that the study will still take
 
 
 class TrialFailure(Exception):
@@ -110,7 +111,9 @@ class TrialReporter:
         self.rows = list[Metrics]()
         self._save = save
         self._watch = watch
+        self._trials = list[FrozenTrial]()  # for the forecast
         self._started = time.monotonic()
+        self._read_at = self._started
 
     @property
     def seconds(self) -> float:
@@ -190,7 +193,7 @@ class TrialReporter:
     def outlook(self, epochs: int) -> str:
         """Name the trial, and how long the study will take at its pace so far, without regard to its budget."""
         try:
-            trials = self.study.get_trials(deepcopy=False)
+            trials = self._recent_trials()
         except StorageError:  # told where the epoch is reported, once it is on disk
             return f"trial {self.trial.number}"
         seen = [(trial.state, epochs if trial.number == self.trial.number else epochs_of(trial)) for trial in trials]
@@ -202,6 +205,13 @@ class TrialReporter:
         return (
             f"trial {self.trial.number}; study: {finished} of {self.file.trials} finished, about {duration(left)} left"
         )
+
+    def _recent_trials(self) -> list[FrozenTrial]:
+        """All trials as they were at most `FORECAST_SECONDS` ago: short epochs do not read a large study twice each."""
+        if not self._trials or time.monotonic() - self._read_at >= FORECAST_SECONDS:
+            self._trials = self.study.get_trials(deepcopy=False)
+            self._read_at = time.monotonic()
+        return self._trials
 
     def check_time(self) -> None:
         """Keep the trial's own time limit.

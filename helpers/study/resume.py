@@ -30,16 +30,15 @@ from helpers.results.attributes import (
     SAMPLER_SEED,
     STAGE,
 )
-from helpers.results.lookup import created_study, meshhead_of
+from helpers.results.lookup import created_study
 from helpers.results.tables import HTML_FILE, save_results
 from helpers.results.trial_states import count_finished
-from helpers.search.pruners import describe_pruner
-from helpers.search.samplers import describe_sampler
+from helpers.search.samplers_and_pruners import describe_pruner, describe_sampler
 from helpers.search.study_config import StudyFile
 from helpers.storage.backends import open_storage
 from helpers.storage.location import has_store, require_plain
-from helpers.study.checkpoints import remove_old_checkpoints, sweep
 from helpers.study.spec import StudySpec
+from helpers.study.trial_files import remove_old_checkpoints, sweep
 from helpers.utils.environment import environment
 from helpers.utils.files import DiskError, disk_problem, identify, patiently
 
@@ -55,7 +54,7 @@ def store_settings(study: optuna.Study, study_file: StudyFile, config: RunConfig
     study.set_user_attr(STAGE, config.stage)
     study.set_user_attr(METRIC, study_file.metric)
     study.set_user_attr(CONFIG, config.model_dump_json())
-    study.set_user_attr(MESHHEAD_SHA256, _digest(meshhead_of(config)))
+    study.set_user_attr(MESHHEAD_SHA256, _digest(config.starts_from))
     study.set_user_attr(INIT_FROM, _digest(config.init_from))
     for name, value in _search(study_file, config).items():
         study.set_user_attr(name, value)
@@ -129,9 +128,9 @@ def require_compatible(study: optuna.Study, study_file: StudyFile, config: RunCo
             "compared with new ones. Give the values it was created with, or another --study-name."
         )
     digest = study.user_attrs.get(MESHHEAD_SHA256)
-    if digest is not None and digest != _digest(meshhead_of(config)):
+    if digest is not None and digest != _digest(config.starts_from):
         raise ConfigError(
-            f"Study {name!r} starts from the MeshHead {stored['meshhead_checkpoint']}, and {meshhead_of(config)} is "
+            f"Study {name!r} starts from the MeshHead {stored['meshhead_checkpoint']}, and {config.starts_from} is "
             "another one: their trials could not be compared. Give --meshhead with that file, or another --study-name."
         )
     if study.user_attrs.get(INIT_FROM) != _digest(config.init_from):

@@ -11,7 +11,7 @@ What can be repeated, on a CPU:
 | proposals of a sampler that does not learn, or has not started to (the first `n_startup_trials` of TPE) | the same | the same, in the order in which trials start |
 | later proposals, and what is pruned | the same, interrupted or not | depend on which trials had reported what by then |
 
-The n-th proposal is drawn with a seed made of the study's seed and n (`helpers.search.samplers.study_sampler`). TPE, Gaussian processes and
+The n-th proposal is drawn with a seed made of the study's seed and n (`helpers.search.samplers_and_pruners.study_sampler`). TPE, Gaussian processes and
 grids know the running trials; `--workers 1` makes a study repeatable as a whole.
 """
 
@@ -29,13 +29,12 @@ from gazegaussian.errors import UserError, first_line
 from gazegaussian.utils.interrupts import interruptible
 from helpers.results.attributes import BASELINE, STOP_KIND, STOP_REASON, WANTED
 from helpers.search.space import baseline, check_space
-from helpers.storage.study_lock import study_lock
-from helpers.study.budget import BudgetWatch
+from helpers.storage.locks import study_lock
 from helpers.study.heartbeat import requeue_lost
 from helpers.study.loop import open_study, run_trials
 from helpers.study.resume import save, store_study_environment
 from helpers.study.spec import StudySpec
-from helpers.study.stop import StopKind, StopReason, forget_stop
+from helpers.study.stop import BudgetWatch, StopKind, StopReason, forget_stop
 from helpers.study.workers.plan import plan_workers
 from helpers.study.workers.ray_pool import connect
 from helpers.study.workers.supervisor import supervise
@@ -91,7 +90,10 @@ def _run(study: optuna.Study, spec: StudySpec, config: RunConfig) -> StopReason:
     study.set_user_attr(STOP_KIND, StopKind.RUNNING)
     study.set_user_attr(WANTED, spec.study.trials)
     watch = BudgetWatch(spec.study.budget, spec.timeout, spec.folder)
-    if spec.pool is not None and spec.pool.ray is not None:
+    if spec.pool is None:  # this process trains, one trial at a time
+        store_study_environment(study, config)
+        return run_trials(study, spec, config, watch)
+    if spec.pool.ray is not None:
         store_study_environment(study, config)
         return supervise(study, spec, watch)
     plan = plan_workers(spec, study)

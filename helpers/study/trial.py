@@ -25,15 +25,14 @@ from gazegaussian.utils.interrupts import interrupted
 from helpers.results.artifacts import attach
 from helpers.results.attributes import REASON, RESUME_OF, SECONDS
 from helpers.results.trial_states import FINISHED, usage_before
-from helpers.search.samplers import study_sampler
+from helpers.search.samplers_and_pruners import study_sampler
 from helpers.search.trial_names import name_trial, plain_name, tag
-from helpers.storage.study_lock import study_lock
-from helpers.study.budget import BudgetWatch, LimitReached
-from helpers.study.checkpoints import copy_checkpoint
+from helpers.storage.locks import study_lock
 from helpers.study.heartbeat import all_owned, claimed, requeue, requeue_lost
 from helpers.study.report_hook import PruningHook, TrialFailure, TrialReporter
 from helpers.study.spec import StudySpec
-from helpers.study.trial_files import TrialFiles
+from helpers.study.stop import BudgetWatch, LimitReached
+from helpers.study.trial_files import TrialFiles, copy_checkpoint
 from helpers.utils.files import DiskError, disk_problem
 
 logger = logging.getLogger(__name__)
@@ -190,8 +189,10 @@ def _tell_complete(
 
 
 def _taken_over(trial: optuna.Trial) -> TrialState:
-    """Another process held this one for dead (a suspended machine, a cut network) and has queued the trial again."""
-    logger.warning("%s was closed by another process: what was trained here since then is dropped", tag(trial))
+    """Another process took this one for dead (a suspended machine, a cut network) and has queued the trial again."""
+    logger.warning(
+        "%s was closed by another process, which took this one for dead: its epochs since then are dropped", tag(trial)
+    )
     return TrialState.RUNNING
 
 
@@ -224,7 +225,7 @@ def _close(
         raise error
     if isinstance(error, LimitReached):
         requeue(study, frozen, f"not finished: {error}")
-        logger.info("%s is queued again: %s", tag(trial), error)
+        logger.info("%s: re-queued: %s", tag(trial), error)
         raise error
     reason = _described(error)
     disk = disk_problem(error)
@@ -236,7 +237,7 @@ def _close(
         raise error
     expected = isinstance(error, NonFiniteError | TrialFailure | UserError) or is_out_of_memory(error)
     if not expected:
-        logger.error("%s met an error that is not the input's", tag(trial), exc_info=error)
+        logger.error("%s: unexpected error", tag(trial), exc_info=error)
     trial.set_user_attr(REASON, reason)
     _attach(trial, reporter, folder)
     study.tell(trial, state=TrialState.FAIL)

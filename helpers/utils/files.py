@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from gazegaussian.errors import ConfigError, UserError, first_line
 from gazegaussian.utils.atomic_files import atomic_file
-from gazegaussian.utils.plain_files import open_plain
+from gazegaussian.utils.plain_files import open_plain, read_plain
 from gazegaussian.utils.yaml_files import dump_yaml, shorten
 from helpers.utils.plain_text import csv_text
 
@@ -46,6 +46,15 @@ def content_of(path: Path) -> Iterator[None]:
         raise ConfigError(
             f"{path} holds what this program does not write ({what}); move it away and try again."
         ) from error
+
+
+def stored_json(path: Path) -> dict[str, Any] | None:
+    """Read a mapping that this program wrote; None where the file is missing or holds something else."""
+    try:
+        content = json.loads(read_plain(path))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -145,8 +154,8 @@ def disk_problem(error: BaseException) -> str | None:
         )
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _TORCH_WRITE_FAILED):
         return (
-            "A checkpoint could not be written, as on a full disk; free some space and run the same command again, it "
-            "to resume."
+            "A checkpoint could not be written, as on a full disk; free some space and run the same command again to "
+            "resume."
         )
     return None
 
@@ -208,7 +217,7 @@ def require_writable(folder: Path) -> None:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Reject to begin what the disk cannot hold.
+    """Reject a trial whose checkpoints do not fit on the disk.
 
     Args:
         folder: Existing, on the disk in question.

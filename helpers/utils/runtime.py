@@ -223,7 +223,7 @@ def mount_drive() -> Path:
         there = False
         again = True
     if not there:
-        # Colab's own function refuses a keyword that an older one does not know, and `again` is the rare case.
+        # Colab's own function rejects a keyword that an older one does not know, and `again` is the rare case.
         importlib.import_module("google.colab.drive").mount(str(DRIVE), **({"force_remount": True} if again else {}))
     return DRIVE
 

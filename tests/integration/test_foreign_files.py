@@ -26,11 +26,11 @@ from helpers.inference.animation import write_animation
 from helpers.inference.export_marks import is_own_archive, own_files, require_free
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError
-from helpers.storage.journal import Journal, lock_of
+from helpers.storage.journal import Journal
 from helpers.storage.location import LOCAL_STORE
+from helpers.storage.locks import lock_of, study_lock
 from helpers.storage.read_only import read_only_store
 from helpers.storage.sqlite_snapshots import Snapshots
-from helpers.storage.study_lock import study_lock
 from helpers.storage.training_lock import sole_training
 from helpers.study.stop import LONGEST_REASON, forget_stop, stop_asked
 from helpers.utils.own_folder import OwnFolder

@@ -19,7 +19,7 @@ from gazegaussian.training.checkpoints import require_safe_torch
 from helpers.reporting.report_images import _embedded
 from helpers.results.pictures import captioned_row
 from helpers.search.registry import load_optimizer
-from helpers.search.samplers import make_sampler
+from helpers.search.samplers_and_pruners import make_sampler
 from helpers.search.study_config import Component
 from helpers.utils import runtime as colab
 

@@ -18,8 +18,8 @@ from helpers import WorkerPool, load_study, progress
 from helpers.storage import retry as storage_patience
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError
-from helpers.storage.study_lock import study_lock
-from helpers.study.budget import study_usage
+from helpers.storage.locks import study_lock
+from helpers.study.stop import study_usage
 from helpers.study.workers import local as local_team
 
 OUTAGE = float(os.environ.get("GAZEGAUSSIAN_OUTAGE", "1.5"))  # seconds; CI has no minute to spare

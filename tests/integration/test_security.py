@@ -27,7 +27,7 @@ from helpers.results.attributes import RESUME_OF
 from helpers.search.study_config import StudyFile
 from helpers.storage import backends as storage
 from helpers.storage.errors import redacted
-from helpers.study.checkpoints import copy_checkpoint, remove_old_checkpoints
+from helpers.study.trial_files import copy_checkpoint, remove_old_checkpoints
 
 CODE = [*sources("gazegaussian", "helpers", "benchmarks"), ROOT / "train_gazegaussian_optuna.py"]
 SECRET = "correct-horse-battery"

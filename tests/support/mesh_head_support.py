@@ -6,10 +6,10 @@ import torch
 
 from gazegaussian.config import MeshHeadModel
 from gazegaussian.dimensions import SHAPE_CODE_DIM
-from gazegaussian.losses.mesh import mesh_head_losses
 from gazegaussian.models.branches import EYE_LANDMARKS
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.rendering import render_mesh
+from gazegaussian.training.mesh_head_stage import output_losses
 from gazegaussian.types import Batch, Cameras, HeadParameters
 
 CONFIG = MeshHeadModel(
@@ -101,13 +101,4 @@ def acting_head():
 def losses_of(model, batch, weights):
     output = model(batch.parameters)
     image = render_mesh(output.vertices, output.faces, output.colors, batch.cameras, 1.0)
-    return mesh_head_losses(
-        output.landmarks,
-        output.landmark_sdf,
-        output.neutral_vertices,
-        output.faces,
-        output.displacement,
-        image,
-        batch,
-        weights,
-    )
+    return output_losses(output, image, batch, weights)

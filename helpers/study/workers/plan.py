@@ -21,8 +21,8 @@ import optuna
 from gazegaussian.config import RunConfig
 from gazegaussian.training.step import resolve_device
 from gazegaussian.utils import cores
-from helpers.study.budget import study_usage
 from helpers.study.spec import StudySpec, preflight
+from helpers.study.stop import study_usage
 from helpers.study.trial import places_left
 from helpers.utils import processes as resources
 

@@ -210,6 +210,6 @@ def placement(nodes: list[dict[str, Any]], pool: WorkerPool) -> tuple[dict[str, 
         )
     size = pool.workers or sum(rooms)
     if size > sum(rooms):
-        logger.warning("the cluster has room for %d of %d workers; the others begin when it grows", sum(rooms), size)
+        logger.warning("the cluster has room for %d of %d workers; the others start when it grows", sum(rooms), size)
     threads = min(max(1, int(cores / room)) for room, cores in zip(rooms, cpus, strict=True) if room)
     return {"num_gpus": share, "num_cpus": threads}, size

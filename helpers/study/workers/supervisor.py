@@ -18,13 +18,12 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, UserError, first_line
 from gazegaussian.utils.interrupts import interruptible, raise_if_interrupted
 from helpers.results.trial_states import count_finished
-from helpers.storage.study_lock import study_lock
-from helpers.study.budget import BudgetWatch, study_usage
+from helpers.storage.locks import study_lock
 from helpers.study.heartbeat import requeue_lost
 from helpers.study.loop import all_finished
 from helpers.study.resume import save
 from helpers.study.spec import StudySpec
-from helpers.study.stop import StopKind, StopReason, stop
+from helpers.study.stop import BudgetWatch, StopKind, StopReason, stop, study_usage
 from helpers.study.workers.local import LocalBackend
 from helpers.study.workers.memory import MemoryWatch
 from helpers.study.workers.plan import GB, WorkerPlan
@@ -172,7 +171,7 @@ class _Supervisor:
             if ended.worker not in self._dismissed:
                 self._count_death(ended)
             if self._at_work and self._is_for_memory(ended):
-                logger.warning("worker not replaced, to save memory; workers: %d", len(self._at_work))
+                logger.warning("the worker is not replaced, to save memory; workers: %d", len(self._at_work))
             elif self.told is None and count_finished(self.study) < self.spec.study.trials:
                 self._start(place)
 

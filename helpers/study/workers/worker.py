@@ -7,10 +7,9 @@ import logging
 from dataclasses import dataclass
 
 from gazegaussian.utils.interrupts import interruptible
-from helpers.study.budget import BudgetWatch
 from helpers.study.loop import open_study, run_trials
 from helpers.study.spec import StudySpec
-from helpers.study.stop import StopReason
+from helpers.study.stop import BudgetWatch, StopReason
 from helpers.utils.processes import portable
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from gazegaussian.errors import ConfigError
 from helpers.search import curve_pruner
 from helpers.search.curve_pruner import CurvePruner, Finished, Prediction, expected_improvement, predict_final
-from helpers.search.pruners import make_pruner
+from helpers.search.samplers_and_pruners import make_pruner
 from helpers.search.study_config import Component
 
 EPOCHS = 8

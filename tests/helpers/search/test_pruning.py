@@ -12,9 +12,20 @@ from optuna.trial import TrialState
 from gazegaussian.config import GazeGaussianRun
 from gazegaussian.errors import ConfigError
 from helpers.search.predicted_final_loss import PredictedFinalLossPruner
-from helpers.search.pruners import PRUNERS, MinEpochsPruner, describe_pruner, make_pruner, study_pruner
 from helpers.search.registry import ALLOW_HUB
-from helpers.search.samplers import SAMPLERS, SpaceGrid, describe_sampler, grid_size, make_sampler, study_sampler
+from helpers.search.samplers_and_pruners import (
+    PRUNERS,
+    SAMPLERS,
+    MinEpochsPruner,
+    SpaceGrid,
+    describe_pruner,
+    describe_sampler,
+    grid_size,
+    make_pruner,
+    make_sampler,
+    study_pruner,
+    study_sampler,
+)
 from helpers.search.space import Component, StudyFile, baseline
 
 LR = {"type": "float", "min": 1e-5, "max": 1e-2, "log": True}

@@ -11,7 +11,8 @@ from study_support import fake_train, line_train, run_study, spec
 
 from gazegaussian.training.hooks import Hook
 from helpers import load_study
-from helpers.storage.location import LOCAL_STORE, is_mounted, live_database, snapshots_of
+from helpers.storage.location import LOCAL_STORE, live_database, snapshots_of
+from helpers.storage.locks import is_mounted
 
 
 @pytest.fixture

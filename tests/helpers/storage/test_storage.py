@@ -17,7 +17,7 @@ from storage_support import add_trial, content, one_line, open_study
 
 from gazegaussian.errors import ConfigError, UserError
 from helpers.storage import backends as storage
-from helpers.storage import journal
+from helpers.storage import locks
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError, redacted
 
@@ -234,7 +234,7 @@ def test_writers_of_a_journal_wait_for_each_other(tmp_path):
     study = open_study(str(path), tmp_path)
     before = path.read_bytes()
     with futures.ThreadPoolExecutor(1) as pool:
-        with journal.file_lock(journal.lock_of(path)):
+        with locks.file_lock(locks.lock_of(path)):
             written = pool.submit(add_trial, study)
             with pytest.raises(futures.TimeoutError):
                 written.result(timeout=0.1)

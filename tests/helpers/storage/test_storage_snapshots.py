@@ -12,7 +12,7 @@ from contextlib import closing
 import optuna
 import pytest
 
-from helpers.storage import journal
+from helpers.storage import locks
 from helpers.storage import sqlite_snapshots as snapshots
 from helpers.storage.errors import StorageError
 from helpers.storage.sqlite_snapshots import Snapshots, damage
@@ -202,7 +202,7 @@ def save_and_die(places):
 
 
 def test_a_save_that_was_killed_leaves_nothing_behind_for_long(places, monkeypatch):
-    monkeypatch.setattr(journal, "LOCK_GRACE", 3)
+    monkeypatch.setattr(locks, "LOCK_GRACE", 3)
     tell(places.live, 0)
     places.save()
     tell(places.live, 1)

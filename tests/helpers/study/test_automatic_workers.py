@@ -27,8 +27,8 @@ from worker_support import (
 
 from gazegaussian.utils import cores
 from helpers import WorkerPool, load_study, stop
-from helpers.search.samplers import study_sampler
-from helpers.study.budget import study_usage
+from helpers.search.samplers_and_pruners import study_sampler
+from helpers.study.stop import study_usage
 from helpers.study.workers import local as local_team
 from helpers.study.workers.plan import THREAD_VARIABLES, WORKER_MEMORY
 from helpers.utils import processes as resources

@@ -11,7 +11,7 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
 from helpers import load_study
-from helpers.study.budget import study_usage
+from helpers.study.stop import study_usage
 
 NONE = {"pruner": {"name": "none"}}
 COMPLETE = TrialState.COMPLETE

@@ -18,7 +18,7 @@ import helpers.study.trial
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import Trainer
 from helpers import load_study
-from helpers.study.checkpoints import bytes_of_model, remove_old_checkpoints
+from helpers.study.trial_files import bytes_of_model, remove_old_checkpoints
 from helpers.utils.files import DiskError, disk_problem
 
 COMPLETE = TrialState.COMPLETE

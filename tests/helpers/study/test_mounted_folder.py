@@ -14,7 +14,8 @@ from gazegaussian.training.hooks import Hook
 from helpers.notebook.display import newest_studies
 from helpers.notebook.session import plan_study
 from helpers.results.attributes import RESUME_OF
-from helpers.storage.location import is_mounted, local_runs, study_folders
+from helpers.storage.location import local_runs, study_folders
+from helpers.storage.locks import is_mounted
 from helpers.study import trial_files
 from helpers.study.loop import open_study
 from helpers.utils import files as disk

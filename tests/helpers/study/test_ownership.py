@@ -13,7 +13,7 @@ from worker_support import COMPLETE, FAIL, NONE, RUNNING, WAITING, check_nothing
 
 from helpers.results.attributes import BEAT, OWNER
 from helpers.storage.backends import open_storage
-from helpers.storage.study_lock import study_lock
+from helpers.storage.locks import study_lock
 from helpers.study import heartbeat as ownership
 from helpers.study.heartbeat import claimed, current_owner, is_alive, requeue_lost
 

@@ -16,8 +16,7 @@ from study_support import FakeTrainer, fake_train, line_train, run_study, spec
 from gazegaussian.config import MeshHeadRun
 from gazegaussian.errors import ConfigError, DataError, NonFiniteError
 from helpers import load_study
-from helpers.search.pruners import make_pruner
-from helpers.search.samplers import make_sampler
+from helpers.search.samplers_and_pruners import make_pruner, make_sampler
 from helpers.search.space import Component
 from helpers.study.heartbeat import requeue
 

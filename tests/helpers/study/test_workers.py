@@ -35,9 +35,9 @@ from gazegaussian.errors import DataError
 from helpers import WorkerPool, load_study, progress, stop
 from helpers.results.attributes import OWNER
 from helpers.study import heartbeat as ownership
-from helpers.study.budget import study_usage
 from helpers.study.heartbeat import claimed
 from helpers.study.loop import failures_in_a_row
+from helpers.study.stop import study_usage
 from helpers.study.workers import local as local_team
 from helpers.study.workers.local import LocalBackend
 from helpers.study.workers.plan import WorkerPlan

@@ -1,34 +1,94 @@
-"""One lock per study, so that several workers begin exactly as many trials and epochs as the study may have.
+"""Locks between processes: of one file, and of a study, so that several workers start exactly as many trials and epochs as it may have.
+
+The study's lock depends on its store:
 
 | store | lock |
 |---|---|
 | PostgreSQL | advisory lock of a transaction: holds over all machines, goes with its connection |
 | SQLite, MySQL, gRPC, journal | file beside the database or in the study's folder: `flock`, or, where folders are mounted from elsewhere and may know no locks, exclusive creation |
 
-It is held for milliseconds, never while something trains.
+It is taken for milliseconds, never while something trains.
 """
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import optuna
+import psutil
 import sqlalchemy
 from filelock import FileLock
 from optuna.storages import RDBStorage
+from optuna.storages.journal import JournalFileOpenLock
 from sqlalchemy.exc import SQLAlchemyError
 
+from gazegaussian.utils.plain_files import special_kind
 from helpers.optuna_private import store_of
 from helpers.storage.errors import StorageError
-from helpers.storage.journal import file_lock, lock_of, require_lock
-from helpers.storage.location import is_mounted, live_database
 from helpers.storage.retry import patiently
 
 NAME = "study.lock"
+LOCK_GRACE = 30  # seconds after which the lock of a process that was killed while it wrote is taken over
+_MOUNTED = {"fuse", "nfs", "nfs4", "cifs", "smbfs", "smb3", "davfs"}
 _running = threading.local()
+
+
+def lock_of(path: Path) -> JournalFileOpenLock:
+    """Lock of a file between processes and, where the file system is shared, machines.
+
+    Raises:
+        StorageError: Something else has the name of the lock.
+    """
+    require_lock(path.with_name(f"{path.name}.lock"))
+    # Exclusive creation works on NFS 3+, SMB, Windows and Drive's FUSE; symbolic links do not exist on the latter.
+    return JournalFileOpenLock(str(path), grace_period=LOCK_GRACE)
+
+
+def require_lock(path: Path) -> None:
+    """Reject a lock file that is not one of ours: locks are empty regular files, and one left by a dead process is removed.
+
+    Raises:
+        StorageError: A link, a named pipe, or a file with something in it.
+    """
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    kind = None if stat.S_ISREG(found.st_mode) else special_kind(found.st_mode) or "a folder"
+    if kind is None and found.st_size:
+        kind = "a file with something in it"
+    if kind is not None:
+        raise StorageError(f"{path} is {kind}, where a lock must be an empty file: move it away and run again.")
+
+
+@contextmanager
+def file_lock(lock: JournalFileOpenLock) -> Iterator[None]:
+    """Hold a lock; wait for it without end, since that of a dead process is taken over."""
+    lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError):  # taken over after LOCK_GRACE: nothing is left to give back
+            lock.release()
+
+
+def is_mounted(folder: Path) -> bool:
+    """Tell whether a folder lies on Drive or another network file system; one that is not there yet counts by its parent."""
+    folder = folder.resolve()
+    found = -1
+    kind = ""
+    for partition in psutil.disk_partitions(all=True):
+        place = Path(partition.mountpoint)
+        if len(place.parts) > found and (folder == place or place in folder.parents):
+            found = len(place.parts)
+            kind = partition.fstype.lower()
+    if "overlay" in kind:  # containers' own disk
+        return False
+    return kind in _MOUNTED or kind.startswith("fuse.")
 
 
 @contextmanager
@@ -62,8 +122,7 @@ def _lock(study: optuna.Study, folder: Path) -> AbstractContextManager[object]:
         if dialect == "postgresql":
             return _advisory(store.engine, study.study_name)
         if dialect == "sqlite":
-            file = store.engine.url.database
-            folder = Path(file).parent if file else live_database(folder).parent
+            folder = Path(store.engine.url.database or folder / NAME).parent
     if is_mounted(folder):
         return file_lock(lock_of(folder / NAME))
     require_lock(folder / NAME)
