@@ -73,6 +73,11 @@ def current_variant(name: Any) -> Any:
     return _EARLIER_VARIANTS.get(name, name) if isinstance(name, str) else name
 
 
+def earlier_variant(name: str) -> str:
+    """Name that earlier versions gave a variant."""
+    return next((old for old, new in _EARLIER_VARIANTS.items() if new == name), name)
+
+
 Variant = Annotated[Literal["default", "released"], BeforeValidator(current_variant)]
 
 

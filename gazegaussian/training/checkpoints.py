@@ -75,6 +75,9 @@ def load_checkpoint(path: Path, stage: str | None = None) -> dict[str, Any]:
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}; it was not written by this program or is damaged.")
     content["variant"] = current_variant(content["variant"])
+    mesh_model = content["architecture"].get("mesh_model")
+    if isinstance(mesh_model, dict) and "variant" in mesh_model:
+        mesh_model["variant"] = current_variant(mesh_model["variant"])
     if stage is not None and content["stage"] != stage:
         raise CheckpointError(f"{path} is a checkpoint of stage {content['stage']!r}; {stage!r} is needed here.")
     return content

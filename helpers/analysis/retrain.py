@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
-from gazegaussian.config import RunConfig, with_parameters
+from gazegaussian.config import RunConfig, earlier_variant, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError, class_and_line
 from gazegaussian.fields import parameter_fields
 from gazegaussian.training.changed_fields import RUNTIME_FIELDS
@@ -127,10 +127,10 @@ def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = 
         UserError: Data, checkpoint or device cannot be used.
         KeyboardInterrupt: The same call resumes it.
     """
-    key = _key(config)
+    key, *earlier = _keys(config)
     path = folder / RUN_FILE
     known = stored_json(path)
-    if known is not None and known.get("key") != key:
+    if known is not None and known.get("key") not in (key, *earlier):
         if not _is_key(known.get("key")):
             raise ConfigError(f"{path} is not of a training of this program: move {folder} away and run again.")
         shutil.rmtree(folder)
@@ -176,16 +176,21 @@ def trial_config(config: RunConfig, parameters: Mapping[str, Any], seed: int | N
     return with_parameters(config, changes)
 
 
-def _key(config: RunConfig) -> str:
-    """Digest of all that decides the outcome of a training."""
+def _keys(config: RunConfig) -> list[str]:
+    """Digests of all that decides the outcome of a training: today's first, then that of versions with other names of variants."""
     content = config.model_dump(mode="json")
     for section in content.values():
         if isinstance(section, dict):
             for name in RUNTIME_FIELDS & section.keys():
                 del section[name]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    contents = [content]
+    if "variant" in content["model"]:
+        contents.append(
+            {**content, "model": {**content["model"], "variant": earlier_variant(content["model"]["variant"])}}
+        )
+    return [hashlib.sha256(json.dumps(one, sort_keys=True).encode()).hexdigest() for one in contents]
 
 
 def _is_key(text: object) -> bool:
-    """Tell whether a text is what `_key` makes, the mark of a folder that may be replaced."""
+    """Tell whether a text is what `_keys` makes, the mark of a folder that may be replaced."""
     return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) is not None

@@ -10,6 +10,7 @@ from synthetic_support import batch, heads, mesh_run, mesh_stage, train, without
 from gazegaussian.config import OptimConfig
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.training.mesh_head_stage import load_mesh_head
+from gazegaussian.training.trainer import Trainer
 
 SEARCHED = {"lr": 2e-3, "batch_size": 1, "shape_mlp_width": 24, "pose_mlp_width": 24, "eye_mlp_width": 24}
 
@@ -101,3 +102,19 @@ def test_checkpoint_rebuilds_the_widths_that_a_study_found(tmp_path):
     parameters = heads()[1].batch([0]).parameters
     with torch.no_grad():
         assert torch.equal(loaded(parameters).vertices, stage.module(parameters).vertices)
+
+
+def test_a_checkpoint_of_the_time_when_variants_had_other_names_resumes(tmp_path):
+    run = mesh_run(epochs=2)
+    whole = train(mesh_stage(run), run, tmp_path)
+    path = tmp_path / "last.pt"
+    content = torch.load(path, weights_only=True)
+    for part in (content, content["config"]["model"], content["architecture"]["mesh_model"]):
+        assert part["variant"] == "default"
+        part["variant"] = "ours"
+    torch.save(content, path)
+    more = mesh_run(epochs=3)
+    trainer = Trainer(mesh_stage(more), more.training, more.optim, tmp_path, (), more.model_dump(mode="json"))
+    resumed = trainer.fit(resume=path)
+    assert [row["val_loss"] for row in resumed.history[:2]] == [row["val_loss"] for row in whole.history]
+    assert len(resumed.history) == 3
