@@ -29,7 +29,9 @@ def trained(monkeypatch):
     return starts
 
 
-def test_the_better_start_wins_by_what_it_is_better_and_nothing_is_trained_twice(trained, tmp_path, monkeypatch, capsys):
+def test_the_better_start_wins_by_what_it_is_better_and_nothing_is_trained_twice(
+    trained, tmp_path, monkeypatch, capsys
+):
     words = ["pair", "good.pt", "other.pt", str(tmp_path / "runs"), "--seeds", "3", "--epochs", "2"]
     monkeypatch.setattr(sys, "argv", words)
     mesh_head_pair.main()
