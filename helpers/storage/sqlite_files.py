@@ -12,7 +12,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Collection
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from gazegaussian.utils.plain_files import open_plain, special_kind
@@ -27,6 +27,7 @@ LARGEST_COPY = 1 << 30  # bytes of a database that is read through a copy
 _VERSION_TABLE = "alembic_version"
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 _WAL_VERSION = b"\x02\x02"  # bytes 18 and 19 of the header
+_LOOKS = 5  # at a database whose writer is just ending, before a reader gives up
 _STEPS = 100_000  # instructions of SQLite's machine between two looks at the clock
 _UNFINISHED = (
     sqlite3.SQLITE_READONLY_ROLLBACK,
@@ -96,19 +97,31 @@ def reading_connection(path: Path, resting: bool = False, busy_seconds: float = 
     if resting:
         return _limited(_connect(path, "mode=ro&immutable=1", busy_seconds))
     require_own_sidecars(path)
-    if not _is_in_wal_mode(path):
-        connection = _limited(_connect(path, "mode=ro", busy_seconds))
-        try:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    for _ in range(_LOOKS):
+        connection = None if _is_in_wal_mode(path) else _connection_in_place(path, busy_seconds)
+        if connection is not None:
             return connection
-        except sqlite3.OperationalError as error:
-            connection.close()
-            if error.sqlite_errorcode not in _UNFINISHED:
-                raise
-        except BaseException:
-            connection.close()
+        with suppress(FileNotFoundError):  # a writer has finished or undone it meanwhile, and removed its journal
+            return _limited(_finished_copy(path))
+    raise StorageError(
+        f"The files of the database {path} come and go while it is read; end what writes it and try again."
+    )
+
+
+def _connection_in_place(path: Path, busy_seconds: float) -> sqlite3.Connection | None:
+    """Open a database where it lies; returns None where a killed writer left something unfinished."""
+    connection = _limited(_connect(path, "mode=ro", busy_seconds))
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return connection
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if error.sqlite_errorcode not in _UNFINISHED:
             raise
-    return _limited(_finished_copy(path))
+    except BaseException:
+        connection.close()
+        raise
+    return None
 
 
 def _connect(path: Path, mode: str, busy_seconds: float) -> sqlite3.Connection:

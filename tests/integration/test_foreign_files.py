@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import time
 import zipfile
@@ -30,6 +31,7 @@ from helpers.storage.journal import Journal
 from helpers.storage.location import LOCAL_STORE
 from helpers.storage.locks import lock_of, study_lock
 from helpers.storage.read_only import read_only_store
+from helpers.storage.sqlite_files import reading_connection, require_own_sidecars
 from helpers.storage.sqlite_snapshots import Snapshots
 from helpers.storage.training_lock import sole_training
 from helpers.study.stop import LONGEST_REASON, forget_stop, stop_asked
@@ -195,6 +197,40 @@ def test_what_a_killed_writer_left_is_read_without_it_and_stays(study, tmp_path)
     written = optuna.load_study(study_name="toy", storage=open_storage(None, study))
     assert [trial.state.name for trial in written.trials] == ["COMPLETE", "COMPLETE"]
     assert not (study / "study.db-journal").exists(), "its writer has undone it"
+
+
+def test_a_transaction_that_ends_while_it_is_looked_at_is_no_fault(study, tmp_path, monkeypatch):
+    """Several processes open one database: the journal that one of them sees may be gone when it opens it."""
+    killed_while_writing(study / "study.db", "UPDATE trials SET state = 'FAIL'")
+    journal = study / "study.db-journal"
+
+    def seen_and_gone(path):
+        journal.unlink(missing_ok=True)
+        return open_plain(path)
+
+    monkeypatch.setattr("helpers.storage.sqlite_files.open_plain", seen_and_gone)
+    require_own_sidecars(study / "study.db")
+    assert not journal.exists()
+
+
+def test_what_another_process_finishes_while_it_is_copied_is_read_again(study, tmp_path, monkeypatch):
+    database = study / "study.db"
+    killed_while_writing(database, "UPDATE trials SET state = 'FAIL'")
+    real = shutil.copyfile
+    copies = []
+
+    def undone_meanwhile(source, target):
+        if source.name.endswith("-journal"):
+            run_sql(
+                database, "UPDATE trials SET number = number"
+            )  # a writer undoes what was left, and removes the journal
+        copies.append(source.name)
+        return real(source, target)
+
+    monkeypatch.setattr("helpers.storage.sqlite_files.shutil.copyfile", undone_meanwhile)
+    with closing(reading_connection(database)) as connection:
+        assert connection.execute("SELECT DISTINCT state FROM trials").fetchall() == [("COMPLETE",)]
+    assert copies == ["study.db", "study.db-journal"]
 
 
 @pytest.mark.parametrize("unfinished", [False, True])
