@@ -38,8 +38,9 @@ notebooks: setup
 	$(PYTHON) .ci/address
 	$(PY) -m jupytext --sync notebooks/*.ipynb
 
+# More processes than cores: many tests wait, for a child, a clock or a server. The longest files first (tests/conftest.py).
 test: lint
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # What is installed here, once it has been tested, becomes requirements.lock.
 lock: setup

@@ -68,8 +68,31 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-LONGEST = ("test_notebooks.py", "test_cli.py")  # begun first: with a file per process they would run alone in the end
+# The files that take longest, the longest first (`--durations=0` tells). A process that gets one of them last works alone in the
+# end; pytest-xdist must not sort them by their number of tests (`--no-loadscope-reorder`).
+LONGEST = (
+    "test_notebooks.py",
+    "test_cuda_stand_in.py",
+    "test_cli.py",
+    "test_own_stage.py",
+    "test_contributing.py",
+    "test_packaging.py",
+    "test_jupyterlab.py",
+    "test_ray.py",
+    "test_signals.py",
+    "test_monitor.py",
+    "test_postgres.py",
+    "test_mutated_inputs.py",
+    "test_dashboard.py",
+    "test_automatic_workers.py",
+    "test_workers.py",
+    "test_isolation.py",
+    "test_documentation.py",
+    "test_calibration.py",
+    "test_rendering_cuda.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
