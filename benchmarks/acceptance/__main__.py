@@ -23,7 +23,8 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[2]
+from helpers.utils.paths import ROOT
+
 RESULT = "RESULT "  # begins a line of a phase's output that holds JSON
 STAND_IN_SLOWER = 8  # limits are for a GPU
 _LOOK = 0.5  # seconds between two looks at the memory

@@ -17,23 +17,22 @@ from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.mesh_head_stage import MeshHeadStage
 from gazegaussian.training.trainer import TrainResult
+from helpers.utils.paths import SCRIPT
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "train_gazegaussian_optuna.py"
 SIZE = 64
 
 MESH = """
 stage: meshhead
 data: {image_size: 64, max_train_images: 4, max_val_images: 2}
 model: {grid_resolution: 12, geometry_width: 16, shape_mlp_width: 16, pose_mlp_width: 16, eye_mlp_width: 16}
-training: {epochs: 2, warm_start_steps: 60, preview_images: 2, batch_size: 2}
+training: {epochs: EPOCHS, warm_start_steps: 60, preview_images: 2, batch_size: 2}
 """
 GAZE = """
 stage: gazegaussian
 data: {image_size: 64, max_train_images: 2, max_val_images: 2}
 model: {face_subdivisions: 0, eye_subdivisions: 1, dit_head_dim: 2, dit_depth: 2}
 loss: {perceptual_start_epoch: 0}
-training: {epochs: 2, preview_images: 2, batch_size: 2}
+training: {epochs: EPOCHS, preview_images: 2, batch_size: 2}
 """
 STUDY = """
 study_name: NAME
@@ -56,10 +55,10 @@ def small_data(out: Path) -> Path:
     return folder
 
 
-def small_files(out: Path) -> None:
+def small_files(out: Path, epochs: int = 2) -> None:
     """Configurations and study files of both stages: `mesh.yaml`, `mesh_study.yaml`, and the same of gaze."""
     for name, text in (("mesh", MESH), ("gaze", GAZE)):
-        (out / f"{name}.yaml").write_text(text, encoding="utf-8")
+        (out / f"{name}.yaml").write_text(text.replace("EPOCHS", str(epochs)), encoding="utf-8")
         (out / f"{name}_study.yaml").write_text(STUDY.replace("NAME", name), encoding="utf-8")
 
 

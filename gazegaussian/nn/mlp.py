@@ -20,15 +20,33 @@ def to_autocast(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype(device))
 
 
-def _plus_per_sample(points: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
-    """Linear map of points [N, D] or [B, N, D] plus a vector per sample [B, K]. [B, N, K].
+def _plus_per_sample(rows: Tensor, weight: Tensor, shift: Tensor, shared: bool) -> Tensor:
+    """Linear map of points plus a vector per sample.
 
     On CUDA one sample's vector is added by the product itself, which saves reading and writing the result.
+
+    Args:
+        rows: Points that the samples share [N, D], or those of every sample [B N, D].
+        weight: [K, D]
+        shift: [B, K]
+        shared: Which of both.
+
+    Returns:
+        New memory, no view. [B, N, K], or [N, K] of one sample on CUDA.
     """
-    if points.device.type == "cuda" and len(shift) == 1:
-        result = F.linear(points, weight, shift[0])
-        return result if result.dim() == 3 else result[None]
-    return F.linear(points, weight) + shift[:, None]
+    if rows.device.type == "cuda" and len(shift) == 1:
+        return F.linear(rows, weight, shift[0])
+    product = F.linear(rows, weight)
+    return (product if shared else product.unflatten(0, (len(shift), -1))) + shift[:, None]
+
+
+def _joined(hidden: Tensor, rows: Tensor) -> Tensor:
+    """Hidden channels, then those of the input, which the samples may share. [B N, K], [N or B N, D] -> [B N, K + D]."""
+    if len(hidden) == len(rows):
+        return torch.cat([hidden, rows], dim=-1)
+    samples = len(hidden) // len(rows)
+    parts = hidden.unflatten(0, (samples, -1)), rows.expand(samples, -1, -1)
+    return torch.cat(parts, dim=-1).flatten(0, 1)
 
 
 class MLP(nn.Module):
@@ -69,17 +87,21 @@ class MLP(nn.Module):
             Outputs: [..., out_dim] or, with a condition, [B, N, out_dim].
         """
         x = to_autocast(x)
-        hidden = x
+        shared = condition is not None and x.dim() == 2
+        shape = (len(condition), *x.shape[:-1]) if condition is not None and shared else x.shape[:-1]
+        rows = x.reshape(-1, x.shape[-1])
+        hidden = rows
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Linear)
+            # Rows: with more dimensions a linear layer's result is a view, and writing to one has its gradient copied thrice.
+            hidden = hidden.reshape(-1, hidden.shape[-1])
             if i == self.skip:
-                if condition is not None and x.dim() < hidden.dim():
-                    x = x.expand(*hidden.shape[:-1], -1)
-                hidden = torch.cat([hidden, x], dim=-1)
+                hidden = _joined(hidden, rows)
             if condition is not None and i in (0, self.skip):
                 # The same sum as over [hidden, condition], but the condition's part is computed once, not per point.
                 own, rest = layer.weight.split([hidden.shape[-1], condition.shape[-1]], dim=1)
-                hidden = _plus_per_sample(hidden, own, F.linear(condition, rest, layer.bias))
+                shift = F.linear(condition, rest, layer.bias)
+                hidden = _plus_per_sample(hidden, own, shift, shared and i == 0)
             elif outputs is not None and i == len(self.layers) - 1:
                 hidden = F.linear(hidden, layer.weight[:outputs], layer.bias[:outputs])
             else:
@@ -87,4 +109,4 @@ class MLP(nn.Module):
             if i < len(self.layers) - 1:
                 # In place: the gradient follows from the result, and the input would be kept for nothing.
                 hidden = F.leaky_relu(hidden, NEGATIVE_SLOPE, inplace=True)
-        return hidden
+        return hidden.view(*shape, hidden.shape[-1])

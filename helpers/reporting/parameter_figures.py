@@ -28,6 +28,7 @@ from helpers.results.ranking import baseline_trial, signs
 # parameters side by side, and parameters of which every pair is drawn
 MOST_AXES = 10
 MOST_PAIRED = 4
+MOST_POINTS = 5000  # in all panels of ranks together: 1 MB of a notebook's cell
 # Slices: panels in a row, then pixels: a row's height, of that its labels, above and below the rows.
 COLUMNS = 3
 ROW = 250
@@ -79,8 +80,9 @@ def parameter_figures(
         panels = partial(visualization.plot_slice, shown, params=list(ticks), **shared)
         makers["slice"] = lambda: _ticked(_in_rows(panels()), ticks)
     if len(parameters) >= 2 and len(trials) >= FEW_TRIALS:
-        pairs = partial(visualization.plot_rank, shown, params=parameters[:MOST_PAIRED], **shared)
-        height = BORDERS + RANKED * min(len(parameters), MOST_PAIRED)
+        paired = _paired(len(parameters), len(trials))
+        pairs = partial(visualization.plot_rank, shown, params=parameters[:paired], **shared)
+        height = BORDERS + RANKED * paired
         makers["rank"] = lambda: _ticked(_light(pairs()).update_layout(height=height), ticks, MARGIN)
         # Over all pairs it would weigh 22 MB at 500 trials.
         pair = partial(visualization.plot_contour, shown, params=parameters[:2], **shared)
@@ -170,6 +172,12 @@ def _in_rows(figure: go.Figure) -> go.Figure:
         arranged.update_xaxes(settings, row=number // columns + 1, col=number % columns + 1)
     arranged.update_yaxes(title_text=title, col=1)
     return arranged.update_layout(height=height)
+
+
+def _paired(parameters: int, trials: int) -> int:
+    """How many parameters have their ranks drawn in pairs: fewer where there are many trials, two at least."""
+    counts = range(min(parameters, MOST_PAIRED), 2, -1)
+    return next((count for count in counts if count**2 * trials <= MOST_POINTS), 2)
 
 
 def _light(figure: go.Figure) -> go.Figure:

@@ -8,10 +8,10 @@ import re
 import optuna
 import pytest
 import torch
-from cli_support import TINY_GAZE, TINY_MESHHEAD
-from cuda_stand_in.run import ROOT, run_on_stand_in
+from cuda_stand_in.run import run_on_stand_in
+from repository import ROOT
 
-from gazegaussian.data import synthesize
+from benchmarks.acceptance.workplace import small_data, small_files
 from helpers.results.attributes import HARDWARE
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
@@ -108,40 +108,12 @@ if __name__ == "__main__":
     main()
 """
 
-MESH_SPACE = """
-study_name: mesh
-trials: 2
-metric: val_loss
-direction: minimize
-sampler: {name: random}
-pruner: {name: none}
-search_space:
-  optimisation:
-    lr: {type: float, min: 1.0e-4, max: 1.0e-2, log: true}
-"""
-GAZE_SPACE = """
-study_name: gaze
-trials: 1
-metric: val_loss
-direction: minimize
-sampler: {name: random}
-pruner: {name: none}
-search_space:
-  loss:
-    gaze_loss_importance: {type: float, min: 0.05, max: 0.5, log: true}
-"""
-FEWER = {"epochs: 2": "epochs: 1", "warm_start_steps: 60": "warm_start_steps: 5", "dit_depth: 4": "dit_depth: 2"}
-
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cuda")
-    synthesize(folder / "data", people=2, size=64, frames=1, cameras=4, progress=False, test_people=1)
-    for name, run, space in (("mesh", TINY_MESHHEAD, MESH_SPACE), ("gaze", TINY_GAZE, GAZE_SPACE)):
-        for before, after in FEWER.items():
-            run = run.replace(before, after)
-        (folder / f"{name}.yaml").write_text(run, encoding="utf-8")
-        (folder / f"{name}_study.yaml").write_text(space, encoding="utf-8")
+    small_data(folder)
+    small_files(folder, epochs=1)
     (folder / "commands.py").write_text(COMMANDS, encoding="utf-8")
     return folder
 
@@ -156,7 +128,7 @@ def test_every_command_works_on_cuda(workplace):
         ["audit", "meshhead", *mesh],
         ["study", "meshhead", *mesh],
         ["estimate", "gazegaussian", *gaze],
-        ["study", "gazegaussian", *gaze],
+        ["study", "gazegaussian", *gaze, "--n-trials", "1"],
         ["train", "meshhead", "--config", "mesh.yaml", *usual, "--out", "trained"],
         ["evaluate", best, *usual, "--pairs", "2", "--out", "evaluation"],
         ["redirect", best, *usual, "--subject", "subject0000", "--pitch", "5", "--yaw", "9", "--out", "redirected.png"],

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from cuda_stand_in.guard import NoCompiler
 from cuda_stand_in.start import stand_in_environment
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def run_on_stand_in(

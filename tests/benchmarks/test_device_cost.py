@@ -1,0 +1,80 @@
+"""What a step would cost a GPU: counted right for a module that can be counted by hand, and for the stages without a GPU."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from cuda_stand_in.run import run_on_stand_in
+
+from benchmarks.rendering.meter import Meter
+from gazegaussian.nn.mlp import MLP
+
+BATCH, INPUTS, HIDDEN, OUTPUTS = 3, 4, 8, 2
+WEIGHTS = INPUTS * HIDDEN + HIDDEN + HIDDEN * OUTPUTS + OUTPUTS
+FLOAT = 4  # bytes
+# Numbers that each call reads, and then those that it writes.
+FORWARD = [
+    ("addmm", HIDDEN + BATCH * INPUTS + INPUTS * HIDDEN, BATCH * HIDDEN),
+    ("relu", BATCH * HIDDEN, BATCH * HIDDEN),
+    ("addmm", OUTPUTS + BATCH * HIDDEN + HIDDEN * OUTPUTS, BATCH * OUTPUTS),
+    ("sum", BATCH * OUTPUTS, 1),
+]
+BACKWARD = [  # the gradient of a sum is one number, repeated without copies
+    ("ones_like", 0, 1),
+    ("mm", 1 + HIDDEN * OUTPUTS, BATCH * HIDDEN),
+    ("mm", 1 + BATCH * HIDDEN, HIDDEN * OUTPUTS),
+    ("sum", 1, OUTPUTS),
+    ("threshold_backward", 2 * BATCH * HIDDEN, BATCH * HIDDEN),
+    ("mm", BATCH * HIDDEN + BATCH * INPUTS, INPUTS * HIDDEN),
+    ("sum", BATCH * HIDDEN, HIDDEN),
+]
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (2, 7, 5)])
+def test_activations_in_place_copy_no_gradient(shape):
+    """Autograd copies the gradient of what is written through a view, whole, three times."""
+    layers = MLP(5 + 3, [6, 6, 6], 4)
+    with Meter("cpu") as meter:
+        layers(torch.rand(shape), torch.rand(2, 3)).square().sum().backward()
+    assert not {"copy_", "clone", "as_strided_scatter"} & meter.by_call.keys(), meter.by_call
+    assert meter.by_call["leaky_relu_"]
+
+
+WHAT = ["--batches", "1", "--top", "1"]
+
+
+def test_two_layers_cost_what_a_hand_counts():
+    with Meter("cpu") as meter:
+        layers = torch.nn.Linear(INPUTS, HIDDEN), torch.nn.Linear(HIDDEN, OUTPUTS)
+        inputs = torch.ones(BATCH, INPUTS)
+        assert meter.live == FLOAT * (WEIGHTS + BATCH * INPUTS)
+        meter.restart()
+        hidden = torch.relu(layers[0](inputs))
+        assert (
+            meter.peak == meter.live + FLOAT * BATCH * HIDDEN
+        )  # the first layer's output lives until relu has read it
+        total = layers[1](hidden).sum()
+        assert (meter.calls, meter.bytes) == (4, FLOAT * sum(read + written for _, read, written in FORWARD))
+        assert meter.live == FLOAT * (WEIGHTS + BATCH * INPUTS + BATCH * HIDDEN + 1)
+        total.backward()
+    calls = FORWARD + BACKWARD
+    assert meter.calls == len(calls)
+    for name in {name for name, _, _ in calls}:
+        expected = FLOAT * sum(read + written for other, read, written in calls if other == name)
+        assert meter.by_call[name] == expected, name
+    assert meter.bytes == sum(meter.by_call.values())
+
+
+def test_half_precision_moves_and_holds_less():
+    done = run_on_stand_in(["-m", "benchmarks.rendering.device_cost", "--sizes", "smoke", "--json", *WHAT])
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)["rows"]
+    rows = {(row["stage"], row["precision"], row["batch"]): row for row in found if "stage" in row}
+    assert len(rows) == 4
+    for stage in ("meshhead", "gazegaussian"):
+        single, half = (rows[stage, precision, 1] for precision in ("fp32", "fp16"))
+        assert 0 < half["GB moved"] < single["GB moved"]
+        assert 0 < half["between steps GB"] < half["peak GB"] < single["peak GB"]
+        assert 500 < half["calls"] < 5000
