@@ -121,7 +121,7 @@ def values_given(meter: Meter, sizes: Sizes) -> Iterator[None]:
     """Replace Warp's kernels, and whatever has as many rows as values say."""
 
     def splat(gaussians: Gaussians, cameras: Cameras, background: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-        batch, count, channels = gaussians.features.shape
+        batch, _count, channels = gaussians.features.shape
         opacities = gaussians.opacities[..., None]
         fields = (gaussians.means, gaussians.quats, gaussians.scales, opacities, gaussians.features)
         flat = [t.reshape(-1, t.shape[-1]).contiguous() for t in fields]
