@@ -10,7 +10,6 @@ import sys
 
 from gazegaussian.utils.hidden_options import reject_password
 from gazegaussian.utils.interrupts import INTERRUPTED_CODE, interruptible, watch_process
-from gazegaussian.utils.signs_of_life import signs_of_life
 
 STORAGE_VARIABLE = "GAZEGAUSSIAN_STORAGE"
 if __name__ == "__main__":  # before seconds of imports, while the command line stands for all to read
@@ -33,6 +32,7 @@ except ModuleNotFoundError:
         "error: packages are missing here: run `make setup` and use .venv/bin/python, or pip install -r requirements.txt"
     )
 
+from gazegaussian.utils.signs_of_life import signs_of_life
 from helpers.cli import data, studies, trainings
 from helpers.cli.program import announced, begin, summary
 from helpers.utils.plain_text import PrintableFormatter

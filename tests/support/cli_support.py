@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from forked_script import run_forked
 from repository import ROOT
 
 from gazegaussian.data import synthesize
@@ -23,7 +24,10 @@ def workplace(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(workplace, repo_root):
     def call(*words):
-        command = [sys.executable, str(repo_root / "train_gazegaussian_optuna.py"), *map(str, words)]
+        words = [str(word) for word in words]
+        if words[:1] != ["study"] and "--help" not in words:
+            return run_forked(words, workplace)
+        command = [sys.executable, str(repo_root / "train_gazegaussian_optuna.py"), *words]  # it may start workers
         return subprocess.run(command, capture_output=True, text=True, cwd=workplace, check=False)
 
     return call
