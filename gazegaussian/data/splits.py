@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from gazegaussian.data.published_sets import find_set, require_folder, set_of_prefix
-from gazegaussian.data.synthetic.folder import SETTINGS_FILE
+from gazegaussian.data.synthetic.folder import SETTINGS_FILE, SPLIT_FILE
 from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.utils.yaml_files import read_json
 
-SPLIT_FILE = "train_test_split.json"
 FALLBACK_EVERY = 5
 HELD_OUT = "held_out"  # names validation and test people together
 

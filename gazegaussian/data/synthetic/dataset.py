@@ -16,6 +16,7 @@ from pathlib import Path
 from gazegaussian.data.schema import write_subject
 from gazegaussian.data.synthetic.folder import (
     SETTINGS_FILE,
+    SPLIT_FILE,
     TAG,
     missing_people,
     sole_maker,
@@ -34,7 +35,6 @@ from gazegaussian.utils.progress import progress as show_progress
 logger = logging.getLogger(__name__)
 
 PREFIX = "xgaze_"
-SPLIT_FILE = "train_test_split.json"
 FIRST_TEST_PERSON = 10_000  # above every number of training and validation people
 _VALIDATION_EVERY = 5
 

@@ -14,15 +14,17 @@ import h5py
 from filelock import FileLock, Timeout
 
 from gazegaussian.errors import DataError
-from gazegaussian.utils.plain_files import read_plain
+from gazegaussian.utils.plain_files import open_plain, read_plain
 
 logger = logging.getLogger(__name__)
 
 SETTINGS_FILE = "synthetic.json"
+SPLIT_FILE = "train_test_split.json"
 CACHE_VARIABLE = "GAZEGAUSSIAN_CACHE"
 """Environment variable: folder of our own where test people are kept, whose data set is in a folder that a user named [data]."""
 _OURS = ("synthetic_v", "unseen_v")  # how the names of folders begin that this program chose
 _LOCK = ".making.lock"
+_HDF5 = b"\x89HDF\r\n\x1a\n"  # how its files begin
 TAG = "synthetic"  # attribute of a subject file: the settings that it depends on
 
 
@@ -45,7 +47,12 @@ def missing_people(
     """
     found = {path.name: _tag(path) for path in sorted(folder.glob("*.h5"))}
     known = {**files, **test_files}
-    strange = [name for name, stored in found.items() if stored == "" or (stored is None and name not in known)]
+    strange = [
+        name
+        for name, stored in found.items()
+        if stored == "" or (stored is None and not _is_broken(folder, name, known))
+    ]
+    strange += _strange_lists(folder, any(found.values()))
     if strange:
         raise DataError(
             f"{folder}: expected synthetic heads or nothing, found {len(strange)} other files ({strange[0]}); give another "
@@ -64,6 +71,29 @@ def missing_people(
             f"({'; '.join(differences)}); give another folder, or delete this one"
         )
     return [name for name, tag in files.items() if found.get(name) != tag]
+
+
+def _is_broken(folder: Path, name: str, known: Mapping[str, str]) -> bool:
+    """Tell whether a file that cannot be opened is a head of ours that was cut off, which is made anew."""
+    try:
+        with open_plain(folder / name, follow=False) as stream:
+            return name in known and stream.read(len(_HDF5)) in (_HDF5, b"")
+    except OSError:
+        return False
+
+
+def _strange_lists(folder: Path, with_heads: bool) -> list[str]:
+    """Name those of the two lists, which are written anew, that are links or belong to another data set."""
+    strange = [name for name in (SETTINGS_FILE, SPLIT_FILE) if (folder / name).is_symlink()]
+    if strange or with_heads:
+        return strange
+    if (folder / SETTINGS_FILE).exists():
+        try:
+            ours = "generator" in (stored_settings(folder) or {})
+        except DataError:
+            ours = False
+        return [] if ours else [SETTINGS_FILE]
+    return [SPLIT_FILE] if (folder / SPLIT_FILE).exists() else []
 
 
 def stored_settings(folder: Path) -> dict[str, Any] | None:
@@ -117,8 +147,15 @@ def test_folder(root: Path, settings: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def sole_maker(folder: Path) -> Iterator[None]:
-    """Hold a data folder's lock while a `with` block lasts, so that two processes do not make the same heads."""
-    lock = FileLock(folder / _LOCK)
+    """Hold a data folder's lock while a `with` block lasts, so that two processes do not make the same heads.
+
+    Raises:
+        DataError: Something else has the name of the lock, which would be emptied.
+    """
+    path = folder / _LOCK
+    if path.is_symlink() or (path.exists() and (not path.is_file() or path.stat().st_size)):
+        raise DataError(f"{path}: expected an empty lock file or nothing; move it away, or give another folder")
+    lock = FileLock(path)
     try:
         try:
             lock.acquire(timeout=0)

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import re
 import sys
 import time
@@ -62,6 +63,59 @@ def test_somebody_elses_files_are_not_mixed(tmp_path):
     with pytest.raises(DataError, match=r"found 1 other files \(xgaze_subject0042.h5\)"):
         synthesize(tmp_path, **SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["xgaze_subject0042.h5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("xgaze_subject0000.h5", b"a real person"),
+        ("train_test_split.json", b'{"train": ["mine"]}'),
+        ("synthetic.json", b"[1, 2]"),
+        ("synthetic.json", b'{"notes": "of another program"}'),
+    ],
+)
+def test_somebody_elses_files_under_our_names_stay(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"found 1 other files \({name}\)"):
+        synthesize(tmp_path, **SETTINGS)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: content}
+
+
+@pytest.mark.parametrize("name", ["xgaze_subject0000.h5", "train_test_split.json", "synthetic.json"])
+def test_links_under_our_names_stay(made, tmp_path, name):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    folder = tmp_path / "heads"
+    folder.mkdir()
+    for file in made.glob("*1.h5"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / name).symlink_to(victim)
+    with pytest.raises(DataError, match=rf"found 1 other files \({name}\)"):
+        synthesize(folder, **SETTINGS)
+    assert (folder / name).is_symlink()
+    assert victim.read_bytes() == b"precious"
+
+
+def test_what_is_no_lock_is_not_emptied(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    for place in (lambda path: path.symlink_to(victim), lambda path: path.write_bytes(b"precious"), os.mkfifo):
+        (tmp_path / "heads").mkdir(exist_ok=True)
+        lock = tmp_path / "heads" / ".making.lock"
+        place(lock)
+        with pytest.raises(DataError, match=r"making.lock: expected an empty lock file or nothing"):
+            synthesize(tmp_path / "heads", **SETTINGS)
+        assert [path.name for path in (tmp_path / "heads").iterdir()] == [".making.lock"]
+        lock.unlink()
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_head_that_was_cut_off_is_made_anew(made, tmp_path):
+    for file in made.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "xgaze_subject0001.h5").write_bytes((made / "xgaze_subject0001.h5").read_bytes()[:100])
+    synthesize(tmp_path, **SETTINGS)
+    assert (tmp_path / "xgaze_subject0001.h5").stat().st_size == (made / "xgaze_subject0001.h5").stat().st_size
 
 
 class Terminal(io.StringIO):
