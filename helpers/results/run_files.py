@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import csv
+import functools
+import io
+import logging
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
+from gazegaussian.errors import first_line
 from gazegaussian.training.hooks import IMAGES
+from gazegaussian.utils.plain_files import read_plain
+
+logger = logging.getLogger(__name__)
 
 
 def trial_dir(trial: FrozenTrial, folder: Path | None = None) -> Path | None:
@@ -28,11 +36,20 @@ def trial_dir(trial: FrozenTrial, folder: Path | None = None) -> Path | None:
 
 
 def read_curves(path: Path) -> dict[str, list[float]]:
-    """Columns of a `metrics.csv`, empty cells left out."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    names = [name for name in rows[0] if name != "epoch"] if rows else []
-    return {name: [float(row[name]) for row in rows if row[name]] for name in names}
+    """Columns of a `metrics.csv`, empty cells left out; nothing, and a line in the log, where it holds something else."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_plain(path).decode("utf-8"), newline="")))
+        names = [name for name in rows[0] if name not in ("epoch", None)] if rows else []
+        return {name: [float(row[name]) for row in rows if row[name]] for name in names}
+    except (OSError, ValueError, csv.Error) as error:
+        _pass_over(path, first_line(error))
+        return {}
+
+
+@functools.cache
+def _pass_over(path: Path, reason: str) -> None:
+    """Say once that a table is not read."""
+    logger.warning("%s is passed over, expected a number per metric and epoch: %s", path, reason)
 
 
 METRICS = "metrics.csv"
@@ -40,7 +57,8 @@ METRICS = "metrics.csv"
 
 def epoch_images(run_dir: Path) -> dict[int, Path]:
     """Validation images of a run by epoch, counted from 1."""
-    return {int(path.stem.removeprefix("epoch_")): path for path in (run_dir / IMAGES).glob("epoch_*.png")}
+    found = ((re.fullmatch(r"epoch_(\d{1,9})", path.stem), path) for path in (run_dir / IMAGES).glob("epoch_*.png"))
+    return {int(name[1]): path for name, path in found if name}
 
 
 def best_image(run_dir: Path, metric: str, minimize: bool) -> Path | None:

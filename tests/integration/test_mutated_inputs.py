@@ -1,6 +1,6 @@
 """Mutated inputs of every kind: read or rejected in one line, within seconds, and no byte outside is another afterwards.
 
-CI tries some of each kind; `GAZEGAUSSIAN_FUZZ=223 pytest tests/integration/test_mutated_inputs.py` tries 2,007 in all.
+CI tries some of each kind; `GAZEGAUSSIAN_FUZZ=223 pytest tests/integration/test_mutated_inputs.py` tries 2,230 in all.
 """
 
 import json
@@ -27,11 +27,13 @@ from helpers.inference.export_marks import is_own_archive, own_files
 from helpers.results.best_files import read_best
 from helpers.results.mesh_heads import best_mesh_head
 from helpers.results.pictures import read_png
+from helpers.results.run_files import best_image
 from helpers.search.space import baseline, check_space, load_study_file
 from helpers.storage.backends import open_storage
 from helpers.study.stop import stop_asked
 
 COUNT = max(MUTATIONS, 24)
+WRITTEN = ("inside/out", "inside/images")  # by the test itself
 SUBJECT = "xgaze_subject0000.h5"
 
 
@@ -117,6 +119,19 @@ def read_picture(path):
         return
 
 
+def made_table(folder, repo_root):
+    path = folder / "metrics.csv"
+    path.write_text("epoch,train_loss,val_loss\n1,0.5,0.75\n2,0.25,\n3,0.125,0.5\n")
+    return path
+
+
+def read_table(path):
+    (path.parent / "images").mkdir(exist_ok=True)
+    for name in ("epoch_.png", "epoch_best.png", "epoch_0002.png"):
+        (path.parent / "images" / name).touch()
+    assert best_image(path.parent, "val_loss", minimize=True) == path.parent / "images" / "epoch_0002.png"
+
+
 def made_checkpoint(folder, repo_root):
     path = folder / "best.pt"
     content = {"stage": "meshhead", "variant": "v", "config": {"a": [1, 2.5, "x"]}, "architecture": {"n": 3}}
@@ -143,6 +158,7 @@ KINDS = {
     "zip": (made_zip, read_zip),
     "HDF5": (made_hdf5, read_hdf5),
     "PNG": (made_png, read_picture),
+    "CSV": (made_table, read_table),
     "pt": (made_checkpoint, load_checkpoint),
     "safetensors": (made_weights, read_frozen),
 }
@@ -161,8 +177,8 @@ def test_mutated_inputs_are_read_or_refused_and_change_nothing(kind, tmp_path, r
         path.write_bytes(bad)
         before = snapshot(tmp_path)
         assert_harmless(read, path)
-        after = {name: seen for name, seen in snapshot(tmp_path).items() if not name.startswith("inside/out")}
-        assert after == {name: seen for name, seen in before.items() if not name.startswith("inside/out")}
+        after = {name: seen for name, seen in snapshot(tmp_path).items() if not name.startswith(WRITTEN)}
+        assert after == {name: seen for name, seen in before.items() if not name.startswith(WRITTEN)}
     path.write_bytes(good)
     assert_harmless(read, path)
 
