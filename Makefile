@@ -39,8 +39,9 @@ notebooks: setup
 	$(PY) -m jupytext --sync notebooks/*.ipynb
 
 # More processes than cores: many tests wait, for a child, a clock or a server. The longest files first (tests/conftest.py).
+# COVER=1 counts the lines that tests run in their own processes (children and forks are not counted), as CI does.
 test: lint
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(if $(COVER),--cov --cov-report=)
 
 # What is installed here, once it has been tested, becomes requirements.lock.
 lock: setup
