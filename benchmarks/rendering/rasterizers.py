@@ -3,7 +3,8 @@
     python -m benchmarks.rendering.rasterizers [--device cuda] [--threads 2] [--repeats 15] [--sweep] [--json]
 
 Ratios of one run are what to compare: the machine's other work slows both sides. Calls of the compared backends are
-interleaved for the same reason.
+interleaved for the same reason. Beside each time stands how far that backend is from Warp, gradients included: the norm of the
+difference over the norm, the largest of all tensors. Above 1% is a failure.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from torch import Tensor
 
 from benchmarks.rendering.timing import interleaved, show
 from gazegaussian.rendering import render_mesh, render_splats, warm_up
+from gazegaussian.rendering.gsplat import gsplat_clamp
 from gazegaussian.types import Cameras, Gaussians
 
 # images, Gaussians, pixels, channels
@@ -32,6 +35,7 @@ SPLAT_CASES: list[tuple[int, int, int, int]] = [
 # images, triangles, pixels
 MESH_CASES = [(1, 40_000, 128), (1, 40_000, 256), (3, 10_000, 256)]
 SplatCase = tuple[int, int, int, int]
+FARTHEST = 0.01  # of a backend from Warp
 SWEEP: list[SplatCase] = [
     *[(1, count, 128, 32) for count in (3_000, 10_000, 30_000, 100_000)],
     *[(1, 10_000, size, 32) for size in (64, 256, 512)],
@@ -80,8 +84,8 @@ def shell(triangles: int) -> tuple[Tensor, Tensor]:
     return points, torch.cat([torch.stack([a, b, c], -1), torch.stack([a, c, d], -1)]).reshape(-1, 3)
 
 
-def splat_calls(case: tuple[int, int, int, int], device: str) -> dict[str, Callable[[], object]]:
-    """Forward + backward of each backend."""
+def splat_calls(case: tuple[int, int, int, int], device: str) -> dict[str, Callable[[], list[Tensor]]]:
+    """Forward + backward of each backend: image, alpha and the gradients. Alpha is clamped where gsplat clamps it."""
     batch, count, size, channels = case
     gaussians = head(batch, count, channels).to(device)
     view = cameras(batch, size, device)
@@ -90,14 +94,33 @@ def splat_calls(case: tuple[int, int, int, int], device: str) -> dict[str, Calla
     to_image = torch.randn(batch, channels, size, size, device=device)
     to_alpha = torch.randn(batch, 1, size, size, device=device)
 
-    def call(backend: str) -> None:
-        out = render_splats(gaussians, view, background, backend)
-        torch.autograd.grad((out.features, out.alpha), leaves, (to_image, to_alpha))
+    compared = device == "cuda" and importlib.util.find_spec("gsplat") is not None
+    clamp = gsplat_clamp() if compared else 0.99
 
-    calls: dict[str, Callable[[], object]] = {"warp": lambda: call("warp"), "torch": lambda: call("torch")}
-    if device == "cuda" and importlib.util.find_spec("gsplat"):
-        calls["gsplat"] = lambda: call("gsplat")
-    return calls
+    def call(backend: str) -> list[Tensor]:
+        out = render_splats(gaussians, view, background, backend, clamp)
+        grads = torch.autograd.grad((out.features, out.alpha), leaves, (to_image, to_alpha))
+        return [out.features.detach(), out.alpha.detach(), *grads]
+
+    return {name: partial(call, name) for name in ("warp", "torch", *(["gsplat"] if compared else []))}
+
+
+def distances(calls: Mapping[str, Callable[[], list[Tensor]]]) -> dict[str, float]:
+    """How far each backend is from Warp: the norm of the difference over the norm, the largest of all tensors.
+
+    Raises:
+        RuntimeError: Farther than `FARTHEST`.
+    """
+    expected = calls["warp"]()
+    found = {}
+    for name in [name for name in calls if name != "warp"]:
+        pairs = zip(calls[name](), expected, strict=True)
+        shares = [(got - wanted).norm() / wanted.norm().clamp_min(1e-12) for got, wanted in pairs]
+        off = torch.stack(shares).max().item()  # NaN where one is
+        if not off <= FARTHEST:
+            raise RuntimeError(f"{name} is {off:.2g} from warp, above {FARTHEST:g}: one of them is wrong.")
+        found[f"{name} off"] = off
+    return found
 
 
 def mesh_calls(case: tuple[int, int, int], device: str) -> dict[str, Callable[[], object]]:
@@ -120,9 +143,11 @@ def splat_rows(cases: Sequence[SplatCase], repeats: int, device: str, table: str
     """Every backend that is here, over cases."""
     found = []
     for images, count, size, channels in cases:
-        ms = interleaved(splat_calls((images, count, size, channels), device), repeats, device)
+        calls = splat_calls((images, count, size, channels), device)
+        off = distances(calls)
+        ms = interleaved(dict(calls), repeats, device)
         case = {"images": images, "Gaussians": count, "pixels": f"{size}^2", "channels": channels}
-        found.append({"table": table, **case, **ms, "torch / warp": ms["torch"] / ms["warp"]})
+        found.append({"table": table, **case, **ms, "torch / warp": ms["torch"] / ms["warp"], **off})
     return found
 
 

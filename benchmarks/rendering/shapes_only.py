@@ -36,7 +36,7 @@ VERTICES = 5.4  # over the squared number of the grid's cells along an axis
 ROWS = 0.53  # corners of crossed tetrahedra, over the vertices
 NEAR = 2.4  # grid points within reach of the surface, over the vertices
 EYES = 0.0077  # share of the vertices near the eyes
-REACHED = (0.91, 0.36)  # share of the face's points that expression and head pose act on
+REACHED = (0.91, 0.36, 0.27)  # share of the face's points that expression, head pose and both act on
 ENTRIES = 1.3  # tiles that a splat touches: most are smaller than a tile
 
 

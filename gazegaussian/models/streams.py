@@ -65,9 +65,9 @@ class StreamOutput:
     """Splats of one stream and what its branches wrote, for the orthogonality loss."""
 
     gaussians: Gaussians
-    branch_a: Tensor  # [B, N, 32]
-    branch_b: Tensor  # [B, N, 32]
-    shared: Tensor  # [N] bool: both branches act on this point
+    branch_a: Tensor  # [B, P, 32] at the points that both branches act on, or at all of the stream
+    branch_b: Tensor  # [B, P, 32] at the same points
+    shared: Tensor  # [P] bool: both branches act on this point
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ class FaceStream(Stream):
         features = to_autocast(torch.tanh(self.features))
         points = to_autocast(positional_encoding(self.means))
         # A third of the points need no pose and a tenth no shape: that saves a GPU more than it loses by a wait.
-        shape_rows, pose_rows = rows_of([weight, 1 - weight])
+        shape_rows, pose_rows, both = rows_of([weight, 1 - weight, weight * (1 - weight)])
         shape = Reach(weight, parameters.shape_code, shape_rows)
         pose = Reach(1 - weight, positional_encoding(parameters.pose), pose_rows)
         shape_color = shape.of(self.shape_color, features)
@@ -303,8 +303,12 @@ class FaceStream(Stream):
         colors = pose.added(shape.weighted(shape_color), pose_color)
         no_turn = constant(NO_TURN, self.means).view(1, 1, 4)
         splats = self._splats(self.means + DEFORM_SCALE * offset, colors, deltas, parameters, no_turn)
-        shared = ((weight > 0) & (weight < 1))[:, 0]
-        return StreamOutput(splats, shape.spread(shape_color), pose.spread(pose_color), shared)
+        # What is compared is a quarter of the points: rows are sorted, so their places in the branches' rows are found.
+        on_both = (
+            color.index_select(1, torch.searchsorted(rows, both))
+            for color, rows in ((shape_color, shape_rows), (pose_color, pose_rows))
+        )
+        return StreamOutput(splats, *on_both, torch.ones_like(both, dtype=torch.bool))
 
 
 class EyePoints(Stream):

@@ -66,8 +66,15 @@ def require_device(device: torch.device) -> None:
     raise DeviceError(
         f"The renderers (Warp {wp.config.version}) find no GPU, although torch finds {torch.cuda.get_device_name(device)}. "
         f"They need a driver for CUDA {_number(needed)}{_least_driver(needed)}; this one (driver {driver_version()}) is for CUDA "
-        f"{_number(found)}. Update the driver, take a newer runtime, or use --device cpu."
+        f"{_number(found)}. Update the driver, take a newer runtime{_older_build(needed, found)}, or use --device cpu."
     )
+
+
+def _older_build(needed: tuple[int, int] | None, found: tuple[int, int] | None) -> str:
+    """Warp's build for CUDA 12, which is in no package index, where the driver is one for CUDA 12."""
+    if needed is None or found is None or needed[0] != 13 or found[0] != 12:
+        return ""
+    return f", install Warp's build for CUDA 12 (the +cu12 wheel of {wp.config.version} among its releases on GitHub)"
 
 
 def _number(version: tuple[int, int] | None) -> str:

@@ -31,6 +31,15 @@ def test_rasterizers(capsys, monkeypatch):
     rasterizers.main(["--repeats", "1", "--json", "--threads", "1"])
     splats, meshes = rows(capsys)
     assert min(splats["warp"], splats["torch"], meshes["warp"], meshes["torch"]) > 0
+    assert 0 < splats["torch off"] < 1e-3
+
+
+def test_a_rasterizer_that_is_far_from_warp_is_an_error():
+    image = torch.ones(4)
+    assert rasterizers.distances({"warp": lambda: [image], "torch": lambda: [image * 1.001]})["torch off"] < 2e-3
+    for wrong in (image * 1.1, image * torch.nan):
+        with pytest.raises(RuntimeError, match=r"gsplat is .* from warp"):
+            rasterizers.distances({"warp": lambda: [image, image], "gsplat": lambda wrong=wrong: [wrong, image]})
 
 
 def test_training_steps(capsys, monkeypatch):
