@@ -304,11 +304,9 @@ class FaceStream(Stream):
         no_turn = constant(NO_TURN, self.means).view(1, 1, 4)
         splats = self._splats(self.means + DEFORM_SCALE * offset, colors, deltas, parameters, no_turn)
         # What is compared is a quarter of the points: rows are sorted, so their places in the branches' rows are found.
-        on_both = (
-            color.index_select(1, torch.searchsorted(rows, both))
-            for color, rows in ((shape_color, shape_rows), (pose_color, pose_rows))
-        )
-        return StreamOutput(splats, *on_both, torch.ones_like(both, dtype=torch.bool))
+        shape_there = shape_color.index_select(1, torch.searchsorted(shape_rows, both))
+        pose_there = pose_color.index_select(1, torch.searchsorted(pose_rows, both))
+        return StreamOutput(splats, shape_there, pose_there, torch.ones_like(both, dtype=torch.bool))
 
 
 class EyePoints(Stream):
