@@ -29,7 +29,7 @@ from gazegaussian.training.hooks import Hook
 from gazegaussian.training.initial_weights import require_initial
 from gazegaussian.training.mesh_head_stage import MeshHeadStage, load_mesh_head
 from gazegaussian.training.run_folder import clear_traces, resume_point
-from gazegaussian.training.stage import Stage
+from gazegaussian.training.stage import Stage, require_parts
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer, TrainResult
 from gazegaussian.utils.atomic_files import atomic_file
@@ -92,7 +92,9 @@ def build_stage(config: RunConfig) -> Stage:
     """
     build = stage_spec(config.stage).builder()
     torch.manual_seed(config.training.seed)
-    return cast(Stage, build(config))
+    stage = build(config)
+    require_parts(stage, config.stage)
+    return cast(Stage, stage)
 
 
 def build_mesh_head_stage(config: MeshHeadRun) -> MeshHeadStage:

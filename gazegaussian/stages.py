@@ -30,8 +30,7 @@ class StageSpec:
     Attributes:
         name: What the command line calls it; `stage` of the configuration class has it as default.
         config: Class of its run configurations, a `gazegaussian.config.StageRun`. Worker processes import its module, which must call `register`.
-        build: Makes the stage (`gazegaussian.training.stage.Stage`) of a configuration; the global seed is set before. A builder
-            whose data section is a `DataConfig` (HDF5 heads) gets a function that opens a split as its second argument.
+        build: Makes the stage (`gazegaussian.training.stage.Stage`) of a configuration; the global seed is set before.
             `module:NAME` is imported with the first training.
         check: Raises a `UserError` where the data or files of a configuration cannot be used; takes seconds. Likewise.
         runs: Folder of run configurations, `quick.yaml` first; None: the defaults of the class (for the stages of this

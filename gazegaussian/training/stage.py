@@ -13,13 +13,46 @@ import torch
 from torch import Tensor, nn
 
 from gazegaussian.data import HeadDataset
+from gazegaussian.errors import ConfigError
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Move a batch: whatever has `.to(device)`, and tuples, lists and dicts of it.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if hasattr(batch, "to"):
+        return batch.to(device)
+    if isinstance(batch, tuple | list):
+        return type(batch)(to_device(part, device) for part in batch)
+    if isinstance(batch, dict):
+        return {name: to_device(part, device) for name, part in batch.items()}
+    raise ConfigError(
+        f"batches(): expected tensors, or tuples, lists or dicts of them, got {type(batch).__name__}. Give what is no tensor "
+        "a method `to(device)`."
+    )
+
+
+def require_parts(stage: object, name: str) -> None:
+    """Look whether a stage has what the trainer will ask for.
+
+    Raises:
+        ConfigError: Something is missing; all of it is named.
+    """
+    asked = {*Stage.__annotations__, *(part for part in vars(Stage) if not part.startswith("_"))}
+    missing = sorted(part for part in asked if not hasattr(stage, part))
+    if missing:
+        raise ConfigError(
+            f"Stage {name!r}: {type(stage).__name__} lacks {', '.join(missing)}. gazegaussian/training/stage.py says what each does."
+        )
 
 
 class EpochLoader(Protocol):
     """Batches of one epoch; `set_epoch` makes the order a function of (seed, epoch)."""
 
     def __iter__(self) -> Any:
-        """Yield batches that have `.to(device)`."""
+        """Yield batches (see `to_device`)."""
         ...
 
     def __len__(self) -> int:
@@ -55,7 +88,7 @@ class Stage(Protocol):
         ...
 
     def batches(self, epoch: int) -> Iterable[Any]:
-        """Return the batches of an epoch; sized, and the same whenever (seed, epoch) is the same."""
+        """Return the batches of an epoch (see `to_device`), the same whenever (seed, epoch) is the same."""
         ...
 
     def losses(self, batch: Any, epoch: int) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from gazegaussian.errors import CheckpointError, ConfigError, NonFiniteError
 from gazegaussian.training.builtin_hooks import EarlyStopping, EpochLine, MetricsFile, PreviewImages
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, save_checkpoint
 from gazegaussian.training.hooks import Hook
-from gazegaussian.training.stage import Stage
+from gazegaussian.training.stage import Stage, to_device
 from gazegaussian.training.step import autocast, optimisation_step, repeatable, resolve_device, resolve_precision
 from gazegaussian.utils.interrupts import raise_if_interrupted
 from gazegaussian.utils.progress import progress
@@ -178,7 +178,7 @@ class Trainer:
         steps = 0
         for batch in bar:
             raise_if_interrupted()
-            moved = batch.to(self.device)
+            moved = to_device(batch, self.device)
 
             def compute(batch: Any = moved) -> dict[str, torch.Tensor]:
                 with autocast(self.device, self.dtype):

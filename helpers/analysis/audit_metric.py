@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gazegaussian.config import RunConfig, with_parameters
 from gazegaussian.errors import ConfigError
-from gazegaussian.training.stage import Stage
+from gazegaussian.training.stage import Stage, to_device
 from gazegaussian.training.step import autocast
 from helpers.analysis.audit_probe import TRAINING_ENDS, Probe, Snapshot
 from helpers.analysis.audit_values import own_value, shown
@@ -207,7 +207,10 @@ def _terms(probe: Probe, batch: Any, epoch: int) -> Metrics:
     probe.stage.module.train()
     torch.manual_seed(probe.config.training.seed)
     with torch.no_grad(), autocast(probe.trainer.device, probe.trainer.dtype), quiet_package():
-        return {name: float(value) for name, value in probe.stage.losses(batch.to(probe.trainer.device), epoch).items()}
+        return {
+            name: float(value)
+            for name, value in probe.stage.losses(to_device(batch, probe.trainer.device), epoch).items()
+        }
 
 
 def different(before: Metrics, now: Metrics) -> str:

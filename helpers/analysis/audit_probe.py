@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import NonFiniteError, class_and_line
+from gazegaussian.training.stage import to_device
 from gazegaussian.training.step import autocast, optimisation_step, repeatable
 from gazegaussian.training.trainer import Trainer
 from gazegaussian.utils.interrupts import raise_if_interrupted
@@ -159,7 +160,7 @@ class Probe:
         self.stage.module.train()
         torch.manual_seed(self.config.training.seed)
         before = state_of(self.stage)
-        moved = batch.to(trainer.device)
+        moved = to_device(batch, trainer.device)
 
         def compute() -> dict[str, Tensor]:
             with autocast(trainer.device, trainer.dtype):

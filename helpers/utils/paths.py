@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from gazegaussian.errors import ConfigError
 from gazegaussian.stages import find_stage
 from gazegaussian.utils.configs import CONFIGS, IN_REPOSITORY
 
@@ -30,6 +31,9 @@ def study_folder_of(stage: str) -> Path:
 
 def study_file_of(stage: str, sizes: str = "quick") -> Path:
     """Study file that comes with a stage (see `run_file`)."""
+    spec = find_stage(stage)
+    if spec is not None and spec.studies is None and not (STUDIES / stage).is_dir():
+        raise ConfigError(f"Stage {stage!r} brings no study files: name yours with --study FILE.")
     return study_folder_of(stage) / f"{sizes}.yaml"
 
 

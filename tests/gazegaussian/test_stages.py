@@ -5,11 +5,13 @@ import sys
 from importlib.metadata import EntryPoint
 
 import pytest
+import torch
 
 from gazegaussian import stages
 from gazegaussian.config import MeshHeadRun, StageRun, parse_run
 from gazegaussian.errors import ConfigError
 from gazegaussian.stages import StageSpec, find_stage, load_stages, register, require_stage, stage_names, stage_spec
+from gazegaussian.training.stage import require_parts, to_device
 
 MODULE = """
 from pathlib import Path
@@ -119,3 +121,25 @@ def test_the_registry_needs_neither_torch_nor_optuna(repo_root):
     program = "import sys, gazegaussian.config; print(sorted({'torch', 'optuna', 'helpers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=repo_root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_batch_may_be_nested_and_what_cannot_move_is_named():
+    cpu = torch.device("cpu")
+    batch = {"x": torch.ones(2), "rest": (torch.zeros(1), [torch.ones(1)])}
+    moved = to_device(batch, torch.device("meta"))
+    assert [moved["x"].device.type, moved["rest"][0].device.type, moved["rest"][1][0].device.type] == ["meta"] * 3
+    assert to_device(batch, cpu)["rest"][1][0].equal(torch.ones(1))
+    with pytest.raises(ConfigError, match=r"batches\(\): expected tensors.*got str"):
+        to_device((torch.ones(1), "label"), cpu)
+
+
+def test_a_stage_without_a_part_is_refused_by_name():
+    class Half:
+        name, variant, module = "half", "plain", None
+
+        def prepare(self): ...
+
+    with pytest.raises(
+        ConfigError, match="Half lacks architecture, batches, losses, parameter_groups, preview, to, validate"
+    ):
+        require_parts(Half(), "half")

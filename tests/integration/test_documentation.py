@@ -162,7 +162,12 @@ def test_a_command_line_that_the_program_refuses_is_seen(program):
 
 @pytest.mark.parametrize("path", PAGES, ids=by_name)
 def test_options_exist(path, program):
-    known = {name for leaf in leaves(program) for one in leaf.params for name in (*one.opts, *one.secondary_opts)}
+    known = {
+        name
+        for command in (program, *leaves(program))
+        for one in command.params
+        for name in (*one.opts, *one.secondary_opts)
+    }
     text = FENCE.sub("", path.read_text(encoding="utf-8"))  # those of code blocks are parsed
     spans = [
         span
