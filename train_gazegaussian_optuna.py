@@ -41,7 +41,7 @@ from helpers.utils.plain_text import PrintableFormatter
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
-    help=__doc__,
+    help=(__doc__ or "").replace("A thin command line over `helpers`. ", ""),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

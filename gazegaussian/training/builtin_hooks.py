@@ -12,7 +12,7 @@ from gazegaussian.config import StageTraining
 from gazegaussian.stages import find_stage
 from gazegaussian.training.hooks import IMAGES, Hook
 from gazegaussian.utils.atomic_files import atomic_file
-from gazegaussian.utils.durations import duration
+from gazegaussian.utils.durations import time_left
 from gazegaussian.utils.image_grid import save_image
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class EpochLine(Hook):
         extra = "".join(f"  {name} {metrics[name]:.3f}" for name in shown)
         own = [row["seconds"] for row in trainer.history[self._before :]]
         ahead = trainer.config.epochs - epoch - 1
-        left = f"  {duration(sum(own) / len(own) * ahead)} left" if ahead else ""
+        left = f"  {time_left(sum(own) / len(own) * ahead)} left" if ahead else ""
         more = "; ".join(filter(None, (hook.outlook(trainer, epoch) for hook in trainer.hooks)))
         logger.info(
             "epoch %d/%d  train %.4f  %s %.4f%s  %.1f s%s%s",

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def time_left(seconds: float) -> str:
+    """Write a forecast, which is not known to fractions of a second."""
+    return duration(max(1, round(seconds)))
+
+
 def duration(seconds: float) -> str:
     """Write a time for people."""
     if seconds < 100:

@@ -10,13 +10,16 @@ from typing import TypeVar
 
 from tqdm.auto import tqdm
 
-from gazegaussian.utils.durations import duration
+from gazegaussian.utils.durations import time_left
 from gazegaussian.utils.interrupts import raise_if_interrupted
 from gazegaussian.utils.signs_of_life import SILENCE_SECONDS, sign
 
 logger = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_LINES = SILENCE_SECONDS
+# Before the program is taken for silent, so that work which tells how far it is needs no other sign.
+SECONDS_BETWEEN_LINES = SILENCE_SECONDS - 2
+SECONDS_OF_PACE = 2.0  # that a forecast is made from, at least
+SOON = 3.0  # seconds: what ends so soon needs no line
 T = TypeVar("T")
 
 
@@ -49,17 +52,33 @@ def progress(
                 sign()
             yield item
         return
-    started = said = time.monotonic()
+    said = time.monotonic()
+    began: float | None = None  # when the first item was done: it may have waited for processes or kernels
     total = total if total is not None else bar.total
     for count, item in enumerate(items, done + 1):
         raise_if_interrupted()
         yield item
         now = time.monotonic()
-        if now - said >= SECONDS_BETWEEN_LINES:
+        if began is None:
+            began = now
+        if now - said < SECONDS_BETWEEN_LINES:
+            continue
+        left = _seconds_left(now - began, count - done - 1, count, total)
+        if left is None or left > SOON:
             said = now
-            logger.info("%s: %d of %s%s", what, count, total or "?", _left(now - started, count - done, count, total))
+            forecast = "" if left is None else f", about {time_left(left)} left"
+            logger.info("%s: %d of %s%s", what, count, total or "?", forecast)
 
 
-def _left(seconds: float, items: int, count: int, total: int | None) -> str:
-    """Say how long the rest will take at the pace so far; nothing where the total is not known."""
-    return f", about {duration(seconds / items * (total - count))} left" if total and total > count else ""
+def _seconds_left(seconds: float, items: int, count: int, total: int | None) -> float | None:
+    """Forecast the rest at the pace so far; None where the total is not known, or the pace not yet.
+
+    Args:
+        seconds: Since the first item was done.
+        items: Done in these seconds.
+        count: Done in all.
+        total: To be done in all.
+    """
+    if not total or not items or seconds < SECONDS_OF_PACE:
+        return None
+    return seconds / items * max(0, total - count)

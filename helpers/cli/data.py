@@ -12,19 +12,24 @@ from helpers.cli.printing import print_data_report
 
 
 def synth(
-    folder: Annotated[Path, typer.Argument(help="Where to write.")],
-    people: Annotated[int, typer.Option(min=2, help="Subjects; every fifth, at least one, is for validation.")] = 30,
-    size: Annotated[int, typer.Option(min=32, help="Pixels.")] = 128,
-    seed: Annotated[int, typer.Option(min=0, help="Other seeds are other people.")] = 0,
-    frames: Annotated[int, typer.Option(min=1, help="Frames per person.")] = 2,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write.")],
+    people: Annotated[
+        int, typer.Option(min=2, metavar="N", help="Subjects; every fifth, at least one, is for validation.")
+    ] = 30,
+    size: Annotated[int, typer.Option(min=32, metavar="PIXELS", help="Width and height of an image.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Other seeds are other people.")] = 0,
+    frames: Annotated[int, typer.Option(min=1, metavar="N", help="Frames per person.")] = 2,
     cameras: Annotated[
-        int, typer.Option(min=1, max=18, help="Cameras that see a frame; fewer than 18: others for every frame.")
+        int,
+        typer.Option(
+            min=1, max=18, metavar="N", help="Cameras that see a frame; fewer than 18: others for every frame."
+        ),
     ] = 18,
     test_people: Annotated[
-        int, typer.Option(min=0, help="Further subjects for testing, made when they are first read.")
+        int, typer.Option(min=0, metavar="N", help="Further subjects for testing, made when they are first read.")
     ] = 40,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes; 0 works in this one [the available cores].")
+        int | None, typer.Option(min=0, metavar="N", help="Processes; 0 works in this one [the available cores].")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -36,7 +41,7 @@ def synth(
 
 
 def check(
-    folder: Annotated[Path, typer.Argument(help="Folder of HDF5 subjects.")], as_json: JsonOption = False
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of HDF5 subjects.")], as_json: JsonOption = False
 ) -> None:
     """Inspect a data set; exit code 2 when something in it cannot be used."""
     if not print_data_report(folder, as_json):
@@ -45,15 +50,20 @@ def check(
 
 def download(
     name: Annotated[
-        str, typer.Argument(help="eth_xgaze, columbia, mpii_face_gaze or gaze_capture (configs/datasets).")
+        str,
+        typer.Argument(metavar="NAME", help="eth_xgaze, columbia, mpii_face_gaze or gaze_capture (configs/datasets)."),
     ],
-    folder: Annotated[Path, typer.Argument(help="Where the subject files go.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the subject files go.")],
     split: Annotated[
-        list[str] | None, typer.Option(help="Only this one (train, val); repeat for several [all].")
+        list[str] | None,
+        typer.Option(metavar="SPLIT", help="Only this one (train, val); repeat for several [all]."),
     ] = None,
-    repository: Annotated[str | None, typer.Option(help="owner/name on the hub [the one in configs/datasets].")] = None,
+    repository: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="On the hub [the one in configs/datasets].")
+    ] = None,
     revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit of the repository [the one in configs/datasets].")
+        str | None,
+        typer.Option(metavar="NAME", help="Branch, tag or commit of the repository [the one in configs/datasets]."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -25,20 +25,29 @@ from helpers.utils.tables import print_table
 CheckpointArgument = Annotated[
     Path,
     typer.Argument(
-        help="GazeGaussian checkpoint, ours or an imported one; demo is the one that comes with the program."
+        metavar="CHECKPOINT",
+        help="A GazeGaussian, trained here or imported; demo is the one that comes with the program.",
     ),
 ]
 ShownDataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder of HDF5 subjects [with demo: synthetic people it never saw].")
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Folder of HDF5 subjects [with demo: synthetic people it never saw]."),
 ]
+SubjectOption = Annotated[
+    str,
+    typer.Option(metavar="KEY", help="Person, such as subject0004; of those whom demo never saw subject10000."),
+]
+FrameOption = Annotated[int, typer.Option(min=0, metavar="N", help="Row among the person's images.")]
 
 
 @with_options(RunOptions)
 def train(
     options: RunOptions,
-    params: Annotated[Path | None, typer.Option(help="A study's best.json or best.yaml.")] = None,
+    params: Annotated[Path | None, typer.Option(metavar="FILE", help="A study's best.json or best.yaml.")] = None,
     seed: TrainingSeedOption = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of this training [optuna_results/train_STAGE].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of this training [optuna_results/train_STAGE].")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train one stage without a study, or resume a training; more --epochs continue it."""
@@ -67,12 +76,15 @@ def train(
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="Folder of a study, or of a training.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Where to [SOURCE/export].")] = None,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of a study, or of a training.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to [SOURCE/export].")] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
-            "--epochs", min=1, help="First train the study's best parameters this long [the best trial as it is]."
+            "--epochs",
+            min=1,
+            metavar="N",
+            help="First train the study's best parameters this long [the best trial as it is].",
         ),
     ] = None,
     archive: Annotated[bool, typer.Option("--zip", help="Also as one ZIP file beside it.")] = False,
@@ -95,8 +107,12 @@ def export(
 
 
 def import_checkpoint(
-    checkpoint: Annotated[Path, typer.Argument(help="MeshHead or GazeGaussian checkpoint of the released code.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for best.pt [optuna_results/imported_STAGE].")] = None,
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="MeshHead or GazeGaussian of the released code.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for best.pt [optuna_results/imported_STAGE].")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take in a published checkpoint: what comes out trains (--init-from, --meshhead), renders and evaluates here.
@@ -115,12 +131,16 @@ def import_checkpoint(
 
 def redirect(
     checkpoint: CheckpointArgument,
-    subject: Annotated[str, typer.Option(help="Key, such as subject0004; of those whom demo never saw subject10000.")],
-    pitch: Annotated[list[float], typer.Option(help="Degrees, -90 to 90, up is positive; repeat for a strip.")],
-    yaw: Annotated[list[float], typer.Option(help="Degrees, -90 to 90, to the right of the image is positive.")],
-    out: Annotated[Path, typer.Option(help="PNG file.")],
+    subject: SubjectOption,
+    pitch: Annotated[
+        list[float], typer.Option(metavar="DEGREES", help="-90 to 90, up is positive; repeat for a strip.")
+    ],
+    yaw: Annotated[
+        list[float], typer.Option(metavar="DEGREES", help="-90 to 90, to the right of the image is positive; repeat.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="PNG file.")],
     data: ShownDataOption = None,
-    frame: Annotated[int, typer.Option(min=0, help="Row among the subject's images.")] = 0,
+    frame: FrameOption = 0,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -133,11 +153,11 @@ def redirect(
 
 def sweep(
     checkpoint: CheckpointArgument,
-    subject: Annotated[str, typer.Option(help="Key, such as subject0004; of those whom demo never saw subject10000.")],
-    out: Annotated[Path, typer.Option(help="GIF file; an MP4 lands beside it where ffmpeg is found.")],
+    subject: SubjectOption,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="GIF file; an MP4 lands beside it where ffmpeg is found.")],
     kind: Annotated[Sweep, typer.Option(help="What moves, within what training saw.")] = Sweep.gaze_circle,
     data: ShownDataOption = None,
-    frame: Annotated[int, typer.Option(min=0, help="Row among the subject's images.")] = 0,
+    frame: FrameOption = 0,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -151,18 +171,26 @@ def sweep(
 
 def evaluate(
     checkpoint: CheckpointArgument,
-    data: Annotated[Path, typer.Option(help="Folder of HDF5 subjects of any published layout.")],
-    pairs: Annotated[int, typer.Option(min=1, help="Redirections, spread evenly over the subjects.")] = 200,
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of HDF5 subjects of any published layout.")],
+    pairs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Redirections, spread evenly over the subjects.")
+    ] = 200,
     gaze_network: Annotated[
         Path | None,
-        typer.Option(help="Published gaze network (ResNet-50 or VGG-16) that reads gaze and head pose [our judge]."),
+        typer.Option(
+            metavar="FILE",
+            help="Published gaze network (ResNet-50 or VGG-16) that reads gaze and head pose [our judge].",
+        ),
     ] = None,
     split: Annotated[
         str,
-        typer.Option(help="Which subjects: test, val (these chose the best epoch and trial), held_out (both), train."),
+        typer.Option(
+            metavar="SPLIT",
+            help="Which subjects: test, val (these chose the best epoch and trial), held_out (both), train.",
+        ),
     ] = "test",
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for table (Markdown, JSON, CSV) and picture.")
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for table (Markdown, JSON, CSV) and picture.")
     ] = None,
     device: DeviceOption = None,
     wide: WideOption = False,

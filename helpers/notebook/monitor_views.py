@@ -17,7 +17,7 @@ from helpers.notebook.figure_display import bundle, interactive, show_figure
 from helpers.notebook.live_curves import live_curves
 from helpers.reporting.palette import PALETTE
 from helpers.study.progress import StudyProgress, TrialProgress
-from helpers.utils.formatting import duration
+from helpers.utils.formatting import time_left
 from helpers.utils.machine import GB, gpus
 from helpers.utils.runtime import place
 from helpers.utils.tables import is_table, show_line
@@ -50,7 +50,7 @@ def sentences(found: StudyProgress) -> dict[str, str]:
     wanted = "?" if found.wanted is None else found.wanted
     running = [f"trial {trial.number}: epoch {min(trial.epochs + 1, found.epochs_per_trial or trial.epochs + 1)} of "
                f"{found.epochs_per_trial}" for trial in found.running]  # fmt: skip
-    left = "known after the first epoch" if found.seconds_left is None else f"about {duration(found.seconds_left)}"
+    left = "known after the first epoch" if found.seconds_left is None else f"about {time_left(found.seconds_left)}"
     best = "none yet" if found.best is None else f"{found.metric} {found.best[1]:.5g} (trial {found.best[0]})"
     return {
         "trials": f"{found.finished} of {wanted} finished ({states})",

@@ -32,7 +32,7 @@ class StudyPlan:
         stage: `meshhead` or `gazegaussian`.
         name: Of the study.
         sizes: Of the files in `configs/`.
-        trials: Finished ones in total.
+        trials: Finished ones in total; None: as the study file says.
         gpu_hours: At most in one run; None: no limit.
         epochs: Per trial; None: as configured.
         data: Folder of HDF5 subjects; None: embedded synthetic heads.
@@ -46,7 +46,7 @@ class StudyPlan:
     stage: str
     name: str
     sizes: str
-    trials: int
+    trials: int | None
     gpu_hours: float | None
     epochs: int | None
     data: Path | str | None
@@ -82,10 +82,11 @@ class StudyPlan:
     def estimate(self) -> None:
         """Measure one epoch and print what the study will need; a study with all its trials needs nothing."""
         finished = progress(self.folder).finished if has_store(self.folder) else 0
-        if finished >= self.trials:
-            say(f"Study {self.name} has {finished} finished trials, {self.trials} are asked for: nothing to estimate.")
+        wanted = self._request().study.trials
+        if finished >= wanted:
+            say(f"Study {self.name} has {finished} finished trials, {wanted} are asked for: nothing to estimate.")
             return
-        run_script("estimate", *self._settings, "--n-trials", self.trials)
+        run_script("estimate", *self._settings, *self._number)
 
     def export(self, epochs: int | None = None) -> None:
         """Put the best trial into one folder; with `epochs`, its parameters are trained that long first.
@@ -106,7 +107,7 @@ class StudyPlan:
         """Run or resume the study, and watch it in the cell."""
         limit = [] if self.gpu_hours is None else ["--timeout", self.gpu_hours * HOUR]
         pool = [] if self.workers is None else ["--workers", self.workers]
-        words = ["study", *self._settings, "--n-trials", self.trials, *limit, *pool]
+        words = ["study", *self._settings, *self._number, *limit, *pool]
         await run_and_watch(self.folder, [str(word) for word in words])
 
     def _request(self) -> StudySpec:
@@ -131,6 +132,10 @@ class StudyPlan:
         return None if self.stage_module and not config.is_file() else config, study_file_of(self.stage, self.sizes)
 
     @property
+    def _number(self) -> list[object]:
+        return [] if self.trials is None else ["--n-trials", self.trials]
+
+    @property
     def _settings(self) -> list[object]:
         config, study = self._files
         given = {"--epochs": self.epochs, "--data": self.data, "--study-name": self.name, "--out": self.out}
@@ -146,7 +151,7 @@ def plan_study(
     *,
     sizes: str = "quick",
     smoke: bool = False,
-    trials: int = 8,
+    trials: int | None = None,
     gpu_hours: float | None = None,
     epochs: int | None = None,
     data: Path | str | None = None,
@@ -163,7 +168,7 @@ def plan_study(
         stage: `meshhead` or `gazegaussian`.
         sizes: `quick`, `demo` or `full`.
         smoke: Two trials of one epoch on a few images of quick sizes, in a study of their own, whatever `study_name` says.
-        trials: Finished ones in total.
+        trials: Finished ones in total; None: as the study file says.
         gpu_hours: At most in one run.
         epochs: Per trial.
         data: Folder of HDF5 subjects.

@@ -17,6 +17,7 @@ from helpers.analysis.gain_text import chance_alone
 from helpers.results.attributes import REASON, STOP_REASON
 from helpers.results.lookup import readable_config
 from helpers.results.ranking import baseline_trial, best_trial, is_feasible, metric_names, signs
+from helpers.results.remedies import is_out_of_memory_reason, remedy
 from helpers.results.trial_states import FINISHED, epochs_of, seconds_per_epoch, state_name, successors, total_usage
 from helpers.study.stop import StopKind, stop_kind
 from helpers.utils.paths import COMMAND, typed_path
@@ -204,14 +205,10 @@ def diagnostics_of(study: optuna.Study, usage: ResourceUsage) -> list[dict[str, 
     best = best_trial(study)
     finished = [trial for trial in trials if trial.state in FINISHED]
     rows = []
-    memory = [
-        t.number for t in trials if any(word in _reason(t) for word in ("outofmemory", "out of memory", "memoryerror"))
-    ]
+    memory = [t.number for t in trials if is_out_of_memory_reason(_reason(t))]
     if memory:
         what = f"out of memory in {len(memory)} trials ({_numbers(memory)})"
-        rows.append(
-            {"problem": what, "what to change": "set batch_size to 1, or leave the largest models out of the space"}
-        )
+        rows.append({"problem": what, "what to change": remedy("out of memory")})
     if all_pruned(study):
         what = "every trial after the first pruned one was pruned"
         advice = "a pruner that waits longer (median with n_startup_trials and n_warmup_steps; sha with min_resource)"
@@ -235,7 +232,7 @@ def diagnostics_of(study: optuna.Study, usage: ResourceUsage) -> list[dict[str, 
     rows += [
         {
             "problem": f"{sum(t.user_attrs.get(REASON, 'unknown') == why for t in others)} failed: {why}",
-            "what to change": "a smaller largest lr" if "NonFinite" in why else "see run.log of the trial",
+            "what to change": remedy(why),
         }
         for why in reasons
     ]
@@ -243,7 +240,7 @@ def diagnostics_of(study: optuna.Study, usage: ResourceUsage) -> list[dict[str, 
 
 
 def _reason(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs.get(REASON, "")).lower() if trial.state == TrialState.FAIL else ""
+    return str(trial.user_attrs.get(REASON, "")) if trial.state == TrialState.FAIL else ""
 
 
 def _numbers(numbers: list[int]) -> str:

@@ -26,6 +26,7 @@ from helpers.results.ranking import (
     ranked_trials,
     signs,
 )
+from helpers.results.remedies import remedy
 from helpers.results.run_files import read_curves, trial_dir
 from helpers.results.trial_states import FINISHED, epochs_of, state_name, successors
 from helpers.utils.files import identify, write_csv, write_json, write_text, write_yaml
@@ -97,6 +98,8 @@ def _summary(
         values = dict(zip(names, trial.values or [None] * len(names), strict=False))
     feasible = {"feasible": is_feasible(trial) if trial.constraints else None} if constrained else {}
     note = trial.user_attrs.get(REASON, trial.user_attrs.get("stop_reason", ""))
+    if state_name(trial, continued) == TrialState.FAIL.name:
+        note = f"{note}; to do: {remedy(note)}".removeprefix("; ")
     if trial.number in continued:
         note = f"{note}; trial {continued[trial.number]} resumes it".removeprefix("; ")
     return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import takewhile
 
@@ -19,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, first_line
 from gazegaussian.utils.interrupts import raise_if_interrupted
+from gazegaussian.utils.signs_of_life import resting
 from helpers.results.attributes import LOST, REASON, RESUME_OF
 from helpers.results.trial_states import count_finished, is_created
 from helpers.search.samplers_and_pruners import study_pruner
@@ -101,7 +103,9 @@ def run_trials(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: B
         if limit is None and places_left(trials, target) <= 0 and all_owned(trials, spec.one_machine):
             if pause == FIRST_PAUSE:
                 logger.info("waiting: other workers run the remaining trials")
-            time.sleep(pause * random.uniform(0.5, 1))  # many workers do not look all at once
+            # Workers beside this one give their own signs of life.
+            with resting() if spec.worker is not None else nullcontext():
+                time.sleep(pause * random.uniform(0.5, 1))  # many workers do not look all at once
             pause = min(2 * pause, LONGEST_PAUSE)
             continue
         pause = FIRST_PAUSE

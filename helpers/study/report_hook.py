@@ -16,7 +16,7 @@ from gazegaussian.errors import ConfigError, NonFiniteError
 from gazegaussian.training.hardware import hardware_of
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TRAINING_TERM, Trainer, TrainResult
-from gazegaussian.utils.durations import duration
+from gazegaussian.utils.durations import time_left
 from helpers.results.attributes import EPOCHS, HARDWARE, INHERITED, RESUME_OF, SECONDS
 from helpers.results.trial_states import FINISHED, Usage, epochs_of, total_usage
 from helpers.search.study_config import StudyFile
@@ -202,9 +202,8 @@ class TrialReporter:
         workers = max(1, sum(state == TrialState.RUNNING for state, _ in seen))
         left = pace * epochs_still_ahead(seen, self.file.trials, self.epochs) / workers
         finished = sum(state in FINISHED for state, _ in seen)
-        return (
-            f"trial {self.trial.number}; study: {finished} of {self.file.trials} finished, about {duration(left)} left"
-        )
+        forecast = f", about {time_left(left)} left" if left else ""
+        return f"trial {self.trial.number}; study: {finished} of {self.file.trials} finished{forecast}"
 
     def _recent_trials(self) -> list[FrozenTrial]:
         """All trials as they were at most `FORECAST_SECONDS` ago: short epochs do not read a large study twice each."""

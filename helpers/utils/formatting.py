@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gazegaussian.utils.durations import duration
+from gazegaussian.utils.durations import duration, time_left
 
-__all__ = ["UNITS", "duration", "with_unit"]
+__all__ = ["UNITS", "duration", "time_left", "with_unit"]
 
 UNITS = {"_deg": "degrees", "_rad": "radians", "psnr": "dB", "_fps": "frames/s", "_gb": "GB", "seconds": "s"}
 

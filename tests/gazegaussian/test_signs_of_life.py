@@ -37,10 +37,29 @@ def test_who_waits_for_its_user_is_silent(caplog):
     assert not lines(caplog)
 
 
-def test_a_bar_without_a_terminal_becomes_lines_within_ten_seconds(caplog, monkeypatch):
+def test_a_bar_without_a_terminal_becomes_lines_before_it_is_taken_for_silent(caplog, monkeypatch):
     clock = iter(range(0, 1000, 3))  # each item takes three seconds
     monkeypatch.setattr("gazegaussian.utils.progress.time.monotonic", lambda: float(next(clock)))
     with caplog.at_level(logging.INFO):
         list(progress(range(8), "heads"))
-    assert caplog.messages[0] == "heads: 3 of 8, about 15 s left"
-    assert len(caplog.messages) == 2
+    assert caplog.messages == [
+        "heads: 2 of 8, about 18 s left",
+        "heads: 4 of 8, about 12 s left",
+        "heads: 6 of 8, about 6 s left",
+    ]
+
+
+def test_a_slow_first_item_makes_no_forecast(caplog, monkeypatch):
+    clock = iter([0.0, 60.0, 67.0, 68.0])  # the first item waits for processes to start
+    monkeypatch.setattr("gazegaussian.utils.progress.time.monotonic", lambda: next(clock))
+    with caplog.at_level(logging.INFO):
+        list(progress(range(3), "heads", total=10))
+    assert caplog.messages == ["heads: 1 of 10", "heads: 2 of 10, about 56 s left"]
+
+
+def test_what_ends_soon_needs_no_line(caplog, monkeypatch):
+    clock = iter([0.0, 1.0, 4.0, 7.0, 10.0])
+    monkeypatch.setattr("gazegaussian.utils.progress.time.monotonic", lambda: next(clock))
+    with caplog.at_level(logging.INFO):
+        list(progress(range(4), "heads"))
+    assert not caplog.messages

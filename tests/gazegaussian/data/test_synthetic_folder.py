@@ -3,7 +3,6 @@
 import io
 import logging
 import os
-import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -134,9 +133,7 @@ def watch(monkeypatch, caplog, stream, seconds, **settings):
 def test_without_a_terminal_progress_is_plain_lines(monkeypatch, caplog):
     passed, drawn, lines = watch(monkeypatch, caplog, io.StringIO(), 0.0, total=5, done=2)
     assert (passed, drawn) == (["a", "b", "c"], "")
-    pattern = r"letters: 3 of 5, about \S+ s left|letters: 4 of 5, about \S+ s left|letters: 5 of 5"
-    assert len(lines) == 3
-    assert all(re.fullmatch(pattern, line) for line in lines)
+    assert lines == ["letters: 3 of 5", "letters: 4 of 5", "letters: 5 of 5"], "no forecast from a moment"
 
 
 def test_lines_come_now_and_then_only(monkeypatch, caplog):

@@ -21,7 +21,7 @@ def test_tables_name_the_state_and_the_successor():
     rows = summary_rows(study)
     assert [row["state"] for row in rows] == ["COMPLETE", "INTERRUPTED", "COMPLETE", "FAIL"]
     assert rows[1]["note"] == "interrupted; trial 2 resumes it"
-    assert rows[3]["note"] == "NonFiniteError: bad loss"
+    assert rows[3]["note"] == "NonFiniteError: bad loss; to do: a smaller largest lr"
     assert study.trials[1].state == TrialState.FAIL, "Optuna's own state changed"
 
 
