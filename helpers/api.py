@@ -60,7 +60,7 @@ def run(spec: StudySpec, *, audit: bool = True, figures: bool = True) -> optuna.
     if figures:
         from helpers.reporting.report import report
 
-        report(study, spec.folder)
+        report(study, spec.folder, storage=spec.storage)
         spec.save_snapshot()  # the note is in the store
     return study
 

@@ -171,7 +171,7 @@ def confirm(
     found = helpers.confirm_study(folder, top, seeds, storage=storage, vary_meshhead=vary_meshhead)
     continued = None if share is None else helpers.continue_pruned(folder, share, storage=storage)
     study = helpers.load_study(folder, storage)
-    helpers.report(study, folder)
+    helpers.report(study, folder, storage=storage)
     if as_json:
         values = {"statement": found.statement, "configurations": found.rows()}
         if continued is not None:
@@ -202,7 +202,7 @@ def report(
 
     study = helpers.load_study(folder, storage)  # before figures are imported
     logger.info("report of %s: drawing the figures", folder)
-    path = helpers.report(study, folder, out)
+    path = helpers.report(study, folder, out, storage)
     typer.echo(json.dumps({"report": str(path)}) if as_json else f"wrote {path} and {path.with_suffix('.md').name}")
 
 

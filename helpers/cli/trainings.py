@@ -103,7 +103,7 @@ def export(
     else:
         typer.echo(f"wrote {found.folder}" + (f" and {found.archive}" if found.archive else ""))
         for path in found.outside:
-            typer.echo(f"from outside {source}: {printable(str(path))}")
+            typer.echo(f"with a copy of a file from outside {source}: {printable(str(path))}")
 
 
 def import_checkpoint(

@@ -81,10 +81,7 @@ def write_folder(origin: Origin, out: Path, archive: bool) -> tuple[Path | None,
         _zip(out, [*content.names, SUMS], packed)
     elif own_archive:
         packed.unlink()  # of an earlier export
-    outside = _outside(origin, content.copies)
-    if outside:
-        logger.info("from outside %s: %s", origin.study_folder or origin.run, ", ".join(map(str, outside)))
-    return packed if archive else None, outside
+    return packed if archive else None, _outside(origin, content.copies)
 
 
 def _content(origin: Origin, work: Path) -> _Content:

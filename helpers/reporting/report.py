@@ -70,7 +70,7 @@ class Section:
         return list(dict.fromkeys(name for row in self.rows for name in row))
 
 
-def report(study: optuna.Study, folder: Path, out: Path | None = None) -> Path:
+def report(study: optuna.Study, folder: Path, out: Path | None = None, storage: str | None = None) -> Path:
     """Draw a study's figures and write its report, `report.html` and `report.md`, and its summary as the dashboard's note.
 
     Args:
@@ -78,6 +78,7 @@ def report(study: optuna.Study, folder: Path, out: Path | None = None) -> Path:
         folder: Its folder.
         out: Where to, instead of the study's folder: new, empty, or of an earlier report. The study's folder and its store
             are then only read.
+        storage: URL of the study's store, where it is not in the folder.
 
     Returns:
         The HTML file; it needs no network.
@@ -106,7 +107,7 @@ def report(study: optuna.Study, folder: Path, out: Path | None = None) -> Path:
     logger.info("report of %s: writing the page", study.study_name)
     page = write_report(study, folder, figures, out, importances)
     if out is None:
-        write_note(study, summary(study, folder))
+        write_note(study, summary(study, folder), folder, storage)
     else:
         place.mark()
     return page

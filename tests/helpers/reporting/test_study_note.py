@@ -33,24 +33,27 @@ def test_the_owners_report_writes_the_note_and_one_elsewhere_does_not(tmp_path, 
     before = versions(load_study(folder))
     report(load_study(folder), folder)
     assert versions(load_study(folder)) == before, "nothing new was written"
+    save_note(study, "")
+    report(load_study(folder), folder)
+    assert get_note(load_study(folder)) == note, "a study that was opened for reading, as `report` and `confirm` do"
 
 
-def test_what_a_person_wrote_stays_once():
+def test_what_a_person_wrote_stays_once(tmp_path):
     study = study_of(BASE, BEST)
     save_note(study, "My own words.")
     for value in ("first", "second"):
-        write_note(study, [value])
+        write_note(study, [value], tmp_path)
     assert get_note(study) == f"{BEGIN}\n\nsecond\n\n{END}\n\nMy own words."
     save_note(study, f"Above.\n\n{get_note(study)}")
-    write_note(study, ["third"])
+    write_note(study, ["third"], tmp_path)
     assert get_note(study) == f"{BEGIN}\n\nthird\n\n{END}\n\nAbove.\n\nMy own words."
 
 
-def test_a_store_that_cannot_be_written_costs_the_note_alone(monkeypatch, caplog):
+def test_a_store_that_cannot_be_written_costs_the_note_alone(tmp_path, monkeypatch, caplog):
     def refuse(*_):
         raise OperationalError("INSERT", {}, Exception("attempt to write a readonly database"))
 
     monkeypatch.setattr("optuna_dashboard.save_note", refuse)
-    write_note(study_of(BASE, BEST), ["text"])
+    write_note(study_of(BASE, BEST), ["text"], tmp_path)
     assert "note of" in caplog.messages[-1]
     assert "readonly" in caplog.messages[-1]

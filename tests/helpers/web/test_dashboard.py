@@ -36,7 +36,7 @@ from helpers.web.server import JoinedArtifacts, bind, make_app
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     first = run_study(spec(folder, pictured, study_name="first", trials=2, trial_name="run{number}", **NONE))
-    write_note(first, summary(first, folder / "first"))
+    write_note(first, summary(first, folder / "first"), folder / "first")
     several = {"metric": ["val_loss", "seconds"], "direction": ["minimize", "minimize"]}
     run_study(spec(folder, pictured, study_name="second", trials=1, **several, **NONE))
     return folder
