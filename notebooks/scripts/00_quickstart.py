@@ -21,7 +21,7 @@ if not mine and (not REPOSITORY or subprocess.run(clone).returncode):
 home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py"))["set_up"]()
 
 # %% [markdown]
-# **Parameters.**
+# **Parameters.** Small, so that everything below takes minutes; more people and epochs give better faces.
 
 # %% tags=["parameters"]
 people, frames, size = 30, 2, 128

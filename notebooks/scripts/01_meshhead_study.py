@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 01 MeshHead study
 # Tunes learning rate, batch size and branch widths. Trials report their validation metric every epoch; hopeless ones are pruned.
-# Running all cells again continues the study where it stopped.
+# Running all cells again resumes the study where it stopped. Notebook 02 starts from its best trial, 03 shows every figure.
 
 # %% [markdown]
 # **Set-up.** Finds the repository, or fetches it; installs what is missing and leaves what is there as it is; shows the machine.

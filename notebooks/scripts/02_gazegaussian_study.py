@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 02 GazeGaussian study
 # Tunes learning rate, renderer depth, heads and patches, and loss weights. Trials report their validation metric every epoch; hopeless ones are pruned.
-# Running all cells again continues the study where it stopped.
+# Running all cells again resumes the study where it stopped. Run notebook 01 first; 03 shows every figure, 04 the best trial on sliders.
 
 # %% [markdown]
 # **Set-up.** Finds the repository, or fetches it; installs what is missing and leaves what is there as it is; shows the machine.

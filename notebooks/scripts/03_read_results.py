@@ -20,7 +20,7 @@ if not mine and (not REPOSITORY or subprocess.run(clone).returncode):
 home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py"))["set_up"]()
 
 # %% [markdown]
-# **Parameters.**
+# **Parameters.** Where studies are, which of them to show, and how many trials of each.
 
 # %% tags=["parameters"]
 out = home

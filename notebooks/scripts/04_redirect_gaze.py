@@ -20,7 +20,7 @@ if not mine and (not REPOSITORY or subprocess.run(clone).returncode):
 home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py"))["set_up"]()
 
 # %% [markdown]
-# **Parameters.**
+# **Parameters.** As they stand, the best trial of the newest study is shown, on its own data.
 
 # %% tags=["parameters"]
 out = home

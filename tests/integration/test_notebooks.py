@@ -45,30 +45,30 @@ def test_quickstart_ends_with_a_strip_and_again_shows_what_is_there(repo_root, o
 
 def test_studies_then_their_results(repo_root, out):
     for name, stage in (("01_meshhead_study", "meshhead"), ("02_gazegaussian_study", "gazegaussian")):
-        kinds, text = execute(repo_root, name, n_trials=2, epochs=1, out=str(out))
+        kinds, text = execute(repo_root, name, smoke=True, out=str(out))
         assert kinds.count("application/vnd.plotly.v1+json") >= 3  # the curves of the run among them
         assert kinds.count("text/html") >= 2  # the tables of the machine and of the trials
         assert "image/png" in kinds
         assert "best: trial" in text
         assert "progress - trials: 0 of 2 finished" in text
         assert "Ended: all 2 trials are finished" in text
-        assert f"Audit of {stage}_quick" in text
+        assert f"Audit of {stage}_smoke" in text
         assert "audit: already passed" in text, "the gate of the study would repeat the audit"
-        assert f"Estimate of {stage}_quick" in text
-        assert (out / f"{stage}_quick" / "best.yaml").exists()
-    assert (out / "gazegaussian_quick" / "export" / "SHA256SUMS").exists()
+        assert f"Estimate of {stage}_smoke" in text
+        assert (out / f"{stage}_smoke" / "best.yaml").exists()
+    assert (out / "gazegaussian_smoke" / "export" / "SHA256SUMS").exists()
     kinds, text = execute(repo_root, "03_read_results", out=str(out))
     figures = kinds.count("application/vnd.plotly.v1+json")
     assert figures >= 4
     # Tables of the machine, of the best trials and their parameters, below the figures but two, link and frame.
     assert kinds.count("text/html") >= 1 + 2 + 2 + (figures - 2) + 2
-    assert "gazegaussian_quick: 2 epochs in " in text
+    assert "gazegaussian_smoke: 2 epochs in " in text
     assert kinds.count("image/png") == (figures if find_browser() else 0), "GitHub would show no figures"
     assert kinds.count("image/jpeg") == 2, "pictures of the best trials"
     kinds, text = execute(repo_root, "04_redirect_gaze", out=str(out))
     assert (kinds.count("image/png"), kinds.count("image/gif")) == (2, 1)
     assert text.count("Asked: gaze pitch") == 2
-    assert len(list((out / "redirected").glob("subject*_image*_gaze-circle_gazegaussian_quick_trial_*.gif"))) == 1
+    assert len(list((out / "redirected").glob("subject*_image*_gaze-circle_gazegaussian_smoke_trial_*.gif"))) == 1
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
