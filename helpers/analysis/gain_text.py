@@ -195,7 +195,7 @@ def chance_alone(trials: int, noise: float | None) -> str:
         trials: Finished ones beside the baseline.
         noise: Standard deviation of the metric between training seeds; None: not measured.
     """
-    chosen = f"It is the best of {trials} finished trials, chosen for this value, so part of that is chance"
+    chosen = f"It is the best of {trials} trials beside the baseline, chosen for this value, so part of that is chance"
     if noise is None:
         return f"{chosen}: how much is unknown, since the noise of a training was not measured"
     expected = noise * expected_best(max(trials, 1))

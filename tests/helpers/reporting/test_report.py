@@ -208,7 +208,7 @@ def test_chance_alone_is_the_expected_best_of_as_many_equal_ones():
     said = headline(study_of(BASE, BEST, *many), confirmed(0.5, 0.4, 0.45, 0.5))[-1]
     noise = 0.0479 / 2**0.5  # pooled with a baseline that does not vary
     assert float(re.search(r"ahead by about ([0-9.]+)", said)[1]) == pytest.approx(expected_best(19) * noise, rel=0.02)
-    assert "best of 19 finished trials" in said
+    assert "best of 19 trials beside the baseline" in said
 
 
 def test_pictures_of_the_best_trials_and_the_baseline_are_within_the_page(tmp_path):
