@@ -21,6 +21,7 @@ from helpers.inference.shipped import describe, is_packed, unseen_people
 from helpers.inference.strip import redirection_strip
 from helpers.notebook.model_selection import TrainedModel, best_model, named, rivals
 from helpers.notebook.redirect_panel import RedirectPanel
+from helpers.search.trial_names import is_smoke_test
 from helpers.utils.runtime import lost_studies_hint
 from helpers.utils.tables import show_line
 
@@ -49,6 +50,8 @@ def open_panel(
         UserError: There is no such model or data.
     """
     chosen = best_model(Path(out)) if checkpoint is None else named([checkpoint])[0]
+    if checkpoint is None and is_smoke_test(chosen.checkpoint.parent.parent.name):
+        show_line('A smoke test has learnt nothing yet: set checkpoint = "demo" to see a face.\n')
     if str(chosen.checkpoint) == DEMO:
         show_line(f"{describe(chosen.checkpoint)}\n")
         if checkpoint is None and (hint := lost_studies_hint(Path(out)).strip()):

@@ -286,7 +286,7 @@ def _spending(study: optuna.Study, spent: ResourceUsage) -> Section:
         lines.append(f"Trials that resume interrupted ones, and include them: {pairs}.")
     if len(study.directions) > 1:
         lines.append("Nothing is pruned in a study with several objectives.")
-    else:
+    elif spent.saved_epochs:
         unknown = f"; the time of {spent.saved_unknown} of them is not known" if spent.saved_unknown else ""
         lines.append(
             f"Saved by pruning: {spent.saved_epochs} epochs ({spent.saved_share:.0%} of what the same trials would have "
