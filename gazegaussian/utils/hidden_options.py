@@ -23,18 +23,18 @@ def redacted(url: str) -> str:
     return _QUERY.sub(r"\1***", _USER.sub(r"\1***@", url))
 
 
-def reject_password(words: Sequence[str], option: str, variable: str) -> None:
+def reject_password(args: Sequence[str], option: str, variable: str) -> None:
     """End the program where an option's value on the command line holds a password: everybody on the machine may read it.
 
     Args:
-        words: Of the command line.
+        args: Of the command line.
         option: Such as `--storage`.
         variable: Name of the environment variable that the command reads the option from.
 
     Raises:
         SystemExit: With code 2, after one line that names the variable.
     """
-    given = hide_option(words, option, variable)[1].get(variable, "")
+    given = hide_option(args, option, variable)[1].get(variable, "")
     if redacted(given) != given:
         raise SystemExit(
             f"error: a password on the command line can be read by everybody on this machine. Set the environment variable "
@@ -42,20 +42,20 @@ def reject_password(words: Sequence[str], option: str, variable: str) -> None:
         )
 
 
-def hide_option(words: Sequence[str], option: str, variable: str) -> tuple[list[str], dict[str, str]]:
+def hide_option(args: Sequence[str], option: str, variable: str) -> tuple[list[str], dict[str, str]]:
     """Move the value of an option from a command line to an environment variable.
 
     Args:
-        words: Of the command line.
+        args: Of the command line.
         option: Such as `--storage`; both `--storage VALUE` and `--storage=VALUE` are found.
         variable: Name of the variable that the command reads the option from.
 
     Returns:
-        The other words, and what to add to the environment: nothing where the option is not given.
+        The other arguments, and what to add to the environment: nothing where the option is not given.
     """
     rest: list[str] = []
     found: dict[str, str] = {}
-    following = iter(words)
+    following = iter(args)
     for word in following:
         name, equals, value = word.partition("=")
         if name != option:

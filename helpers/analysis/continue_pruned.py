@@ -151,8 +151,8 @@ def _continue(source: Source, trial: FrozenTrial, best: FrozenTrial) -> Continue
     sign = signs(source.study)[0]
     logger.info("continue: trial %d, pruned after epoch %d", trial.number, len(trial.intermediate_values))
     folder = source.folder / CONTINUED_FOLDER / f"trial_{trial.number:04d}"
-    place = trial_dir(trial, source.folder)
-    start = place if place is not None and (place / "last.pt").is_file() else None
+    run_dir = trial_dir(trial, source.folder)
+    start = run_dir if run_dir is not None and (run_dir / "last.pt").is_file() else None
     run = rerun(source, trial_config(source.config, trial.params), folder, start)
     missed = missed_limits(source.limits, run.metrics)
     better = run.value is not None and sign * run.value < objective_key(source.study, best)[0]

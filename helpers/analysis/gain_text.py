@@ -1,4 +1,4 @@
-"""The one place that puts a confirmed gain into words: headline, report, notebook and export all show these sentences."""
+"""Puts a confirmed gain into words, for all: headline, report, notebook and export all show these sentences."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def mesh_head_of_seed(source: Source, first: RunConfig, seed: int, folder: Path)
     Returns:
         Its best checkpoint; None when the training failed.
     """
-    place = folder / f"meshhead_seed{seed}"
+    run_dir = folder / f"meshhead_seed{seed}"
     logger.info("confirm: MeshHead of stage one, seed %d", seed)
-    run = rerun(source, with_parameters(first, {"seed": seed}), place)
-    return None if run.value is None else place / "best.pt"
+    run = rerun(source, with_parameters(first, {"seed": seed}), run_dir)
+    return None if run.value is None else run_dir / "best.pt"

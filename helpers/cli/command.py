@@ -1,4 +1,4 @@
-"""The command `gazegaussian` of an installed copy: the script, whose packages are imported once its words are harmless."""
+"""The command `gazegaussian` of an installed copy: the script, whose packages are imported once its arguments are harmless."""
 
 from __future__ import annotations
 

@@ -247,7 +247,7 @@ def migrate(
     typer.echo(f"{len(found.kept)} trials copied from {folder.name}, {len(found.dropped)} not copied")
     for number, why in found.dropped.items():
         typer.echo(f"trial {number}: {why}")
-    words = continuation(found.study, (out or folder.parent) / study_name, study_file)
-    words += [] if stage_module is None else ["--stage-module", stage_module]
+    args = continuation(found.study, (out or folder.parent) / study_name, study_file)
+    args += [] if stage_module is None else ["--stage-module", stage_module]
     where = "" if storage is None else f" (with {STORAGE_VARIABLE} or --storage as here)"
-    typer.echo(f"Resume with{where}: {COMMAND} {shlex.join(words)}")
+    typer.echo(f"Resume with{where}: {COMMAND} {shlex.join(args)}")

@@ -52,10 +52,10 @@ def train_best(folder: Path, epochs: int, storage: str | None = None) -> Path:
     if epochs < length:
         raise ConfigError(f"Expected at least the {length} epochs of a trial for the final training, got {epochs}.")
     run = Path(folder) / f"final_{epochs}_epochs"
-    place = trial_dir(trial, Path(folder))
+    trial_folder = trial_dir(trial, Path(folder))
     # A schedule that depends on the number of epochs cannot be entered half-way.
-    resumes = place is not None and (place / "last.pt").is_file() and config.optim.lr_decay == 1
-    found = rerun(source, with_parameters(config, {"epochs": epochs}), run, place if resumes else None)
+    resumes = trial_folder is not None and (trial_folder / "last.pt").is_file() and config.optim.lr_decay == 1
+    found = rerun(source, with_parameters(config, {"epochs": epochs}), run, trial_folder if resumes else None)
     if found.value is None:
         raise NonFiniteError(f"the final training of trial {trial.number}: {found.reason}")
     return run

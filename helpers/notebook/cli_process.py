@@ -32,18 +32,18 @@ class ScriptInterrupted(KeyboardInterrupt):
         return ["Interrupted. Run this cell again to resume."]
 
 
-def start(words: Sequence[str], program: Path = SCRIPT) -> subprocess.Popen[str]:
+def start(args: Sequence[str], program: Path = SCRIPT) -> subprocess.Popen[str]:
     """Start the script for a cell, which reads its lines and shows them by `show_line`.
 
     It is not in the notebook's process group: an interrupted cell decides itself what the script hears.
 
     Args:
-        words: Of its command line.
+        args: Of its command line.
         program: Another script instead.
     """
-    words, hidden = hide_option(words, "--storage", STORAGE_VARIABLE)
+    args, hidden = hide_option(args, "--storage", STORAGE_VARIABLE)
     return subprocess.Popen(
-        [sys.executable, str(program), *words],
+        [sys.executable, str(program), *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -61,12 +61,12 @@ class Script:
     """A running `train_gazegaussian_optuna.py`.
 
     Args:
-        words: Of its command line.
+        args: Of its command line.
         program: Another script instead.
     """
 
-    def __init__(self, words: Sequence[str], program: Path = SCRIPT) -> None:
-        self._process = start(words, program)
+    def __init__(self, args: Sequence[str], program: Path = SCRIPT) -> None:
+        self._process = start(args, program)
         self.last_line = ""
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -44,13 +44,13 @@ def run_script(*arguments: object) -> None:
         ScriptError: The script ended with another exit code than 0; its last line says why.
         ScriptInterrupted: The cell was interrupted.
     """
-    words: list[str] = []
+    command: list[str] = []
     for argument in arguments:
         if argument is None:
-            words.pop()
+            command.pop()
         else:
-            words.append(str(argument))
-    process = start(words)
+            command.append(str(argument))
+    process = start(command)
     assert process.stdout is not None
     last = ""
     try:
@@ -149,8 +149,8 @@ def show_best_images(study: optuna.Study, folder: Path) -> None:
     if best is None:
         say("no complete trial yet")
         return
-    place = trial_dir(best, Path(folder))
-    image = None if place is None else best_image(place, metric_names(study)[0], signs(study)[0] == 1)
+    run_dir = trial_dir(best, Path(folder))
+    image = None if run_dir is None else best_image(run_dir, metric_names(study)[0], signs(study)[0] == 1)
     if image is not None:
         show_image(image)
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gazegaussian.errors import first_line
 from helpers.utils.files import is_gone
-from helpers.utils.runtime import DRIVE, mount_drive, place
+from helpers.utils.runtime import DRIVE, mount_drive, runtime_name
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ def revive_drive(folder: Path) -> None:
     Args:
         folder: That is about to be used; where Drive cannot be mounted, whoever uses it says so in one line.
     """
-    if place() != "Colab" or DRIVE not in Path(os.path.abspath(folder)).parents:
+    if runtime_name() != "Colab" or DRIVE not in Path(os.path.abspath(folder)).parents:
         return
     try:
         os.stat(DRIVE)

@@ -100,18 +100,18 @@ class Monitor:
             return None
 
 
-async def run_and_watch(folder: Path, words: Sequence[str], view: View | None = None) -> None:
+async def run_and_watch(folder: Path, args: Sequence[str], view: View | None = None) -> None:
     """Run a study and show its progress in the cell until it ends, is stopped or is interrupted.
 
     Args:
         folder: Of the study.
-        words: Of the script's command line.
+        args: Of the script's command line.
         view: Where to show it; by default widgets where a user may be watching, else plain lines.
 
     Raises:
         ScriptError: The study failed; its last line says why.
     """
-    script = Script(words)
+    script = Script(args)
     chosen = view or (WidgetView(clicks_reach_running_cell()) if has_front_end() else PlainView())
     monitor = Monitor(folder, script, chosen)
     monitor.view.begin(monitor.stop)

@@ -19,7 +19,7 @@ from helpers.reporting.palette import PALETTE
 from helpers.study.progress import StudyProgress, TrialProgress
 from helpers.utils.formatting import time_left
 from helpers.utils.machine import GB, gpus
-from helpers.utils.runtime import place
+from helpers.utils.runtime import runtime_name
 from helpers.utils.tables import is_table, show_line
 
 MOST_OF_AN_EPOCH = 0.95  # that the bar shows before the epoch has ended
@@ -188,7 +188,7 @@ class WidgetView(PlainView):
         figure = live_curves(found)
         if figure is None:
             return
-        if place() == "Jupyter":  # JupyterLab keeps a figure as first drawn, and draws it anew after something else
+        if runtime_name() == "Jupyter":  # JupyterLab draws a figure anew after something else alone
             blank = f'<div style="height: {figure.layout.height}px"></div>'
             update_display({"text/html": blank}, raw=True, display_id=self._figure)
         # As a bundle: a figure that is displayed by itself takes a new place in the cell every time.

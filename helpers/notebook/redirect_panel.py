@@ -25,7 +25,7 @@ from gazegaussian.errors import UserError
 from gazegaussian.utils.image_grid import to_pixels
 from helpers.inference.animation import FRAMES, SWEEPS, sweep_angles, write_animation
 from helpers.inference.scene import Angles, Drawn, People, Renderer, encode_png, side_by_side
-from helpers.utils.runtime import has_front_end, place
+from helpers.utils.runtime import has_front_end, runtime_name
 
 JOIN_SECONDS = 0.03  # long enough for a burst of messages, too short to be felt
 SHOWN_WIDTH = "300px"
@@ -55,7 +55,7 @@ class RedirectPanel:
         self._running = False
         self._make_inputs()
         self._make_outputs()
-        default = 0.0 if place().startswith("Colab") else JOIN_SECONDS
+        default = 0.0 if runtime_name().startswith("Colab") else JOIN_SECONDS
         self._redraw = Coalesced(lambda: self._say_errors(self._draw), default if delay is None else delay)
         for slider in self.sliders.values():
             slider.observe(lambda _: self._ask(), "value")

@@ -107,8 +107,8 @@ class StudyPlan:
         """Run or resume the study, and watch it in the cell."""
         limit = [] if self.gpu_hours is None else ["--timeout", self.gpu_hours * HOUR]
         pool = [] if self.workers is None else ["--workers", self.workers]
-        words = ["study", *self._settings, *self._number, *limit, *pool]
-        await run_and_watch(self.folder, [str(word) for word in words])
+        args = ["study", *self._settings, *self._number, *limit, *pool]
+        await run_and_watch(self.folder, [str(arg) for arg in args])
 
     def _request(self) -> StudySpec:
         """The study as `study` would run it."""
@@ -142,8 +142,8 @@ class StudyPlan:
         given["--meshhead"] = self.meshhead
         given["--stage-module"] = self.stage_module
         files: list[object] = [] if config is None else ["--config", config]
-        words: list[object] = [self.stage, *files, "--study", study]
-        return words + [word for flag, value in given.items() if value is not None for word in (flag, value)]
+        args: list[object] = [self.stage, *files, "--study", study]
+        return args + [word for flag, value in given.items() if value is not None for word in (flag, value)]
 
 
 def plan_study(

@@ -91,9 +91,9 @@ def report(study: optuna.Study, folder: Path, out: Path | None = None, storage: 
     'my_report/report.html'
     """
     folder = Path(folder)
-    place = OwnFolder(out or folder, "report")
+    target = OwnFolder(out or folder, "report")
     if out is not None:
-        place.require_own()
+        target.require_own()
     else:
         try:
             require_writable(folder)
@@ -103,13 +103,13 @@ def report(study: optuna.Study, folder: Path, out: Path | None = None, storage: 
     importances = parameter_importances(study)
     logger.info("report of %s: drawing the figures", study.study_name)
     figures = study_figures(study, importances)
-    save_figures(study, place.path / "figures", figures=figures)
+    save_figures(study, target.path / "figures", figures=figures)
     logger.info("report of %s: writing the page", study.study_name)
     page = write_report(study, folder, figures, out, importances)
     if out is None:
         write_note(study, summary(study, folder), folder, storage)
     else:
-        place.mark()
+        target.mark()
     return page
 
 
@@ -150,7 +150,7 @@ def write_report(
     Returns:
         The HTML file: all of it inside, no network needed.
     """
-    folder, place = Path(folder), Path(out or folder)
+    folder, target = Path(folder), Path(out or folder)
     importances = parameter_importances(study) if importances is None else importances
     drawn = study_figures(study, importances) if figures is None else figures
     sections = report_sections(study, folder, importances, drawn, own=out is None)
@@ -162,8 +162,8 @@ def write_report(
     page = engine.get_template("report.html.j2").render(
         title=title, sections=sections, plotly=plotly.offline.get_plotlyjs()
     )
-    write_text(place / MARKDOWN_FILE, _markdown(title, sections))
-    return write_text(place / HTML_FILE, page)
+    write_text(target / MARKDOWN_FILE, _markdown(title, sections))
+    return write_text(target / HTML_FILE, page)
 
 
 def _markdown(title: str, sections: list[Section]) -> str:

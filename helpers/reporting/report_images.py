@@ -93,8 +93,8 @@ def _pictured(study: optuna.Study, folder: Path, trials: Sequence[FrozenTrial]) 
     first = baseline_trial(study)
     found = []
     for trial in trials:
-        place = trial_dir(trial, folder)
-        picture = None if place is None else best_image(place, metric, sign == 1)
+        run_dir = trial_dir(trial, folder)
+        picture = None if run_dir is None else best_image(run_dir, metric, sign == 1)
         if picture is not None:
             state = "" if trial.state == TrialState.COMPLETE else f" ({trial.state.name.lower()})"
             state = " (baseline)" if first is not None and trial.number == first.number else state

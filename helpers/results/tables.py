@@ -152,12 +152,12 @@ def _describe(
     reported = [trial.intermediate_values[epoch] for epoch in sorted(trial.intermediate_values)]
     # Several objectives are never reported per epoch, and a migrated trial may bring its value alone.
     curves = {names[0]: reported} if reported else {n: [v] for n, v in zip(names, trial.values or [], strict=False)}
-    place = trial_dir(trial, folder)
-    if all_metrics and place is not None and (place / "metrics.csv").is_file():
-        curves = {**curves, **read_curves(place / "metrics.csv")}
+    run_dir = trial_dir(trial, folder)
+    if all_metrics and run_dir is not None and (run_dir / "metrics.csv").is_file():
+        curves = {**curves, **read_curves(run_dir / "metrics.csv")}
     parameters: dict[str, Any] = dict(trial.params)
-    if all_fields and place is not None and (place / "config.yaml").is_file():
-        content = read_yaml(place / "config.yaml")
+    if all_fields and run_dir is not None and (run_dir / "config.yaml").is_file():
+        content = read_yaml(run_dir / "config.yaml")
         sections = [section for section in content.values() if isinstance(section, dict)]
         parameters = {name: value for section in sections for name, value in section.items()}
     metrics = {

@@ -130,5 +130,5 @@ def usage_before(trials: list[FrozenTrial], trial: optuna.Trial) -> Usage:
 
 
 def _curves(trial: FrozenTrial, folder: Path | None) -> dict[str, list[float]]:
-    place = None if folder is None else trial_dir(trial, folder)
-    return read_curves(place / METRICS) if place is not None and (place / METRICS).is_file() else {}
+    run_dir = None if folder is None else trial_dir(trial, folder)
+    return read_curves(run_dir / METRICS) if run_dir is not None and (run_dir / METRICS).is_file() else {}

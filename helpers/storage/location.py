@@ -111,12 +111,12 @@ def require_place(path: Path, must_exist: bool) -> None:
         StorageError: A folder, no regular file, in no folder, or not there although it must be.
     """
     try:
-        place = path.resolve()
+        target = path.resolve()
         if path.is_dir():
             raise StorageError(f"{path} is a folder, where a study's store must be a file; add a file name.")
-        if not place.parent.is_dir():
+        if not target.parent.is_dir():
             raise StorageError(
-                f"The folder of {path} does not exist (looked for {place.parent}); make it, or correct the path "
+                f"The folder of {path} does not exist (looked for {target.parent}); make it, or correct the path "
                 "(in a URL three slashes begin a relative path, four an absolute one)."
             )
         if must_exist and not path.exists():

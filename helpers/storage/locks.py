@@ -82,9 +82,9 @@ def is_mounted(folder: Path) -> bool:
     found = -1
     kind = ""
     for partition in psutil.disk_partitions(all=True):
-        place = Path(partition.mountpoint)
-        if len(place.parts) > found and (folder == place or place in folder.parents):
-            found = len(place.parts)
+        mount = Path(partition.mountpoint)
+        if len(mount.parts) > found and (folder == mount or mount in folder.parents):
+            found = len(mount.parts)
             kind = partition.fstype.lower()
     if "overlay" in kind:  # containers' own disk
         return False

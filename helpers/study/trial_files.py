@@ -146,7 +146,7 @@ def copy_checkpoint(trials: list[FrozenTrial], trial: optuna.Trial, study_folder
     """
     from gazegaussian.training.run_folder import resume_point  # torch
 
-    left = [(before, place) for before in ancestors(trials, trial) for place in _places(before, study_folder)]
+    left = [(before, run_dir) for before in ancestors(trials, trial) for run_dir in _places(before, study_folder)]
     for before, old in left:
         remove_unfinished(old)
         try:
@@ -185,8 +185,8 @@ def _own_dir(trial: FrozenTrial, folder: Path) -> Path | None:
 
     Trials copied by `migrate` name the folders of the old study, which is left as it is.
     """
-    place = trial_dir(trial, folder)
-    return place if place is not None and place.resolve().parent == folder.resolve() else None
+    run_dir = trial_dir(trial, folder)
+    return run_dir if run_dir is not None and run_dir.resolve().parent == folder.resolve() else None
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -227,8 +227,8 @@ def remove_old_checkpoints(study: optuna.Study, folder: Path, keep_best: int) ->
     kept |= {t.number for trial in unfinished for t in (trial, *ancestors(trials, trial))}
     removed = []
     for trial in trials:
-        place = None if trial.number in kept else _own_dir(trial, folder)
-        if place is not None and _remove(place / name for name in CHECKPOINTS):
+        run_dir = None if trial.number in kept else _own_dir(trial, folder)
+        if run_dir is not None and _remove(run_dir / name for name in CHECKPOINTS):
             removed.append(trial.number)
     if removed:
         logger.info("checkpoints removed of %s (keep_best %d)", ", ".join(f"trial {n}" for n in removed), keep_best)

@@ -106,9 +106,9 @@ def git_commit() -> str:
     try:
         commit, changes = (
             subprocess.run(
-                ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True, timeout=10
+                ["git", "-C", str(ROOT), *args], capture_output=True, text=True, check=True, timeout=10
             ).stdout.strip()
-            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+            for args in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )
     except (OSError, subprocess.SubprocessError):
         return "unknown (no git repository)"

@@ -143,13 +143,13 @@ class DiskError(UserError):
 def disk_problem(error: BaseException) -> str | None:
     """Say in one line what a failed write means for the user; None when the error is about something else."""
     if isinstance(error, OSError) and error.errno in _DISK:
-        place = f" ({error.filename})" if error.filename else ""
+        where = f" ({error.filename})" if error.filename else ""
         if error.errno in _FULL:
-            return f"The disk is full{place}; free some space and run the same command again to resume."
+            return f"The disk is full{where}; free some space and run the same command again to resume."
         if error.errno in _REFUSED:
-            return f"No permission to write{place}; make the folder writable and run the same command again."
+            return f"No permission to write{where}; make the folder writable and run the same command again."
         return (
-            f"The disk cannot be read or written{place}: {error.strerror}. A mounted folder (Google Drive, a network) has "
+            f"The disk cannot be read or written{where}: {error.strerror}. A mounted folder (Google Drive, a network) has "
             "gone: mount it again - in Colab by the set-up cell - and run the same command again to resume."
         )
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _TORCH_WRITE_FAILED):

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from helpers.utils.runtime import installed_versions, is_in_notebook, place
+from helpers.utils.runtime import installed_versions, is_in_notebook, runtime_name
 
 SHOWN = ("torch", "numpy", "optuna", "plotly")
 GB = 1e9
@@ -38,7 +38,7 @@ def machine_rows(folder: Path) -> dict[str, str]:
     installed = installed_versions()
     versions = [f"{name} {installed.get(name, 'missing')}" for name in SHOWN]
     return {
-        "runs in": place(),
+        "runs in": runtime_name(),
         "versions": ", ".join([f"Python {sys.version.split()[0]}", *versions]),
         "GPU": _gpu_text(installed.get("torch", "")),
         "memory": f"{memory.available / GB:.1f} of {memory.total / GB:.1f} GB free",
@@ -48,9 +48,9 @@ def machine_rows(folder: Path) -> dict[str, str]:
 
 def gpus() -> list[Gpu]:
     """Ask the driver for its devices; torch would take memory for itself to answer."""
-    words = ["nvidia-smi", "--query-gpu=name,memory.used,memory.total", "--format=csv,noheader,nounits"]
+    command = ["nvidia-smi", "--query-gpu=name,memory.used,memory.total", "--format=csv,noheader,nounits"]
     try:
-        lines = subprocess.run(words, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines()
+        lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines()
         rows = [line.rsplit(",", 2) for line in lines if line.strip()]
         return [Gpu(name.strip(), *(float(mib) * 2**20 / GB for mib in sizes)) for name, *sizes in rows]
     except (OSError, subprocess.SubprocessError, ValueError):  # no driver, or one that does not answer in numbers

@@ -51,7 +51,7 @@ def set_up(drive: bool | None = None, root: Path = ROOT) -> Path:
     return folder
 
 
-def place() -> str:
+def runtime_name() -> str:
     """Name where the notebook runs: `Colab`, `Colab from VS Code`, `Kaggle`, `VS Code`, `Jupyter` or `Python`."""
     shell = _shell()
     in_vs_code = "VSCODE_PID" in os.environ or (shell is not None and "__vsc_ipynb_file__" in shell.user_ns)
@@ -66,7 +66,7 @@ def place() -> str:
 
 def has_front_end() -> bool:
     """Tell whether somebody may be looking: notebooks that a program executes have nobody who presses a button."""
-    here = place()
+    here = runtime_name()
     if here == "Kaggle":
         return os.environ.get("KAGGLE_KERNEL_RUN_TYPE") != "Batch"
     return here in ("Colab", "Colab from VS Code", "VS Code") or "JPY_SESSION_NAME" in os.environ
@@ -74,12 +74,12 @@ def has_front_end() -> bool:
 
 def loads_scripts_per_output() -> bool:
     """Tell whether the front end shows every output as a page of its own, which has to load the scripts that it needs."""
-    return place() in ("Colab", "Kaggle")
+    return runtime_name() in ("Colab", "Kaggle")
 
 
 def clicks_reach_running_cell() -> bool:
     """Tell whether a button works while a cell runs: VS Code keeps clicks back until the cell has ended."""
-    if place() in ("VS Code", "Colab from VS Code"):
+    if runtime_name() in ("VS Code", "Colab from VS Code"):
         return False
     return kernel_passes_clicks() or find_spec("jupyter_ui_poll") is not None
 
@@ -161,7 +161,7 @@ def _pip(lacking: Sequence[str], kept: Mapping[str, str], options: Sequence[str]
     Args:
         lacking: Requirements.
         kept: Versions of the packages that must stay as they are, by name.
-        options: More words for pip.
+        options: More arguments for pip.
     """
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
@@ -187,12 +187,12 @@ def study_folder(drive: bool | None = None) -> Path:
     """Folder for studies: on Drive where that is asked for and possible; None asks for it in Colab, once."""
     local = Path("optuna_results")
     stays = f"studies land in {local.resolve()}"
-    if drive is None and place() == "Colab" and DECLINED in os.environ:
+    if drive is None and runtime_name() == "Colab" and DECLINED in os.environ:
         _say(
             f"Without Google Drive {stays}, which this runtime deletes when it ends; set drive=True to be asked again."
         )
         return local
-    if not (place() == "Colab" if drive is None else drive):
+    if not (runtime_name() == "Colab" if drive is None else drive):
         return local
     if not _has_colab():
         _say(f"Google Drive can be mounted in Colab only: {stays}.")
@@ -230,7 +230,7 @@ def mount_drive() -> Path:
 
 def lost_studies_hint(out: Path) -> str:
     """What to add where a study is not there, in runtimes that share no disk with the notebook that made it."""
-    if place() not in ("Colab", "Colab from VS Code", "Kaggle") or DRIVE in Path(out).resolve().parents:
+    if runtime_name() not in ("Colab", "Colab from VS Code", "Kaggle") or DRIVE in Path(out).resolve().parents:
         return ""
     return (
         " Each notebook has a machine of its own here: what another one left is here only when both keep studies on Google "
@@ -265,7 +265,7 @@ def _has_colab() -> bool:
         return False
     # A folder `google/colab` beside a notebook is found, too, and is no runtime.
     places = () if found is None else found.submodule_search_locations or ()
-    return any({"site-packages", "dist-packages"} & set(Path(place).parts) for place in places)
+    return any({"site-packages", "dist-packages"} & set(Path(path).parts) for path in places)
 
 
 def _shell() -> Any:

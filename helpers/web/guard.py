@@ -68,10 +68,10 @@ def _let_in(environ: WSGIEnvironment, start_response: StartResponse, token: str,
     """Hand over the cookies, and lead to the same page without the token in its address."""
     rest = [pair for pair in parse_qsl(environ.get("QUERY_STRING", "")) if pair[0] != TOKEN]
     page = environ.get("PATH_INFO", "").rpartition("/")[2]  # relative: proxies put folders before it
-    place = f"{page}?{urlencode(rest)}" if rest else page
+    target = f"{page}?{urlencode(rest)}" if rest else page
     first, second = _names(port)
     headers = [
-        ("Location", place or "."),
+        ("Location", target or "."),
         ("Set-Cookie", f"{first}={token}; Path=/; HttpOnly; SameSite=Strict"),
         # In a frame of JupyterLab the page is a third party, whose cookies browsers keep apart.
         ("Set-Cookie", f"{second}={token}; Path=/; HttpOnly; SameSite=None; Secure; Partitioned"),

@@ -16,7 +16,7 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.utils.interrupts import answered, interruptible
 from gazegaussian.utils.signs_of_life import resting
 from helpers.utils.paths import LOOPBACK
-from helpers.utils.runtime import place
+from helpers.utils.runtime import runtime_name
 from helpers.web.merged_storage import no_study, stores_in
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Dashboard:
         """Show it in the cell."""
         from IPython.display import HTML, IFrame, display
 
-        here = place()
+        here = runtime_name()
         if here == "Colab":
             try:  # it runs a script in the browser: whether the page comes is not known here, so the sentence follows always
                 output = importlib.import_module("google.colab.output")

@@ -66,15 +66,15 @@ class LocalBackend:
         self._method = "spawn" if START_METHOD == "forkserver" and torch.cuda.is_available() else START_METHOD
         self._workers: dict[str, _Worker] = {}
 
-    def start(self, spec: StudySpec, place: int) -> None:
-        """Start the worker that a spec names; `place` decides its GPU."""
+    def start(self, spec: StudySpec, slot: int) -> None:
+        """Start the worker that a spec names; `slot` decides its GPU."""
         assert spec.worker is not None
         # Read when torch is imported, which the new process does before it hears of anything else.
         settings = {"OMP_NUM_THREADS": str(self._threads), "TQDM_DISABLE": "1"}
         if self._method == "forkserver":
             settings["PYTHONPATH"] = _import_path()
         if self._gpus:
-            settings["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
+            settings["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
         context: Any = multiprocessing.get_context(self._method)
         if self._method == "forkserver":
             context.set_forkserver_preload([PRELOADED])

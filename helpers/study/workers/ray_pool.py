@@ -127,7 +127,7 @@ class RayBackend:
         self._actors: dict[str, Any] = {}
         self._calls: dict[Any, str] = {}
 
-    def start(self, spec: StudySpec, place: int) -> None:
+    def start(self, spec: StudySpec, slot: int) -> None:
         """Start the worker that a spec names, as soon as the cluster has a place for it."""
         assert spec.worker is not None
         # Made here: without Ray this module can be imported, too.

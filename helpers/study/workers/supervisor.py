@@ -40,7 +40,7 @@ class WorkerBackend(Protocol):
 
     size: int
 
-    def start(self, spec: StudySpec, place: int) -> None:
+    def start(self, spec: StudySpec, slot: int) -> None:
         """Start the worker that a spec names."""
 
     def wait(self, seconds: float) -> list[WorkerExit]:
@@ -103,7 +103,7 @@ class _Supervisor:
         self._dismissed: set[str] = set()
         self._run = uuid.uuid4().hex[:8]
         self._started = 0
-        self._at_work: dict[str, int] = {}  # place by name
+        self._at_work: dict[str, int] = {}  # slot by name
         self._names: set[str] = set()
         self._deaths = 0
         self._progress = -1
@@ -125,8 +125,8 @@ class _Supervisor:
             "starting %d workers; the first epoch takes a while: each opens the data and builds its model",
             self.backend.size,
         )
-        for place in range(self.backend.size):
-            self._start(place)
+        for slot in range(self.backend.size):
+            self._start(slot)
         while self._at_work:
             raise_if_interrupted()
             for ended in self.backend.wait(LOOK_SECONDS):
@@ -151,15 +151,15 @@ class _Supervisor:
         with study_lock(self.study, self.spec.folder):
             requeue_lost(self.study, self.spec.one_machine, dead, self._template.study.max_failures)
 
-    def _start(self, place: int) -> None:
+    def _start(self, slot: int) -> None:
         self._started += 1
         name = f"w{self._started}-{self._run}"
         self._names.add(name)
-        self._at_work[name] = place
-        self.backend.start(replace(self._template, worker=name), place)
+        self._at_work[name] = slot
+        self.backend.start(replace(self._template, worker=name), slot)
 
     def _hear(self, ended: WorkerExit) -> None:
-        place = self._at_work.pop(ended.worker)
+        slot = self._at_work.pop(ended.worker)
         if ended.error is not None:
             self.error = self.error or ended.error
             self._call_off(StopReason(StopKind.ERROR, first_line(ended.error)))
@@ -173,7 +173,7 @@ class _Supervisor:
             if self._at_work and self._is_for_memory(ended):
                 logger.warning("the worker is not replaced, to save memory; workers: %d", len(self._at_work))
             elif self.told is None and count_finished(self.study) < self.spec.study.trials:
-                self._start(place)
+                self._start(slot)
 
     def _is_for_memory(self, ended: WorkerExit) -> bool:
         """Tell whether a worker that died has left its memory to the others: we or the system have ended it."""

@@ -72,7 +72,7 @@ def test_a_broken_browser_stops_no_notebook(monkeypatch, drawn_at_once, caplog):
     + [(place, PLOTLY) for place in ("Colab from VS Code", "VS Code", "Jupyter", "Python")],
 )
 def test_no_front_end_gets_all_of_plotly_per_figure(monkeypatch, here, form):
-    monkeypatch.setattr("helpers.utils.runtime.place", lambda: here)
+    monkeypatch.setattr("helpers.utils.runtime.runtime_name", lambda: here)
     monkeypatch.setattr("plotly.io.renderers.default", "notebook_connected")  # whatever plotly itself would choose
     (kind,) = forms = figure_display.interactive(figure())
     assert kind == form

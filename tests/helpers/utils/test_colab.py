@@ -120,7 +120,7 @@ def test_a_dead_mount_of_drive_is_mounted_again(in_colab, monkeypatch):
 def test_a_study_that_is_not_there_may_be_on_another_machine(in_colab, elsewhere, monkeypatch, tmp_path):
     assert "machine of its own" in colab.lost_studies_hint(tmp_path)
     assert not colab.lost_studies_hint(colab.DRIVE / "MyDrive" / "gazegaussian_studies")
-    monkeypatch.setattr(colab, "place", lambda: "Jupyter")
+    monkeypatch.setattr(colab, "runtime_name", lambda: "Jupyter")
     assert not colab.lost_studies_hint(tmp_path)
 
 

@@ -327,7 +327,7 @@ def test_colab_gets_a_frame_and_a_sentence_where_there_is_none(monkeypatch, capl
     output = ModuleType("google.colab.output")
     output.serve_kernel_port_as_iframe = frame
     monkeypatch.setitem(sys.modules, "google.colab.output", output)
-    monkeypatch.setattr(sys.modules["helpers.web.launcher"], "place", lambda: "Colab")
+    monkeypatch.setattr(sys.modules["helpers.web.launcher"], "runtime_name", lambda: "Colab")
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     board = Dashboard(8123, SimpleNamespace())
@@ -343,7 +343,7 @@ def test_colab_gets_a_frame_and_a_sentence_where_there_is_none(monkeypatch, capl
 def test_where_no_page_of_the_runtime_can_be_shown_a_sentence_says_so(monkeypatch, here):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
-    monkeypatch.setattr(sys.modules["helpers.web.launcher"], "place", lambda: here)
+    monkeypatch.setattr(sys.modules["helpers.web.launcher"], "runtime_name", lambda: here)
     Dashboard(8123, SimpleNamespace())._ipython_display_()
     (sentence,) = shown
     assert f"{here} shows no page of the runtime" in sentence.data
