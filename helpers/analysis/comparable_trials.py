@@ -50,11 +50,7 @@ class ComparableTrials:
         )
 
     def label(self, metric: str) -> str:
-        """Name of the values, for an axis.
-
-        Args:
-            metric: Name of the objective.
-        """
+        """Name of the values, for an axis."""
         return metric if self.epoch is None else f"{metric}, best up to epoch {self.epoch}"
 
 

@@ -19,10 +19,9 @@ from optuna.trial import TrialState
 from gazegaussian.config import GazeGaussianRun, RunConfig
 from gazegaussian.errors import ConfigError
 from helpers.analysis.confirm_plan import Plan, planned, record_look
-from helpers.analysis.confirm_report import CONFIRM_FILE, ConfirmReport, judge, load_confirm, stored_report
+from helpers.analysis.confirm_report import CONFIRM_FILE, ConfirmReport, load_confirm, stored_report
 from helpers.analysis.confirmed import BASELINE_ROW, Confirmed, confirmed
 from helpers.analysis.mesh_head_seeds import mesh_head_of_seed, stage_one
-from helpers.analysis.paired_gain import paired_interval
 from helpers.analysis.retrain import Run, Source, missed_limits, open_source, rerun, trial_config
 from helpers.analysis.test_people import TestPeople, find_test_people, has_values, mean_metrics, measured, person_values
 from helpers.results.attributes import BASELINE
@@ -33,12 +32,11 @@ if TYPE_CHECKING:
     from helpers.study.isolation import Train
     from helpers.study.spec import StudySpec
 
-__all__ = ["ConfirmReport", "Confirmed", "TestPeople", "bootstrap", "confirm_study", "load_confirm"]
+__all__ = ["ConfirmReport", "Confirmed", "TestPeople", "confirm_study", "load_confirm"]
 
 logger = logging.getLogger(__name__)
 
 CONFIRM_FOLDER = "confirm"
-_judge = judge  # its name in earlier versions
 
 
 def confirm_study(
@@ -184,11 +182,3 @@ def _configurations(source: Source, top: int) -> dict[str, tuple[int | None, dic
             seen.append(config)
             chosen[f"trial_{trial.number:04d}"] = (trial.number, dict(trial.params))
     return {**chosen, BASELINE_ROW: (marked.number if marked else None, dict(marked.params) if marked else {})}
-
-
-def bootstrap(differences: Sequence[float], seed: int = 0, resamples: int = 0) -> tuple[float, float, float]:
-    """Earlier name of `paired_interval`: nothing is resampled any more, so `seed` and `resamples` change nothing.
-
-    The percentile bootstrap covered 75% at 3 seeds and 85% at 5 where it promised 95%.
-    """
-    return paired_interval(differences)

@@ -54,7 +54,7 @@ class ConfirmReport:
 
     def _rank(self, row: Confirmed) -> tuple[float, ...]:
         """Order of the configurations: fewest failed or infeasible seeds, then the largest paired improvement."""
-        improvement = 0.0 if row.is_baseline else row.improvement
+        improvement = 0.0 if row.is_baseline else row.gain.mean
         mean = math.inf if row.mean is None else self.sign * row.mean
         unknown = improvement is None
         return row.mean is None, row.unsound, unknown, -(improvement or 0.0), not row.is_baseline, mean
@@ -147,12 +147,12 @@ class ConfirmReport:
             said.append(
                 f"The gain over seeds was measured on the validation people, which chose epoch and trial ({self.no_people})."
             )
-        if best is None or best.improvement is None or best.gain.error is None:
+        if best is None or best.gain.mean is None or best.gain.error is None:
             return said
-        if best.gain.error > abs(best.improvement):
+        if best.gain.error > abs(best.gain.mean):
             said.append(
-                f"The noise of the metric is larger than the gain: the mean difference over {best.pairs} seeds is "
-                f"{best.improvement:.3g}, its standard error {best.gain.error:.3g}."
+                f"The noise of the metric is larger than the gain: the mean difference over {best.gain.pairs} seeds is "
+                f"{best.gain.mean:.3g}, its standard error {best.gain.error:.3g}."
             )
         return said
 

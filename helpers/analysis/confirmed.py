@@ -50,41 +50,6 @@ class Confirmed:
         """What the comparison needs of it."""
         return Sample(self.values, self.people)
 
-    @property
-    def improvement(self) -> float | None:
-        """Mean difference to the baseline, in the metric's unit."""
-        return self.gain.mean
-
-    @property
-    def improvement_low(self) -> float | None:
-        """Lower end of its 95% interval, corrected for candidates and looks."""
-        return self.gain.low
-
-    @property
-    def improvement_high(self) -> float | None:
-        """Upper end."""
-        return self.gain.high
-
-    @property
-    def improvement_std(self) -> float | None:
-        """Standard deviation of the differences between seeds."""
-        return self.gain.std
-
-    @property
-    def wins(self) -> int:
-        """Seeds in which it was better."""
-        return self.gain.won
-
-    @property
-    def pairs(self) -> int:
-        """Seeds that both finished."""
-        return self.gain.pairs
-
-    @property
-    def probability(self) -> float | None:
-        """That a new training beats one of the baseline with the same new seed; None below two pairs."""
-        return self.gain.probability
-
 
 def confirmed(
     name: str,

@@ -90,10 +90,6 @@ def earliest_pruned_epoch(spec: StudySpec, epochs: int) -> int | None:
 
     Asking the pruner itself holds for every pruner, wrapped or not, whatever it calls its warm-up.
 
-    Args:
-        spec: The study.
-        epochs: Per trial.
-
     Returns:
         Epochs trained by then; None when it never does.
     """

@@ -58,11 +58,7 @@ class GainFacts:
 
 
 def sentences(facts: GainFacts) -> list[str]:
-    """Put a gain into words: how much better and how sure, then what the reader must know beside it.
-
-    Args:
-        facts: Of the gain.
-    """
+    """Put a gain into words: how much better and how sure, then what the reader must know beside it."""
     reserve = _reserve(facts)
     said = _size(facts)
     first = f"{reserve} {said}" if reserve else said

@@ -17,9 +17,6 @@ logger = logging.getLogger(__name__)
 def stage_one(config: RunConfig) -> RunConfig:
     """Read how the MeshHead that a study of stage two starts from was trained.
 
-    Args:
-        config: Of the study.
-
     Returns:
         The MeshHead's own run configuration, on the data and the device of the study.
 

@@ -106,10 +106,6 @@ def draw_sweep(
 def write_animation(frames: Sequence[Image.Image], path: Path) -> list[Path]:
     """Write a GIF, and an MP4 beside it where ffmpeg is found.
 
-    Args:
-        frames: Of one size.
-        path: The GIF.
-
     Returns:
         What was written.
     """

@@ -110,11 +110,7 @@ def collect_facts(
 
 
 def identify_data(data: StageData) -> dict[str, Any]:
-    """Describe a data set so that it can be recognised: synthetic heads by their settings, files by names and sizes.
-
-    Args:
-        data: Of the run configuration.
-    """
+    """Describe a data set so that it can be recognised: synthetic heads by their settings, files by names and sizes."""
     if not isinstance(data, DataConfig):
         return {"kind": "data of the stage", **data.model_dump(mode="json")}
     if data.root is None:

@@ -89,9 +89,6 @@ def open_studies(out: Path, studies: Sequence[str] | str | None = None) -> dict[
 def newest_studies(out: Path) -> list[str]:
     """Name the study of each stage that was created or resumed last, the MeshHead's first; a smoke test where there is no other.
 
-    Args:
-        out: Folder of studies.
-
     Raises:
         ConfigError: There is none.
     """

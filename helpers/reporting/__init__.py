@@ -1,1 +1,1 @@
-"""Figures and pages about a study, for people to read."""
+"""Figures and pages about a study."""

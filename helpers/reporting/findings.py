@@ -44,12 +44,7 @@ class ResourceUsage:
 
 
 def measure_usage(study: optuna.Study, folder: Path) -> ResourceUsage:
-    """Add up all trials, and what pruning saved.
-
-    Args:
-        study: A loaded study.
-        folder: Its folder.
-    """
+    """Add up all trials, and what pruning saved."""
     trials = study.get_trials(deepcopy=False)
     config = readable_config(study)
     planned = None if config is None else config.training.epochs

@@ -114,12 +114,7 @@ def report(study: optuna.Study, folder: Path, out: Path | None = None, storage: 
 
 
 def summary(study: optuna.Study, folder: Path) -> list[str]:
-    """Say in Markdown what the report begins with: the gain, the best parameters, warnings, what it took.
-
-    Args:
-        study: A loaded study.
-        folder: Its folder.
-    """
+    """Say in Markdown what the report begins with: the gain, the best parameters, warnings, what it took."""
     confirm = load_confirm(folder)
     rows = parameter_rows(study, confirm)
     return [

@@ -43,12 +43,7 @@ def top_pictures(study: optuna.Study, folder: Path, k: int) -> list[tuple[Path, 
 
 
 def report_pictures(study: optuna.Study, folder: Path) -> list[ReportPicture]:
-    """Pictures of the best trials, the last of them the baseline's, whichever place it has.
-
-    Args:
-        study: A loaded study.
-        folder: Its folder.
-    """
+    """Pictures of the best trials, the last of them the baseline's, whichever place it has."""
     best = ranked_trials(study)[:IN_REPORT]
     first = baseline_trial(study)
     if first is not None and first.number not in {trial.number for trial in best}:

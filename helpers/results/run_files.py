@@ -21,12 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def trial_dir(trial: FrozenTrial, folder: Path | None = None) -> Path | None:
-    """Folder of a trial, also when the study's folder was moved since; None when it is gone.
-
-    Args:
-        trial: Of the study.
-        folder: The study's folder.
-    """
+    """Folder of a trial, also when the study's folder was moved since; None when it is gone."""
     stored = trial.user_attrs.get("folder")
     if not stored:
         return None

@@ -204,10 +204,6 @@ def make_pruner(component: Component, epochs: int, min_epochs: int | None = None
 def study_pruner(study: StudyFile, epochs: int) -> optuna.pruners.BasePruner:
     """Build the pruner of a study file, its budget's minimum epochs kept.
 
-    Args:
-        study: The study file.
-        epochs: Of one trial.
-
     Raises:
         ConfigError: See `make_pruner`.
     """

@@ -18,9 +18,6 @@ FAULTS = (SQLAlchemyError, StorageInternalError)  # what an opened store raises 
 def read_only_store(folder: Path) -> BaseStorage:
     """Open the SQLite file of a folder so that nothing is created, repaired or restored.
 
-    Args:
-        folder: Of a study.
-
     Raises:
         StorageError: There is none yet, or it cannot be read.
     """

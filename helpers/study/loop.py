@@ -80,12 +80,6 @@ def open_study(spec: StudySpec, config: RunConfig, store: BaseStorage | None = N
 def run_trials(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: BudgetWatch) -> StopReason:
     """Run trials until there are enough or a limit is met.
 
-    Args:
-        study: Opened.
-        spec: What is run.
-        config: Of the trials.
-        watch: Limits.
-
     Returns:
         Why no more are run.
 

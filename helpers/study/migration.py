@@ -80,11 +80,6 @@ def migrate_study(
 def continuation(study: optuna.Study, folder: Path, study_file: Path) -> list[str]:
     """Write the run configuration of a migrated study beside its results, and name the command that runs the study.
 
-    Args:
-        study: The new one.
-        folder: Its folder.
-        study_file: Its study file.
-
     Returns:
         Arguments of the script.
     """

@@ -62,13 +62,7 @@ def store_settings(study: optuna.Study, study_file: StudyFile, config: RunConfig
 
 
 def store_search(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
-    """Log what searches from now on where that is not what searched before; it may change, and trials stay comparable.
-
-    Args:
-        study: Created earlier.
-        study_file: Of this call.
-        config: Of this call.
-    """
+    """Log what searches from now on where that is not what searched before; it may change, and trials stay comparable."""
     now = _search(study_file, config)
     before = {name: study.user_attrs.get(name, value) for name, value in now.items()}  # old studies do not know
     changes = [
@@ -100,11 +94,6 @@ def store_study_environment(study: optuna.Study, config: RunConfig) -> None:
 
 def require_compatible(study: optuna.Study, study_file: StudyFile, config: RunConfig) -> None:
     """Reject to add trials that cannot be compared with the ones there are.
-
-    Args:
-        study: Created earlier.
-        study_file: Of this call.
-        config: Of this call.
 
     Raises:
         ConfigError: Another stage, search space, metric, configuration or MeshHead; with what to do.

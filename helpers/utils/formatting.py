@@ -1,4 +1,4 @@
-"""Names and values as people read them; a worker of a study imports this without plotly and scikit-learn."""
+"""Names and values as figures and tables show them; a worker of a study imports this without plotly and scikit-learn."""
 
 from __future__ import annotations
 

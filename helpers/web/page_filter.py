@@ -43,12 +43,7 @@ _PARTIAL = ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_RANGE")  # ans
 
 
 def fitted_to_reading(app: WSGIApplication, storage: BaseStorage) -> WSGIApplication:
-    """Change what optuna-dashboard answers about its page and the importances.
-
-    Args:
-        app: optuna-dashboard.
-        storage: What it serves.
-    """
+    """Change what optuna-dashboard answers about its page and the importances."""
 
     def answered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")

@@ -72,6 +72,7 @@ def test_the_command_runs_in_another_folder(installed):
     shown = run("--help")
     assert shown.returncode == 0, shown.stderr
     assert "gazegaussian [OPTIONS] COMMAND" in shown.stdout
+    assert run("--version").stdout == "GazeGaussian 0.1.0\n"
     refused = run("study", "meshhead", "--storage", "postgresql://me:secret@host/db")
     assert refused.returncode == 2
     assert "GAZEGAUSSIAN_STORAGE" in refused.stderr
@@ -82,6 +83,7 @@ def test_an_installed_copy_runs_a_study_with_workers(installed):
     """Workers and notebooks start processes of their own, which must find the installed packages."""
     folder, run = installed
     shutil.copytree(ROOT / "examples" / "tune_your_model", folder / "mine")
+    (folder / "helpers.py").write_text("raise RuntimeError('helpers of another project')")
     words = [
         "study",
         "digits",
@@ -98,6 +100,7 @@ def test_an_installed_copy_runs_a_study_with_workers(installed):
     done = run(*words)
     assert done.returncode == 0, done.stderr
     assert (folder / "optuna_results" / "digits" / "report.html").is_file()
+    (folder / "helpers.py").unlink()
     python = folder / "venv" / "bin" / "python"
     program = (
         "from helpers.utils.paths import SCRIPT, run_file; from helpers.utils.environment import git_commit;"

@@ -71,8 +71,8 @@ class LocalBackend:
         assert spec.worker is not None
         # Read when torch is imported, which the new process does before it hears of anything else.
         settings = {"OMP_NUM_THREADS": str(self._threads), "TQDM_DISABLE": "1"}
-        if self._method == "forkserver":
-            settings["PYTHONPATH"] = _import_path()
+        if self._method == "forkserver":  # it imports before it hears where from: not from the working directory
+            settings |= {"PYTHONPATH": _import_path(), "PYTHONSAFEPATH": "1"}
         if self._gpus:
             settings["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
         context: Any = multiprocessing.get_context(self._method)

@@ -58,10 +58,10 @@ def test_a_planted_gain_is_confirmed_and_its_size_is_measured(tmp_path):
     report = confirm_study(asked, top=2, seeds=5)
     assert len(report.configurations) == 3
     assert report.configurations[-1].is_baseline
-    assert report.best.probability > 0.99
-    assert report.best.improvement == pytest.approx(1.0, abs=0.4)
-    assert report.best.improvement_low < report.best.improvement < report.best.improvement_high
-    assert report.best.wins == report.best.pairs == 5
+    assert report.best.gain.probability > 0.99
+    assert report.best.gain.mean == pytest.approx(1.0, abs=0.4)
+    assert report.best.gain.low < report.best.gain.mean < report.best.gain.high
+    assert report.best.gain.won == report.best.gain.pairs == 5
     assert "it won in 5 of 5 seeds, which alone says 42% to 100%" in report.statement, "five of five are no certainty"
     assert "Student's t, corrected for 2 candidates" in report.statement
     assert load_confirm(asked.folder) == report
@@ -77,15 +77,15 @@ def test_a_winner_by_luck_is_found_out(tmp_path):
     found = next(row for row in report.configurations if not row.is_baseline)
     claimed = baseline.value - winner.value
     assert claimed > 0.5
-    assert found.improvement < claimed
+    assert found.gain.mean < claimed
 
 
 def test_pairs_take_out_the_noise_that_a_seed_gives_to_all(tmp_path):
     asked = studied(tmp_path, Planted(effect=0.3, noise=0.02, shared=2.0))
     report = confirm_study(asked, top=1, seeds=5)
     assert report.baseline.std > 1.0
-    assert report.best.improvement_std < 0.1
-    assert report.best.probability > 0.99
+    assert report.best.gain.std < 0.1
+    assert report.best.gain.probability > 0.99
 
 
 def test_all_configurations_get_the_same_fresh_seeds(tmp_path):
@@ -147,7 +147,7 @@ def test_seeds_added_later_are_a_further_look_that_widens_the_interval(tmp_path,
     assert "this counts as look 2" in caplog.text
     planned = replace(later, looks=1).best
     assert later.best.gain.level == pytest.approx(0.9875)
-    assert later.best.improvement_low < planned.improvement_low < planned.improvement_high < later.best.improvement_high
+    assert later.best.gain.low < planned.gain.low < planned.gain.high < later.best.gain.high
     assert "corrected for 2 looks at the results" in later.statement
     assert confirm_study(asked, top=1, seeds=3).looks == 2, "going back does not undo the look"
     assert load_confirm(asked.folder).looks == 2
@@ -189,7 +189,7 @@ def test_a_report_of_an_earlier_version_is_read_and_counts_as_a_look(tmp_path):
     path.write_text(json.dumps({**{n: content[n] for n in ("metric", "direction", "seeds")}, "configurations": rows}))
     (asked.folder / "confirm" / "plan.json").unlink()
     old = load_confirm(asked.folder)
-    assert old.best.improvement_low < 0.9, "the interval of the earlier version was taken over"
+    assert old.best.gain.low < 0.9, "the interval of the earlier version was taken over"
     assert "measured by an earlier version" in old.statement
     assert confirm_study(asked, top=2, seeds=4).looks == 2
 
@@ -204,12 +204,12 @@ def test_a_failed_training_counts_as_the_worst_and_is_said_first(tmp_path):
         return train(config, run_dir, hooks, resume)
 
     report = confirm_study(asked, top=1, seeds=5, train=diverging)
-    assert report.best.pairs == 3
+    assert report.best.gain.pairs == 3
     assert report.best.values[1] is None
     assert report.statement.startswith("Failed in 2 of 5 seeds: trial ")
     assert "no gain is claimed" in report.statement
-    assert (report.best.wins, report.best.gain.compared) == (3, 5), "a failed seed is a lost one"
-    assert report.best.probability < 0.61
+    assert (report.best.gain.won, report.best.gain.compared) == (3, 5), "a failed seed is a lost one"
+    assert report.best.gain.probability < 0.61
     assert any("failed in 2 of 5" in text for text in report.warnings())
     assert report.rows()[-1]["finished"] == "3 of 5"
     assert report.configurations[0].is_baseline
@@ -295,7 +295,7 @@ def with_checkpoint(train):
 def test_the_headline_is_of_the_test_people_and_both_gains_are_said(tmp_path):
     asked = studied(tmp_path, with_checkpoint(Planted(effect=1.0, noise=0.1)))
     report = confirm_study(asked, top=1, seeds=5, measure=measured_people(2.0))
-    assert report.best.improvement == pytest.approx(2.0, abs=0.3)
+    assert report.best.gain.mean == pytest.approx(2.0, abs=0.3)
     assert report.baseline.mean == pytest.approx(21.0, abs=0.3)
     assert report.sentences[0].startswith("Better by 1.9") or report.sentences[0].startswith("Better by 2")
     assert "the mean over 5 training seeds of each and 3 test people" in report.sentences[0]
@@ -309,8 +309,8 @@ def test_luck_of_the_validation_people_is_not_a_gain(tmp_path):
     asked = studied(tmp_path, with_checkpoint(Planted(effect=1.0, noise=0.1)))
     report = confirm_study(asked, top=1, seeds=5, measure=measured_people(0.0))
     assert not report.facts.claimed
-    assert abs(report.best.improvement) < 0.3
-    assert report.best.improvement_low < 0 < report.best.improvement_high
+    assert abs(report.best.gain.mean) < 0.3
+    assert report.best.gain.low < 0 < report.best.gain.high
 
 
 def test_a_training_function_of_ones_own_says_why_there_are_no_test_people(tmp_path):
@@ -338,8 +338,8 @@ def test_larger_is_better_mirrors(tmp_path):
     train = Planted(effect=-1.0, noise=0.1)
     asked = studied(tmp_path, train, direction="maximize")
     report = confirm_study(asked, top=1, seeds=4)
-    assert report.best.improvement == pytest.approx(1.0, abs=0.3)
-    assert report.best.probability > 0.99
+    assert report.best.gain.mean == pytest.approx(1.0, abs=0.3)
+    assert report.best.gain.probability > 0.99
     assert report.configurations[-1].is_baseline
 
 
@@ -347,15 +347,15 @@ def test_a_loser_is_not_called_better(tmp_path):
     """It won the study by luck: the planted effect is against it."""
     asked = studied(tmp_path, lambda config, *rest: Planted(3.0, 0.1)(config, *rest))
     report = confirm_study(asked, top=1, seeds=4, train=Planted(effect=-1.0, noise=0.1))
-    assert report.best.improvement < 0
+    assert report.best.gain.mean < 0
     assert report.configurations[0].is_baseline
     assert report.statement.startswith("Not better: worse by ")
-    assert report.best.probability < 0.01
+    assert report.best.gain.probability < 0.01
 
 
 def test_one_seed_says_nothing_about_noise(tmp_path):
     report = confirm_study(studied(tmp_path, Planted(1.0, 0.1)), top=1, seeds=1)
-    assert report.best.probability is None
+    assert report.best.gain.probability is None
     assert "nothing can be said" in report.statement
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from helpers.analysis.confirm import bootstrap
 from helpers.analysis.confirm_report import ConfirmReport
 from helpers.analysis.confirmed import confirmed
 from helpers.analysis.paired_gain import Sample, corrected_level, paired_gain, paired_interval, seeds_needed
@@ -17,11 +16,11 @@ from helpers.analysis.shares import clopper_pearson, expected_best, largest_coun
 
 def test_the_interval_is_students_t_and_equal_values_are_no_difference():
     differences = [random.Random(seed).gauss(0.3, 1) for seed in range(5)]
-    chance, low, high = bootstrap(differences)
+    chance, low, high = paired_interval(differences)
     expected = stats.t.interval(0.95, 4, statistics.fmean(differences), stats.sem(differences))
     assert (low, high) == pytest.approx(expected)
     assert chance == pytest.approx(1 - stats.ttest_1samp(differences, 0, alternative="greater").pvalue)
-    assert bootstrap([0.0] * 5) == (0.5, 0.0, 0.0)
+    assert paired_interval([0.0] * 5) == (0.5, 0.0, 0.0)
 
 
 def test_people_that_differ_widen_the_interval():
@@ -62,7 +61,7 @@ def test_it_says_how_many_seeds_the_gain_would_need():
     values = (0.9, 0.1, 1.2, 0.0)
     rows = (confirmed("trial_0001", 1, {}, values), confirmed("baseline", 0, {}, (1.0,) * 4))
     report = ConfirmReport("val_loss", "minimize", (1, 2, 3, 4), rows)
-    assert report.best.improvement_low < 0 < report.best.improvement
+    assert report.best.gain.low < 0 < report.best.gain.mean
     needed = int(re.search(r"(\d+) seeds in all would show it in 8 of 10", report.statement)[1])
     gained = report.best.gain
     level = corrected_level(1, 2)

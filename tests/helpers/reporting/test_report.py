@@ -14,7 +14,7 @@ from PIL import Image
 from report_support import BASE, EPOCHS, failed, study_of
 from study_support import run_study, spec
 
-from helpers.analysis.confirm import ConfirmReport, _judge
+from helpers.analysis.confirm_report import ConfirmReport, judge
 from helpers.analysis.importance import parameter_importances
 from helpers.analysis.shares import expected_best
 from helpers.reporting.findings import all_pruned, diagnostics_of, gain, headline, measure_usage, warnings_of
@@ -86,7 +86,7 @@ def test_too_few_trials_are_said_once_and_unmeasured_noise_is_part_of_the_answer
 def confirmed(*differences):
     baseline = tuple(1.0 for _ in differences)
     values = tuple(1.0 - difference for difference in differences)
-    rows = (_judge("trial_0001", 1, {}, values, baseline, 1), _judge("baseline", 0, {}, baseline, baseline, 1))
+    rows = (judge("trial_0001", 1, {}, values, baseline, 1), judge("baseline", 0, {}, baseline, baseline, 1))
     return ConfirmReport("val_loss", "minimize", tuple(range(len(differences))), rows)
 
 

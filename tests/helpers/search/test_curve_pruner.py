@@ -8,8 +8,8 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
+from pruner_support import LR, planted
 
 from gazegaussian.errors import ConfigError
 from helpers.search import curve_pruner
@@ -19,7 +19,6 @@ from helpers.search.study_config import Component
 
 EPOCHS = 8
 T = np.arange(EPOCHS)
-LR = {"lr": FloatDistribution(1e-5, 1e-1, log=True)}
 FINALS = [0.50, 0.40, 0.45, 0.30, 0.60, 0.35]
 
 
@@ -33,19 +32,6 @@ def silent_first(final, noise):
     curve = telling(final)
     curve[0] = 2.0 + noise
     return curve
-
-
-def planted(curves, direction="minimize", storage=None, constraints=None):
-    """A study that finished these curves."""
-    study = optuna.create_study(study_name="planted", storage=storage, direction=direction)
-    for number, curve in enumerate(curves):
-        trial = study.ask(LR)
-        for epoch, value in enumerate(curve):
-            trial.report(float(value), epoch)
-        if constraints:
-            trial.set_constraint("c", constraints[number])
-        study.tell(trial, float(min(curve) if direction == "minimize" else max(curve)))
-    return study
 
 
 def pruned_after(study, pruner, curve):

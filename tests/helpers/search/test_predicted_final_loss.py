@@ -9,8 +9,8 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optuna.distributions import FloatDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
+from pruner_support import LR, planted
 
 from helpers.search.predicted_final_loss import PredictedFinalLossPruner, predict
 
@@ -23,21 +23,6 @@ CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "fast power law": lambda t: 0.3 + (t + 1.0) ** -1.5,
     "flat": lambda t: 0.5 + 0.0 * t,
 }
-LR = {"lr": FloatDistribution(1e-5, 1e-1, log=True)}
-
-
-def planted(curves, direction="minimize", storage=None) -> optuna.Study:
-    """A study of complete trials."""
-    study = optuna.create_study(study_name="planted", direction=direction, storage=storage)
-    best = min if direction == "minimize" else max
-    for curve in curves:
-        values = [float(value) for value in curve]
-        study.add_trial(
-            create_trial(
-                value=best(values), params={"lr": 1e-3}, distributions=LR, intermediate_values=dict(enumerate(values))
-            )
-        )
-    return study
 
 
 def decisions(study: optuna.Study, pruner, curve) -> list[bool]:
