@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from helpers.results.lookup import created_study, study_in_memory
+from gazegaussian.errors import UserError
+from helpers.results.lookup import study_in_memory
 from helpers.results.trial_states import FINISHED, epochs_of, total_usage
 from helpers.search.samplers_and_pruners import study_pruner
+from helpers.storage.backends import open_storage
 
 if TYPE_CHECKING:
     from helpers.study.spec import StudySpec
@@ -39,8 +41,7 @@ def expected_epochs(spec: StudySpec, epochs: int) -> EpochForecast:
         epochs: Per trial that is not pruned.
     """
     study = spec.study
-    existing = created_study(study.study_name, spec.folder, spec.storage)
-    trials_so_far = [] if existing is None else existing.get_trials(deepcopy=False)
+    trials_so_far = _trials(spec)
     finished = [trial for trial in trials_so_far if trial.state in FINISHED]
     trials = max(0, study.trials - len(finished))
     share, length, why = _pruned(spec, finished, epochs)
@@ -117,3 +118,12 @@ def _play(study: optuna.Study, curve: list[float]) -> int | None:
             return epoch + 1
     study.tell(trial, curve[-1])
     return None
+
+
+def _trials(spec: StudySpec) -> list[FrozenTrial]:
+    """Trials of the study, none when it was not created or cannot be read."""
+    try:
+        storage = open_storage(spec.storage, spec.folder, must_exist=True)
+        return optuna.load_study(study_name=spec.study.study_name, storage=storage).get_trials(deepcopy=False)
+    except (KeyError, UserError):
+        return []

@@ -118,7 +118,7 @@ def test_a_folder_called_google_is_no_colab(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("COLAB_NOTEBOOK_ID", "x")
     assert not colab.is_colab_runtime()
-    assert not colab.place().startswith("Colab")
+    assert not colab.runtime_name().startswith("Colab")
 
 
 def set_up_cell(repo_root):

@@ -51,33 +51,33 @@ def shell(monkeypatch, **names):
 
 
 def test_colab_is_recognised_in_the_browser_and_from_vs_code(in_colab, monkeypatch):
-    assert colab.place() == "Colab"
+    assert colab.runtime_name() == "Colab"
     assert colab.loads_scripts_per_output()
     shell(monkeypatch, __vsc_ipynb_file__="01.ipynb")
-    assert colab.place() == "Colab from VS Code"
+    assert colab.runtime_name() == "Colab from VS Code"
     shell(monkeypatch)
     monkeypatch.delenv("COLAB_NOTEBOOK_ID")
-    assert colab.place() == "Colab from VS Code"
+    assert colab.runtime_name() == "Colab from VS Code"
     assert not colab.loads_scripts_per_output()
     assert not colab.clicks_reach_running_cell()
 
 
 def test_kaggle_is_not_colab_though_it_brings_its_package(in_colab, monkeypatch):
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
-    assert (colab.place(), colab.has_front_end(), colab.is_colab_runtime()) == ("Kaggle", True, False)
+    assert (colab.runtime_name(), colab.has_front_end(), colab.is_colab_runtime()) == ("Kaggle", True, False)
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
     assert not colab.has_front_end()
 
 
 def test_other_places_are_told_apart(elsewhere, monkeypatch):
     monkeypatch.setattr(colab, "_shell", lambda: None)
-    assert (colab.place(), colab.has_front_end()) == ("Python", False)
+    assert (colab.runtime_name(), colab.has_front_end()) == ("Python", False)
     shell(monkeypatch)
-    assert (colab.place(), colab.has_front_end()) == ("Jupyter", False), "a program executes the notebook"
+    assert (colab.runtime_name(), colab.has_front_end()) == ("Jupyter", False), "a program executes the notebook"
     monkeypatch.setenv("JPY_SESSION_NAME", "01.ipynb")
-    assert (colab.place(), colab.has_front_end()) == ("Jupyter", True)
+    assert (colab.runtime_name(), colab.has_front_end()) == ("Jupyter", True)
     shell(monkeypatch, __vsc_ipynb_file__="01.ipynb")
-    assert colab.place() == "VS Code"
+    assert colab.runtime_name() == "VS Code"
 
 
 def test_drive_is_mounted_once(in_colab, capsys):
