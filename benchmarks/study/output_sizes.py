@@ -3,7 +3,7 @@
     python -m benchmarks.study.output_sizes [--trials 500] [--json]
 
 The study is made up: eight parameters, trials of ten epochs, a third of them pruned. A front end is what the notebooks' code
-takes for one (`helpers.utils.runtime.place`); PNGs are drawn where a browser is found. 00 and 04 show no figures of plotly.
+takes for one (`helpers.utils.runtime.runtime_name`); PNGs are drawn where a browser is found. 00 and 04 show no figures of plotly.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def _sizes(figure: go.Figure, forms: dict[str, Any]) -> dict[str, int]:
     """Bytes of a figure's output by front end; `forms` of another one bring what all have, its PNG."""
     common = {kind: content for kind, content in forms.items() if kind in ("image/png", "text/plain")}
     sizes = {}
-    for shown_as, place in FRONT_ENDS.items():
-        with mock.patch("helpers.utils.runtime.place", return_value=place):
+    for shown_as, name in FRONT_ENDS.items():
+        with mock.patch("helpers.utils.runtime.runtime_name", return_value=name):
             sizes[shown_as] = len(json.dumps(figure_display.interactive(figure) | common))
     return sizes
 

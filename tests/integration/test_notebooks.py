@@ -44,6 +44,8 @@ def test_quickstart_ends_with_a_strip_and_again_shows_what_is_there(repo_root, o
 
 
 def test_studies_then_their_results(repo_root, out):
+    out = out / "studies"  # a training of the quickstart would be shown before the model of a smoke test
+    out.mkdir()
     for name, stage in (("01_meshhead_study", "meshhead"), ("02_gazegaussian_study", "gazegaussian")):
         kinds, text = execute(repo_root, name, smoke=True, out=str(out))
         assert kinds.count("application/vnd.plotly.v1+json") >= 3  # the curves of the run among them

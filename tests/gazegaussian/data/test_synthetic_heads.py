@@ -283,7 +283,8 @@ def test_files_are_reproducible_resumable_and_readable(tmp_path: Path) -> None:
     assert dataset[0]["landmarks_3d"].shape == (68 + 35, 3)
 
     stamps = {path.name: path.stat().st_mtime_ns for path in three.glob("*.h5")}
-    (three / "xgaze_subject0001.h5").write_bytes(b"half")
+    torn = three / "xgaze_subject0001.h5"
+    torn.write_bytes(torn.read_bytes()[:1000])
     synthesize(three, 3, 32, seed=4, frames=1, cameras=3, progress=False)
     changed = {path.name for path in three.glob("*.h5") if path.stat().st_mtime_ns != stamps[path.name]}
     assert changed == {"xgaze_subject0001.h5"}

@@ -110,7 +110,7 @@ def test_a_killed_worker_is_not_replaced_while_another_works_and_its_trial_goes_
     assert len(epochs(tmp_path)) == 4 * 8, "the epoch at whose end the process died was saved: none is trained twice"
     assert [trial.state for trial in study.trials].count(FAIL) == 1
     assert len(processes(tmp_path)) == 2
-    assert "worker not replaced" in caplog.text
+    assert "the worker is not replaced" in caplog.text
 
 
 def test_a_worker_ends_before_memory_runs_out_and_its_trial_goes_on(tmp_path, monkeypatch, caplog):
@@ -118,7 +118,7 @@ def test_a_worker_ends_before_memory_runs_out_and_its_trial_goes_on(tmp_path, mo
     study = run_study(automatic(tmp_path, partial(noted, seconds=0.4), trials=3))
     check_nothing_lost_or_doubled(study, 3)
     assert caplog.text.count("low memory (0.10 GB free)") == 1, "the last worker stays"
-    assert caplog.text.count("worker not replaced, to save memory; workers: 1") == 1
+    assert caplog.text.count("the worker is not replaced, to save memory; workers: 1") == 1
     assert [trial.user_attrs.get("fail_reason") for trial in study.trials if trial.state == FAIL] == ["interrupted"]
     assert len(processes(tmp_path)) == 2
     # The epoch in which it was asked to end is trained twice, or was saved just before it could be noted.

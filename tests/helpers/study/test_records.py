@@ -101,7 +101,7 @@ def test_a_resumed_study_keeps_its_mesh_head_when_none_is_named(tmp_path, meshes
 def test_a_complete_study_is_left_as_it_is_and_drawn_only_when_a_drawing_lacks(tmp_path, monkeypatch, caplog):
     drawn = []
 
-    def draw(study, folder):
+    def draw(study, folder, storage=None):
         drawn.append(len(study.trials))
         (folder / "figures").mkdir(exist_ok=True)
         (folder / "figures" / "history.html").touch()
