@@ -11,10 +11,11 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from gazegaussian.config import STAGES
 from helpers.analysis.borders import borders
 from helpers.analysis.confirm_report import ConfirmReport
 from helpers.analysis.gain_text import chance_alone
-from helpers.results.attributes import REASON, STOP_REASON
+from helpers.results.attributes import REASON, STAGE, STOP_REASON
 from helpers.results.lookup import readable_config
 from helpers.results.ranking import baseline_trial, best_trial, is_feasible, metric_names, signs
 from helpers.results.remedies import is_out_of_memory_reason, remedy
@@ -123,7 +124,8 @@ def _in_search(study: optuna.Study, best: FrozenTrial, confirm: ConfirmReport | 
         return [f"{ahead} {chance}."]
     named_folder = "FOLDER" if folder is None else typed_path(folder)
     whose = ", with the folder of the study," if folder is None else ""
-    command = f"`{COMMAND} confirm {named_folder}`{whose} measures it: it trains both again with several seeds."
+    module = "" if study.user_attrs.get(STAGE, "meshhead") in STAGES else " --stage-module FILE"
+    command = f"`{COMMAND} confirm {named_folder}{module}`{whose} measures it: it trains both again with several seeds."
     return [f"Not confirmed, one training each: {ahead}", f"{chance}. {command}"]
 
 

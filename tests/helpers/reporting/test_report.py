@@ -258,6 +258,9 @@ def test_the_command_that_confirms_names_the_folder_but_in_what_others_get(tmp_p
     assert "confirm &#39;my study&#39;</code> measures it" in write_report(study, folder).read_text()
     shared = write_report(study, folder, out=tmp_path / "shared").read_text()
     assert "confirm FOLDER</code>, with the folder of the study, measures it" in shared
+    study.set_user_attr("stage", "digits")  # one of a user's own
+    own = write_report(study, folder).read_text()
+    assert "confirm &#39;my study&#39; --stage-module FILE</code> measures it" in own
 
 
 def test_a_picture_that_looks_worse_than_the_baselines_is_explained(tmp_path):
