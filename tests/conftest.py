@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def repo_root() -> Path:
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """What a test does to the packages' loggers would decide what later tests of its process can see."""
+    packages = [logging.getLogger(name) for name in ("gazegaussian", "helpers")]
+    yield
+    changed = [one for one in packages if one.level or one.disabled or not one.propagate]
+    for one in changed:
+        one.setLevel(logging.NOTSET)
+        one.disabled, one.propagate = False, True
+    assert not changed
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""The script in a fork of this process: what it imports is there already, which takes a new process five seconds of CPU.
+"""The script in a fork of a process that has imported its packages, which takes a new process five seconds of CPU.
+
+The fork is one of `multiprocessing`'s fork server, which has no threads: a fork of the tests' own process, where PyTorch, Warp
+and Jupyter have started some, can crash.
 
 For commands that start no workers; how a process of its own starts is `test_start_up.py`'s part.
 """
@@ -6,20 +9,22 @@ For commands that start no workers; how a process of its own starts is `test_sta
 from __future__ import annotations
 
 import atexit
-import logging
+import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
 import tempfile
 import traceback
-import warnings
 from pathlib import Path
 from typing import NoReturn
 
 from repository import ROOT
 
 SCRIPT = ROOT / "train_gazegaussian_optuna.py"
+
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(["forked_script", "gazegaussian.build"])
 
 
 def run_forked(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -29,35 +34,27 @@ def run_forked(words: list[str], folder: Path) -> subprocess.CompletedProcess[st
         words: Behind the script's name.
         folder: Working directory.
     """
-    import gazegaussian.build  # noqa: F401  once, for all forks
-
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if child == 0:
-            _become_the_script(words, folder, out.fileno(), err.fileno())
-        _, status = os.waitpid(child, 0)
-        texts = []
-        for stream in (out, err):
-            stream.seek(0)
-            texts.append(stream.read().decode())
-    return subprocess.CompletedProcess([str(SCRIPT), *words], os.waitstatus_to_exitcode(status), *texts)
+    with tempfile.TemporaryDirectory() as name:
+        streams = [Path(name) / "out", Path(name) / "err"]
+        child = _server.Process(target=_become_the_script, args=(words, folder, streams, dict(os.environ)))
+        child.start()
+        child.join()
+        assert child.exitcode is not None
+        texts = [stream.read_text() if stream.exists() else "" for stream in streams]
+        return subprocess.CompletedProcess([str(SCRIPT), *words], child.exitcode, *texts)
 
 
-def _become_the_script(words: list[str], folder: Path, out: int, err: int) -> NoReturn:
-    """Leave the tests behind: their streams, loggers and duties at exit."""
+def _become_the_script(words: list[str], folder: Path, streams: list[Path], variables: dict[str, str]) -> NoReturn:
+    """Be what a new process of this command would be: its streams, variables, folder and duties at exit."""
     code = 1
     try:
-        os.dup2(out, 1)
-        os.dup2(err, 2)
+        for number, stream in enumerate(streams, 1):
+            os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), number)
         sys.stdin = open(os.devnull)  # noqa: SIM115
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-        for name in (None, *logging.root.manager.loggerDict):
-            logger = logging.getLogger(name)
-            logger.handlers.clear()
-            logger.propagate = True
-            logger.setLevel(logging.NOTSET if name else logging.WARNING)
-        warnings.simplefilter("ignore", DeprecationWarning)
+        os.environ.clear()
+        os.environ.update(variables)
         atexit._clear()
         os.chdir(folder)
         sys.argv = [str(SCRIPT), *words]
