@@ -58,7 +58,7 @@ def measure_checkpoint(config: RunConfig, checkpoint: Path, people: Sequence[str
     share = None if images is None else max(IMAGES_PER_PERSON, -(-images // len(people)))
     root = resolve_data(config)
     device = resolve_device(config.training.device)
-    found = {}
+    metrics = {}
     with cpu_threads(config.training.threads):
         stage = cast(HeadStage, build_stage(config))
         with contents_of(checkpoint):
@@ -72,5 +72,5 @@ def measure_checkpoint(config: RunConfig, checkpoint: Path, people: Sequence[str
         ):
             for person in people:
                 stage.hold_out(HeadDataset(root, [person], data.image_size), share)
-                found[person] = stage.validate()
-    return found
+                metrics[person] = stage.validate()
+    return metrics

@@ -108,10 +108,10 @@ def gaze_agreement(commanded: Tensor, read: Tensor) -> dict[str, float]:
     Returns:
         pearson_pitch, pearson_yaw, mean_error_deg; correlations are NaN when a column is constant.
     """
-    found = {}
+    agreement = {}
     for axis, name in enumerate(("pitch", "yaw")):
         pair = torch.stack([commanded[:, axis], read[:, axis]]).double()
         constant = bool((pair.std(dim=1) < 1e-12).any())
-        found[f"pearson_{name}"] = math.nan if constant else torch.corrcoef(pair)[0, 1].item()
-    found["mean_error_deg"] = angular_error(commanded, read).rad2deg().mean().item()
-    return found
+        agreement[f"pearson_{name}"] = math.nan if constant else torch.corrcoef(pair)[0, 1].item()
+    agreement["mean_error_deg"] = angular_error(commanded, read).rad2deg().mean().item()
+    return agreement

@@ -100,13 +100,13 @@ def stage_spec(name: str) -> StageSpec:
     Raises:
         ConfigError: There is none of this name; with what to do.
     """
-    found = find_stage(name)
-    if found is None:
+    spec = find_stage(name)
+    if spec is None:
         raise ConfigError(
             f"stage must be one of {', '.join(_STAGES)}, not {name!r}. Name the file of a stage of your own with "
             "--stage-module."
         )
-    return found
+    return spec
 
 
 def stage_names() -> list[str]:
@@ -143,12 +143,12 @@ def load_stages(named: str) -> list[str]:
         if not isinstance(spec, StageSpec):
             raise ConfigError(f"Expected a StageSpec named {attribute.strip()!r} in {module.__name__}, found {spec!r}.")
         return [register(spec).name]
-    found = [spec.name for spec in vars(module).values() if isinstance(spec, StageSpec) and spec.name in _STAGES]
-    if not found:
+    names = [spec.name for spec in vars(module).values() if isinstance(spec, StageSpec) and spec.name in _STAGES]
+    if not names:
         raise ConfigError(
             f"{named} registers no stage: expected a line such as STAGE = register(StageSpec(...)), see docs/architecture.md."
         )
-    return found
+    return names
 
 
 def require_stage(name: str) -> str:
@@ -195,11 +195,11 @@ def _import_file(path: Path) -> ModuleType:
         sys.path.append(folder)  # last: nothing in the folder takes the place of another module
         _FOLDERS.append(folder)
     try:
-        found = importlib.util.find_spec(name)
+        module_spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
-        found = None
-    if found is None or found.origin is None or Path(found.origin).resolve() != path:
-        where = "another module" if found is None else found.origin or "Python itself"
+        module_spec = None
+    if module_spec is None or module_spec.origin is None or Path(module_spec.origin).resolve() != path:
+        where = "another module" if module_spec is None else module_spec.origin or "Python itself"
         raise ConfigError(f"{path} has the name of a module of {where}. Rename the file.")
     return _import(name, str(path))
 

@@ -83,9 +83,9 @@ def check_dataset(root: Path | str) -> DatasetReport:
         file.close()
     for split in ("val",) if known.evaluation_only else ("train", "val"):
         if not useful & set(splits[split]):
-            found = f"{len(splits[split])} subjects without any" if splits[split] else "no subject"
+            unusable = f"{len(splits[split])} subjects without any" if splits[split] else "no subject"
             problems[f"split {split}"] = (
-                f"expected subjects with usable images, found {found}; add subjects, or name others under {split!r} in "
+                f"expected subjects with usable images, found {unusable}; add subjects, or name others under {split!r} in "
                 f"{SPLIT_FILE}"
             )
     counts = {split: len(keys) for split, keys in splits.items()}

@@ -51,13 +51,13 @@ def published_sets() -> dict[str, PublishedSet]:
     Raises:
         ConfigError: A file is no description of a data set.
     """
-    found = {}
+    sets = {}
     for path in sorted(FOLDER.glob("*.yaml")):
         try:
-            found[path.stem] = PublishedSet.model_validate(read_yaml(path))
+            sets[path.stem] = PublishedSet.model_validate(read_yaml(path))
         except ValidationError as error:
             raise ConfigError(f"{path}: {explain(error, PublishedSet)}") from error
-    return found
+    return sets
 
 
 def require_folder(root: Path) -> None:
@@ -82,16 +82,16 @@ def find_set(root: Path) -> PublishedSet:
     """
     require_folder(root)
     known = published_sets().values()
-    found = [one for one in known if next(root.glob(f"{one.prefix}*.h5"), None) is not None]
-    if len(found) > 1:
-        titles = ", ".join(f"{one.title} ({one.prefix}*.h5)" for one in found)
+    matching = [one for one in known if next(root.glob(f"{one.prefix}*.h5"), None) is not None]
+    if len(matching) > 1:
+        titles = ", ".join(f"{one.title} ({one.prefix}*.h5)" for one in matching)
         raise DataError(f"{root}: expected the files of one data set, found {titles}; give each a folder of its own")
-    if not found:
+    if not matching:
         others = sorted({path.name.split("subject")[0] for path in root.glob("*subject*.h5")})
         hint = f" but of other prefixes: {', '.join(others)}" if others else ""
         names = ", ".join(f"{one.prefix}subject{'N' * one.digits}.h5" for one in known)
         raise DataError(f"{root}: expected files {names}, found none{hint}")
-    return found[0]
+    return matching[0]
 
 
 def set_of_prefix(prefix: str) -> PublishedSet | None:

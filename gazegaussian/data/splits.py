@@ -223,8 +223,8 @@ def _read(path: Path) -> dict[str, list[str]]:
             f"{path}: expected JSON with lists of file names, found none that can be read ({error})"
         ) from error
     if not isinstance(content, dict) or not {"train", "val"} <= content.keys():
-        found = ", ".join(content) if isinstance(content, dict) else type(content).__name__
-        raise DataError(f"{path}: expected the keys train and val, found {found}")
+        present = ", ".join(content) if isinstance(content, dict) else type(content).__name__
+        raise DataError(f"{path}: expected the keys train and val, found {present}")
     for name, keys in content.items():
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise DataError(f"{path}: {name}: expected a list of file names, found {type(keys).__name__}")

@@ -118,8 +118,8 @@ class SubjectFile:
         missing = [key.name for key in keys if self._link(key.name) is None]
         if not missing:
             return
-        found = shorten(", ".join(sorted(self._open())), 400)
-        text = f"{self.path}: expected the keys {', '.join(missing)}, found only {found}"
+        present = shorten(", ".join(sorted(self._open())), 400)
+        text = f"{self.path}: expected the keys {', '.join(missing)}, found only {present}"
         if set(missing) <= set(TRAINING_ONLY):
             text += (
                 f"; training needs {', '.join(TRAINING_ONLY)}, which the evaluation-only sets "
@@ -138,26 +138,26 @@ class SubjectFile:
             DataError: They do not, or it is no data set.
         """
         link = self._link(key)
-        found = self._open()[key] if isinstance(link, h5py.HardLink) else link
-        if not isinstance(found, h5py.Dataset) or found.shape is None:
-            raise DataError(f"{self.path}: {key}: expected a data set of this file, found {type(found).__name__}")
-        if found.is_virtual or found.external:
+        stored = self._open()[key] if isinstance(link, h5py.HardLink) else link
+        if not isinstance(stored, h5py.Dataset) or stored.shape is None:
+            raise DataError(f"{self.path}: {key}: expected a data set of this file, found {type(stored).__name__}")
+        if stored.is_virtual or stored.external:
             raise DataError(
                 f"{self.path}: {key}: expected values in this file, found a data set that reads other files"
             )
-        return found
+        return stored
 
     def _require_stored(self, stored: Mapping[str, h5py.Dataset]) -> None:
         """Reject shapes that so small a file cannot hold: to read them would take hours or all memory."""
-        declared = sum(found.size * found.dtype.itemsize for found in stored.values())
+        declared = sum(dataset.size * dataset.dtype.itemsize for dataset in stored.values())
         there = self.path.stat().st_size
         if declared > _MOST_COMPRESSED * there:
             raise DataError(
                 f"{self.path}: expected values for the shapes that it declares ({declared / 1e6:.0f} MB), found a file of "
                 f"{there / 1e6:.1f} MB; copy or download it again"
             )
-        for key, found in stored.items():
-            chunk = math.prod(found.chunks or (0,)) * found.dtype.itemsize
+        for key, dataset in stored.items():
+            chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
             if chunk > _LARGEST_CHUNK:
                 raise DataError(
                     f"{self.path}: {key}: expected chunks of at most {_LARGEST_CHUNK >> 20} MiB, found {chunk >> 20} MiB"
@@ -166,11 +166,11 @@ class SubjectFile:
     def _check(self, key: Key, stored: h5py.Dataset, image: tuple[int, ...]) -> None:
         named = {"H": image[1], "W": image[2], None: None}
         expected = [image[0], *(named[n] if not isinstance(n, int) else n for n in key.shape)]
-        found = tuple(stored.shape)
-        fits = len(found) == len(expected) and all(e is None or e == f for e, f in zip(expected, found, strict=True))
+        shape = tuple(stored.shape)
+        fits = len(shape) == len(expected) and all(e is None or e == f for e, f in zip(expected, shape, strict=True))
         if not fits:
             wanted = ", ".join("any" if e is None else str(e) for e in expected)
-            raise DataError(f"{self.path}: {key.name}: expected shape ({wanted}), found {found}")
+            raise DataError(f"{self.path}: {key.name}: expected shape ({wanted}), found {shape}")
         good = stored.dtype == np.uint8 if key.kind == "u8" else np.issubdtype(stored.dtype, np.floating)
         if not good:
             kind = "uint8" if key.kind == "u8" else "floating point"

@@ -103,8 +103,8 @@ class FaceRecogniser:
             Unit vectors, on the CPU. [B, 128]
         """
         rows = (align_faces(images, landmarks_2d) * 255).cpu().numpy().astype(np.float32)
-        found = np.concatenate([self._session.run(None, {"data": row[None]})[0] for row in rows])
-        return torch.nn.functional.normalize(torch.from_numpy(found), dim=-1)
+        embeddings = np.concatenate([self._session.run(None, {"data": row[None]})[0] for row in rows])
+        return torch.nn.functional.normalize(torch.from_numpy(embeddings), dim=-1)
 
 
 def align_faces(images: Tensor, landmarks_2d: Tensor) -> Tensor:

@@ -29,10 +29,10 @@ def neutral_landmarks(model: GazeGaussian) -> Tensor:
     """Put a model's 68 neutral landmarks in order again, head frame. [68, 3]."""
     eyes = [row for eye in EYE_LANDMARKS for row in eye]
     rest = [row for row in range(LANDMARKS) if row not in eyes]
-    found = model.face.landmarks.new_empty(LANDMARKS, 3)
-    found[eyes] = model.eyes.landmarks
-    found[rest] = model.face.landmarks[: len(rest)]
-    return found.cpu()
+    landmarks = model.face.landmarks.new_empty(LANDMARKS, 3)
+    landmarks[eyes] = model.eyes.landmarks
+    landmarks[rest] = model.face.landmarks[: len(rest)]
+    return landmarks.cpu()
 
 
 def with_fitted_poses(model: GazeGaussian, batch: Batch) -> tuple[Batch, Tensor]:
@@ -93,9 +93,9 @@ def _fit(points: NDArray, plane: NDArray, outlier: float) -> tuple[NDArray, NDAr
         seen = points @ (begin @ Rotation.from_rotvec(change[:3]).as_matrix()).T + change[3:]
         return (seen[:, :2] / np.maximum(seen[:, 2:], 1e-3) - plane).ravel()
 
-    found = least_squares(errors, np.concatenate([np.zeros(3), translation]), loss="soft_l1", f_scale=outlier).x
-    rotation = begin @ Rotation.from_rotvec(found[:3]).as_matrix()
-    return rotation, found[3:], errors(found).reshape(-1, 2)
+    fitted = least_squares(errors, np.concatenate([np.zeros(3), translation]), loss="soft_l1", f_scale=outlier).x
+    rotation = begin @ Rotation.from_rotvec(fitted[:3]).as_matrix()
+    return rotation, fitted[3:], errors(fitted).reshape(-1, 2)
 
 
 def _from_afar(points: NDArray, plane: NDArray) -> tuple[NDArray, NDArray]:

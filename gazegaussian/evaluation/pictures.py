@@ -11,10 +11,10 @@ from gazegaussian.utils.image_grid import image_grid, text_band, with_header
 COLUMNS = ("source", "target", "render")
 
 
-def picture(found: Evaluation) -> Tensor:
+def picture(evaluation: Evaluation) -> Tensor:
     """Draw a row per pair over its caption. [3, H, W]."""
     rows = []
-    for images, caption in found.pictures:
+    for images, caption in evaluation.pictures:
         row = image_grid([images])
         rows += [row, text_band(row, [caption], images.shape[-1])]
     return with_header(torch.cat(rows, dim=-2), COLUMNS)

@@ -125,9 +125,9 @@ def published_ssim(a: Tensor, b: Tensor) -> Tensor:
     """
     factor = max(1, round(a.shape[-1] / SSIM_SIZE))
     a, b = (nn.functional.avg_pool2d(image, factor) for image in (a, b))
-    found = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
-    assert isinstance(found, Tensor)
-    return found
+    similarities = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
+    assert isinstance(similarities, Tensor)
+    return similarities
 
 
 def _optional(load: Callable[[], tuple[Loaded, str]]) -> tuple[Loaded | None, str]:
@@ -206,45 +206,45 @@ class _Session:
             else "reads gaze in another frame than the labels",
         }
         subjects = [row["subject"] for row in self.rows]
-        found = {}
+        measured = {}
         for name, text in by.items():
             if name not in self.rows[0]:
-                found[name] = Measured(by=text)
+                measured[name] = Measured(by=text)
                 continue
             mean = over_subjects([row[name] for row in self.rows], subjects, text)
             unmoved = sum(row[SOURCE + name] for row in self.rows) / len(self.rows)
-            found[name] = replace(mean, source=unmoved)
-        found["fid"] = self._distance(self.inception, self.inception_by)
+            measured[name] = replace(mean, source=unmoved)
+        measured["fid"] = self._distance(self.inception, self.inception_by)
         features = f"features of the {judge}; not Inception"
-        found["fid_judge"] = self._distance(self.fid, features)
-        found["fps"] = self._speed
+        measured["fid_judge"] = self._distance(self.fid, features)
+        measured["fps"] = self._speed
         order = ("gaze_error_deg", "head_pose_error_deg", "ssim", "psnr", "lpips", "perceptual", "fid", "fid_judge")
-        return {name: found[name] for name in (*order, "identity", "fps", "gaze_label_error_deg")}
+        return {name: measured[name] for name in (*order, "identity", "fps", "gaze_label_error_deg")}
 
     def notes(self) -> tuple[str, ...]:
         """What a reader of the numbers must know."""
-        found = []
+        notes = []
         if self._residuals:
             median = torch.cat(self._residuals).median().item()
-            found.append(
+            notes.append(
                 "These files hold no head pose and scale: both are fitted to the landmarks in the target image with the model's "
                 f"neutral landmarks (median distance {median:.1f} px); errors of that fit count against the model."
             )
         network = self.judges.network
         if network is None and not (self.dataset.root / SETTINGS_FILE).is_file():
-            found.append(
+            notes.append(
                 "Gaze and head pose are read by a judge trained on synthetic heads; for photographs give --gaze-network, a "
                 "network of the published layouts."
             )
         if network is not None:
-            found.append(
+            notes.append(
                 f"The gaze network sees the whole image at {INPUT_SIZE} px; the published evaluation normalises the crop once more, "
                 "with the original cameras, which the data sets do not hold."
             )
         strangers = self._likeness_of_strangers()
         if strangers is not None:
-            found.append(f"Identity similarity of two different people of this data: {PERCENT * strangers:.1f}%.")
-        return tuple(found)
+            notes.append(f"Identity similarity of two different people of this data: {PERCENT * strangers:.1f}%.")
+        return tuple(notes)
 
     def _likeness_of_strangers(self) -> float | None:
         """Mean similarity of target images of different subjects: what an identity that is not kept comes to."""

@@ -44,10 +44,10 @@ COMPARISON = (
 )
 
 
-def table_rows(found: Evaluation) -> list[dict[str, Any]]:
+def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     """One row per metric: value, interval, what measured it (or why it is missing), the published values."""
     rows = []
-    for name, measured in found.metrics.items():
+    for name, measured in evaluation.metrics.items():
         row: dict[str, Any] = {
             "metric": TITLES[name],
             "value": _text(name, measured.value),
@@ -69,33 +69,36 @@ def _interval(name: str, measured: Measured) -> str:
     return f"{_text(name, measured.low)} to {_text(name, measured.high)}"
 
 
-def heading(found: Evaluation) -> str:
+def heading(evaluation: Evaluation) -> str:
     """What was measured, in one line."""
     return (
-        f"{found.checkpoint} (variant {found.variant}, {found.image_size} px) on {found.data_set}, {found.data}, split "
-        f"{found.split}: {found.pairs} redirections of {found.subjects} people, {found.device}"
+        f"{evaluation.checkpoint} (variant {evaluation.variant}, {evaluation.image_size} px) on {evaluation.data_set}, "
+        f"{evaluation.data}, split {evaluation.split}: {evaluation.pairs} redirections of {evaluation.subjects} people, "
+        f"{evaluation.device}"
     )
 
 
-def all_notes(found: Evaluation) -> list[str]:
+def all_notes(evaluation: Evaluation) -> list[str]:
     """The evaluation's own notes and what the columns mean."""
-    return [*found.notes, READING, COMPARISON]
+    return [*evaluation.notes, READING, COMPARISON]
 
 
-def as_markdown(found: Evaluation) -> str:
+def as_markdown(evaluation: Evaluation) -> str:
     """The table as Markdown."""
-    rows = table_rows(found)
+    rows = table_rows(evaluation)
     names = list(rows[0])
-    lines = [heading(found), "", "| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines = [heading(evaluation), "", "| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
-    return "\n".join([*lines, "", *(f"- {note}" for note in all_notes(found)), ""])
+    return "\n".join([*lines, "", *(f"- {note}" for note in all_notes(evaluation)), ""])
 
 
-def as_values(found: Evaluation) -> dict[str, Any]:
+def as_values(evaluation: Evaluation) -> dict[str, Any]:
     """Everything but the pairs and pictures as plain values, for JSON."""
-    plain = {name: value for name, value in vars(found).items() if name not in ("rows", "pictures", "metrics", "notes")}
-    metrics = {name: asdict(measured) for name, measured in found.metrics.items()}
-    return plain | {"metrics": metrics, "published": PUBLISHED, "notes": all_notes(found)}
+    plain = {
+        name: value for name, value in vars(evaluation).items() if name not in ("rows", "pictures", "metrics", "notes")
+    }
+    metrics = {name: asdict(measured) for name, measured in evaluation.metrics.items()}
+    return plain | {"metrics": metrics, "published": PUBLISHED, "notes": all_notes(evaluation)}
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:

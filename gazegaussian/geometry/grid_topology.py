@@ -29,18 +29,18 @@ def compact(kept: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if kept.device.type == "cpu":
         return torch.nonzero(kept)[:, 0], rank
     places = torch.arange(len(kept), device=kept.device)
-    found = places.new_empty(count + 1)
-    return found.scatter_(0, torch.where(kept, rank, count), places)[:count], rank
+    positions = places.new_empty(count + 1)
+    return positions.scatter_(0, torch.where(kept, rank, count), places)[:count], rank
 
 
 def _dilated(grid: Tensor, reach: int) -> Tensor:
     """Points within so many steps of a true one along each axis. [S, S, S] bool"""
-    found = grid[None, None].float()
+    dilated = grid[None, None].float()
     for axis in range(3):  # a cube is three lines
         width = [1, 1, 1]
         width[axis] = 2 * reach + 1
-        found = torch.nn.functional.max_pool3d(found, width, 1, [side // 2 for side in width])
-    return found[0, 0] > 0
+        dilated = torch.nn.functional.max_pool3d(dilated, width, 1, [side // 2 for side in width])
+    return dilated[0, 0] > 0
 
 
 class GridTopology:

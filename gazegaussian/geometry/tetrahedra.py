@@ -182,8 +182,8 @@ class TetrahedralGrid(MarchingTetrahedra):
 
     def topology(self, sdf: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Find what the zero level crosses, as `MarchingTetrahedra.topology` does, with one wait of the host."""
-        *found, self.near = self._topology.find(self.inside(sdf), self.reach)
-        return found[0], found[1], found[2]
+        *crossed, self.near = self._topology.find(self.inside(sdf), self.reach)
+        return crossed[0], crossed[1], crossed[2]
 
     def tetrahedra(self) -> Tensor:
         """Rows of the four corners of every tetrahedron. [6 n^3, 4]."""

@@ -208,17 +208,17 @@ class MeshHead(nn.Module):
     def _extract(self, grid: MarchingTetrahedra) -> tuple[Surface, Tensor]:
         """Surface and its vertices' features."""
         sdf = self._distances(grid)
-        found: dict[str, Tensor] = {}
+        queried: dict[str, Tensor] = {}
 
         def refine(rows: Tensor) -> tuple[Tensor, Tensor]:
             points = grid.points[rows]
-            distance, offset, found["features"] = self.query(points)
+            distance, offset, queried["features"] = self.query(points)
             return distance, points + offset
 
         surface = grid.extract(sdf, refine)
         if len(surface.faces) == 0:
             raise NonFiniteError("The MeshHead's signed distance is not finite, so there is no mesh. Lower lr.")
-        features = (found["features"][surface.edges] * surface.weights[..., None]).sum(1)
+        features = (queried["features"][surface.edges] * surface.weights[..., None]).sum(1)
         return surface, features
 
     def neutral_mesh(self) -> NeutralMesh:

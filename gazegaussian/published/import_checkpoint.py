@@ -77,24 +77,24 @@ def import_published(path: Path, out: Path | None = None) -> tuple[Path, Importe
     Raises:
         CheckpointError: It is no readable published checkpoint or lacks something, or the folder holds another checkpoint.
     """
-    found = read_published(path)
-    target = (Path("optuna_results") / f"imported_{found.stage}" if out is None else out) / "best.pt"
+    imported = read_published(path)
+    target = (Path("optuna_results") / f"imported_{imported.stage}" if out is None else out) / "best.pt"
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if target.exists() and load_checkpoint(target).get("imported", {}).get("sha256") != digest:
         raise CheckpointError(f"{target} is another checkpoint already. Give another --out, or delete it.")
-    prefix = "model." if found.stage == "gazegaussian" else ""
+    prefix = "model." if imported.stage == "gazegaussian" else ""
     content = {
-        "stage": found.stage,
+        "stage": imported.stage,
         "variant": "released",
-        "config": found.config.model_dump(mode="json"),
-        "architecture": found.architecture,
-        "model": {prefix + name: value for name, value in found.model.items()},
-        "imported": {"sha256": digest, "unused": found.unused},
+        "config": imported.config.model_dump(mode="json"),
+        "architecture": imported.architecture,
+        "model": {prefix + name: value for name, value in imported.model.items()},
+        "imported": {"sha256": digest, "unused": imported.unused},
     }
     save_checkpoint(target, content)
-    for why, names in found.by_reason.items():
+    for why, names in imported.by_reason.items():
         logger.info("not used, %s: %s", why, ", ".join(names))
-    return target, found
+    return target, imported
 
 
 def read_published(path: Path) -> Imported:
@@ -110,10 +110,10 @@ def read_published(path: Path) -> Imported:
                     return translate(content)
             except CheckpointError as error:
                 raise CheckpointError(f"{path}: {error}") from error.__cause__
-    found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+    entries = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
     raise CheckpointError(
         f"{path} is no published checkpoint: expected an entry 'meshhead' or 'gazegaussian' that holds weights, found "
-        f"{found[:200] or 'nothing'}."
+        f"{entries[:200] or 'nothing'}."
     )
 
 
@@ -144,10 +144,10 @@ def gaze_gaussian_from(content: Mapping[str, Any]) -> Imported:
     """
     state = _tensors(content["gazegaussian"])
     translated = _translate(state, [FACE, EYES, RENDERER])
-    found = translated.state
-    mesh_config = _mesh_config(translated, len(found["face.landmarks"]) + len(found["eyes.landmarks"]))
+    ours = translated.state
+    mesh_config = _mesh_config(translated, len(ours["face.landmarks"]) + len(ours["eyes.landmarks"]))
     config = GazeGaussianModel(variant="released", renderer="conv")
-    sizes = {"face_points": len(found["face.means"]), "eye_points": len(found["eyes.means"])}
+    sizes = {"face_points": len(ours["face.means"]), "eye_points": len(ours["eyes.means"])}
     sizes["image_size"] = _map_side(state) << UPSAMPLING_LEVELS
     model = gaze_gaussian_class(config)(config, mesh_config, **sizes)
     model_state = _checked(model, translated)
@@ -204,35 +204,35 @@ def _translate(state: State, parts: list[Part]) -> _Translated:
     return result
 
 
-def _mesh_config(found: _Translated, landmarks: int) -> MeshHeadModel:
+def _mesh_config(translated: _Translated, landmarks: int) -> MeshHeadModel:
     """Read the widths off the shapes; networks that do not follow the usual pattern are named one by one."""
     usual = {
-        "shape_mlp_width": found.widths["shape_deform"][0],
-        "pose_mlp_width": found.widths["pose_deform"][0],
-        "eye_mlp_width": found.widths["eye_rotation"][0],
+        "shape_mlp_width": translated.widths["shape_deform"][0],
+        "pose_mlp_width": translated.widths["pose_deform"][0],
+        "eye_mlp_width": translated.widths["eye_rotation"][0],
         "landmarks": landmarks,
         "variant": "released",
-        "eye_motion": "offset" if found.outputs["eye_rotation"] == 3 else "rotate",
+        "eye_motion": "offset" if translated.outputs["eye_rotation"] == 3 else "rotate",
     }
-    if "geometry" in found.widths:
-        usual["geometry_width"] = found.widths["geometry"][0]
+    if "geometry" in translated.widths:
+        usual["geometry_width"] = translated.widths["geometry"][0]
     plain = hidden_widths(MeshHeadModel.model_validate(usual))
-    special = {name: widths for name, widths in found.widths.items() if plain[name] != widths}
+    special = {name: widths for name, widths in translated.widths.items() if plain[name] != widths}
     return MeshHeadModel.model_validate({**usual, "mlp_widths": special})
 
 
-def _checked(model: nn.Module, found: _Translated) -> State:
+def _checked(model: nn.Module, translated: _Translated) -> State:
     """Load into the model, and return its state; shapes that do not fit are named with the published names."""
     wanted = model.state_dict()
     free = ("tet_verts", "tets")
     wrong = [
-        f"{found.theirs[name]} is {tuple(found.state[name].shape)}, expected {tuple(value.shape)}"
+        f"{translated.theirs[name]} is {tuple(translated.state[name].shape)}, expected {tuple(value.shape)}"
         for name, value in wanted.items()
-        if name in found.state and name not in free and found.state[name].shape != value.shape
+        if name in translated.state and name not in free and translated.state[name].shape != value.shape
     ]
     if wrong:
         raise CheckpointError(f"sizes that this program has no place for: {'; '.join(wrong)}.")
-    model.load_state_dict(found.state)
+    model.load_state_dict(translated.state)
     return model.state_dict()
 
 

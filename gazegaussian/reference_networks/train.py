@@ -200,7 +200,7 @@ def train_frozen(name: str, data: FrozenData, test: FrozenData, share: float = 1
 def measure(network: FrozenNetwork, test: FrozenData) -> dict[str, str]:
     """Measure errors on held-out people, at 256 px and as a 128 px image shows the eyes."""
     network.eval()
-    found = {}
+    errors = {}
     for label, half in (("256px", False), ("128px", True)):
         read = torch.cat(
             [
@@ -208,14 +208,14 @@ def measure(network: FrozenNetwork, test: FrozenData) -> dict[str, str]:
                 for eyes, steady in zip(test.eyes.split(64), test.layout.split(64), strict=True)
             ]
         )
-        found[f"gaze_error_deg_{label}"] = f"{angular_error(read, test.gaze).rad2deg().mean():.2f}"
+        errors[f"gaze_error_deg_{label}"] = f"{angular_error(read, test.gaze).rad2deg().mean():.2f}"
         if not half:
             for axis, axis_name in enumerate(("pitch", "yaw")):
                 r = torch.corrcoef(torch.stack([read[:, axis], test.gaze[:, axis]]))[0, 1]
-                found[f"pearson_{axis_name}"] = f"{r:.3f}"
+                errors[f"pearson_{axis_name}"] = f"{r:.3f}"
     pose = torch.cat([network.face_readings(faces.float() / 255)[0] for faces in test.faces.split(64)])
-    found["head_pose_error_deg"] = f"{angular_error(pose, test.head).rad2deg().mean():.2f}"
-    return found
+    errors["head_pose_error_deg"] = f"{angular_error(pose, test.head).rad2deg().mean():.2f}"
+    return errors
 
 
 def save_frozen(network: FrozenNetwork, path: Path) -> None:

@@ -168,11 +168,11 @@ def render_mesh(
         edges = topology.edges
         xy, depth = _to_image(vertices, cameras)
 
-        found = visibility.visible_faces(xy.detach(), depth.detach(), triangles, NEAR, width, height)
+        visible = visibility.visible_faces(xy.detach(), depth.detach(), triangles, NEAR, width, height)
         interpolate = interpolate_torch if use_torch else interpolate_warp
-        image = interpolate(xy, depth, triangles, found, attributes, colour, width)
+        image = interpolate(xy, depth, triangles, visible, attributes, colour, width)
 
-        hit = found >= 0
+        hit = visible >= 0
         gap = torch.nn.functional.max_pool2d((~hit).view(-1, 1, height, width).float(), 3, 1, 1).flatten(1) > 0
         covered = hit.to(torch.uint8) + 2 * gap.to(torch.uint8)
         softness = max(_MIN_SOFTNESS, 0.5 * width / _DIBR_SHARPNESS**0.5)

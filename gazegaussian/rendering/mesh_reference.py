@@ -32,9 +32,9 @@ def _first_best(score: Tensor, index: Tensor, pixel: Tensor, pixels: int) -> Ten
     """Per pixel the index with the smallest score, the lowest one among equals; -1 for none. [pixels]"""
     best = score.new_full((pixels,), torch.inf).scatter_reduce_(0, pixel, score, "amin")
     winner = score == best[pixel]
-    found = torch.full((pixels,), torch.iinfo(torch.int64).max, device=score.device)
-    found.scatter_reduce_(0, pixel[winner], index[winner], "amin")
-    return torch.where(torch.isfinite(best), found, -1)
+    first = torch.full((pixels,), torch.iinfo(torch.int64).max, device=score.device)
+    first.scatter_reduce_(0, pixel[winner], index[winner], "amin")
+    return torch.where(torch.isfinite(best), first, -1)
 
 
 @torch.no_grad()

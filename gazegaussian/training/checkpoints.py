@@ -115,8 +115,8 @@ def require_safe_torch(path: Path, version: str = torch.__version__) -> None:
     Raises:
         CheckpointError: It is too old.
     """
-    found = re.match(r"(\d+)\.(\d+)", version)
-    if found is None or (int(found[1]), int(found[2])) < SAFE_TORCH:
+    match = re.match(r"(\d+)\.(\d+)", version)
+    if match is None or (int(match[1]), int(match[2])) < SAFE_TORCH:
         wanted = ".".join(map(str, SAFE_TORCH))
         raise CheckpointError(
             f"{path} is not read by torch {version}: a checkpoint could run code or corrupt memory there. Install torch "

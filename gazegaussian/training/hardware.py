@@ -19,7 +19,7 @@ def hardware_of(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
     Returns:
         `precision`, `device` (the GPU's name or `cpu`) and, of a GPU, `driver`.
     """
-    found = {"precision": _NAMES[dtype], "device": device.type}
+    hardware = {"precision": _NAMES[dtype], "device": device.type}
     if device.type == "cuda":
-        found |= {"device": torch.cuda.get_device_name(device), "driver": driver_version()}
-    return found
+        hardware |= {"device": torch.cuda.get_device_name(device), "driver": driver_version()}
+    return hardware

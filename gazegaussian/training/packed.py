@@ -118,8 +118,8 @@ def _require_intact(state: Mapping[str, Tensor], digest: str) -> None:
 
 def _digest(state: Mapping[str, Tensor]) -> str:
     """SHA-256 of names and values."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in sorted(state):
-        found.update(name.encode())
-        found.update(state[name].contiguous().numpy().tobytes())
-    return found.hexdigest()
+        digest.update(name.encode())
+        digest.update(state[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()

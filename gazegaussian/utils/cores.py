@@ -36,8 +36,8 @@ def _process_cores() -> int:
 def _quotas(cgroup: Path) -> Iterator[float]:
     """CPU time per time that each group may use; groups without a limit are left out."""
     for folder in control_groups("cpu", cgroup):
-        found = numbers(folder / "cpu.max") or numbers(folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
-        quota, period = found or (None, None)
+        values = numbers(folder / "cpu.max") or numbers(folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
+        quota, period = values or (None, None)
         if quota is not None and quota > 0 and period:  # version 1 writes -1 where there is no limit
             yield quota / period
 

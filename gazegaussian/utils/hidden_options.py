@@ -54,16 +54,16 @@ def hide_option(args: Sequence[str], option: str, variable: str) -> tuple[list[s
         The other arguments, and what to add to the environment: nothing where the option is not given.
     """
     rest: list[str] = []
-    found: dict[str, str] = {}
+    hidden: dict[str, str] = {}
     following = iter(args)
     for word in following:
         name, equals, value = word.partition("=")
         if name != option:
             rest.append(word)
         elif equals:
-            found[variable] = value
+            hidden[variable] = value
         elif (after := next(following, None)) is not None:
-            found[variable] = after
+            hidden[variable] = after
         else:
             rest.append(word)  # a value is missing: the command says so
-    return rest, found
+    return rest, hidden

@@ -83,8 +83,8 @@ def find_special(folder: Path) -> tuple[Path, str] | None:
     count = 0
     while waiting:
         try:
-            with os.scandir(waiting.pop()) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(waiting.pop()) as scanned:
+                entries = sorted(scanned, key=lambda entry: entry.name)
         except PermissionError:
             continue  # nothing in it can be read or written by us
         for entry in entries:

@@ -62,17 +62,17 @@ def require_device(device: torch.device) -> None:
     if device.type != "cuda" or wp.get_cuda_device_count() > 0:
         return
     needed = wp.get_cuda_toolkit_version()
-    found = wp.get_cuda_driver_version()
+    driver = wp.get_cuda_driver_version()
     raise DeviceError(
         f"The renderers (Warp {wp.config.version}) find no GPU, although torch finds {torch.cuda.get_device_name(device)}. "
         f"They need a driver for CUDA {_number(needed)}{_least_driver(needed)}; this one (driver {driver_version()}) is for CUDA "
-        f"{_number(found)}. Update the driver, take a newer runtime{_older_build(needed, found)}, or use --device cpu."
+        f"{_number(driver)}. Update the driver, take a newer runtime{_older_build(needed, driver)}, or use --device cpu."
     )
 
 
-def _older_build(needed: tuple[int, int] | None, found: tuple[int, int] | None) -> str:
+def _older_build(needed: tuple[int, int] | None, driver: tuple[int, int] | None) -> str:
     """Warp's build for CUDA 12, which is in no package index, where the driver is one for CUDA 12."""
-    if needed is None or found is None or needed[0] != 13 or found[0] != 12:
+    if needed is None or driver is None or needed[0] != 13 or driver[0] != 12:
         return ""
     return f", install Warp's build for CUDA 12 (the +cu12 wheel of {wp.config.version} among its releases on GitHub)"
 

@@ -118,7 +118,7 @@ def unpack(parts: Sequence[Path], folder: Path, patterns: Sequence[str]) -> list
 
 def _wanted(members: Sequence[zipfile.ZipInfo], patterns: Sequence[str], name: str) -> dict[str, zipfile.ZipInfo]:
     """Wanted members by the name they get; the whole archive is rejected when one member is hostile."""
-    found: dict[str, zipfile.ZipInfo] = {}
+    wanted: dict[str, zipfile.ZipInfo] = {}
     for member in members:
         path = PurePosixPath(member.filename)
         leads_out = path.is_absolute() or ".." in path.parts or "\\" in member.filename
@@ -129,13 +129,13 @@ def _wanted(members: Sequence[zipfile.ZipInfo], patterns: Sequence[str], name: s
             )
         if member.is_dir() or not any(fnmatch(path.name, pattern) for pattern in patterns):
             continue
-        if path.name in found:
+        if path.name in wanted:
             raise DataError(f"{name}: expected every file once, found {path.name} in several folders")
-        found[path.name] = member
-    if not found:
+        wanted[path.name] = member
+    if not wanted:
         inside = ", ".join(member.filename for member in members[:3]) or "nothing"
         raise DataError(f"{name}: expected files {' or '.join(patterns)}, found {inside}")
-    return found
+    return wanted
 
 
 def _size(path: Path) -> int:

@@ -80,8 +80,8 @@ def download_set(
     for split, files in todo.items():
         size = sum(file.size for file in files) / 1e9
         logger.info("%s, %s: %.2f GB in %d archives from %s", described.title, split, size, len(files), source)
-        found = _one(files, folder, described)
-        done |= {file.name: {"size": file.size, "files": found} for file in files}
+        unpacked = _one(files, folder, described)
+        done |= {file.name: {"size": file.size, "files": unpacked} for file in files}
         (folder / DONE_FILE).write_text(json.dumps(done, indent=2))
         for file in files:
             (work / file.name).unlink(missing_ok=True)
@@ -94,20 +94,20 @@ def _one(files: Sequence[RemoteFile], folder: Path, described: PublishedSet) -> 
     paths = [folder / WORK / file.name for file in files]
     for file, path in zip(files, paths, strict=True):
         fetch(file, path)
-    found = unpack(paths, folder, (f"{described.prefix}*.h5", SPLIT_FILE))
-    logger.info("%s: %d files", folder, len(found))
-    return [path.name for path in found]
+    unpacked = unpack(paths, folder, (f"{described.prefix}*.h5", SPLIT_FILE))
+    logger.info("%s: %d files", folder, len(unpacked))
+    return [path.name for path in unpacked]
 
 
 def _archive(pattern: str, offered: Sequence[RemoteFile], source: str) -> list[RemoteFile]:
     """The archive, or its parts in order."""
-    found = sorted((file for file in offered if fnmatch(file.name, pattern)), key=lambda file: file.name)
-    if not found:
+    parts = sorted((file for file in offered if fnmatch(file.name, pattern)), key=lambda file: file.name)
+    if not parts:
         names = ", ".join(file.name for file in offered[:5]) or "nothing"
         raise DataError(f"{source}: expected {pattern}, found {names}; give --repository the one that has it")
-    if any("/" in file.name for file in found):
-        raise DataError(f"{source}: expected {pattern} at the top of the repository, found {found[0].name}")
-    return found
+    if any("/" in file.name for file in parts):
+        raise DataError(f"{source}: expected {pattern} at the top of the repository, found {parts[0].name}")
+    return parts
 
 
 def require_checksum(file: RemoteFile, pinned: str | None, source: str) -> None:

