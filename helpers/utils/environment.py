@@ -30,18 +30,18 @@ def environment(config: RunConfig | None = None) -> dict[str, str]:
     Returns:
         Values by name, in the order to show them.
     """
-    found = {"code": git_commit(), "python": platform.python_version(), "system": platform.platform()}
+    described = {"code": git_commit(), "python": platform.python_version(), "system": platform.platform()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            described[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    found["device"] = device_name(config.training.device if config else "auto")
+            described[package] = "not installed"
+    described["device"] = device_name(config.training.device if config else "auto")
     if config is not None:
-        found |= _data(config)
-        found["training seed"] = str(config.training.seed)
-        found |= _stage(config)
-    return found
+        described |= _data(config)
+        described["training seed"] = str(config.training.seed)
+        described |= _stage(config)
+    return described
 
 
 def store_environment(run_dir: Path, config: RunConfig) -> None:
@@ -54,8 +54,8 @@ def stored_environment(run_dir: Path) -> dict[str, str]:
     path = run_dir / FILE
     if not path.is_file():
         return {}
-    found = read_json(path)
-    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    content = read_json(path)
+    return {str(name): str(value) for name, value in content.items()} if isinstance(content, dict) else {}
 
 
 def device_name(device: str) -> str:

@@ -58,10 +58,10 @@ def gpus() -> list[Gpu]:
 
 
 def _gpu_text(torch_version: str) -> str:
-    found = gpus()
-    if not found:
+    devices = gpus()
+    if not devices:
         return f"none: trainings run on the CPU ({os.cpu_count()} cores)"
-    shown = "; ".join(f"{gpu.name}, {gpu.total - gpu.used:.1f} of {gpu.total:.1f} GB free" for gpu in found)
+    shown = "; ".join(f"{gpu.name}, {gpu.total - gpu.used:.1f} of {gpu.total:.1f} GB free" for gpu in devices)
     if not torch_version or importlib.import_module("torch").cuda.is_available():
         return shown
     return f"{shown}; torch {torch_version} cannot use it"

@@ -46,8 +46,8 @@ def _left_in_groups() -> Iterator[int]:
     """Bytes that are left in each group with a limit."""
     for folder in control_groups("memory"):
         names = ("memory.max", "memory.high", "memory.limit_in_bytes")
-        found = [numbers(folder / name) or [None] for name in names]
-        limits = [limit for (limit, *_) in found if limit is not None]
+        settings = [numbers(folder / name) or [None] for name in names]
+        limits = [limit for (limit, *_) in settings if limit is not None]
         used = numbers(folder / "memory.current") or numbers(folder / "memory.usage_in_bytes")
         if limits and used and used[0] is not None:
             yield min(limits) - used[0] + _page_cache(folder)
@@ -57,7 +57,7 @@ def _page_cache(folder: Path) -> int:
     """Bytes of files that a group keeps in memory; those of version 1 count the groups below only under `total_`."""
     try:
         lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
-        found = {name: int(value) for name, value in (line.split() for line in lines)}
+        counters = {name: int(value) for name, value in (line.split() for line in lines)}
     except (OSError, ValueError):
         return 0
-    return sum(found.get(f"total_{name}", found.get(name, 0)) for name in ("inactive_file", "active_file"))
+    return sum(counters.get(f"total_{name}", counters.get(name, 0)) for name in ("inactive_file", "active_file"))

@@ -260,12 +260,12 @@ def _is_kaggle() -> bool:
 
 def _has_colab() -> bool:
     try:
-        found = find_spec("google.colab")
+        spec = find_spec("google.colab")
     except (ImportError, ValueError):  # no package `google` at all
         return False
     # A folder `google/colab` beside a notebook is found, too, and is no runtime.
-    places = () if found is None else found.submodule_search_locations or ()
-    return any({"site-packages", "dist-packages"} & set(Path(path).parts) for path in places)
+    locations = () if spec is None else spec.submodule_search_locations or ()
+    return any({"site-packages", "dist-packages"} & set(Path(path).parts) for path in locations)
 
 
 def _shell() -> Any:
