@@ -27,10 +27,10 @@ class Constraint(Strict):
         Raises:
             ValueError: It is none.
         """
-        found = re.fullmatch(r"\s*([<>]=)\s*(\S+)\s*", text)
+        match = re.fullmatch(r"\s*([<>]=)\s*(\S+)\s*", text)
         try:
-            if found:
-                return cls(metric=metric, sense=found[1], bound=float(found[2]))  # type: ignore[arg-type]
+            if match:
+                return cls(metric=metric, sense=match[1], bound=float(match[2]))  # type: ignore[arg-type]
         except ValueError:
             pass
         raise ValueError(f"constraint of {metric} must read like '>= 30' or '<= 15', not {text!r}")

@@ -171,8 +171,8 @@ class PredictedFinalLossPruner(optuna.pruners.BasePruner):
 
     def _expected(self, curve: list[float], first: int) -> float | None:
         """Predict a running trial that has trained long enough."""
-        found = predict(curve, self.target_epoch) if len(curve) >= first else None
-        return None if found is None else found.final + self.margin * found.spread
+        prediction = predict(curve, self.target_epoch) if len(curve) >= first else None
+        return None if prediction is None else prediction.final + self.margin * prediction.spread
 
 
 def _curve(trial: FrozenTrial, sign: float) -> list[float]:

@@ -62,8 +62,8 @@ def find_class(family: Family, name: str, presets: Mapping[str, Any]) -> type:
         return _from_hub(name, hub[2], hub[3])
     home: ModuleType = getattr(optuna, family)
     bare = name.removeprefix(f"optuna.{family}.")
-    found = getattr(home, bare, None) if bare in home.__all__ else None
-    if not inspect.isclass(found):
+    cls = getattr(home, bare, None) if bare in home.__all__ else None
+    if not inspect.isclass(cls):
         ours = "".join(f", {known}" for known, kind in OURS.items() if kind == family and ".search." in known)
         raise ConfigError(
             f"Unknown optuna.{family} {name!r}; use {', '.join(presets)}, optuna.{family}.NAME{ours} or "
@@ -73,7 +73,7 @@ def find_class(family: Family, name: str, presets: Mapping[str, Any]) -> type:
         guard()
     if bare in NEEDS and importlib.util.find_spec(NEEDS[bare]) is None:
         raise ConfigError(f"optuna.{family}.{bare} needs the package {NEEDS[bare]}: pip install {NEEDS[bare]}.")
-    return found
+    return cls
 
 
 def _from_hub(name: str, package: str, bare: str) -> type:
@@ -88,32 +88,32 @@ def _from_hub(name: str, package: str, bare: str) -> type:
     except ImportError as error:
         raise ConfigError(f"{name} needs the package optunahub, which downloads it: pip install optunahub.") from error
     try:
-        found = getattr(hub.load_module(f"{family}/{package}"), bare)
+        cls = getattr(hub.load_module(f"{family}/{package}"), bare)
     except Exception as error:  # whatever its download or the downloaded code raises
         raise ConfigError(f"OptunaHub gives no {name}: {class_and_line(error)}") from error
-    return found
+    return cls
 
 
-def build(family: Family, found: type, kwargs: Mapping[str, Any], offered: Mapping[str, Any]) -> Any:
+def build(family: Family, cls: type, kwargs: Mapping[str, Any], offered: Mapping[str, Any]) -> Any:
     """Instantiate a sampler or pruner class.
 
     Args:
         family: Of the class; its experimental ones are made without Optuna's warning.
-        found: The class.
+        cls: The class.
         kwargs: From the study file, must be accepted.
         offered: Given where the class takes them and `kwargs` do not name them.
 
     Raises:
         ConfigError: An argument is rejected.
     """
-    accepted = inspect.signature(found).parameters
+    accepted = inspect.signature(cls).parameters
     usable = {key: value for key, value in offered.items() if key in accepted}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return found(**{**usable, **kwargs})
+            return cls(**{**usable, **kwargs})
     except (TypeError, ValueError, ImportError) as error:
-        raise ConfigError(f"optuna.{family}.{found.__name__} rejects {dict(kwargs)}: {first_line(error)}") from error
+        raise ConfigError(f"optuna.{family}.{cls.__name__} rejects {dict(kwargs)}: {first_line(error)}") from error
 
 
 def nested(key: str, value: Any) -> Component | None:

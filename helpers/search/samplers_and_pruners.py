@@ -82,15 +82,15 @@ def make_sampler(component: Component, seed: int, study: StudyFile | None = None
     Raises:
         ConfigError: Unknown name or argument, or a space without a grid.
     """
-    found = find_class("samplers", SHORT_SAMPLERS.get(component.name, component.name), SHORT_SAMPLERS)
+    cls = find_class("samplers", SHORT_SAMPLERS.get(component.name, component.name), SHORT_SAMPLERS)
     arguments = dict(component.kwargs)
     for key, value in component.kwargs.items():
         inner = nested(key, value)
         if inner is not None:
             arguments[key] = make_sampler(inner, seed, study)
-    if found.__name__ in _GRIDS:
+    if cls.__name__ in _GRIDS:
         return _make_grid(component, arguments, seed, study)
-    return build("samplers", found, {**_preset(component, study), **arguments}, {"seed": seed})
+    return build("samplers", cls, {**_preset(component, study), **arguments}, {"seed": seed})
 
 
 def _preset(component: Component, study: StudyFile | None) -> dict[str, Any]:
@@ -189,15 +189,15 @@ def make_pruner(component: Component, epochs: int, min_epochs: int | None = None
     """
     presets = _presets(epochs)
     name, defaults = presets.get(component.name, (component.name, {}))
-    found = find_class("pruners", name, presets)
+    cls = find_class("pruners", name, presets)
     arguments = {**defaults, **component.kwargs}
     for key, value in arguments.items():
         inner = nested(key, value)
         if inner is not None:
             arguments[key] = make_pruner(inner, epochs)
-    if found is optuna.pruners.PatientPruner and "wrapped" in arguments:
+    if cls is optuna.pruners.PatientPruner and "wrapped" in arguments:
         arguments["wrapped_pruner"] = arguments.pop("wrapped")
-    pruner = build("pruners", found, arguments, {"target_epoch": epochs})
+    pruner = build("pruners", cls, arguments, {"target_epoch": epochs})
     return pruner if min_epochs is None or not component.prunes else MinEpochsPruner(pruner, min_epochs)
 
 
