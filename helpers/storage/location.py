@@ -89,11 +89,11 @@ def require_plain(folder: Path) -> None:
     try:
         if not folder.is_dir():
             return
-        found = find_special(folder)
+        special = find_special(folder)
     except OSError as error:
         raise StorageError(f"{folder} {os_problem(error)}.") from error
-    if found is not None:
-        path, kind = found
+    if special is not None:
+        path, kind = special
         raise StorageError(
             f"{path} is {kind}: a study's folder holds files and folders alone, since what is written or shown there would "
             "be another's. Put the file itself in its place, or move it away."

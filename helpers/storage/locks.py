@@ -55,11 +55,11 @@ def require_lock(path: Path) -> None:
         StorageError: A link, a named pipe, or a file with something in it.
     """
     try:
-        found = path.lstat()
+        status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return
-    kind = None if stat.S_ISREG(found.st_mode) else special_kind(found.st_mode) or "a folder"
-    if kind is None and found.st_size:
+    kind = None if stat.S_ISREG(status.st_mode) else special_kind(status.st_mode) or "a folder"
+    if kind is None and status.st_size:
         kind = "a file with something in it"
     if kind is not None:
         raise StorageError(f"{path} is {kind}, where a lock must be an empty file: move it away and run again.")
@@ -79,12 +79,12 @@ def file_lock(lock: JournalFileOpenLock) -> Iterator[None]:
 def is_mounted(folder: Path) -> bool:
     """Tell whether a folder lies on Drive or another network file system; one that is not there yet counts by its parent."""
     folder = folder.resolve()
-    found = -1
+    depth = -1
     kind = ""
     for partition in psutil.disk_partitions(all=True):
         mount = Path(partition.mountpoint)
-        if len(mount.parts) > found and (folder == mount or mount in folder.parents):
-            found = len(mount.parts)
+        if len(mount.parts) > depth and (folder == mount or mount in folder.parents):
+            depth = len(mount.parts)
             kind = partition.fstype.lower()
     if "overlay" in kind:  # containers' own disk
         return False

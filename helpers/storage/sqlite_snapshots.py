@@ -46,14 +46,14 @@ def damage(path: Path, resting: bool = False, reading: bool = False) -> str | No
     try:
         opened = reading_connection(path, resting, BUSY_SECONDS) if resting or reading else _connect(path)
         with closing(opened) as connection:
-            found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN:
             return str(error)
         raise StorageError(f"The database {path} {problem_of(error)}.") from error
     except OSError as error:
         raise StorageError(f"The database {path} {os_problem(error)}.") from error
-    return None if found == "ok" else " ".join(str(found).split())
+    return None if verdict == "ok" else " ".join(str(verdict).split())
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Snapshots:
     def saved(self) -> list[Path]:
         """Snapshots in the folder, newest first."""
         pattern = re.compile(rf"{re.escape(self.live.stem)}\.\d{{6,}}{re.escape(self.live.suffix)}")
-        found = [path for path in self.folder.glob("*") if pattern.fullmatch(path.name)]
-        return sorted(found, key=self._number, reverse=True)
+        snapshots = [path for path in self.folder.glob("*") if pattern.fullmatch(path.name)]
+        return sorted(snapshots, key=self._number, reverse=True)
 
     def readable(self) -> tuple[Path, bool] | None:
         """Find what a reader opens, without a write: the live file, or the newest snapshot where that went further.
