@@ -69,19 +69,19 @@ class _Whole(FileSystemArtifactStore):
 
 def _prepared(run_dir: Path, work: Path, metric: str, minimize: bool) -> list[Path]:
     """Write or find the files to attach."""
-    found = []
+    files = []
     picture = best_image(run_dir, metric, minimize)
     if picture is not None:
         target = work / VALIDATION
         image = read_png(picture)
         image.thumbnail((WIDEST, WIDEST))
         image.save(target)
-        found.append(target)
+        files.append(target)
     values = curve_of(run_dir, metric)
     best = best_epoch(values, minimize)
     if best is not None and all(map(math.isfinite, values)):
         draw_curve(values, best, with_unit(metric), run_dir.name).save(work / CURVE)
-        found.append(work / CURVE)
+        files.append(work / CURVE)
     if (run_dir / METRICS).is_file():
-        found.append(run_dir / METRICS)
-    return found
+        files.append(run_dir / METRICS)
+    return files

@@ -21,7 +21,7 @@ MESH_HEAD = "meshhead_checkpoint"
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Candidate:
     """Best checkpoint of a MeshHead study."""
 
     study: str  # name of its folder
@@ -47,18 +47,18 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
     Raises:
         ConfigError: There is no MeshHead study with a best trial.
     """
-    found = _mesh_head_studies(Path(out))
-    if not found:
+    candidates = _mesh_head_studies(Path(out))
+    if not candidates:
         raise ConfigError(
             f"No finished MeshHead study under {out}. Run `study meshhead` first, or give --meshhead CHECKPOINT."
             f"{lost_studies_hint(out)}"
         )
 
-    def rank(one: _Found) -> tuple[bool, bool, bool, bool, float]:
+    def rank(one: _Candidate) -> tuple[bool, bool, bool, bool, float]:
         fits = image_size in (None, one.image_size)
         return fits, one.image_size is None, one.study == preferred, not is_smoke_test(one.study), one.changed
 
-    first, *others = sorted(found, key=rank, reverse=True)
+    first, *others = sorted(candidates, key=rank, reverse=True)
     logger.info("using the MeshHead of study %s: %s (--meshhead chooses another)", first, first.checkpoint)
     if others:
         logger.info("other MeshHead studies under %s: %s", out, ", ".join(f"{o}: {o.checkpoint}" for o in others))
@@ -67,8 +67,8 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
     return first.checkpoint
 
 
-def _mesh_head_studies(out: Path) -> list[_Found]:
-    found = []
+def _mesh_head_studies(out: Path) -> list[_Candidate]:
+    candidates = []
     for path, content in best_files(out, "meshhead"):
         if not isinstance(content.get("checkpoint"), str):
             continue
@@ -78,8 +78,8 @@ def _mesh_head_studies(out: Path) -> list[_Found]:
         checkpoint = next((p for p in (stored, moved) if p.is_file()), None)
         if checkpoint is not None:
             size = _image_size(checkpoint.parent / "config.yaml")
-            found.append(_Found(path.parent.name, checkpoint, size, checkpoint.stat().st_mtime))
-    return found
+            candidates.append(_Candidate(path.parent.name, checkpoint, size, checkpoint.stat().st_mtime))
+    return candidates
 
 
 def _image_size(config: Path) -> int | None:

@@ -52,8 +52,8 @@ METRICS = "metrics.csv"
 
 def epoch_images(run_dir: Path) -> dict[int, Path]:
     """Validation images of a run by epoch, counted from 1."""
-    found = ((re.fullmatch(r"epoch_(\d{1,9})", path.stem), path) for path in (run_dir / IMAGES).glob("epoch_*.png"))
-    return {int(name[1]): path for name, path in found if name}
+    matches = ((re.fullmatch(r"epoch_(\d{1,9})", path.stem), path) for path in (run_dir / IMAGES).glob("epoch_*.png"))
+    return {int(name[1]): path for name, path in matches if name}
 
 
 def best_image(run_dir: Path, metric: str, minimize: bool) -> Path | None:
