@@ -81,8 +81,8 @@ def make_config(
             raise ConfigError("Expected --meshhead or --init-from, got both: a GazeGaussian brings its points with it.")
         run = run.model_copy(update={"meshhead_checkpoint": None})
     elif isinstance(run, GazeGaussianRun):
-        found = recorded_mesh_head(best, params) if params and meshhead is None else None
-        chosen = meshhead or found or run.meshhead_checkpoint
+        recorded = recorded_mesh_head(best, params) if params and meshhead is None else None
+        chosen = meshhead or recorded or run.meshhead_checkpoint
         if chosen is None:  # the study of the same sizes: runs/gazegaussian/demo.yaml goes with meshhead_demo
             chosen = best_mesh_head(out, run.data.image_size, f"meshhead_{Path(path).stem}")
         run = run.model_copy(update={"meshhead_checkpoint": chosen})

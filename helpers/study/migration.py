@@ -180,10 +180,10 @@ def _check_comparable(old: optuna.Study, stored: Mapping[str, Any], config: RunC
 def _make_room(name: str, storage: str | BaseStorage) -> None:
     """Remove what a killed migration left; reject a name that is taken."""
     try:
-        found = optuna.load_study(study_name=name, storage=storage)
+        taken = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return
-    if ORIGIN not in found.user_attrs or FINGERPRINT in found.user_attrs:
+    if ORIGIN not in taken.user_attrs or FINGERPRINT in taken.user_attrs:
         raise ConfigError(f"There is a study {name!r} already. Give the new study another name.")
     optuna.delete_study(study_name=name, storage=storage)
 

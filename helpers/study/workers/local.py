@@ -100,13 +100,13 @@ class LocalBackend:
 
     def memory(self) -> dict[str, int]:
         """Resident size of each worker by name, in bytes, the processes of isolated trials included."""
-        found = {}
+        sizes = {}
         for name, worker in self._workers.items():
             with suppress(psutil.Error):
                 process = psutil.Process(worker.process.pid)
                 family = [process, *process.children(recursive=True)]
-                found[name] = sum(member.memory_info().rss for member in family)
-        return found
+                sizes[name] = sum(member.memory_info().rss for member in family)
+        return sizes
 
     def dismiss(self, worker: str) -> None:
         """Ask a worker to end; its trial is queued again and resumes later."""
