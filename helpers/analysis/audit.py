@@ -183,20 +183,20 @@ def audit_study(spec: StudySpec, build: Build | None = None, use_cache: bool = T
             row = rows[name] = audit.parameter(name)
             word = row.verdict if row.verdict.startswith(row.word) else f"{row.word}: {row.verdict}"
             logger.info("audit %d/%d %s: %s (%.1f s)", number, total, name, word, row.seconds)
-            found = AuditReport(tuple(rows.values()), spent + time.monotonic() - started)
-            write_json(path, {"key": key, "space": space, **asdict(found), "ok": found.ok and len(rows) == total})
+            report = AuditReport(tuple(rows.values()), spent + time.monotonic() - started)
+            write_json(path, {"key": key, "space": space, **asdict(report), "ok": report.ok and len(rows) == total})
     del audit
     release_memory()  # of the GPU: the trials, in processes of their own, need all of it
-    return replace(found, parameters=tuple(rows[name] for name in study.parameters))
+    return replace(report, parameters=tuple(rows[name] for name in study.parameters))
 
 
 def _passed(spec: StudySpec, path: Path, key: str, space: str) -> tuple[dict[str, AuditRow], float]:
     """What has passed before: here, or, for a smoke test, in a study beside it with the same space on more images."""
-    found = _read(path, "key", key)
-    if found[0] or not is_smoke_test(spec.study.study_name):
-        return found
+    passed = _read(path, "key", key)
+    if passed[0] or not is_smoke_test(spec.study.study_name):
+        return passed
     others = (_read(other, "space", space) for other in sorted(path.parents[1].glob(f"*/{AUDIT_FILE}")))
-    return max(others, key=lambda one: len(one[0]), default=found)
+    return max(others, key=lambda one: len(one[0]), default=passed)
 
 
 def _without(content: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -228,8 +228,8 @@ def _source(build: Build) -> list[Path]:
     """File of a function or of its partial, method or class; none when it was typed into a notebook."""
     function = getattr(build, "func", build)
     named = function if inspect.isroutine(function) or inspect.isclass(function) else type(function)
-    found = inspect.getsourcefile(named)
-    return [Path(found)] if found and Path(found).is_file() else []
+    path = inspect.getsourcefile(named)
+    return [Path(path)] if path and Path(path).is_file() else []
 
 
 def _read(path: Path, name: str, key: str) -> tuple[dict[str, AuditRow], float]:

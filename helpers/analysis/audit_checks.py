@@ -96,28 +96,28 @@ class Auditor:
         unasked = ""
         own_shape = parameter_fields(config)[name][0] == "model"
         for value in values:
-            if bent and reach.found:
+            if bent and reach.effective:
                 break
-            if reach.found and (reach.share is None or reach.share >= REACHES) and not own_shape:
+            if reach.effective and (reach.share is None or reach.share >= REACHES) and not own_shape:
                 break
             changed = with_parameters(_few_images(config), {name: value}, f"audit of {name} = {shown(value)}")
-            found, text, why = self._value(context, changed, own_shape, asked=not silent)
-            if found.failure:
-                failures[value] = found.failure
-            reach = _stronger(reach, found)
+            answer, text, why = self._value(context, changed, own_shape, asked=not silent)
+            if answer.failure:
+                failures[value] = answer.failure
+            reach = _stronger(reach, answer)
             bent = bent or (f"{text} for {shown(here)} -> {shown(value)}" if text else "")
             unasked = unasked or why
-        if not reach.found and not silent:
+        if not reach.effective and not silent:
             reach = self._otherwise(context.reference, config, name, values)
         bends: Changes = True if bent else "shape" if unasked else False
         return AuditRow(
             name,
             (here, *values),
-            None if silent else reach.found,
+            None if silent else reach.effective,
             bends,
             time.monotonic() - started,
             _verdict((here, *values), silent, reach, bent, unasked, failures),
-            reach.share if not silent and reach.found else None,
+            reach.share if not silent and reach.effective else None,
         )
 
     def _value(self, context: _Context, config: RunConfig, own_shape: bool, asked: bool) -> tuple[Reach, str, str]:
@@ -141,10 +141,10 @@ class Auditor:
         luck = False
         for value in values:
             changed = with_parameters(_few_images(config), {name: value})
-            found = otherwise(reference, changed)
-            if found.found:
-                return found
-            luck |= found.luck
+            answer = otherwise(reference, changed)
+            if answer.effective:
+                return answer
+            luck |= answer.luck
         return Reach(0.0, luck=luck)
 
     def _context(self, config: RunConfig) -> _Context:
@@ -181,9 +181,9 @@ def _few_images(config: RunConfig) -> RunConfig:
 
 def _stronger(one: Reach, other: Reach) -> Reach:
     """Of two ways to reach training the one that says more."""
-    if not other.found:
+    if not other.effective:
         return one
-    if not one.found or other.share is None:
+    if not one.effective or other.share is None:
         return other
     if one.share is None:
         return one
@@ -208,18 +208,18 @@ def _not_asked(study: StudyFile, config: RunConfig, name: str, values: list[Any]
 def _verdict(
     values: tuple[Any, ...], silent: str, reach: Reach, bent: str, unasked: str, failures: dict[Any, str]
 ) -> str:
-    found = []
+    faults = []
     if reach.luck:
-        found.append("acts through random numbers only, as another seed does")
-    elif not silent and not reach.found:
-        found.append(
+        faults.append("acts through random numbers only, as another seed does")
+    elif not silent and not reach.effective:
+        faults.append(
             f"does not reach training ({', '.join(map(shown, values))} train alike; if it acts only beside some value of "
             "another parameter, say so with `when:`)"
         )
     if bent:
-        found.append(f"changes the metric ({bent})")
-    if found:
-        return " and ".join(found)
+        faults.append(f"changes the metric ({bent})")
+    if faults:
+        return " and ".join(faults)
     text = "ok"
     if silent:
         text = f"not asked whether it reaches training: {silent}"

@@ -92,7 +92,7 @@ class MetricOfWeights:
         Returns:
             What a parameter changes, by parameter; those that change nothing, or that cannot be asked so, are missing.
         """
-        found: dict[str, str] = {}
+        changes: dict[str, str] = {}
         rounds = [{name: tried[0] for name, tried in values.items()}] if len(values) > 1 else []
         for number in range(max((len(tried) for tried in values.values()), default=0)):
             # A parameter must not always meet the same value of another, which may switch it off or cancel it.
@@ -105,10 +105,10 @@ class MetricOfWeights:
             except (OtherShapes, ConfigError, *TRAINING_ENDS):
                 pass
             alone = {name: text for name, value in moved.items() if (text := self.changed_by(name, value))}
-            found = {**alone, **found}
+            changes = {**alone, **changes}
             if not alone:
-                found = {**self._only_together(moved), **found}
-        return found
+                changes = {**self._only_together(moved), **changes}
+        return changes
 
     def changed_by(self, name: str, value: Any) -> str:
         """Say which metric a value changes, or nothing."""
@@ -124,7 +124,7 @@ class MetricOfWeights:
 
     def _only_together(self, moved: Mapping[str, Any]) -> dict[str, str]:
         """Name those of a joint change without which the metric stays."""
-        found = {}
+        changes = {}
         try:
             now = self.measure(moved)
             again = [self.measure({}), self.measure({})]
@@ -134,10 +134,10 @@ class MetricOfWeights:
                 others = {key: value for key, value in moved.items() if key != name}
                 if not different(self.before, self.measure(others)):
                     beside = ", ".join(f"{key} {shown(value)}" for key, value in others.items())
-                    found[name] = f"{different(self.before, now)} for {shown(moved[name])} beside {beside}"
+                    changes[name] = f"{different(self.before, now)} for {shown(moved[name])} beside {beside}"
         except (OtherShapes, ConfigError, *TRAINING_ENDS):
             return {}
-        return found
+        return changes
 
 
 class MetricOfPredictions:
@@ -175,8 +175,8 @@ class MetricOfPredictions:
         try:
             with replayed(probe.stage, self.calls):
                 now = self._of(validated(probe))
-            found = different(self.before, now)
-            if not found:
+            difference = different(self.before, now)
+            if not difference:
                 return "", ""
             with replayed(probe.stage, self.training_calls):
                 terms = _terms(probe, self.batch, self.epoch)
@@ -191,7 +191,7 @@ class MetricOfPredictions:
             {largest: self.terms[largest]}, terms
         ):  # then the predictions are not all that the networks return
             return "", "it acts outside the networks, too"
-        return f"{found} of the same predictions", ""
+        return f"{difference} of the same predictions", ""
 
 
 def validated(probe: Probe) -> Metrics:

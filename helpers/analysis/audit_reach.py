@@ -38,7 +38,7 @@ class Reach:
     failure: str | None = None
 
     @property
-    def found(self) -> bool:
+    def effective(self) -> bool:
         """Tell whether it reaches training."""
         return not self.luck and (self.share is None or self.share >= WEAKEST)
 
@@ -107,10 +107,10 @@ def otherwise(reference: Reference, config: RunConfig) -> Reach:
             return NOTHING
         luck = False
         for question in (_batches, _epochs, _buffers, _start):  # the likely and cheap ones first
-            found = question(reference, probe)
-            if found.found:
-                return found
-            luck |= found.luck
+            answer = question(reference, probe)
+            if answer.effective:
+                return answer
+            luck |= answer.luck
         if luck:
             return Reach(luck=True)
         del probe
@@ -181,9 +181,9 @@ def _start(reference: Reference, probe: Probe) -> Reach:
     """Compare the weights that training starts from, before and after the stage prepares them."""
     probe.stage.module.load_state_dict(probe.built)  # no step was taken yet
     for base, own in ((reference.built, lambda: probe.built), (reference.prepared, probe.prepare)):
-        found = _compared(base, own, reference)
-        if found.found or found.luck:
-            return found
+        answer = _compared(base, own, reference)
+        if answer.effective or answer.luck:
+            return answer
     return NOTHING
 
 

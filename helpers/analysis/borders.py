@@ -29,11 +29,11 @@ def borders(study: optuna.Study, trial: FrozenTrial) -> list[str]:
         study: The trial's, for the importances.
         trial: Usually the best one.
     """
-    at_ends = {name: found for name, space in trial.distributions.items() if (found := _end(trial.params[name], space))}
+    at_ends = {name: end for name, space in trial.distributions.items() if (end := _end(trial.params[name], space))}
     if not at_ends:
         return []
     clear = parameter_importances(study).clear
-    return [f"{name} = {found}" for name, found in at_ends.items() if name in clear]
+    return [f"{name} = {end}" for name, end in at_ends.items() if name in clear]
 
 
 def _end(value: Any, space: BaseDistribution) -> str:

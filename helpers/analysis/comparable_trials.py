@@ -78,14 +78,14 @@ def comparable_trials(study: optuna.Study, objective: int = 0) -> ComparableTria
     epoch = reached[wanted - 1]
     sign = signs(study)[0]
     used = list[FrozenTrial]()
-    found = list[float]()
+    best_values = list[float]()
     for trial in sorted([*complete, *pruned], key=lambda t: t.number):
         value = _best_until(trial, epoch, sign)
         if value is not None:
             used.append(trial)
-            found.append(value)
+            best_values.append(value)
     whole = sum(t.state == TrialState.COMPLETE for t in used)
-    return ComparableTrials(tuple(used), np.array(found), epoch, whole, len(complete) + stopped - len(used))
+    return ComparableTrials(tuple(used), np.array(best_values), epoch, whole, len(complete) + stopped - len(used))
 
 
 def _finite(trial: FrozenTrial) -> Mapping[int, float]:

@@ -138,15 +138,15 @@ def _report(
     """Put the trainings together; values are of the test people where every finished training was measured on them."""
     metric = metric_names(source.study)[0]
     sign = signs(source.study)[0]
-    finished = [one for found in trained.values() for one in found if one.run.value is not None]
+    finished = [one for trainings in trained.values() for one in trainings if one.run.value is not None]
     everyone = bool(finished) and all(has_values(one.people, metric) for one in finished)
     rows = []
     for name, (trial, parameters) in chosen.items():
-        found = trained[name]
-        people = tuple(person_values(one.people, metric) if everyone else None for one in found)
-        seen = tuple(one.run.value for one in found)
+        trainings = trained[name]
+        people = tuple(person_values(one.people, metric) if everyone else None for one in trainings)
+        seen = tuple(one.run.value for one in trainings)
         values = tuple(None if own is None else statistics.fmean(own) for own in people) if everyone else seen
-        measures = [{**one.run.metrics, **(mean_metrics(one.people) if everyone else {})} for one in found]
+        measures = [{**one.run.metrics, **(mean_metrics(one.people) if everyone else {})} for one in trainings]
         missed = tuple(missed_limits(source.limits, values_of_one) for values_of_one in measures)
         rows.append(confirmed(name, trial, parameters, values, seen, people if everyone else (), missed))
     reason = test.reason or (

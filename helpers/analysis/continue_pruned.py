@@ -71,14 +71,14 @@ class ContinuedReport:
         done = [row for row in self.trials if row.value is not None]
         if not done:
             return f"None of {self.pruned} pruned trials was trained to the end: the price of pruning is not known."
-        found = f"{self.lost} of {len(done)} continued trials would have beaten the best trial (trial {self.winner})"
+        counted = f"{self.lost} of {len(done)} continued trials would have beaten the best trial (trial {self.winner})"
         barred = sum(bool(row.missed) for row in done)
-        found += f", {barred} missed a constraint" if barred else ""
+        counted += f", {barred} missed a constraint" if barred else ""
         if len(done) == self.pruned:
-            return f"{found}; these are all pruned ones."
+            return f"{counted}; these are all pruned ones."
         most = largest_count(self.lost, len(done), self.pruned)
         return (
-            f"{found}; of all {self.pruned} pruned ones up to {most} ({most / self.pruned:.0%}) might (95% interval, "
+            f"{counted}; of all {self.pruned} pruned ones up to {most} ({most / self.pruned:.0%}) might (95% interval, "
             "hypergeometric)."
         )
 

@@ -88,7 +88,7 @@ class Estimate:
     def rows(self) -> list[dict[str, str]]:
         """One row per finding, for tables."""
         seen = self.measured
-        found = {
+        findings = {
             "trials still to run": f"{self.trials}, up to {self.epochs_per_trial} epochs each",
             "side by side": f"{self.workers} trials" if self.workers > 1 else "",
             "epochs": _span(f"{self.epochs_expected:.0f}", str(self.epochs_most)),
@@ -103,7 +103,7 @@ class Estimate:
             "checkpoint": f"{seen.checkpoint_mb:.1f} MB",
             "disk": f"{self.disk_gb:.2f} GB of {self.free_gb:.1f} GB free at {self.folder}",
         }
-        return [{"what": what, "value": value} for what, value in found.items() if value]
+        return [{"what": what, "value": value} for what, value in findings.items() if value]
 
     def raise_if_disk_short(self) -> None:
         """Reject a study that would fill the disk.

@@ -158,12 +158,12 @@ def paired_interval(differences: Sequence[float], level: float = LEVEL) -> tuple
     """
     from scipy.special import stdtr
 
-    found = paired_gain(Sample(tuple(-value for value in differences)), Sample((0.0,) * len(differences)), 1, level)
-    if found.mean is None or found.low is None or found.high is None or found.error is None:
+    gain = paired_gain(Sample(tuple(-value for value in differences)), Sample((0.0,) * len(differences)), 1, level)
+    if gain.mean is None or gain.low is None or gain.high is None or gain.error is None:
         raise ValueError("an interval needs at least two differences")
-    if found.error == 0:
-        return _certain(found.mean), found.low, found.high
-    return float(stdtr(len(differences) - 1, found.mean / found.error)), found.low, found.high
+    if gain.error == 0:
+        return _certain(gain.mean), gain.low, gain.high
+    return float(stdtr(len(differences) - 1, gain.mean / gain.error)), gain.low, gain.high
 
 
 def seeds_needed(gain: PairedGain, level: float) -> int | None:
@@ -186,8 +186,8 @@ def seeds_needed(gain: PairedGain, level: float) -> int | None:
         half = math.hypot(_quantile(level, seeds - 1) * error, gain.people_half)
         return mean >= half + _POWER_QUANTILE * error
 
-    found = bisect.bisect_left(range(2, MOST_SEEDS + 1), True, key=shown) + 2
-    return found if found <= MOST_SEEDS else None
+    enough = bisect.bisect_left(range(2, MOST_SEEDS + 1), True, key=shown) + 2
+    return enough if enough <= MOST_SEEDS else None
 
 
 def _by_person(

@@ -26,30 +26,30 @@ def clopper_pearson(count: int, total: int, level: float = LEVEL) -> tuple[float
     return low, high
 
 
-def largest_count(found: int, looked_at: int, total: int, level: float = LEVEL) -> int:
+def largest_count(cases: int, looked_at: int, total: int, level: float = LEVEL) -> int:
     """Upper end of the exact interval of a count in a finite population that was sampled without replacement.
 
-    The largest count that would show `found` or fewer of them in `looked_at` with a probability above (1 - level) / 2
+    The largest count that would show `cases` or fewer of them in `looked_at` with a probability above (1 - level) / 2
     (hypergeometric).
 
     Args:
-        found: Cases among those looked at.
+        cases: How many of the sample are such.
         looked_at: Size of the random sample.
         total: Size of the population.
         level: Of the two-sided interval.
 
     Returns:
-        A count from `found` to `total - looked_at + found`.
+        A count from `cases` to `total - looked_at + cases`.
     """
-    count = found
-    while count < total - looked_at + found and _at_most(found, looked_at, total, count + 1) > (1 - level) / 2:
+    count = cases
+    while count < total - looked_at + cases and _at_most(cases, looked_at, total, count + 1) > (1 - level) / 2:
         count += 1
     return count
 
 
-def _at_most(found: int, looked_at: int, total: int, count: int) -> float:
-    """Probability of `found` or fewer in a sample when `count` of the population are such."""
-    ways = sum(math.comb(count, k) * math.comb(total - count, looked_at - k) for k in range(found + 1))
+def _at_most(cases: int, looked_at: int, total: int, count: int) -> float:
+    """Probability of `cases` or fewer in a sample when `count` of the population are such."""
+    ways = sum(math.comb(count, k) * math.comb(total - count, looked_at - k) for k in range(cases + 1))
     return ways / math.comb(total, looked_at)
 
 

@@ -78,8 +78,8 @@ def measured(config: RunConfig, folder: Path, checkpoint: Path, test: TestPeople
     if mark is None:  # freed by hand; the training itself is not repeated for it
         return {}
     logger.info("%s: measured on %d test people", folder.name, len(test.people))
-    found = test.measure(config, checkpoint, test.people)
-    people = {person: {name: float(value) for name, value in found[person].items()} for person in test.people}
+    metrics = test.measure(config, checkpoint, test.people)
+    people = {person: {name: float(value) for name, value in metrics[person].items()} for person in test.people}
     write_json(path, {"checkpoint": mark, "people": people})
     return people
 
