@@ -78,11 +78,11 @@ class JoinedStorage(BaseStorage):
         studies: list[FrozenStudy] = []
         for position, name in self._present():
             try:
-                found = self._stores[name].get_all_studies()
+                stored = self._stores[name].get_all_studies()
             except (UserError, *FAULTS, KeyError) as error:
                 logger.warning("%s is left out: %s", name, first_line(error))
                 continue
-            for study in found:
+            for study in stored:
                 own = with_study_number(copy.copy(study), self._number(position, study_number(study)))
                 own.user_attrs = self._shown(study.user_attrs)
                 own.system_attrs = _with_metrics(study.system_attrs, study.user_attrs)
@@ -125,8 +125,8 @@ class JoinedStorage(BaseStorage):
     ) -> list[FrozenTrial]:
         """Trials of a study."""
         store, number, position = self._study(study_id)
-        found = store.get_all_trials(number, deepcopy=deepcopy, states=states)
-        return [self._renumbered(trial, position) for trial in found]
+        trials = store.get_all_trials(number, deepcopy=deepcopy, states=states)
+        return [self._renumbered(trial, position) for trial in trials]
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """A trial, by its number among all of all stores."""

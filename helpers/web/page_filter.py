@@ -50,11 +50,11 @@ def fitted_to_reading(app: WSGIApplication, storage: BaseStorage) -> WSGIApplica
         asked = IMPORTANCES.fullmatch(path)
         if asked:
             try:
-                found = json.dumps({"param_importances": importances(storage, int(asked[1]))}).encode()
+                body = json.dumps({"param_importances": importances(storage, int(asked[1]))}).encode()
             except KeyError:  # no such study: the dashboard has its own answer
                 return app(environ, start_response)
-            start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(found)))])
-            return [found]
+            start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+            return [body]
         if path.split("/")[1:2] == ["dashboard"]:
             return styled(app, environ, start_response)
         return app(environ, start_response)
@@ -72,13 +72,13 @@ def importances(storage: BaseStorage, study_id: int) -> list[list[dict[str, Any]
         KeyError: There is no such study.
     """
     study = optuna.load_study(study_name=storage.get_study_name_from_id(study_id), storage=storage)
-    found = [parameter_importances(study, objective=i) for i in range(len(study.directions))]
+    per_objective = [parameter_importances(study, objective=i) for i in range(len(study.directions))]
     kinds = {name: type(kind).__name__ for trial in study.trials for name, kind in trial.distributions.items()}
 
     def drawn(row: Importance) -> dict[str, Any]:
         return {"name": row.parameter, "importance": row.value, "distribution": kinds[row.parameter]}
 
-    drawable = [[drawn(row) for row in one.parameters] if one.telling else [] for one in found]
+    drawable = [[drawn(row) for row in one.parameters] if one.telling else [] for one in per_objective]
     return drawable if any(drawable) else []
 
 
