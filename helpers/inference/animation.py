@@ -133,10 +133,10 @@ def write_gif(frames: Sequence[Image.Image], path: Path) -> Path:
 
 def find_ffmpeg() -> str | None:
     """Path of an ffmpeg: the system's (Colab has it), or the one that imageio-ffmpeg brings; None without."""
-    found = shutil.which("ffmpeg")
-    if found is None and find_spec("imageio_ffmpeg") is not None:
-        found = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
-    return found
+    path = shutil.which("ffmpeg")
+    if path is None and find_spec("imageio_ffmpeg") is not None:
+        path = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
+    return path
 
 
 def write_mp4(frames: Sequence[Image.Image], path: Path, encoder: str) -> Path:

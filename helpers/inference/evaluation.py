@@ -61,24 +61,24 @@ def evaluate(
     logger.info("evaluation of %s: loading torch and the renderers", checkpoint)
     from gazegaussian.evaluation.protocol import evaluate_checkpoint  # torch
 
-    found = evaluate_checkpoint(Path(checkpoint), Path(data), pairs, gaze_network, device, split)
+    evaluation = evaluate_checkpoint(Path(checkpoint), Path(data), pairs, gaze_network, device, split)
     if out is not None:
-        _write(found, Path(out))
-    return found
+        _write(evaluation, Path(out))
+    return evaluation
 
 
-def _write(found: Evaluation, out: Path) -> None:
+def _write(evaluation: Evaluation, out: Path) -> None:
     from gazegaussian.evaluation.pictures import picture
     from gazegaussian.utils.image_grid import save_image
 
     texts = {
-        "evaluation.md": as_markdown(found),
-        "evaluation.json": json.dumps(as_values(found), indent=2),
-        "evaluation.csv": as_csv(table_rows(found)),
-        "pairs.csv": as_csv(found.rows),
+        "evaluation.md": as_markdown(evaluation),
+        "evaluation.json": json.dumps(as_values(evaluation), indent=2),
+        "evaluation.csv": as_csv(table_rows(evaluation)),
+        "pairs.csv": as_csv(evaluation.rows),
     }
     for name, text in texts.items():
         with atomic_file(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    save_image(out / "evaluation.png", picture(found).numpy())
+    save_image(out / "evaluation.png", picture(evaluation).numpy())
     logger.info("wrote %s (.json, .csv, .png) and pairs.csv", out / "evaluation.md")

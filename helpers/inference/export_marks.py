@@ -40,8 +40,8 @@ def own_files(folder: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     listed = _listed(sums, origin)
-    found = {name: digest for name, digest in listed.items() if _digest(folder / name) == digest}
-    return {**found, SUMS: hashlib.sha256(sums).hexdigest()} if listed else {}
+    unchanged = {name: digest for name, digest in listed.items() if _digest(folder / name) == digest}
+    return {**unchanged, SUMS: hashlib.sha256(sums).hexdigest()} if listed else {}
 
 
 def require_free(folder: Path, names: Mapping[str, object] | set[str], ours: Mapping[str, str]) -> None:

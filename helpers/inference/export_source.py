@@ -55,9 +55,9 @@ def train_best(folder: Path, epochs: int, storage: str | None = None) -> Path:
     trial_folder = trial_dir(trial, Path(folder))
     # A schedule that depends on the number of epochs cannot be entered half-way.
     resumes = trial_folder is not None and (trial_folder / "last.pt").is_file() and config.optim.lr_decay == 1
-    found = rerun(source, with_parameters(config, {"epochs": epochs}), run, trial_folder if resumes else None)
-    if found.value is None:
-        raise NonFiniteError(f"the final training of trial {trial.number}: {found.reason}")
+    result = rerun(source, with_parameters(config, {"epochs": epochs}), run, trial_folder if resumes else None)
+    if result.value is None:
+        raise NonFiniteError(f"the final training of trial {trial.number}: {result.reason}")
     return run
 
 

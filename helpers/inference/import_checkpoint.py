@@ -32,5 +32,5 @@ def import_checkpoint(checkpoint: Path, out: Path | None = None) -> ImportReport
     require_checkpoint(Path(checkpoint), hint="Name the file of a published MeshHead or GazeGaussian.")
     from gazegaussian.published.import_checkpoint import import_published  # torch
 
-    path, found = import_published(Path(checkpoint), None if out is None else Path(out))
-    return ImportReport(path, found.stage, found.config.model.variant, found.by_reason)
+    path, imported = import_published(Path(checkpoint), None if out is None else Path(out))
+    return ImportReport(path, imported.stage, imported.config.model.variant, imported.by_reason)

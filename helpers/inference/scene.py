@@ -113,14 +113,14 @@ class People:
         if self.unseen:
             ends = (degrees(GAZE_PITCH), degrees(GAZE_YAW), HEAD_PITCH_DEG, HEAD_YAW_DEG)
             return {field.name: (-round(end), round(end)) for field, end in zip(fields(Angles), ends, strict=True)}
-        found = []
+        angles = []
         prefix = find_set(self.root).prefix
         for key in load_split(self.root, prefix)["train"]:
             file = SubjectFile(self.root / f"{prefix}{key}")
             gaze, pose = (torch.from_numpy(file.read(name, slice(None))).float() for name in ("pitchyaw_head", "pose"))
-            found.append(torch.cat([gaze, facing(pose)], dim=-1).rad2deg())
+            angles.append(torch.cat([gaze, facing(pose)], dim=-1).rad2deg())
             file.close()
-        labels = torch.cat(found)
+        labels = torch.cat(angles)
         names = [field.name for field in fields(Angles)]
         return {name: _ends(*column.aminmax()) for name, column in zip(names, labels.T, strict=True)}
 
