@@ -46,8 +46,8 @@ def program_version() -> str:
     """Version of the installed copy, or of the repository, which need not be installed."""
     if not IN_REPOSITORY:
         return version("gazegaussian-studies")
-    found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
-    return found[1] if found else "unknown"
+    match = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    return match[1] if match else "unknown"
 
 
 def summary(command: Callable[..., None]) -> str:

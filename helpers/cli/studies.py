@@ -89,8 +89,8 @@ def study(
     ended = finished.user_attrs.get("stop_reason", "all trials were copied")  # of a study that was migrated
     if as_json:
         best = json.loads(best_file.read_text()) if best_file.exists() else None
-        found = {"best": best, "stop_reason": ended, "trials": helpers.summary_rows(finished)}
-        typer.echo(json.dumps(found, indent=2, default=str))
+        result = {"best": best, "stop_reason": ended, "trials": helpers.summary_rows(finished)}
+        typer.echo(json.dumps(result, indent=2, default=str))
         return
     _print_trials(finished, best_file, wide)
     typer.echo(f"ended: {ended}")
@@ -140,11 +140,11 @@ def estimate(
 
     spec = options.spec(n_trials=n_trials)
     logger.info("estimate of %s: loading torch and the renderers", spec.study.study_name)
-    found = helpers.estimate_study(spec)
+    estimated = helpers.estimate_study(spec)
     if as_json:
-        typer.echo(json.dumps({row["what"]: row["value"] for row in found.rows()}, indent=2))
+        typer.echo(json.dumps({row["what"]: row["value"] for row in estimated.rows()}, indent=2))
     else:
-        print_table(f"Estimate of {spec.study.study_name}", found.rows(), wide=wide)
+        print_table(f"Estimate of {spec.study.study_name}", estimated.rows(), wide=wide)
 
 
 def confirm(
@@ -168,18 +168,18 @@ def confirm(
     """Is the best trial better than the baseline, or lucky? Trains the best and the baseline again with several seeds."""
     import helpers
 
-    found = helpers.confirm_study(folder, top, seeds, storage=storage, vary_meshhead=vary_meshhead)
+    confirmation = helpers.confirm_study(folder, top, seeds, storage=storage, vary_meshhead=vary_meshhead)
     continued = None if share is None else helpers.continue_pruned(folder, share, storage=storage)
     study = helpers.load_study(folder, storage)
     helpers.report(study, folder, storage=storage)
     if as_json:
-        values = {"statement": found.statement, "configurations": found.rows()}
+        values = {"statement": confirmation.statement, "configurations": confirmation.rows()}
         if continued is not None:
             values |= {"pruning": continued.statement, "continued": continued.rows()}
         typer.echo(json.dumps(values, indent=2))
         return
-    print_table(f"Confirmation of {folder.name}", found.rows(), wide=wide)
-    typer.echo(found.statement)
+    print_table(f"Confirmation of {folder.name}", confirmation.rows(), wide=wide)
+    typer.echo(confirmation.statement)
     if continued is not None:
         print_table("Pruned trials, finished", continued.rows(), wide=wide)
         typer.echo(continued.statement)
@@ -240,14 +240,14 @@ def migrate(
     from helpers.study.migration import continuation
 
     quiet_optuna()
-    found = helpers.migrate_study(folder, study_file, study_name, out, storage)
+    migration = helpers.migrate_study(folder, study_file, study_name, out, storage)
     if as_json:
-        typer.echo(json.dumps({"study": study_name, "kept": found.kept, "dropped": found.dropped}, indent=2))
+        typer.echo(json.dumps({"study": study_name, "kept": migration.kept, "dropped": migration.dropped}, indent=2))
         return
-    typer.echo(f"{len(found.kept)} trials copied from {folder.name}, {len(found.dropped)} not copied")
-    for number, why in found.dropped.items():
+    typer.echo(f"{len(migration.kept)} trials copied from {folder.name}, {len(migration.dropped)} not copied")
+    for number, why in migration.dropped.items():
         typer.echo(f"trial {number}: {why}")
-    args = continuation(found.study, (out or folder.parent) / study_name, study_file)
+    args = continuation(migration.study, (out or folder.parent) / study_name, study_file)
     args += [] if stage_module is None else ["--stage-module", stage_module]
     where = "" if storage is None else f" (with {STORAGE_VARIABLE} or --storage as here)"
     typer.echo(f"Resume with{where}: {COMMAND} {shlex.join(args)}")

@@ -95,14 +95,14 @@ def export(
     """Put the best trial into one folder to hand on and cite: checkpoint, configuration, report, origin, checksums."""
     import helpers
 
-    found = helpers.export(source, out, epochs, storage, archive)
+    exported = helpers.export(source, out, epochs, storage, archive)
     if as_json:
-        values = {"folder": found.folder, "checkpoint": found.checkpoint, "archive": found.archive}
+        values = {"folder": exported.folder, "checkpoint": exported.checkpoint, "archive": exported.archive}
         shown = {name: None if path is None else str(path) for name, path in values.items()}
-        typer.echo(json.dumps({**shown, "outside": [str(path) for path in found.outside]}))
+        typer.echo(json.dumps({**shown, "outside": [str(path) for path in exported.outside]}))
     else:
-        typer.echo(f"wrote {found.folder}" + (f" and {found.archive}" if found.archive else ""))
-        for path in found.outside:
+        typer.echo(f"wrote {exported.folder}" + (f" and {exported.archive}" if exported.archive else ""))
+        for path in exported.outside:
             typer.echo(f"with a copy of a file from outside {source}: {printable(str(path))}")
 
 
@@ -121,12 +121,12 @@ def import_checkpoint(
     """
     import helpers
 
-    found = helpers.import_checkpoint(checkpoint, out)
+    report = helpers.import_checkpoint(checkpoint, out)
     if as_json:
-        values = {"checkpoint": str(found.checkpoint), "stage": found.stage, "variant": found.variant}
-        typer.echo(json.dumps({**values, "unused": found.unused}, indent=2))
+        values = {"checkpoint": str(report.checkpoint), "stage": report.stage, "variant": report.variant}
+        typer.echo(json.dumps({**values, "unused": report.unused}, indent=2))
     else:
-        typer.echo(f"{found.stage}, variant {found.variant}: {found.checkpoint}")
+        typer.echo(f"{report.stage}, variant {report.variant}: {report.checkpoint}")
 
 
 def redirect(
@@ -164,8 +164,8 @@ def sweep(
     """Animate a person: the gaze in a circle, the gaze or the head from side to side."""
     import helpers
 
-    found = helpers.save_sweep(checkpoint, data, subject, frame, kind.value, out, device.value if device else "auto")
-    paths = [str(path) for path in found]
+    files = helpers.save_sweep(checkpoint, data, subject, frame, kind.value, out, device.value if device else "auto")
+    paths = [str(path) for path in files]
     typer.echo(json.dumps({"files": paths}) if as_json else f"wrote {' and '.join(paths)}")
 
 
@@ -199,11 +199,13 @@ def evaluate(
     """Measure a GazeGaussian on held-out people by the paper's protocol; the table stands beside the published values."""
     from helpers.inference import evaluation
 
-    found = evaluation.evaluate(checkpoint, data, pairs, gaze_network, out, device.value if device else "auto", split)
+    measured = evaluation.evaluate(
+        checkpoint, data, pairs, gaze_network, out, device.value if device else "auto", split
+    )
     if as_json:
-        typer.echo(json.dumps(evaluation.as_values(found), indent=2))
+        typer.echo(json.dumps(evaluation.as_values(measured), indent=2))
         return
-    typer.echo(evaluation.heading(found))
-    print_table("Evaluation", evaluation.table_rows(found), wide=wide)
-    for note in evaluation.all_notes(found):
+    typer.echo(evaluation.heading(measured))
+    print_table("Evaluation", evaluation.table_rows(measured), wide=wide)
+    for note in evaluation.all_notes(measured):
         typer.echo(note)
