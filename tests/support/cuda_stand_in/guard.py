@@ -1,4 +1,4 @@
-"""Compile `guard.cpp`, once per version of torch and of the source; the library stays in the user's cache folder."""
+"""Compile `guard.cpp`, once per installation of torch and version of the source; the library stays in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def guard_library() -> Path:
     assert spec is not None
     assert spec.origin is not None
     torch = Path(spec.origin).parent
-    key = hashlib.sha256(SOURCE.read_bytes() + importlib.metadata.version("torch").encode()).hexdigest()[:16]
+    installation = f"{importlib.metadata.version('torch')} {torch}"  # whose libraries the guard finds by their path
+    key = hashlib.sha256(SOURCE.read_bytes() + installation.encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     library = cache / "gazegaussian" / "cuda_stand_in" / f"guard-{key}.so"
     if library.is_file():
