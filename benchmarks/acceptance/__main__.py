@@ -151,7 +151,7 @@ def run(phase: Phase, environment: dict[str, str]) -> Outcome:
         text, _ = process.communicate()
         verdict = "out of time"
     watch.stop()
-    found = [json.loads(line.removeprefix(RESULT)) for line in text.splitlines() if line.startswith(RESULT)]
+    results = [json.loads(line.removeprefix(RESULT)) for line in text.splitlines() if line.startswith(RESULT)]
     return Outcome(
         phase.name,
         verdict,
@@ -160,7 +160,7 @@ def run(phase: Phase, environment: dict[str, str]) -> Outcome:
         round(watch.parent / 1e9, 2),
         round(watch.child / 1e9, 2),
         None if watch.gpu is None else round(watch.gpu / 1e9, 2),
-        found,
+        results,
         text[-_TAIL:]
         if verdict != "passed" or phase.times
         else text.strip().splitlines()[-1][:200]

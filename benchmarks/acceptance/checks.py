@@ -45,9 +45,9 @@ SINGLE = 5e-3  # of the largest gradient: sums in another order, and pixels on a
 HALF = 0.2  # of loss terms: half precision keeps three digits of each of many products
 
 
-def say(**found: Any) -> None:
+def say(**result: Any) -> None:
     """Print a row."""
-    print("RESULT " + json.dumps(found), flush=True)
+    print("RESULT " + json.dumps(result), flush=True)
 
 
 def machine(out: Path, small: bool) -> None:
@@ -70,13 +70,13 @@ def parity(out: Path, small: bool) -> None:
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         on_cuda: list[MeshHeadStage | GazeGaussianStage] = list(stages_on("cuda", out))
         for stage, (terms, gradients) in zip(on_cuda, expected, strict=True):
-            found, slopes = _step(stage, "cuda", dtype)
-            off = max(abs(found[name] - value) / max(abs(value), 0.05) for name, value in terms.items())
+            measured, slopes = _step(stage, "cuda", dtype)
+            off = max(abs(measured[name] - value) / max(abs(value), 0.05) for name, value in terms.items())
             largest = max(gradient.abs().max() for gradient in gradients.values())
             steep = max(float((slopes[name] - gradient).abs().max() / largest) for name, gradient in gradients.items())
             say(stage=stage.name, precision=str(dtype)[6:], terms_off=f"{off:.1e}", gradients_off=f"{steep:.1e}")
             limit = SINGLE if dtype == torch.float32 else HALF
-            assert off <= limit, (stage.name, dtype, found, terms)
+            assert off <= limit, (stage.name, dtype, measured, terms)
             assert dtype != torch.float32 or steep <= SINGLE, (stage.name, steep)
 
 
@@ -186,14 +186,14 @@ def tf32(out: Path, small: bool) -> None:
     _, stage = stages_on("cuda", out)
     judge = load_frozen("judge", DEVICE)
     batch = stage.validation[0].to(DEVICE)
-    found = []
+    losses = []
     for allowed in (False, True):
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
         with torch.no_grad(), full_precision(batch.image):
             noisy = (batch.image + 0.1 * torch.sin(50 * batch.image)).clamp(0, 1)
-            found.append(validation_loss(validation_parts(noisy, batch, judge)).mean().item())
-    say(off=found[0], on=found[1])
-    assert abs(found[0] - found[1]) < 1e-6, found
+            losses.append(validation_loss(validation_parts(noisy, batch, judge)).mean().item())
+    say(off=losses[0], on=losses[1])
+    assert abs(losses[0] - losses[1]) < 1e-6, losses
 
 
 CHECKS: dict[str, Callable[[Path, bool], None]] = {

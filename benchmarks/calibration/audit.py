@@ -59,18 +59,18 @@ def simulate(cases: Sequence[Case] = tuple(CASES)) -> list[Outcome]:
 
 def summary(outcomes: Sequence[Outcome]) -> str:
     """Count and name what went wrong, as text."""
-    faults = [found for found in outcomes if found.case.truth != "good"]
-    good = [found for found in outcomes if found.case.truth == "good"]
-    missed = sum(found.row.ok for found in faults)
-    alarms = sum(not found.row.ok for found in good)
+    faults = [outcome for outcome in outcomes if outcome.case.truth != "good"]
+    good = [outcome for outcome in outcomes if outcome.case.truth == "good"]
+    missed = sum(outcome.row.ok for outcome in faults)
+    alarms = sum(not outcome.row.ok for outcome in good)
     lines = [
         f"faults: {len(faults)}, rejected {len(faults) - missed}, missed {missed}",
         f"good parameters: {len(good)}, false alarms {alarms}",
     ]
     lines += [
-        f"  {found.case.what} ({found.case.truth}): {found.row.word}: {found.row.verdict}"
-        for found in outcomes
-        if not found.right
+        f"  {outcome.case.what} ({outcome.case.truth}): {outcome.row.word}: {outcome.row.verdict}"
+        for outcome in outcomes
+        if not outcome.right
     ]
     return "\n".join(lines)
 

@@ -221,8 +221,8 @@ def price_of_pruning(generator: np.random.Generator, runs: int) -> Iterator[Row]
     """Upper end of the number of pruned trials that would have won."""
     for total, lost, done in ((17, 1, 16), (17, 4, 5), (60, 12, 6)):
         held = sum(
-            largest_count(int(found), done, total) >= lost
-            for found in generator.hypergeometric(lost, total - lost, done, runs)
+            largest_count(int(cases), done, total) >= lost
+            for cases in generator.hypergeometric(lost, total - lost, done, runs)
         )
         yield Row(
             "'up to so many pruned trials might' is enough", f"{lost} of {total} lost, {done} looked at", None, held, runs,

@@ -166,17 +166,17 @@ def summary(name: str, trials: int, studies: int, first_seed: int = 0) -> dict[s
     """
     known = FUNCTIONS[name]
     truth = true_shares(known)
-    found = [parameter_importances(simulate(known, trials, first_seed + number)) for number in range(studies)]
+    estimates = [parameter_importances(simulate(known, trials, first_seed + number)) for number in range(studies)]
     mattering = [parameter for parameter, share in truth.mains.items() if share >= 0.01]
     idle = [parameter for parameter in truth.mains if parameter not in mattering]
-    telling = [one for one in found if one.telling]
+    telling = [one for one in estimates if one.telling]
     row: dict[str, Any] = {"function": name, "trials": trials}
     for parameter in mattering:
-        row[parameter] = _compared([_share(one, parameter) for one in found], truth.mains[parameter])
-    idles = [_share(one, parameter) for one in found for parameter in idle]
+        row[parameter] = _compared([_share(one, parameter) for one in estimates], truth.mains[parameter])
+    idles = [_share(one, parameter) for one in estimates for parameter in idle]
     row["idle"] = _compared(idles, 0.0, slack=0.01) if idles else ""
-    row["pairs"] = _compared([_share(one, one.pairs.parameter) for one in found if one.pairs], truth.pairs)
-    row["rest"] = _compared([_share(one, one.rest.parameter) for one in found if one.rest], truth.rest)
+    row["pairs"] = _compared([_share(one, one.pairs.parameter) for one in estimates if one.pairs], truth.pairs)
+    row["rest"] = _compared([_share(one, one.rest.parameter) for one in estimates if one.rest], truth.rest)
     row["tell"] = f"{len(telling)}/{studies}"
     order = sorted(mattering, key=lambda parameter: -truth.mains[parameter])
     right = sum(one.names[: len(order)] == order for one in telling)
@@ -186,8 +186,8 @@ def summary(name: str, trials: int, studies: int, first_seed: int = 0) -> dict[s
     return row
 
 
-def _share(found: Importances, name: str) -> tuple[float, float, float]:
-    row = next(row for row in found.shares if row.parameter == name)
+def _share(estimate: Importances, name: str) -> tuple[float, float, float]:
+    row = next(row for row in estimate.shares if row.parameter == name)
     return row.value, row.low, row.high
 
 

@@ -94,9 +94,9 @@ def report(
     return ConfirmReport(METRIC, "minimize", tuple(range(1, seeds + 1)), tuple(rows), people=names, looks=looks)
 
 
-def says_better(found: ConfirmReport) -> bool:
+def says_better(confirmation: ConfirmReport) -> bool:
     """Whether the headline claims a gain."""
-    return found.sentences[0].startswith("Better by")
+    return confirmation.sentences[0].startswith("Better by")
 
 
 def percentile_bootstrap(generator: np.random.Generator, differences: Floats) -> tuple[float, float]:

@@ -70,17 +70,17 @@ EVALUATED = (
 )
 
 
-def rows_of(found: Evaluation, mouth: dict[str, float], gaze: dict[str, float]) -> list[Row]:
+def rows_of(evaluation: Evaluation, mouth: dict[str, float], gaze: dict[str, float]) -> list[Row]:
     """Put the table together.
 
     Args:
-        found: Of `evaluate_checkpoint`.
+        evaluation: Of `evaluate_checkpoint`.
         mouth: Of `mouth_slope`.
         gaze: Of `agreement`.
     """
     rows = []
     for name, title, decimals, target in EVALUATED:
-        one = found.metrics[name]
+        one = evaluation.metrics[name]
         ends = None if one.low is None or one.high is None else (one.low, one.high)
         rows.append(Row(title, one.value, decimals, ends, one.source, target, "" if one.value is not None else one.by))
     rows.append(Row("mouth slope", mouth["mouth_slope"], 2, (mouth["low"], mouth["high"]), None, ">= 0.5"))
@@ -128,21 +128,22 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     data = given.data or unseen_people(given.checkpoint, given.people)
-    found = evaluate_checkpoint(given.checkpoint, data, given.pairs, split=given.split)
+    evaluation = evaluate_checkpoint(given.checkpoint, data, given.pairs, split=given.split)
     redirector = load_redirector(given.checkpoint)
     dataset = HeadDataset(data, given.split, redirector.image_size)
-    rows = rows_of(found, mouth_slope(redirector, dataset), agreement(redirector, dataset, GRID_DEG, GRID_STEPS))
+    rows = rows_of(evaluation, mouth_slope(redirector, dataset), agreement(redirector, dataset, GRID_DEG, GRID_STEPS))
     if given.strip:
         save_image(given.strip, strip_of(redirector, dataset).numpy())
     if given.json:
         values = {row.what: None if row.value is None or math.isnan(row.value) else row.value for row in rows}
-        print(json.dumps({"people": found.subjects, "pairs": found.pairs, **values}, indent=2))
+        print(json.dumps({"people": evaluation.subjects, "pairs": evaluation.pairs, **values}, indent=2))
         return
     if is_packed(load_checkpoint(given.checkpoint)):
         print(f"{describe(given.checkpoint)}\n")
-    print(f"{found.pairs} redirections of {found.subjects} people ({found.data_set}), {found.image_size} px\n")
+    people = f"{evaluation.subjects} people ({evaluation.data_set})"
+    print(f"{evaluation.pairs} redirections of {people}, {evaluation.image_size} px\n")
     print(as_markdown(rows))
-    for note in found.notes:
+    for note in evaluation.notes:
         print(f"- {note}")
 
 

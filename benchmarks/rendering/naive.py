@@ -29,13 +29,13 @@ def three_renders(model: GazeGaussian, parameters: HeadParameters, cameras: Came
     """Head, face and eyes, each splatted and turned into an image alone."""
     face = model.face(parameters)
     eyes = model.eyes(parameters)
-    found = []
+    rendered = []
     for splats in (_join(face.gaussians, eyes.gaussians), face.gaussians, eyes.gaussians):
         moved, still = _in_camera_frame(splats, cameras)
         down = model.config.feature_downscale
         splatted = render_splats(moved, still.resized(cameras.width // down, cameras.height // down), model.background)
-        found.append((model.renderer(splatted.features, parameters), splatted.features))
-    (image, features), face_layer, eyes_layer = found
+        rendered.append((model.renderer(splatted.features, parameters), splatted.features))
+    (image, features), face_layer, eyes_layer = rendered
     return GazeRendering(image, features, GazeLayers(*face_layer, *eyes_layer, face, eyes))
 
 
@@ -48,17 +48,17 @@ def gaze_gaussian_terms(stage: GazeGaussianStage, batch: Batch, epoch: int) -> T
         weights = stage.config.loss
         parameters, cameras = offsets.apply_to(one.parameters, one.cameras, one.index)
         rendering = three_renders(stage.model, parameters, cameras)
-        found = gaze_gaussian_losses(
+        losses = gaze_gaussian_losses(
             rendering.layer_features(), rendering.layer_images(), one, weights, epoch, stage.guide
         )
         cosines = [mean_abs_cosine(s.branch_a, s.branch_b, s.shared) for s in rendering.streams()]
-        found["orthogonality"] = weights.orthogonality_loss_importance * torch.stack(cosines).sum()
+        losses["orthogonality"] = weights.orthogonality_loss_importance * torch.stack(cosines).sum()
         rows = {name: getattr(offsets, name)[one.index].square().mean() for name in ("identity", "expression")}
-        found["identity_offset"] = weights.identity_offset_importance * rows["identity"]
-        found["expression_offset"] = weights.expression_offset_importance * rows["expression"]
+        losses["identity_offset"] = weights.identity_offset_importance * rows["identity"]
+        losses["expression_offset"] = weights.expression_offset_importance * rows["expression"]
         camera = offsets.rotation[one.index].square().mean() + offsets.translation[one.index].square().mean()
-        found["camera_offset"] = weights.camera_offset_importance * camera
-        terms.append(found)
+        losses["camera_offset"] = weights.camera_offset_importance * camera
+        terms.append(losses)
     return mean_of_images(terms)
 
 

@@ -112,15 +112,15 @@ def distances(calls: Mapping[str, Callable[[], list[Tensor]]]) -> dict[str, floa
         RuntimeError: Farther than `FARTHEST`.
     """
     expected = calls["warp"]()
-    found = {}
+    deviations = {}
     for name in [name for name in calls if name != "warp"]:
         pairs = zip(calls[name](), expected, strict=True)
         shares = [(got - wanted).norm() / wanted.norm().clamp_min(1e-12) for got, wanted in pairs]
         off = torch.stack(shares).max().item()  # NaN where one is
         if not off <= FARTHEST:
             raise RuntimeError(f"{name} is {off:.2g} from warp, above {FARTHEST:g}: one of them is wrong.")
-        found[f"{name} off"] = off
-    return found
+        deviations[f"{name} off"] = off
+    return deviations
 
 
 def mesh_calls(case: tuple[int, int, int], device: str) -> dict[str, Callable[[], object]]:
@@ -141,24 +141,24 @@ def mesh_calls(case: tuple[int, int, int], device: str) -> dict[str, Callable[[]
 
 def splat_rows(cases: Sequence[SplatCase], repeats: int, device: str, table: str) -> list[dict[str, Any]]:
     """Every backend that is here, over cases."""
-    found = []
+    rows = []
     for images, count, size, channels in cases:
         calls = splat_calls((images, count, size, channels), device)
         off = distances(calls)
         ms = interleaved(dict(calls), repeats, device)
         case = {"images": images, "Gaussians": count, "pixels": f"{size}^2", "channels": channels}
-        found.append({"table": table, **case, **ms, "torch / warp": ms["torch"] / ms["warp"], **off})
-    return found
+        rows.append({"table": table, **case, **ms, "torch / warp": ms["torch"] / ms["warp"], **off})
+    return rows
 
 
 def mesh_rows(repeats: int, device: str) -> list[dict[str, Any]]:
     """Both mesh backends."""
-    found = []
+    rows = []
     for images, triangles, size in MESH_CASES:
         ms = interleaved(mesh_calls((images, triangles, size), device), repeats, device)
         case = {"images": images, "triangles": triangles, "pixels": f"{size}^2"}
-        found.append({"table": "meshes, 6 attributes, ms", **case, **ms, "torch / warp": ms["torch"] / ms["warp"]})
-    return found
+        rows.append({"table": "meshes, 6 attributes, ms", **case, **ms, "torch / warp": ms["torch"] / ms["warp"]})
+    return rows
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -80,7 +80,7 @@ def step_calls(stage: MeshHeadStage | GazeGaussianStage, batch: Batch, folder: P
 
 def training_rows(stage: MeshHeadStage | GazeGaussianStage, batches: list[int], repeats: int, device: str) -> list[Row]:
     """Steps at several batch sizes; what does not fit into memory is a row without figures."""
-    found = []
+    rows = []
     for count in batches:
         table = f"training step, {stage.name}, {stage.config.data.image_size} px"
         with tempfile.TemporaryDirectory() as folder:
@@ -97,8 +97,8 @@ def training_rows(stage: MeshHeadStage | GazeGaussianStage, batches: list[int], 
                 }
         if device == "cuda":
             torch.cuda.empty_cache()
-        found.append({"table": table, "batch": count, **row})
-    return found
+        rows.append({"table": table, "batch": count, **row})
+    return rows
 
 
 def _training_row(stage: MeshHeadStage | GazeGaussianStage, count: int, repeats: int, device: str, folder: Path) -> Row:
@@ -149,7 +149,7 @@ def dit_rows(stage: GazeGaussianStage, repeats: int, device: str) -> list[Row]:
     side = stage.config.data.image_size // stage.config.model.feature_downscale
     features = torch.rand(1, FEATURE_CHANNELS, side, side, device=device, requires_grad=True)
     parameters = rows_of(stage, 1, device).parameters
-    found = []
+    rows = []
     for patch, depth in DIT_SIZES:
         sizes: dict[str, Any] = {"dit_depth": depth, "dit_patch_size": patch}
         config = GazeGaussianModel.model_validate({**stage.config.model.model_dump(), **sizes})
@@ -161,8 +161,8 @@ def dit_rows(stage: GazeGaussianStage, repeats: int, device: str) -> list[Row]:
         ms = interleaved({"renderer": call}, repeats, device)["renderer"]
         tokens = (side // patch) ** 2
         row = {"patch": patch, "depth": depth, "tokens": tokens, "ms": ms}
-        found.append({"table": "DiT renderer, forward + backward", **row})
-    return found
+        rows.append({"table": "DiT renderer, forward + backward", **row})
+    return rows
 
 
 def main(arguments: list[str] | None = None) -> None:

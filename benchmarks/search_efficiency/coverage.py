@@ -89,10 +89,10 @@ def simulate(runs: int, seeds: int, population: int) -> tuple[Figures, dict[str,
     held = {"A": 0, "E": 0, "E minus the reference's": 0}
     generator = np.random.default_rng(1)
     for run in range(runs):
-        found = figures([pairs[index] for index in generator.choice(population, seeds, replace=False)], run)
-        held["A"] += _holds(found.share, truth.share.value)
-        held["E"] += _holds(found.regret, truth.regret.value)
-        held["E minus the reference's"] += _holds(found.difference, truth.difference.value)
+        estimate = figures([pairs[index] for index in generator.choice(population, seeds, replace=False)], run)
+        held["A"] += _holds(estimate.share, truth.share.value)
+        held["E"] += _holds(estimate.regret, truth.regret.value)
+        held["E minus the reference's"] += _holds(estimate.difference, truth.difference.value)
     return truth, {name: count / runs for name, count in held.items()}
 
 

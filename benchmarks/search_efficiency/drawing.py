@@ -69,8 +69,8 @@ def half_decades(study: StudyFile) -> list[tuple[float, float]]:
     high = 2 * math.log10(space.max)
     inner = [edge for edge in range(math.ceil(low), math.floor(high) + 1) if low + 1e-6 < edge < high - 1e-6]
     edges = [space.min, *(10 ** (edge / 2) for edge in inner), space.max]
-    found = list(itertools.pairwise(edges))
-    return found if len(found) > GOOD else []
+    decades = list(itertools.pairwise(edges))
+    return decades if len(decades) > GOOD else []
 
 
 def good_half_decades(study: StudyFile, curves: Sequence[Curve]) -> list[tuple[float, float]]:

@@ -100,7 +100,7 @@ def compare(
     """
     times = np.arange(GRID, horizon + GRID, GRID)
     at = int(np.searchsorted(times, budget))
-    curves = {name: np.array([one.incumbents(times) for one in found]) for name, found in replays.items()}
+    curves = {name: np.array([one.incumbents(times) for one in replayed]) for name, replayed in replays.items()}
     generator = np.random.default_rng(seed)
     rows = []
     for name, own in curves.items():
@@ -146,7 +146,7 @@ def _share(hits: int, of: int) -> Interval:
     return Interval(hits / of, *clopper_pearson(hits, of))
 
 
-def _interval(found: np.ndarray, seeds: int) -> Interval:
+def _interval(resampled: np.ndarray, seeds: int) -> Interval:
     """Read a resampled statistic whose first entry is that of the sample itself.
 
     Few seeds make percentile intervals too narrow: their quantiles are moved out as Student's t is wider than the normal
@@ -155,5 +155,6 @@ def _interval(found: np.ndarray, seeds: int) -> Interval:
     from scipy.stats import norm, t
 
     tail = float(norm.sf(math.sqrt(seeds / max(seeds - 1, 1)) * t.isf((1 - LEVEL) / 2, max(seeds - 1, 1))))
-    low, high = np.quantile(found[1:], [tail, 1 - tail], method="closest_observation")  # no mean of finite and infinite
-    return Interval(float(found[0]), float(low), float(high))
+    # No mean of finite and infinite.
+    low, high = np.quantile(resampled[1:], [tail, 1 - tail], method="closest_observation")
+    return Interval(float(resampled[0]), float(low), float(high))

@@ -176,14 +176,14 @@ def _has_smac() -> bool:
 
 def peers() -> dict[str, Play]:
     """The methods whose packages are installed."""
-    found: dict[str, Play] = {}
+    plays: dict[str, Play] = {}
     if _has_ray_tune():
-        found["tpe, ray asha (1, 2)"] = ray_asha("tpe", 1, 2)
-        found["tpe, ray asha (2, 2)"] = ray_asha("tpe", 2, 2)
-        found["random, ray asha (1, 4)"] = ray_asha("random", 1, 4)
+        plays["tpe, ray asha (1, 2)"] = ray_asha("tpe", 1, 2)
+        plays["tpe, ray asha (2, 2)"] = ray_asha("tpe", 2, 2)
+        plays["random, ray asha (1, 4)"] = ray_asha("random", 1, 4)
     if _has_smac():
-        found["smac hyperband (3)"] = smac_hyperband()
-    return found
+        plays["smac hyperband (3)"] = smac_hyperband()
+    return plays
 
 
 def main() -> None:

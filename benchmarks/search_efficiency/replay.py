@@ -55,13 +55,13 @@ class Replay:
         """
         truths = self.table.truths
         worst = int(np.argmax(np.where(np.isfinite(truths), truths, -np.inf)))
-        found = np.full(len(times), self.table.regret(worst))
+        regrets = np.full(len(times), self.table.regret(worst))
         best = np.inf
         for trial in self.trials:
             if trial.value is not None and self.table.sign * trial.value < best:
                 best = self.table.sign * trial.value
-                found[times >= trial.spent] = self.table.regret(trial.row)
-        return found
+                regrets[times >= trial.spent] = self.table.regret(trial.row)
+        return regrets
 
 
 class RecordedSampler(BaseSampler):

@@ -127,8 +127,8 @@ class Table:
 
     def _complete(self, row: int) -> np.ndarray:
         """Curves of a row that ended well, to be minimised. [S, epochs]"""
-        found = [self.values(curve) for curve in self.curves[row] if curve.status == "complete"]
-        return self.sign * np.array(found, dtype=float).reshape(len(found), self.epochs)
+        complete = [self.values(curve) for curve in self.curves[row] if curve.status == "complete"]
+        return self.sign * np.array(complete, dtype=float).reshape(len(complete), self.epochs)
 
     def _noise(self) -> tuple[np.ndarray, np.ndarray]:
         """Residuals of all repeated rows, and the mean result of the row of each."""

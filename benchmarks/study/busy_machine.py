@@ -152,8 +152,8 @@ class _Seen:
         with suppress(psutil.Error):
             times = process.cpu_times()
             self.cpu[process.pid, process.create_time()] = times.user + times.system
-            found = process.memory_full_info()
-            return float(getattr(found, "pss", found.rss))
+            memory = process.memory_full_info()
+            return float(getattr(memory, "pss", memory.rss))
         return 0.0
 
 
@@ -185,14 +185,14 @@ def main(words: Sequence[str] | None = None) -> None:
         commands = [given.command] if given.command else study_commands(given.quick, work)
         if not given.command:
             timed([[*command, "--n-trials", "1", "--epochs", "1"] for command in commands], work)
-        found = compare(commands, given.busy, given.repeats, work)
-    ratio = found["beside"].wall_seconds / found["alone"].wall_seconds
+        runs = compare(commands, given.busy, given.repeats, work)
+    ratio = runs["beside"].wall_seconds / runs["alone"].wall_seconds
     if given.json:
         content = {"machine": machine("cpu"), "busy": given.busy, "ratio": ratio}
-        sys.stdout.write(json.dumps({**content, **{name: asdict(run) for name, run in found.items()}}) + "\n")
+        sys.stdout.write(json.dumps({**content, **{name: asdict(run) for name, run in runs.items()}}) + "\n")
         return
     sys.stdout.write(f"{machine('cpu')}; {os.cpu_count()} cores, {given.busy} busy loops\n")
-    for name, run in found.items():
+    for name, run in runs.items():
         sys.stdout.write(
             f"{name:>7}: {run.wall_seconds:.1f} s, {run.cpu_seconds:.1f} s of CPU, {run.peak_gb:.2f} GB at most\n"
         )

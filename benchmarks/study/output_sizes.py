@@ -93,13 +93,13 @@ def rows(trials: int) -> list[dict[str, Any]]:
     drawn: dict[str, go.Figure] = study_figures(study)
     curves = live_curves(progress_of(study))
     assert curves is not None
-    found = []
+    sizes = []
     for notebook, names in SHOWN.items():
         for name in names or drawn:
             forms = figure_display.bundle(drawn[name])
-            found.append({"table": f"{notebook}: bytes of an output", "figure": name, **_sizes(drawn[name], forms)})
-    found.append({"table": f"{LIVE}, bytes", "figure": "learning curves", **_sizes(curves, {})})
-    return found
+            sizes.append({"table": f"{notebook}: bytes of an output", "figure": name, **_sizes(drawn[name], forms)})
+    sizes.append({"table": f"{LIVE}, bytes", "figure": "learning curves", **_sizes(curves, {})})
+    return sizes
 
 
 def _sizes(figure: go.Figure, forms: dict[str, Any]) -> dict[str, int]:

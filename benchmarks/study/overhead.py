@@ -100,11 +100,11 @@ def train(config: RunConfig, folder: Path, hooks: Sequence[Hook], resume: bool) 
 
 def epoch_seconds(folder: Path) -> list[float]:
     """Durations of all epochs but the first of the trainings in a folder."""
-    found = []
+    seconds = []
     for path in folder.glob("**/clock.txt"):
         ends = [float(line) for line in path.read_text().split()]
-        found += [after - before for before, after in itertools.pairwise(ends)]
-    return found
+        seconds += [after - before for before, after in itertools.pairwise(ends)]
+    return seconds
 
 
 def study_seconds(out: Path, config: RunConfig, trials: int, isolate: bool) -> tuple[list[float], float]:

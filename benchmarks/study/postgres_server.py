@@ -14,16 +14,16 @@ from pathlib import Path
 
 def programs() -> Path | None:
     """Debian's newest server, or that of the search path."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     on_path = shutil.which("initdb")
-    return found[-1].parent if found else Path(on_path).parent if on_path else None
+    return installed[-1].parent if installed else Path(on_path).parent if on_path else None
 
 
 def _required() -> Path:
-    found = programs()
-    if found is None:
+    folder = programs()
+    if folder is None:
         raise RuntimeError("PostgreSQL's server is not installed: apt-get install postgresql")
-    return found
+    return folder
 
 
 class Server:

@@ -94,8 +94,10 @@ class Measured:
         """Of the Markdown table; milliseconds."""
         cells = [str(self.workers), f"{self.rate:.1f}"]
         for what in ("report", "wait", "hold"):
-            found = self.seconds[what]
-            cells.append(f"{1e3 * statistics.median(found):.0f} / {1e3 * statistics.quantiles(found, n=100)[-1]:.0f}")
+            seconds = self.seconds[what]
+            cells.append(
+                f"{1e3 * statistics.median(seconds):.0f} / {1e3 * statistics.quantiles(seconds, n=100)[-1]:.0f}"
+            )
         return f"| {' | '.join([*cells, f'{self.transactions:.0f}', str(self.duplicates), str(self.too_many)])} |"
 
 
@@ -175,9 +177,9 @@ def main() -> int:
         print("|---|---|---|---|---|---|---|---|")
         wrong = 0
         for workers in arguments.workers:
-            found = measure(url, workers, arguments.trials, arguments.epochs, arguments.epoch_seconds)
-            wrong += abs(found.duplicates) + abs(found.too_many)
-            print(found.row(), flush=True)
+            measured = measure(url, workers, arguments.trials, arguments.epochs, arguments.epoch_seconds)
+            wrong += abs(measured.duplicates) + abs(measured.too_many)
+            print(measured.row(), flush=True)
     finally:
         if server is not None:
             server.remove()

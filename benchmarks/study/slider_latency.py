@@ -43,8 +43,8 @@ def measure(panel: RedirectPanel, changes: int) -> dict[str, float]:
         worked.append(1000 * (time.process_time() - busy))
         assert panel.images[0].value != before, "nothing was drawn"
     spent.sort()
-    found = {"median_ms": statistics.median(spent), "p90_ms": spent[int(0.9 * (len(spent) - 1))]}
-    return {name: round(value, 1) for name, value in {**found, "cpu_median_ms": statistics.median(worked)}.items()}
+    latency = {"median_ms": statistics.median(spent), "p90_ms": spent[int(0.9 * (len(spent) - 1))]}
+    return {name: round(value, 1) for name, value in {**latency, "cpu_median_ms": statistics.median(worked)}.items()}
 
 
 def main() -> None:

@@ -136,21 +136,21 @@ def killed_again_and_again(out: Path, trials: int, seed: int, longest: float) ->
 
 def faults(study: optuna.Study, folder: Path, target: int) -> list[str]:
     """Whatever a sound study of `target` finished trials would not show."""
-    found = []
+    problems = []
     with closing(sqlite3.connect(folder / "study.db")) as database:
         verdict = database.execute("PRAGMA integrity_check").fetchone()[0]
-    found += [f"database: {verdict}"] if verdict != "ok" else []
+    problems += [f"database: {verdict}"] if verdict != "ok" else []
     trials = study.get_trials()
     finished = [trial for trial in trials if trial.state in FINISHED]
     if not target <= len(finished) <= target + 1:  # the other worker may have been at its last trial
-        found.append(f"{len(finished)} finished trials of {target}")
-    found += [f"trial {t.number} is still {t.state.name}" for t in trials if t.state == TrialState.RUNNING]
+        problems.append(f"{len(finished)} finished trials of {target}")
+    problems += [f"trial {t.number} is still {t.state.name}" for t in trials if t.state == TrialState.RUNNING]
     retried = Counter(trial.user_attrs[RESUME_OF] for trial in trials if RESUME_OF in trial.user_attrs)
-    found += [f"trial {number} was queued again {count} times" for number, count in retried.items() if count > 1]
+    problems += [f"trial {number} was queued again {count} times" for number, count in retried.items() if count > 1]
     drawn = Counter(trial.params["lr"] for trial in finished)
-    found += [f"lr {lr} finished {count} times" for lr, count in drawn.items() if count > 1]
-    found += [f"trial {t.number} reported {sorted(t.intermediate_values)}" for t in finished if not whole(t)]
-    return found + wrong_results(study, folder, finished)
+    problems += [f"lr {lr} finished {count} times" for lr, count in drawn.items() if count > 1]
+    problems += [f"trial {t.number} reported {sorted(t.intermediate_values)}" for t in finished if not whole(t)]
+    return problems + wrong_results(study, folder, finished)
 
 
 def whole(trial: FrozenTrial) -> bool:
@@ -161,22 +161,22 @@ def whole(trial: FrozenTrial) -> bool:
 
 def wrong_results(study: optuna.Study, folder: Path, finished: list[FrozenTrial]) -> list[str]:
     """Where tables and report differ from the database."""
-    found = []
+    problems = []
     with (folder / "summary.csv").open(newline="") as stream:
         rows = {int(row["trial"]): row["state"] for row in csv.DictReader(stream)}
     continued = successors(study.trials)
     if rows != {trial.number: state_name(trial, continued) for trial in study.trials}:
-        found.append("summary.csv differs from the database")
+        problems.append("summary.csv differs from the database")
     best = min((t for t in finished if t.state == TrialState.COMPLETE), key=lambda t: (t.value, t.number))
     stored = json.loads((folder / "best.json").read_text())
     if (stored["trial"], stored["value"]) != (best.number, best.value):
-        found.append(f"best.json names trial {stored['trial']}, the best is {best.number}")
+        problems.append(f"best.json names trial {stored['trial']}, the best is {best.number}")
     text = (folder / "report.md").read_text()
     counts = Counter(trial.state.name.lower() for trial in finished)
     for state, count in counts.items():
         if not re.search(rf"\b{count} {state}|{state}\W+{count}\b", text):
-            found.append(f"report.md does not tell of {count} {state} trials")
-    return found + ([] if f"trial {best.number}" in text.lower() else ["report.md does not name the best trial"])
+            problems.append(f"report.md does not tell of {count} {state} trials")
+    return problems + ([] if f"trial {best.number}" in text.lower() else ["report.md does not name the best trial"])
 
 
 def main() -> int:
@@ -204,7 +204,7 @@ def main() -> int:
     )  # what the last killed worker left is closed, as by the next start of anybody
     seconds = time.monotonic() - started
     report(study, asked.folder)
-    found = faults(study, asked.folder, arguments.trials)
+    problems = faults(study, asked.folder, arguments.trials)
     states = Counter(t.state.name for t in study.trials)
     retries = sum(RESUME_OF in t.user_attrs for t in study.trials)
     middle, low, high = memory.slope()
@@ -214,8 +214,10 @@ def main() -> int:
         f"memory after trial {memory.trials[0]}: {memory.megabytes[0]:.0f} MB, in the end {memory.megabytes[-1]:.0f} MB"
     )
     print(f"growth after trial {WARM_UP}: {middle:.2f} MB per 100 trials (95% interval {low:.2f} to {high:.2f})")
-    print("\n".join(["faults:", *found]) if found else "database, tables and report agree; nothing lost or doubled")
-    return int(bool(found))
+    print(
+        "\n".join(["faults:", *problems]) if problems else "database, tables and report agree; nothing lost or doubled"
+    )
+    return int(bool(problems))
 
 
 if __name__ == "__main__":

@@ -73,11 +73,11 @@ def site_links(text: str, source: Path, uri: str, repository: str | None) -> str
         repository: Address of the repository, if it has one.
     """
 
-    def rewritten(found: re.Match[str]) -> str:
-        image, label, target = found.groups()
+    def rewritten(match: re.Match[str]) -> str:
+        image, label, target = match.groups()
         path, hash_mark, anchor = target.partition("#")
         if not path or "://" in path or path.startswith("mailto:"):
-            return found[0]
+            return match[0]
         there = Path(os.path.normpath(source.parent / path))
         inside = there.relative_to(ROOT).as_posix()
         name = OUTSIDE.get(inside) or (there.relative_to(DOCS).as_posix() if there.is_relative_to(DOCS) else None)

@@ -16,8 +16,8 @@ _UNKNOWN = "URL_OF_THIS_REPOSITORY"
 
 def address() -> str:
     """Clone URL in the first cell of notebook 00; empty while there is none."""
-    found = _ADDRESS.search((ROOT / "notebooks/scripts/00_quickstart.py").read_text(encoding="utf-8"))
-    return found[1].removesuffix("/").removesuffix(".git") if found else ""
+    match = _ADDRESS.search((ROOT / "notebooks/scripts/00_quickstart.py").read_text(encoding="utf-8"))
+    return match[1].removesuffix("/").removesuffix(".git") if match else ""
 
 
 def colab_link(url: str) -> str:
@@ -34,5 +34,5 @@ def colab_link(url: str) -> str:
 
 def with_address(text: str, url: str) -> str:
     """Set the badge and the clone command of the README."""
-    text = _BADGE.sub(lambda found: f"{found[1]}{colab_link(url)}{found[2]}", text)
+    text = _BADGE.sub(lambda match: f"{match[1]}{colab_link(url)}{match[2]}", text)
     return _CLONE.sub(f"git clone {url or _UNKNOWN} ", text)

@@ -51,13 +51,13 @@ def kind(annotation: Any) -> str:
 
 def bounds(info: FieldInfo) -> str:
     """Say the limits of a number, such as `above 0, at most 18`; those inside its annotation, too."""
-    found: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
     for part in (*info.metadata, *_nested_metadata(info.annotation)):
         for word, name in {"above": "gt", "at least": "ge", "below": "lt", "at most": "le"}.items():
             value = getattr(part, name, None)
-            if value is not None and name not in found:
-                found[name] = f"{word} {value:g}"
-    return ", ".join(found.values())
+            if value is not None and name not in limits:
+                limits[name] = f"{word} {value:g}"
+    return ", ".join(limits.values())
 
 
 def _nested_metadata(annotation: Any) -> list[Any]:
@@ -91,7 +91,7 @@ def rows(model: type[BaseModel], defaults: BaseModel | None = None) -> list[tupl
     Raises:
         ValueError: A field has no description.
     """
-    found = []
+    fields = []
     for name, info in model.model_fields.items():
         if _is_section(info.annotation):
             continue
@@ -99,8 +99,8 @@ def rows(model: type[BaseModel], defaults: BaseModel | None = None) -> list[tupl
             raise ValueError(f"{model.__name__}.{name} has no description: give it one in its Field()")
         default = info.get_default() if defaults is None else getattr(defaults, name)
         values = ", ".join(filter(None, (kind(info.annotation), bounds(info))))
-        found.append((f"`{name}`", values, shown(default), _sentence(info.description)))
-    return found
+        fields.append((f"`{name}`", values, shown(default), _sentence(info.description)))
+    return fields
 
 
 def _sentence(text: str) -> str:
@@ -130,12 +130,12 @@ def _pruners() -> str:
 
 
 def _samplers() -> str:
-    return table(("name", "class"), ((f"`{name}`", f"`{found}`") for name, found in SHORT_SAMPLERS.items()))
+    return table(("name", "class"), ((f"`{name}`", f"`{path}`") for name, path in SHORT_SAMPLERS.items()))
 
 
 def tables() -> dict[str, Callable[[], str]]:
     """Every table by the name that its mark bears: `meshhead.optim`, `study`, `float`."""
-    found: dict[str, Callable[[], str]] = {
+    makers: dict[str, Callable[[], str]] = {
         "study": _model(study_config.StudyFile),
         "component": _model(study_config.Component),
         "budget": _model(constraints.Budget),
@@ -146,18 +146,18 @@ def tables() -> dict[str, Callable[[], str]]:
         "pruners": _pruners,
     }
     for stage, run in STAGES.items():
-        found[stage] = _model(run)
+        makers[stage] = _model(run)
         whole = run()
         for name, info in run.model_fields.items():
             if _is_section(info.annotation):
-                found[f"{stage}.{name}"] = _model(type(getattr(whole, name)), getattr(whole, name))
-    return found
+                makers[f"{stage}.{name}"] = _model(type(getattr(whole, name)), getattr(whole, name))
+    return makers
 
 
 def filled(text: str) -> str:
     """Fill the marks of a page."""
     known = tables()
-    return BLOCK.sub(lambda found: f"{found[1]}{known[found[2]]()}{found[4]}", text)
+    return BLOCK.sub(lambda match: f"{match[1]}{known[match[2]]()}{match[4]}", text)
 
 
 def main() -> None:
