@@ -87,7 +87,7 @@ def main() -> None:
             # Not standalone, else typer itself prints errors, on several lines.
             code = app(standalone_mode=False, default_map=_storage_of_all())
     except UsageError as error:
-        _say_usage(error)
+        _print_usage(error)
         sys.exit(2)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -109,7 +109,7 @@ def main() -> None:
         sys.exit(code)
 
 
-def _say_usage(error: Exception) -> None:
+def _print_usage(error: Exception) -> None:
     """One line, or the whole help where no command was given."""
     from gazegaussian.stages import stage_names
 

@@ -31,9 +31,9 @@ def _winding(corners: Tensor, depth: Tensor, near: float) -> Tensor:
 def _first_best(score: Tensor, index: Tensor, pixel: Tensor, pixels: int) -> Tensor:
     """Per pixel the index with the smallest score, the lowest one among equals; -1 for none. [pixels]"""
     best = score.new_full((pixels,), torch.inf).scatter_reduce_(0, pixel, score, "amin")
-    winner = score == best[pixel]
+    is_best = score == best[pixel]
     first = torch.full((pixels,), torch.iinfo(torch.int64).max, device=score.device)
-    first.scatter_reduce_(0, pixel[winner], index[winner], "amin")
+    first.scatter_reduce_(0, pixel[is_best], index[is_best], "amin")
     return torch.where(torch.isfinite(best), first, -1)
 
 

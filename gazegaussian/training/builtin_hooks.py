@@ -50,7 +50,7 @@ class EpochLine(Hook):
         own = [row["seconds"] for row in trainer.history[self._before :]]
         ahead = trainer.config.epochs - epoch - 1
         left = f"  {time_left(sum(own) / len(own) * ahead)} left" if ahead else ""
-        more = "; ".join(filter(None, (hook.outlook(trainer, epoch) for hook in trainer.hooks)))
+        more = "; ".join(filter(None, (hook.forecast(trainer, epoch) for hook in trainer.hooks)))
         logger.info(
             "epoch %d/%d  train %.4f  %s %.4f%s  %.1f s%s%s",
             epoch + 1,

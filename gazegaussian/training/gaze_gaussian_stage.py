@@ -22,7 +22,7 @@ from gazegaussian.models.image_offsets import ImageOffsets
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.variants import gaze_gaussian_class
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, rebuild
-from gazegaussian.training.initial_weights import begin_gaze_gaussian
+from gazegaussian.training.initial_weights import warm_start_gaze_gaussian
 from gazegaussian.training.step import resolve_device
 from gazegaussian.types import Batch
 from gazegaussian.utils.image_grid import labelled_rows, spread
@@ -50,7 +50,7 @@ class GazeGaussianStage:
         self.config = config
         self.variant: str = config.model.variant
         if config.init_from is not None:
-            self.model = begin_gaze_gaussian(config)
+            self.model = warm_start_gaze_gaussian(config)
         else:
             assert mesh_head is not None
             self.model = gaze_gaussian_class(config.model).from_mesh_head(

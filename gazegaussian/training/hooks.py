@@ -25,7 +25,7 @@ class Hook:
     def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: dict[str, float]) -> None:
         """Run after an epoch (counted from 0) was validated and saved."""
 
-    def outlook(self, trainer: Trainer, epoch: int) -> str:
+    def forecast(self, trainer: Trainer, epoch: int) -> str:
         """Say more about the time left, for the line of an epoch that was just saved; empty: nothing to say."""
         return ""
 

@@ -69,7 +69,7 @@ def require_initial(config: MeshHeadRun | GazeGaussianRun) -> None:
     _content(config)
 
 
-def begin_mesh_head(module: nn.Module, config: MeshHeadRun) -> set[str]:
+def warm_start_mesh_head(module: nn.Module, config: MeshHeadRun) -> set[str]:
     """Load what fits into a MeshHead.
 
     Args:
@@ -85,7 +85,7 @@ def begin_mesh_head(module: nn.Module, config: MeshHeadRun) -> set[str]:
     return _load_groups(module, _content(config)["model"], config.init_from)
 
 
-def begin_gaze_gaussian(config: GazeGaussianRun) -> GazeGaussian:
+def warm_start_gaze_gaussian(config: GazeGaussianRun) -> GazeGaussian:
     """Build a GazeGaussian with the points and networks of a checkpoint and the configured renderer, and load what fits.
 
     Raises:

@@ -23,7 +23,7 @@ from gazegaussian.models.mesh_head import MeshHead, MeshHeadOutput
 from gazegaussian.models.variants import build_mesh_head
 from gazegaussian.rendering import render_mesh
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, rebuild
-from gazegaussian.training.initial_weights import begin_mesh_head
+from gazegaussian.training.initial_weights import warm_start_mesh_head
 from gazegaussian.training.step import resolve_device
 from gazegaussian.types import Batch, MeshImage
 from gazegaussian.utils.image_grid import labelled_rows, spread
@@ -52,7 +52,7 @@ class MeshHeadStage:
         model = config.model.model_copy(update={"landmarks": landmarks.shape[0]})
         self.module = build_mesh_head(model)
         self.module.initialise_landmarks(landmarks)
-        self.begun = config.init_from is not None and "geometry" not in begin_mesh_head(self.module, config)
+        self.warm_started = config.init_from is not None and "geometry" not in warm_start_mesh_head(self.module, config)
         self.loader = make_loader(
             train,
             config.training.batch_size,
@@ -95,7 +95,7 @@ class MeshHeadStage:
 
         A geometry that comes from a checkpoint has a surface already.
         """
-        if self.begun:
+        if self.warm_started:
             return
         residual = self.module.warm_start(self.config.training.warm_start_steps)
         logger.info("warm start: mean |SDF - ellipsoid| %.4f model units", residual)

@@ -48,17 +48,17 @@ def find_run(config: RunConfig, run_dir: Path) -> EarlierRun | None:
         return None
     content = load_checkpoint(path)
     with contents_of(path):
-        begun_with = content["config"]["training"]["epochs"]
-        more = config.training.epochs > begun_with
+        started_with = content["config"]["training"]["epochs"]
+        more = config.training.epochs > started_with
         changed = changed_fields(content["config"], config, {"epochs"} if more else ())
         history = [dict(row) for row in content["history"]]
         best = content["best"]
         reason = stop_reason(history, config.training)
         result = TrainResult(best["metric"], best["epoch"], history, run_dir / BEST, run_dir / LAST, reason)
-    if changed == [f"epochs: {begun_with} -> {config.training.epochs}"]:
+    if changed == [f"epochs: {started_with} -> {config.training.epochs}"]:
         raise ConfigError(
-            f"{run_dir} holds this training with {len(history)} of {begun_with} epochs finished, and "
-            f"{config.training.epochs} were asked for: give --epochs {begun_with} or more, or another --out."
+            f"{run_dir} holds this training with {len(history)} of {started_with} epochs finished, and "
+            f"{config.training.epochs} were asked for: give --epochs {started_with} or more, or another --out."
         )
     if changed:
         raise ConfigError(

@@ -23,7 +23,7 @@ _MOST_VALUES = 50_000
 _DEEPEST = 50
 _LONGEST_VALUE = 2_000
 # Beside YAML's own: what its constructors raise for dates, numbers and keys that are none.
-_REFUSED = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+_REJECTED = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
 
 
@@ -62,7 +62,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         _require_small(yaml.parse(stream, Loader=_UniqueKeyLoader), path)
         stream.seek(0)
         content = yaml.load(stream, Loader=_UniqueKeyLoader)
-    except _REFUSED as error:
+    except _REJECTED as error:
         raise ConfigError(f"{path} is no valid YAML: {shorten(str(error), 400)}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping (key: value lines), not {type(content).__name__}.")

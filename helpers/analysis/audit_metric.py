@@ -96,8 +96,8 @@ class MetricOfWeights:
         rounds = [{name: tried[0] for name, tried in values.items()}] if len(values) > 1 else []
         for number in range(max((len(tried) for tried in values.values()), default=0)):
             # A parameter must not always meet the same value of another, which may switch it off or cancel it.
-            places = enumerate(values.items())
-            rounds.append({name: tried[(number + place) % len(tried)] for place, (name, tried) in places})
+            numbered = enumerate(values.items())
+            rounds.append({name: tried[(number + position) % len(tried)] for position, (name, tried) in numbered})
         for moved in rounds:
             try:
                 if not different(self.before, self.measure(moved)):

@@ -65,8 +65,8 @@ def comparable_trials(study: optuna.Study, objective: int = 0) -> ComparableTria
         objective: Which one; with several there is no pruning, and values are those of complete trials.
     """
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    continued = successors(study.get_trials(deepcopy=False))
-    trials = [trial for trial in trials if trial.number not in continued]
+    resumed = successors(study.get_trials(deepcopy=False))
+    trials = [trial for trial in trials if trial.number not in resumed]
     complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values is not None]
     pruned = [t for t in trials if t.state == TrialState.PRUNED and _finite(t)] if len(study.directions) == 1 else []
     stopped = sum(t.state == TrialState.PRUNED for t in trials)

@@ -58,8 +58,8 @@ def searched_scale(space: BaseDistribution, values: Sequence[Any]) -> Scale:
         if count <= FEW_VALUES:
             return _table(numbers, space.low + space.step * np.arange(count), space)
     low, high = _ends(space)
-    places = ((np.log(numbers) if space.log else numbers) - low) / (high - low)
-    return Scale(_cosines(np.clip(places, 0.0, 1.0), FUNCTIONS), _variances(FUNCTIONS))
+    positions = ((np.log(numbers) if space.log else numbers) - low) / (high - low)
+    return Scale(_cosines(np.clip(positions, 0.0, 1.0), FUNCTIONS), _variances(FUNCTIONS))
 
 
 def _choices(space: CategoricalDistribution, values: Sequence[Any]) -> Scale:
@@ -72,9 +72,9 @@ def _choices(space: CategoricalDistribution, values: Sequence[Any]) -> Scale:
         return Scale(functions[rows], np.full((len(DECAYS), count - 1), 1.0 / (count - 1)))
     kept = min(count - 1, FUNCTIONS)
     order = np.argsort(numbers(space))
-    place = np.empty(count, dtype=int)
-    place[order] = np.arange(count)
-    return Scale(_cosines((place[rows] + 0.5) / count, kept), _variances(kept))
+    rank = np.empty(count, dtype=int)
+    rank[order] = np.arange(count)
+    return Scale(_cosines((rank[rows] + 0.5) / count, kept), _variances(kept))
 
 
 def _table(numbers: np.ndarray, values: np.ndarray, space: FloatDistribution | IntDistribution) -> Scale:
@@ -85,10 +85,10 @@ def _table(numbers: np.ndarray, values: np.ndarray, space: FloatDistribution | I
     if space.log:
         edges = np.log(edges)
     shares = np.diff(edges) / (edges[-1] - edges[0])
-    places = (0.5 * (edges[1:] + edges[:-1]) - edges[0]) / (edges[-1] - edges[0])
+    positions = (0.5 * (edges[1:] + edges[:-1]) - edges[0]) / (edges[-1] - edges[0])
     kept = min(len(values) - 1, FUNCTIONS)
     root = np.sqrt(shares)[:, None]
-    columns = np.column_stack([np.ones(len(values)), _cosines(places, kept)])
+    columns = np.column_stack([np.ones(len(values)), _cosines(positions, kept)])
     orthonormal = np.linalg.qr(columns * root)[0] / root
     rows = np.abs(numbers[:, None] - values).argmin(axis=1)
     return Scale(orthonormal[rows, 1:], _variances(kept))
@@ -102,9 +102,9 @@ def _ends(space: FloatDistribution | IntDistribution) -> tuple[float, float]:
     return (math.log(low), math.log(high)) if space.log else (low, high)
 
 
-def _cosines(places: np.ndarray, count: int) -> np.ndarray:
+def _cosines(positions: np.ndarray, count: int) -> np.ndarray:
     """Cosines of 1 to `count` half periods. [len(places), count]"""
-    return np.sqrt(2.0) * np.cos(np.pi * np.arange(1, count + 1) * places[:, None])
+    return np.sqrt(2.0) * np.cos(np.pi * np.arange(1, count + 1) * positions[:, None])
 
 
 def _variances(count: int) -> np.ndarray:

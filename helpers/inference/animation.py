@@ -23,10 +23,10 @@ FRAMES_PER_SECOND = 12
 REACH = 0.9  # of what training saw: at its very border there were few examples
 
 
-def _between(limits: tuple[int, int], place: float) -> float:
+def _between(limits: tuple[int, int], position: float) -> float:
     """A place from -1 to 1 between limits, degrees."""
     low, high = limits
-    return (low + high) / 2 + REACH * place * (high - low) / 2
+    return (low + high) / 2 + REACH * position * (high - low) / 2
 
 
 def _circle(start: Angles, limits: Limits, turn: float) -> Angles:

@@ -52,7 +52,7 @@ def start(args: Sequence[str], program: Path = SCRIPT) -> subprocess.Popen[str]:
     )
 
 
-def last_words(before: str, line: str) -> str:
+def last_message(before: str, line: str) -> str:
     """What a script said last, after one more line of it; an empty one and a table say nothing."""
     return before if is_table(line) else line.strip() or before
 
@@ -95,4 +95,4 @@ class Script:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._lines.put(line)
-            self.last_line = last_words(self.last_line, line)
+            self.last_line = last_message(self.last_line, line)

@@ -14,7 +14,7 @@ from IPython.display import Image, display
 from gazegaussian.config import load_run
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.stages import stage_names
-from helpers.notebook.cli_process import ScriptError, ScriptInterrupted, last_words, start
+from helpers.notebook.cli_process import ScriptError, ScriptInterrupted, last_message, start
 from helpers.notebook.drive import revive_drive
 from helpers.notebook.figure_display import show_figure
 from helpers.reporting.captions import missing_figures
@@ -56,7 +56,7 @@ def run_script(*arguments: object) -> None:
     try:
         for line in process.stdout:
             show_line(line)
-            last = last_words(last, line)
+            last = last_message(last, line)
         code = process.wait()
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)

@@ -31,7 +31,7 @@ PNG_WIDTH = 900  # pixels, of a figure that fits its cell
 COLORS = 128  # of a PNG: a third of its bytes
 
 
-class _Painter:
+class _Renderer:
     """Draws PNGs as long as that is quick."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class _Painter:
         logger.warning("figures come without PNG from here on: %s", why)
 
 
-_painter = _Painter()
+_renderer = _Renderer()
 
 
 def _small(png: bytes) -> bytes:
@@ -83,7 +83,7 @@ def bundle(figure: go.Figure) -> dict[str, Any]:
     """Forms of a figure by MIME type: the interactive one, PNG where a browser is there, and its title as text."""
     title = re.sub(r"<[^>]+>", " ", figure.layout.title.text or "figure")
     forms: dict[str, Any] = {**interactive(figure), "text/plain": f"Figure: {' '.join(title.split())}"}
-    png = _painter.png(figure)
+    png = _renderer.png(figure)
     if png is not None:
         forms["image/png"] = base64.b64encode(png).decode()
     return forms

@@ -19,8 +19,10 @@ def live_curves(found: StudyProgress) -> go.Figure | None:
     Returns:
         The figure; None while no epoch is reported (a study with several objectives reports none).
     """
-    continued = INTERRUPTED.lower() if any(trial.state in (RUNNING, COMPLETE, PRUNED) for trial in found.trials) else ""
-    shown = [trial for trial in found.trials if trial.curve and trial.state != continued]
+    interrupted = (
+        INTERRUPTED.lower() if any(trial.state in (RUNNING, COMPLETE, PRUNED) for trial in found.trials) else ""
+    )
+    shown = [trial for trial in found.trials if trial.curve and trial.state != interrupted]
     if not shown:
         return None
     curves = [Curve(trial.number, trial.state, dict(enumerate(trial.curve))) for trial in shown]

@@ -100,8 +100,8 @@ def _best_of(folder: Path) -> TrainedModel | None:
     """Best trial of a study; None where its checkpoint is gone."""
     study = find_study(folder)
     best = best_trial(study)
-    place = None if best is None else _checkpoint(best, folder)
-    return None if best is None or place is None else TrainedModel(place, _title(study, best))
+    checkpoint = None if best is None else _checkpoint(best, folder)
+    return None if best is None or checkpoint is None else TrainedModel(checkpoint, _title(study, best))
 
 
 def _newest_training(out: Path) -> TrainedModel | None:
@@ -118,8 +118,8 @@ def _is_training(folder: Path) -> bool:
 
 
 def _checkpoint(trial: FrozenTrial, folder: Path) -> Path | None:
-    place = trial_dir(trial, folder)
-    path = None if place is None else place / "best.pt"
+    run_dir = trial_dir(trial, folder)
+    path = None if run_dir is None else run_dir / "best.pt"
     return path if path is not None and path.is_file() else None
 
 

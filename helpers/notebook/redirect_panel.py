@@ -56,12 +56,12 @@ class RedirectPanel:
         self._make_inputs()
         self._make_outputs()
         default = 0.0 if runtime_name().startswith("Colab") else JOIN_SECONDS
-        self._redraw = Coalesced(lambda: self._say_errors(self._draw), default if delay is None else delay)
+        self._redraw = Coalesced(lambda: self._show_errors(self._draw), default if delay is None else delay)
         for slider in self.sliders.values():
             slider.observe(lambda _: self._ask(), "value")
-        self.person.observe(lambda _: self._say_errors(self._choose_person), "value")
-        self.frame.observe(lambda _: self._say_errors(self._choose_frame), "value")
-        self.reset.on_click(lambda _: self._say_errors(self._choose_frame))
+        self.person.observe(lambda _: self._show_errors(self._choose_person), "value")
+        self.frame.observe(lambda _: self._show_errors(self._choose_frame), "value")
+        self.reset.on_click(lambda _: self._show_errors(self._choose_frame))
         self.write.on_click(lambda _: self._write())
         self._choose_person()
 
@@ -188,7 +188,7 @@ class RedirectPanel:
         if not self._running:
             self._redraw.ask()
 
-    def _say_errors(self, act: Callable[[], None]) -> None:
+    def _show_errors(self, act: Callable[[], None]) -> None:
         """Do something; what cannot be read (a file that has gone, say) is told, and the panel stays usable."""
         try:
             act()
@@ -216,10 +216,10 @@ class RedirectPanel:
 
     def _sentence(self) -> str:
         """Present angles in words."""
-        asked = self.angles
+        angles = self.angles
         return (
-            f"Asked: gaze pitch {asked.gaze_pitch:+.0f}°, yaw {asked.gaze_yaw:+.0f}°; "
-            f"head pitch {asked.head_pitch:+.0f}°, yaw {asked.head_yaw:+.0f}°."
+            f"Asked: gaze pitch {angles.gaze_pitch:+.0f}°, yaw {angles.gaze_yaw:+.0f}°; "
+            f"head pitch {angles.head_pitch:+.0f}°, yaw {angles.head_yaw:+.0f}°."
         )
 
     def _write(self) -> None:

@@ -113,7 +113,7 @@ def _curves(study: optuna.Study) -> Rows:
 def _times(study: optuna.Study, folder: Path) -> Rows:
     rows = Rows()
     trials = study.get_trials(deepcopy=False)
-    continued = successors(trials)
+    resumed = successors(trials)
     for trial in trials:
         seconds = trial.user_attrs.get("seconds")
         epochs = epochs_of(trial, folder)
@@ -122,7 +122,7 @@ def _times(study: optuna.Study, folder: Path) -> Rows:
         rows.append(
             {
                 "trial": trial.number,
-                "state": state_name(trial, continued).lower(),
+                "state": state_name(trial, resumed).lower(),
                 "start": start,
                 "epochs": epochs,
                 **each,
@@ -215,12 +215,12 @@ def show_top_images(study: optuna.Study, folder: Path, k: int = 3) -> None:
         say("no finished trial kept images")
 
 
-def show_spending(study: optuna.Study, folder: Path) -> None:
+def show_usage(study: optuna.Study, folder: Path) -> None:
     """Print what the study took and where, and what pruning saved."""
-    say(spending_sentence(study, Path(folder)))
+    say(usage_sentence(study, Path(folder)))
 
 
-def spending_sentence(study: optuna.Study, folder: Path) -> str:
+def usage_sentence(study: optuna.Study, folder: Path) -> str:
     """Say what the study took and where, and what pruning saved."""
     took = measure_usage(study, folder)
     device = study.user_attrs.get(ENVIRONMENT, {}).get("device", "an unknown device")
@@ -233,7 +233,7 @@ __all__ = [
     "figure_rows",
     "show_best_parameters",
     "show_results",
-    "show_spending",
     "show_top_images",
-    "spending_sentence",
+    "show_usage",
+    "usage_sentence",
 ]

@@ -122,15 +122,15 @@ def _timeline(study: optuna.Study) -> go.Figure:
     """Optuna's timeline with the interrupted trials apart from the failed ones, and with what resumed ones took over."""
     figure = visualization.plot_timeline(study)
     trials = study.get_trials(deepcopy=False)
-    continued = successors(trials)
+    resumed = successors(trials)
     for trace in figure.data:
         trace.text = [_inherited(trials[number]) + text for number, text in zip(trace.y, trace.text, strict=True)]
     for failed in [trace for trace in figure.data if trace.name == "FAIL"]:
         traces = []
         for name, wanted in (("FAIL", False), (INTERRUPTED, True)):
-            places = [place for place, number in enumerate(failed.y) if (number in continued) == wanted]
-            part = {key: [failed[key][place] for place in places] for key in ("x", "y", "base", "text")}
-            if places:
+            positions = [position for position, number in enumerate(failed.y) if (number in resumed) == wanted]
+            part = {key: [failed[key][position] for position in positions] for key in ("x", "y", "base", "text")}
+            if positions:
                 shown = failed.hovertemplate.replace("FAIL", name)
                 traces.append(go.Bar(failed).update(**part, name=name, hovertemplate=shown))
         figure.data = [trace for trace in figure.data if trace is not failed]

@@ -223,8 +223,8 @@ def diagnostics_of(study: optuna.Study, usage: ResourceUsage) -> list[dict[str, 
         where = f", first where the best value lies on a border: {'; '.join(ends)}" if ends else ""
         what = f"no improvement over the baseline in {len(finished)} trials"
         rows.append({"problem": what, "what to change": f"widen the search space{where}"})
-    continued = successors(trials)  # interruptions are no failures
-    others = [t for t in trials if state_name(t, continued) == TrialState.FAIL.name and t.number not in memory]
+    resumed = successors(trials)  # interruptions are no failures
+    others = [t for t in trials if state_name(t, resumed) == TrialState.FAIL.name and t.number not in memory]
     reasons = sorted({str(t.user_attrs.get(REASON, "unknown")) for t in others})
     rows += [
         {

@@ -42,12 +42,12 @@ class Curve:
 def intermediate_values(study: optuna.Study) -> go.Figure:
     """Draw the curves of a study that reports each epoch, but for interrupted trials: the trial that resumes one repeats its curve."""
     trials = study.get_trials(deepcopy=False)
-    continued = successors(trials)
+    resumed = successors(trials)
     best = best_trial(study)
     curves = [
-        Curve(trial.number, NAMES[state_name(trial, continued)], trial.intermediate_values)
+        Curve(trial.number, NAMES[state_name(trial, resumed)], trial.intermediate_values)
         for trial in trials
-        if trial.intermediate_values and trial.number not in continued and trial.state != TrialState.WAITING
+        if trial.intermediate_values and trial.number not in resumed and trial.state != TrialState.WAITING
     ]
     first = baseline_trial(study)
     return draw_curves(curves, None if best is None else best.number, None if first is None else first.number)

@@ -121,7 +121,7 @@ def summary(study: optuna.Study, folder: Path) -> list[str]:
         *map(cell, headline(study, confirm, folder)),
         *([markdown_table(rows).rstrip()] if rows else []),
         *(cell(f"Warning: {warning}") for warning in warnings_of(study, confirm)),
-        *map(cell, _spending(study, measure_usage(study, folder)).lines),
+        *map(cell, _usage(study, measure_usage(study, folder)).lines),
         f"Figures and pictures: `{HTML_FILE}` in the study's folder.",
     ]
 
@@ -224,7 +224,7 @@ def report_sections(
         sections.append(Section("Pictures of the best trials", picture_lines(study, pictures), pictures=pictures))
     if confirm:
         sections.append(Section("Confirmation", [confirm.statement], confirm.rows()))
-    sections += [_search(study), _spending(study, usage)]
+    sections += [_search(study), _usage(study, usage)]
     if continued:
         sections.append(Section("Pruned trials, continued", [continued.statement], continued.rows()))
     sections.append(Section("Problems and what to change", rows=diagnostics))
@@ -268,24 +268,24 @@ def _search(study: optuna.Study) -> Section:
     return Section("Sampler and pruner", lines)
 
 
-def _spending(study: optuna.Study, spent: ResourceUsage) -> Section:
+def _usage(study: optuna.Study, usage: ResourceUsage) -> Section:
     trials = study.get_trials(deepcopy=False)
-    continued = successors(trials)
-    counts = Counter(state_name(trial, continued).lower() for trial in trials)
+    resumed = successors(trials)
+    counts = Counter(state_name(trial, resumed).lower() for trial in trials)
     lines = [
         f"{len(trials)} trials: {', '.join(f'{count} {name}' for name, count in counts.most_common())}.",
-        f"Trained: {spent.epochs} epochs in {duration(spent.seconds)}.",
+        f"Trained: {usage.epochs} epochs in {duration(usage.seconds)}.",
     ]
-    if continued:
-        pairs = ", ".join(f"{after} from {before}" for before, after in continued.items())
+    if resumed:
+        pairs = ", ".join(f"{after} from {before}" for before, after in resumed.items())
         lines.append(f"Trials that resume interrupted ones, and include them: {pairs}.")
     if len(study.directions) > 1:
         lines.append("Nothing is pruned in a study with several objectives.")
-    elif spent.saved_epochs:
-        unknown = f"; the time of {spent.saved_unknown} of them is not known" if spent.saved_unknown else ""
+    elif usage.saved_epochs:
+        unknown = f"; the time of {usage.saved_unknown} of them is not known" if usage.saved_unknown else ""
         lines.append(
-            f"Saved by pruning: {spent.saved_epochs} epochs ({spent.saved_share:.0%} of what the same trials would have "
-            f"trained to the end), {duration(spent.saved_seconds)} at each pruned trial's own measured seconds per "
+            f"Saved by pruning: {usage.saved_epochs} epochs ({usage.saved_share:.0%} of what the same trials would have "
+            f"trained to the end), {duration(usage.saved_seconds)} at each pruned trial's own measured seconds per "
             f"epoch{unknown}. Early stopping, which might have ended some of them, is not taken off."
         )
     return Section("Spent and saved", lines)

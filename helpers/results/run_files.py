@@ -26,8 +26,8 @@ def trial_dir(trial: FrozenTrial, folder: Path | None = None) -> Path | None:
     if not stored:
         return None
     name = Path(stored).name
-    places = [Path(stored)] if folder is None or name in ("", "..") else [Path(folder) / name, Path(stored)]
-    return next((place for place in places if place.is_dir()), None)
+    candidates = [Path(stored)] if folder is None or name in ("", "..") else [Path(folder) / name, Path(stored)]
+    return next((candidate for candidate in candidates if candidate.is_dir()), None)
 
 
 def read_curves(path: Path) -> dict[str, list[float]]:

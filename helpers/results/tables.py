@@ -55,8 +55,8 @@ def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str
             key=lambda t: (order.get(t.state, len(order)), not is_feasible(t), objective_key(study, t), t.number)
         )
     constrained = any(trial.constraints for trial in trials)
-    continued = successors(trials)
-    return [_summary(study, trial, constrained, continued) for trial in trials]
+    resumed = successors(trials)
+    return [_summary(study, trial, constrained, resumed) for trial in trials]
 
 
 def trial_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str, Any]]:
@@ -87,9 +87,7 @@ def pareto_rows(study: optuna.Study) -> list[dict[str, Any]]:
     return rows
 
 
-def _summary(
-    study: optuna.Study, trial: FrozenTrial, constrained: bool, continued: Mapping[int, int]
-) -> dict[str, Any]:
+def _summary(study: optuna.Study, trial: FrozenTrial, constrained: bool, resumed: Mapping[int, int]) -> dict[str, Any]:
     names = metric_names(study)
     seconds = trial.user_attrs.get("seconds")
     if len(study.directions) == 1:
@@ -98,13 +96,13 @@ def _summary(
         values = dict(zip(names, trial.values or [None] * len(names), strict=False))
     feasible = {"feasible": is_feasible(trial) if trial.constraints else None} if constrained else {}
     note = trial.user_attrs.get(REASON, trial.user_attrs.get("stop_reason", ""))
-    if state_name(trial, continued) == TrialState.FAIL.name:
+    if state_name(trial, resumed) == TrialState.FAIL.name:
         note = f"{note}; to do: {remedy(note)}".removeprefix("; ")
-    if trial.number in continued:
-        note = f"{note}; trial {continued[trial.number]} resumes it".removeprefix("; ")
+    if trial.number in resumed:
+        note = f"{note}; trial {resumed[trial.number]} resumes it".removeprefix("; ")
     return {
         "trial": trial.number,
-        "state": state_name(trial, continued),
+        "state": state_name(trial, resumed),
         **values,
         **feasible,
         "epochs": epochs_of(trial),

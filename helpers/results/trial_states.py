@@ -30,14 +30,14 @@ def is_created(study: optuna.Study) -> bool:
     return FINGERPRINT in study.user_attrs and bool(study.get_trials(deepcopy=False))
 
 
-def state_name(trial: FrozenTrial, continued: Mapping[int, int]) -> str:
+def state_name(trial: FrozenTrial, resumed: Mapping[int, int]) -> str:
     """Name of a trial's state.
 
     Args:
         trial: Of a study.
-        continued: `successors` of the study's trials.
+        resumed: `successors` of the study's trials.
     """
-    return INTERRUPTED if trial.state == TrialState.FAIL and trial.number in continued else trial.state.name
+    return INTERRUPTED if trial.state == TrialState.FAIL and trial.number in resumed else trial.state.name
 
 
 def ancestors(trials: list[FrozenTrial], trial: FrozenTrial | optuna.Trial) -> Iterator[FrozenTrial]:

@@ -39,7 +39,7 @@ from helpers.optuna_private import TABLES
 from helpers.storage import sqlite_snapshots as snapshots
 from helpers.storage.errors import LEFT, StorageError, redacted, scrubbed, sqlite_problem
 from helpers.storage.journal import Journal, JournalReader
-from helpers.storage.location import live_database, require_place, require_plain, snapshots_of
+from helpers.storage.location import live_database, require_location, require_plain, snapshots_of
 from helpers.storage.retry import Database, Unreachable
 from helpers.storage.sqlite_files import (
     problem_of,
@@ -98,7 +98,7 @@ def open_url(url: str, must_exist: bool = False) -> BaseStorage:
         if parsed.database in (None, "", ":memory:") or "uri" in parsed.query:
             raise ConfigError(f"Storage {url!r} names no file, so that the study would be lost; give sqlite:///FILE.")
         path = Path(str(parsed.database))
-        require_place(path, must_exist)
+        require_location(path, must_exist)
         return _read_sqlite(lambda: (path, False), path) if must_exist else _open_sqlite(url, path)
     if dialect in _DRIVERS:
         return _open_server(_DRIVERS.get(scheme, scheme) + url[len(scheme) :], must_exist)
@@ -116,7 +116,7 @@ def _make_folder(folder: Path) -> None:
 
 def _open_journal(path: Path, must_exist: bool) -> BaseStorage:
     path = path.expanduser()
-    require_place(path, must_exist)
+    require_location(path, must_exist)
     try:
         return JournalStorage(JournalReader(path) if must_exist else Journal(path))
     except (AssertionError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -141,7 +141,7 @@ def _read_own_store(folder: Path) -> BaseStorage:
         return (live_database(folder), False) if copies is None else copies.readable() or (copies.live, False)
 
     path, resting = chosen()
-    require_place(path, must_exist=True)
+    require_location(path, must_exist=True)
     return _read_sqlite(chosen, path, resting)
 
 

@@ -12,7 +12,7 @@ from gazegaussian.errors import first_line
 from helpers.optuna_private import wrap_stub
 from helpers.storage.errors import StorageError
 
-PATIENCE = 300.0  # seconds that a call waits for a server which is down
+RETRY_TIMEOUT = 300.0  # seconds that a call waits for a server which is down
 # Every other code carries a meaning that Optuna reads (no such study, trial already finished).
 _FAILURES = (
     grpc.StatusCode.UNAVAILABLE,
@@ -34,7 +34,7 @@ class _PatientStub:
 
         def patient(spec: Any) -> Any:
             try:
-                return call(spec, wait_for_ready=True, timeout=PATIENCE)
+                return call(spec, wait_for_ready=True, timeout=RETRY_TIMEOUT)
             except grpc.RpcError as error:
                 if error.code() not in _FAILURES:
                     raise

@@ -100,7 +100,7 @@ def require_plain(folder: Path) -> None:
         )
 
 
-def require_place(path: Path, must_exist: bool) -> None:
+def require_location(path: Path, must_exist: bool) -> None:
     """Reject a path at which no store can be.
 
     Args:

@@ -144,8 +144,8 @@ def _advisory(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
 def _hold(engine: sqlalchemy.Engine, name: str) -> sqlalchemy.Connection:
     connection = engine.connect()
     try:
-        asked = sqlalchemy.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
-        connection.execute(asked, {"name": f"gazegaussian study {name}"})
+        query = sqlalchemy.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+        connection.execute(query, {"name": f"gazegaussian study {name}"})
     except BaseException:
         connection.close()
         raise

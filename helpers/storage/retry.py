@@ -26,7 +26,7 @@ from helpers.storage.errors import LEFT, StorageError, redacted
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 300.0  # seconds that a call waits for a server which does not answer
+RETRY_TIMEOUT = 300.0  # seconds that a call waits for a server which does not answer
 T = TypeVar("T")
 # seconds between two attempts
 _FIRST_PAUSE = 0.2
@@ -48,7 +48,7 @@ def patiently(call: Callable[[bool], T]) -> T:
         call: Gets whether it has been called before.
 
     Raises:
-        Unreachable: The server has not answered for `PATIENCE` seconds.
+        Unreachable: The server has not answered for `RETRY_TIMEOUT` seconds.
     """
     started = time.monotonic()
     pause = _FIRST_PAUSE
@@ -57,10 +57,10 @@ def patiently(call: Callable[[bool], T]) -> T:
         try:
             answer = call(again)
         except Unreachable as error:
-            if time.monotonic() - started >= PATIENCE:
+            if time.monotonic() - started >= RETRY_TIMEOUT:
                 raise
             if not again:
-                logger.warning("%s Waiting for it up to %.0f s.", error, PATIENCE)
+                logger.warning("%s Waiting for it up to %.0f s.", error, RETRY_TIMEOUT)
         else:
             if again:
                 logger.info("the storage answers again after %.0f s", time.monotonic() - started)
@@ -69,7 +69,7 @@ def patiently(call: Callable[[bool], T]) -> T:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _patient(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+def _retried(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def patient(self: Database, *args: Any, **kwargs: Any) -> Any:
         def call(again: bool) -> Any:
@@ -118,4 +118,4 @@ _READS = {
     "get_study_system_attrs",
 }
 for _name in BaseStorage.__abstractmethods__ | set(RDB_CALLS):
-    setattr(Database, _name, _patient(_name, getattr(RDBStorage, _name)))
+    setattr(Database, _name, _retried(_name, getattr(RDBStorage, _name)))

@@ -165,7 +165,7 @@ def _fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
 
 
 def requeue_lost(
-    study: optuna.Study, one_machine: bool = False, dead: Collection[str] = (), patience: int | None = None
+    study: optuna.Study, one_machine: bool = False, dead: Collection[str] = (), max_deaths: int | None = None
 ) -> list[int]:
     """Requeue the trials of dead processes; leave live ones alone. Call it under the study's lock.
 
@@ -173,7 +173,7 @@ def requeue_lost(
         study: Whose trials.
         one_machine: See `is_alive`; so it is where the store is a file on this machine's disk.
         dead: Names of workers that are known to be gone.
-        patience: A trial whose processes died that often without an epoch more is not queued again; None: always.
+        max_deaths: A trial whose processes died that often without an epoch more is not queued again; None: always.
 
     Returns:
         Numbers of the trials that were closed.
@@ -189,7 +189,7 @@ def requeue_lost(
                 logger.debug("trial %d is left alone: it runs on machine %s", trial.number, owner["host"])
             continue
         deaths = 1 + _deaths_before(trials, trial)
-        if patience is not None and deaths >= patience:
+        if max_deaths is not None and deaths >= max_deaths:
             _fail(study, trial, f"{deaths} processes in a row ended in the middle of it without an epoch more")
             logger.warning(
                 "trial %d: failed, %d workers died in it without finishing another epoch", trial.number, deaths

@@ -178,8 +178,8 @@ class _RemoteListener:
     def measured(self, names: list[str]) -> None:
         self._line.ask("measured", (names,))
 
-    def outlook(self, epochs: int) -> str:
-        return str(self._line.ask("outlook", (epochs,)))
+    def forecast(self, epochs: int) -> str:
+        return str(self._line.ask("forecast", (epochs,)))
 
 
 class _LineHandler(QueueHandler):

@@ -29,7 +29,7 @@ from helpers.study.heartbeat import all_owned
 from helpers.study.resume import require_compatible, save, store_search, store_settings
 from helpers.study.spec import StudySpec
 from helpers.study.stop import BudgetWatch, LimitReached, StopKind, StopReason
-from helpers.study.trial import places_left, run_trial
+from helpers.study.trial import run_trial, trials_left
 from helpers.study.trial_files import expected_bytes
 from helpers.utils.files import require_space
 
@@ -94,7 +94,7 @@ def run_trials(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: B
         raise_if_interrupted()
         limit = watch.reached(study)
         trials = study.get_trials(deepcopy=False)
-        if limit is None and places_left(trials, target) <= 0 and all_owned(trials, spec.one_machine):
+        if limit is None and trials_left(trials, target) <= 0 and all_owned(trials, spec.one_machine):
             if pause == FIRST_PAUSE:
                 logger.info("waiting: other workers run the remaining trials")
             # Workers beside this one give their own signs of life.
@@ -133,13 +133,13 @@ def failures_in_a_row(study: optuna.Study, earlier: set[int]) -> list[FrozenTria
         earlier: Numbers of trials that do not count.
     """
     trials = study.get_trials(deepcopy=False)
-    continued = {trial.user_attrs.get(RESUME_OF) for trial in trials}
+    resumed = {trial.user_attrs.get(RESUME_OF) for trial in trials}
     ended = [
         trial
         for trial in trials
         if trial.datetime_complete is not None
         and trial.number not in earlier
-        and trial.number not in continued  # interrupted, which is no failure
+        and trial.number not in resumed  # interrupted, which is no failure
         and trial.user_attrs.get(REASON) != LOST
     ]
     ended.sort(key=lambda trial: trial.datetime_complete, reverse=True)  # type: ignore[arg-type, return-value]

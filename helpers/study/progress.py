@@ -112,8 +112,8 @@ class StudyReader:
         study = self._study
         known = self._study.user_attrs
         everything = study.get_trials(deepcopy=False)
-        continued = {trial.user_attrs.get(RESUME_OF) for trial in everything}
-        trials = tuple(self._trial(t, continued) for t in everything if t.state != TrialState.WAITING)
+        resumed = {trial.user_attrs.get(RESUME_OF) for trial in everything}
+        trials = tuple(self._trial(t, resumed) for t in everything if t.state != TrialState.WAITING)
         length = _epochs_per_trial(known.get(CONFIG))
         paid = study_usage(study)
         wanted = known.get(WANTED)
@@ -138,11 +138,11 @@ class StudyReader:
             stop_kind=stop_kind(known),
         )
 
-    def _trial(self, trial: FrozenTrial, continued: set[int | None]) -> TrialProgress:
+    def _trial(self, trial: FrozenTrial, resumed: set[int | None]) -> TrialProgress:
         if trial.state == TrialState.RUNNING:
             state = RUNNING if is_running(trial, self._alone) else INTERRUPTED.lower()
         elif trial.state == TrialState.FAIL:
-            state = INTERRUPTED.lower() if trial.number in continued else "failed"
+            state = INTERRUPTED.lower() if trial.number in resumed else "failed"
         else:
             state = trial.state.name.lower()
         curve = tuple(trial.intermediate_values[epoch] for epoch in sorted(trial.intermediate_values))

@@ -48,7 +48,7 @@ class EpochListener(Protocol):
     def epoch(self, epoch: int, metrics: Metrics) -> None:
         """Called after each epoch, counted from 0."""
 
-    def outlook(self, epochs: int) -> str:
+    def forecast(self, epochs: int) -> str:
         """Say which trial this is, of which so many epochs are trained, and how long the study will still take."""
 
 
@@ -68,9 +68,9 @@ class PruningHook(Hook):
         if names is not None:
             self.listener.measured(sorted(names))
 
-    def outlook(self, trainer: Trainer, epoch: int) -> str:
+    def forecast(self, trainer: Trainer, epoch: int) -> str:
         """Name the trial and the study's time left."""
-        return self.listener.outlook(epoch + 1)
+        return self.listener.forecast(epoch + 1)
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: Metrics) -> None:
         """Report the epoch."""
@@ -156,7 +156,7 @@ class TrialReporter:
         if before is not None and before.user_attrs[HARDWARE] != hardware:
             logger.warning(
                 "%s trains on %s, trial %d trained on %s: their values differ by more than their parameters",
-                tag(self.trial), _told(hardware), before.number, _told(before.user_attrs[HARDWARE]),
+                tag(self.trial), _hardware_text(hardware), before.number, _hardware_text(before.user_attrs[HARDWARE]),
             )  # fmt: skip
 
     def measured(self, names: list[str]) -> None:
@@ -190,7 +190,7 @@ class TrialReporter:
         if reason is not None:
             raise LimitReached(reason)
 
-    def outlook(self, epochs: int) -> str:
+    def forecast(self, epochs: int) -> str:
         """Name the trial, and how long the study will take at its pace so far, without regard to its budget."""
         try:
             trials = self._recent_trials()
@@ -266,6 +266,6 @@ class TrialReporter:
         return self.trial.should_prune() and epoch + 1 < self.epochs
 
 
-def _told(hardware: dict[str, str]) -> str:
+def _hardware_text(hardware: dict[str, str]) -> str:
     driver = hardware.get("driver")
     return f"{hardware['device']} in {hardware['precision']}{f' (driver {driver})' if driver else ''}"

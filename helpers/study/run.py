@@ -74,10 +74,10 @@ def run_study(
                     study.enqueue_trial(start_values, user_attrs={BASELINE: True})
             reason = _run(study, spec, config)
     except BaseException as error:
-        asked = isinstance(error, KeyboardInterrupt | SystemExit)  # Ray turns SIGTERM into the latter
-        kind = StopKind.INTERRUPTED if asked else StopKind.ERROR
-        _note_stop(study, spec, StopReason(kind, str(kind) if asked else first_line(error)))
-        if asked:  # the tables show what there is
+        interrupted = isinstance(error, KeyboardInterrupt | SystemExit)  # Ray turns SIGTERM into the latter
+        kind = StopKind.INTERRUPTED if interrupted else StopKind.ERROR
+        _note_stop(study, spec, StopReason(kind, str(kind) if interrupted else first_line(error)))
+        if interrupted:  # the tables show what there is
             save(study, spec)
         raise
     _note_stop(study, spec, reason)

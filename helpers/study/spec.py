@@ -99,7 +99,7 @@ class StudySpec:
         return not self.storage and snapshots_of(self.folder) is not None
 
     @property
-    def patience(self) -> int | None:
+    def max_deaths(self) -> int | None:
         """Deaths without an epoch that a trial of a worker pool may cost; None without a worker pool, where a person looks on."""
         return None if self.worker is None else self.study.max_failures
 

@@ -105,7 +105,7 @@ def stop(folder: Path, reason: str = STOPPED) -> None:
         raise ConfigError(f"The study at {folder} cannot be asked to stop: {error.strerror}.") from error
 
 
-def stop_asked(folder: Path) -> str | None:
+def stop_requested(folder: Path) -> str | None:
     """Say why the study of a folder was asked to stop since it was started; None when it was not."""
     try:
         with open_plain(folder / STOP_FILE, follow=False) as stream:
@@ -165,9 +165,9 @@ class BudgetWatch:
 
     def called_off(self) -> StopReason | None:
         """Return what ends this call: a request to stop, or its time; None when nothing does."""
-        asked = None if self._folder is None else stop_asked(self._folder)
-        if asked is not None:
-            return StopReason(StopKind.REQUEST, asked)
+        reason = None if self._folder is None else stop_requested(self._folder)
+        if reason is not None:
+            return StopReason(StopKind.REQUEST, reason)
         if self._timeout is not None and time.monotonic() - self._started >= self._timeout:
             return StopReason(StopKind.LIMIT, f"timeout of {self._timeout:g} s reached")
         return None

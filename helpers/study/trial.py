@@ -102,7 +102,7 @@ def _closed(study: optuna.Study, spec: StudySpec) -> list[FrozenTrial]:
     trials = study.get_trials(deepcopy=False)
     if all_owned(trials, spec.one_machine):
         return trials
-    requeue_lost(study, spec.one_machine, patience=spec.patience)
+    requeue_lost(study, spec.one_machine, max_deaths=spec.max_deaths)
     return study.get_trials(deepcopy=False)
 
 
@@ -110,7 +110,7 @@ def _admitted(
     study: optuna.Study, spec: StudySpec, watch: BudgetWatch, trials: list[FrozenTrial]
 ) -> optuna.Trial | None:
     """Ask for a trial, if there is a place for one more; call it under the study's lock."""
-    if places_left(trials, spec.study.trials) <= 0:
+    if trials_left(trials, spec.study.trials) <= 0:
         return None
     limit = watch.overspent(study)
     if limit is not None:
@@ -119,7 +119,7 @@ def _admitted(
     return study.ask()
 
 
-def places_left(trials: list[FrozenTrial], wanted: int) -> int:
+def trials_left(trials: list[FrozenTrial], wanted: int) -> int:
     """Count the trials that may begin: running ones are expected to finish."""
     return wanted - sum(trial.state in (*FINISHED, TrialState.RUNNING) for trial in trials)
 

@@ -146,7 +146,9 @@ def copy_checkpoint(trials: list[FrozenTrial], trial: optuna.Trial, study_folder
     """
     from gazegaussian.training.run_folder import resume_point  # torch
 
-    left = [(before, run_dir) for before in ancestors(trials, trial) for run_dir in _places(before, study_folder)]
+    left = [
+        (before, run_dir) for before in ancestors(trials, trial) for run_dir in _trial_folders(before, study_folder)
+    ]
     for before, old in left:
         remove_unfinished(old)
         try:
@@ -169,7 +171,7 @@ def copy_checkpoint(trials: list[FrozenTrial], trial: optuna.Trial, study_folder
     return False
 
 
-def _places(trial: FrozenTrial, folder: Path) -> Iterator[Path]:
+def _trial_folders(trial: FrozenTrial, folder: Path) -> Iterator[Path]:
     """Where a trial has left files: on this machine's local disk, which is ahead of the study's folder, and in that."""
     runs = local_runs(folder)
     stored = Path(trial.user_attrs.get("folder") or "")

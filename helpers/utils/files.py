@@ -121,10 +121,10 @@ def _digest_of(path: Path, size: int, changed: int) -> str:
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 # What a mount answers whose process or server has gone: Drive's after hours, a network folder's after a cut.
 _GONE = {errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EIO, errno.ENODEV, errno.EHOSTDOWN}
-_DISK = _FULL | _REFUSED | _GONE
+_DISK = _FULL | _DENIED | _GONE
 
 PAUSES = (1.0, 5.0, 15.0, 30.0)
 """Seconds between tries to reach a mounted folder that has gone: a notebook's cell, or the system, may mount it again."""
@@ -146,7 +146,7 @@ def disk_problem(error: BaseException) -> str | None:
         where = f" ({error.filename})" if error.filename else ""
         if error.errno in _FULL:
             return f"The disk is full{where}; free some space and run the same command again to resume."
-        if error.errno in _REFUSED:
+        if error.errno in _DENIED:
             return f"No permission to write{where}; make the folder writable and run the same command again."
         return (
             f"The disk cannot be read or written{where}: {error.strerror}. A mounted folder (Google Drive, a network) has "

@@ -136,7 +136,7 @@ def install_missing(lines: Sequence[str], *options: str) -> list[str]:
         return []
     before = installed_versions()
     started = time.monotonic()
-    _say(f"Installing what is missing: {', '.join(lacking)}")
+    _print(f"Installing what is missing: {', '.join(lacking)}")
     others = {name: version for name, version in before.items() if name not in {_name_of(text) for text in lacking}}
     why = _pip(lacking, others, options)
     if why is not None:
@@ -151,7 +151,7 @@ def install_missing(lines: Sequence[str], *options: str) -> list[str]:
                 f"{name} was {before[name]} and is {now.get(name, 'gone')} now, which may not fit this runtime: "
                 f"restart it and install {name}=={before[name]} again."
             )
-    _say_what_changed(before, now, time.monotonic() - started)
+    _print_changes(before, now, time.monotonic() - started)
     return lacking
 
 
@@ -173,14 +173,14 @@ def _pip(lacking: Sequence[str], kept: Mapping[str, str], options: Sequence[str]
     return next(iter([*reversed(done.stderr.strip().splitlines())]), f"exit code {done.returncode}")
 
 
-def _say_what_changed(before: Mapping[str, str], now: Mapping[str, str], seconds: float) -> None:
+def _print_changes(before: Mapping[str, str], now: Mapping[str, str], seconds: float) -> None:
     """Say what came and how large it is, and whether something in use was replaced."""
     came = [name for name in now if now[name] != before.get(name)]
     size = sum(_bytes_of(name) for name in came) / 1e6
-    _say(f"Installed {len(came)} packages in {seconds:.0f} s; they take {size:.0f} MB of disk.")
+    _print(f"Installed {len(came)} packages in {seconds:.0f} s; they take {size:.0f} MB of disk.")
     stale = sorted(name for name in before if now.get(name) != before[name] and _is_loaded(name))
     if stale:
-        _say(f"Restart the runtime and run all cells again: {', '.join(stale)} was in use and has been replaced.")
+        _print(f"Restart the runtime and run all cells again: {', '.join(stale)} was in use and has been replaced.")
 
 
 def study_folder(drive: bool | None = None) -> Path:
@@ -188,14 +188,14 @@ def study_folder(drive: bool | None = None) -> Path:
     local = Path("optuna_results")
     stays = f"studies land in {local.resolve()}"
     if drive is None and runtime_name() == "Colab" and DECLINED in os.environ:
-        _say(
+        _print(
             f"Without Google Drive {stays}, which this runtime deletes when it ends; set drive=True to be asked again."
         )
         return local
     if not (runtime_name() == "Colab" if drive is None else drive):
         return local
     if not _has_colab():
-        _say(f"Google Drive can be mounted in Colab only: {stays}.")
+        _print(f"Google Drive can be mounted in Colab only: {stays}.")
         return local
     try:
         folder = mount_drive() / "MyDrive" / "gazegaussian_studies"
@@ -203,10 +203,10 @@ def study_folder(drive: bool | None = None) -> Path:
     except Exception as error:  # Colab's own errors differ from front end to front end
         os.environ[DECLINED] = "1"
         why = next(iter(str(error).splitlines()), "") or type(error).__name__
-        _say(f"Google Drive could not be mounted ({why}): {stays}, which this runtime deletes when it ends.")
+        _print(f"Google Drive could not be mounted ({why}): {stays}, which this runtime deletes when it ends.")
         return local
     os.environ.pop(DECLINED, None)
-    _say(f"Studies land on Google Drive, in {folder}: they outlive this runtime.")
+    _print(f"Studies land on Google Drive, in {folder}: they outlive this runtime.")
     return folder
 
 
@@ -292,5 +292,5 @@ def _is_loaded(name: str) -> bool:
     return any(top in sys.modules for top, owners in modules if name in map(str.lower, owners))
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")

@@ -41,13 +41,13 @@ def stores_in(folder: Path) -> dict[str, Opener]:
     Returns:
         How to open each for reading, by a name that stays.
     """
-    places = [folder] if has_store(folder) else study_folders(folder)
-    return {place.name: partial(read_only_store, place) for place in places}
+    paths = [folder] if has_store(folder) else study_folders(folder)
+    return {path.name: partial(read_only_store, path) for path in paths}
 
 
-def no_study(place: Path | str) -> ConfigError:
+def no_study(folder: Path | str) -> ConfigError:
     """What to raise where there is nothing to show; `place` is a folder or what else holds none."""
-    return ConfigError(f"No study in {place}. Run `study` first, or name a study's folder or a folder of studies.")
+    return ConfigError(f"No study in {folder}. Run `study` first, or name a study's folder or a folder of studies.")
 
 
 class ReadOnlyError(UserError):

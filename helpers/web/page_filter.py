@@ -47,10 +47,10 @@ def fitted_to_reading(app: WSGIApplication, storage: BaseStorage) -> WSGIApplica
 
     def answered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        asked = IMPORTANCES.fullmatch(path)
-        if asked:
+        match = IMPORTANCES.fullmatch(path)
+        if match:
             try:
-                body = json.dumps({"param_importances": importances(storage, int(asked[1]))}).encode()
+                body = json.dumps({"param_importances": importances(storage, int(match[1]))}).encode()
             except KeyError:  # no such study: the dashboard has its own answer
                 return app(environ, start_response)
             start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
@@ -84,10 +84,10 @@ def importances(storage: BaseStorage, study_id: int) -> list[list[dict[str, Any]
 
 def styled(app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Answer with the page and `STYLE` in its head, which its Content-Security-Policy allows."""
-    told: list[Any] = []
+    answer: list[Any] = []
 
     def keep(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-        told[:] = [status, headers]
+        answer[:] = [status, headers]
         return None
 
     body = app({name: value for name, value in environ.items() if name not in _PARTIAL}, keep)
@@ -96,7 +96,7 @@ def styled(app: WSGIApplication, environ: WSGIEnvironment, start_response: Start
     finally:
         if hasattr(body, "close"):
             body.close()
-    status, headers = told
+    status, headers = answer
     kept = [(name, value) for name, value in headers if name.lower() in ("content-type", "content-security-policy")]
     start_response(status, [*kept, ("Content-Length", str(len(page)))])
     return [page]

@@ -34,7 +34,7 @@ from helpers.storage.read_only import read_only_store
 from helpers.storage.sqlite_files import reading_connection, require_own_sidecars
 from helpers.storage.sqlite_snapshots import Snapshots
 from helpers.storage.training_lock import sole_training
-from helpers.study.stop import LONGEST_REASON, forget_stop, stop_asked
+from helpers.study.stop import LONGEST_REASON, forget_stop, stop_requested
 from helpers.utils.own_folder import OwnFolder
 
 pytestmark = pytest.mark.usefixtures("quiet_storage")
@@ -392,12 +392,12 @@ def test_asking_to_stop_writes_no_file_of_others_and_reads_no_link(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("hunter2")
     (tmp_path / "stop").symlink_to(secret)
-    assert stop_asked(tmp_path) is None
+    assert stop_requested(tmp_path) is None
     stop(tmp_path, "replaced")
     assert secret.read_text() == "hunter2"
     (tmp_path / "stop").unlink()
     (tmp_path / "stop").write_bytes(b"\xff" * 10**6)
-    assert len(stop_asked(tmp_path)) <= LONGEST_REASON
+    assert len(stop_requested(tmp_path)) <= LONGEST_REASON
 
 
 # --- what is overwritten or deleted bears our mark -------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from helpers.results.pictures import read_png
 from helpers.results.run_files import best_image
 from helpers.search.space import baseline, check_space, load_study_file
 from helpers.storage.backends import open_storage
-from helpers.study.stop import stop_asked
+from helpers.study.stop import stop_requested
 
 COUNT = max(MUTATIONS, 24)
 WRITTEN = ("inside/out", "inside/images")  # by the test itself
@@ -222,7 +222,7 @@ def checked_space(path, run):
 def test_a_stop_file_of_any_kind_is_no_obstacle(tmp_path):
     for content in (b"", b"\0" * 10, b"\xff" * 10**6, b"\x1b[2J"):
         (tmp_path / "stop").write_bytes(content)
-        assert stop_asked(tmp_path)
+        assert stop_requested(tmp_path)
     (tmp_path / "stop").unlink()
     os.mkfifo(tmp_path / "stop")
-    assert stop_asked(tmp_path) is None
+    assert stop_requested(tmp_path) is None

@@ -15,12 +15,12 @@ from worker_support import NONE, RUNNING, check_nothing_lost_or_doubled, die, ep
 
 from benchmarks.study.postgres_server import Server, programs
 from helpers import WorkerPool, load_study, progress
-from helpers.storage import retry as storage_patience
+from helpers.storage import retry as storage_retry
 from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError
 from helpers.storage.locks import study_lock
 from helpers.study.stop import study_usage
-from helpers.study.workers import local as local_team
+from helpers.study.workers import local as local_backend
 
 OUTAGE = float(os.environ.get("GAZEGAUSSIAN_OUTAGE", "1.5"))  # seconds; CI has no minute to spare
 FORK = multiprocessing.get_context("fork")
@@ -36,7 +36,7 @@ def server():
 
 @pytest.fixture(autouse=True)
 def forked(monkeypatch):
-    monkeypatch.setattr(local_team, "START_METHOD", "fork")
+    monkeypatch.setattr(local_backend, "START_METHOD", "fork")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -89,7 +89,7 @@ def test_a_restart_in_mid_study_costs_nothing(tmp_path, server, url, caplog):
 
 
 def test_a_server_that_stays_away_ends_the_study_and_the_same_call_goes_on(tmp_path, server, url, monkeypatch):
-    monkeypatch.setattr(storage_patience, "PATIENCE", 1.0)
+    monkeypatch.setattr(storage_retry, "RETRY_TIMEOUT", 1.0)
     restart = outage(server, tmp_path, after=20, seconds=8)
     with pytest.raises(StorageError, match="does not answer") as error:
         run_study(on(url, tmp_path, partial(noted, seconds=0.05), trials=6))
@@ -137,11 +137,11 @@ def test_an_answer_that_is_lost_after_the_commit_counts_once(tmp_path, server, u
         answer = real(self, *args, **kwargs)
         if not lost:
             lost.append(1)
-            raise storage_patience.Unreachable("the answer was lost")
+            raise storage_retry.Unreachable("the answer was lost")
         return answer
 
-    patched = storage_patience._patient("set_trial_state_values", cut)
-    monkeypatch.setattr(storage_patience.Database, "set_trial_state_values", patched)
+    patched = storage_retry._retried("set_trial_state_values", cut)
+    monkeypatch.setattr(storage_retry.Database, "set_trial_state_values", patched)
     study.tell(trial, 0.5)
     assert lost
     assert [(t.state.name, t.value) for t in study.trials] == [("COMPLETE", 0.5)]

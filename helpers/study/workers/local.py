@@ -95,7 +95,7 @@ class LocalBackend:
         for name, worker in list(self._workers.items()):
             if worker.pipe.poll():
                 del self._workers[name]
-                ended.append(_last_words(name, worker))
+                ended.append(_exit_status(name, worker))
         return ended
 
     def memory(self) -> dict[str, int]:
@@ -135,7 +135,7 @@ def visible_gpus(device: str) -> list[str]:
     return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _last_words(name: str, worker: _Worker) -> WorkerExit:
+def _exit_status(name: str, worker: _Worker) -> WorkerExit:
     try:
         ended: WorkerExit = worker.pipe.recv()
     except EOFError:

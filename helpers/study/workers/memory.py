@@ -22,7 +22,7 @@ class MemoryWatch:
 
     def __init__(self, study: optuna.Study, backend: LocalBackend) -> None:
         self._study = study
-        self._team = backend
+        self._backend = backend
         self._noted = float(study.user_attrs.get(WORKER_MEMORY, 0))
         self.free = float("inf")  # bytes, at the last look
         self.sizes: dict[str, int] = {}  # bytes by worker, at the last look
@@ -34,7 +34,7 @@ class MemoryWatch:
             StorageError: The server of the storage does not answer.
         """
         self.free = resources.available_memory()
-        self.sizes = self._team.memory()
+        self.sizes = self._backend.memory()
         peak = max(self.sizes.values(), default=0)
         if peak > _NOTED_GROWTH * self._noted:
             self._noted = peak
@@ -48,4 +48,4 @@ class MemoryWatch:
 
     def dismiss(self, worker: str) -> None:
         """Ask a worker to end; its trial is queued again and resumes later."""
-        self._team.dismiss(worker)
+        self._backend.dismiss(worker)

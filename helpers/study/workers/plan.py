@@ -23,7 +23,7 @@ from gazegaussian.training.step import resolve_device
 from gazegaussian.utils import cores
 from helpers.study.spec import StudySpec, preflight
 from helpers.study.stop import study_usage
-from helpers.study.trial import places_left
+from helpers.study.trial import trials_left
 from helpers.utils import processes as resources
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -85,7 +85,7 @@ def _automatic(spec: StudySpec, study: optuna.Study, chosen: int | None) -> Work
     """A trial per core, unless trials, budget or memory are too few."""
     usable = cores.available_cores()
     threads = chosen or max(1, usable // min(usable, spec.study.trials))
-    wanted = max(1, min(usable // threads, places_left(study.get_trials(deepcopy=False), spec.study.trials)))
+    wanted = max(1, min(usable // threads, trials_left(study.get_trials(deepcopy=False), spec.study.trials)))
     wanted = min(wanted, _trials_in_budget(spec, study))
     if wanted == 1:
         return WorkerPlan(1, threads)

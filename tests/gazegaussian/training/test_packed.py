@@ -18,7 +18,7 @@ from gazegaussian.training import checkpoint_files as files
 from gazegaussian.training import packed, shipped
 from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
 from gazegaussian.training.gaze_gaussian_stage import load_gaze_gaussian
-from gazegaussian.training.initial_weights import adopt_sizes, begin_gaze_gaussian
+from gazegaussian.training.initial_weights import adopt_sizes, warm_start_gaze_gaussian
 
 OPTIONS = {"code_basis_rank": 3, "focus_subdivisions": 1, "exact_colors": True, "feature_downscale": 2}
 
@@ -84,7 +84,7 @@ def test_a_training_begins_with_it_and_adopts_the_sizes_of_its_points(small):
     run = adopt_sizes(gaze_run(dit_depth=1), small)
     assert {name: getattr(run.model, name) for name in OPTIONS} == OPTIONS
     assert run.model.dit_depth == 1, "the renderer stays the configured one"
-    begun = begin_gaze_gaussian(run)
+    begun = warm_start_gaze_gaussian(run)
     packed_model = load_gaze_gaussian(small)
     for name, value in packed_model.state_dict().items():
         if not name.startswith("renderer."):

@@ -18,8 +18,8 @@ PNG = "image/png"
 
 @pytest.fixture(autouse=True)
 def renderer(monkeypatch):
-    fresh = figure_display._Painter()
-    monkeypatch.setattr(figure_display, "_painter", fresh)
+    fresh = figure_display._Renderer()
+    monkeypatch.setattr(figure_display, "_renderer", fresh)
     return fresh
 
 

@@ -15,9 +15,9 @@ from helpers.notebook.results_display import (
     figure_rows,
     show_best_parameters,
     show_results,
-    show_spending,
     show_top_images,
-    spending_sentence,
+    show_usage,
+    usage_sentence,
 )
 from helpers.reporting.report_images import top_pictures
 
@@ -125,7 +125,7 @@ def test_a_study_without_a_finished_trial_is_shown_in_sentences(tmp_path, monkey
             study.ask({"x": FloatDistribution(0, 1)})
         show_top(study)
         show_best_parameters(study, tmp_path)
-        show_spending(study, tmp_path)
+        show_usage(study, tmp_path)
         show_top_images(study, tmp_path)
         show_results(study, tmp_path)
         said = capsys.readouterr().out
@@ -137,7 +137,7 @@ def test_a_study_without_a_finished_trial_is_shown_in_sentences(tmp_path, monkey
 def test_spending_is_one_sentence(tmp_path):
     study = run_study(spec(tmp_path, line_train, trials=2, search_space=SPACE, **NONE))
     assert {t.state for t in study.trials} == {TrialState.COMPLETE}
-    assert spending_sentence(study, tmp_path / "toy").startswith("toy: 16 epochs in ")
+    assert usage_sentence(study, tmp_path / "toy").startswith("toy: 16 epochs in ")
 
 
 def test_the_newest_study_of_each_stage_is_shown_unless_others_are_named(tmp_path):

@@ -168,10 +168,10 @@ def test_grpc_proxy_serves_and_its_absence_is_clear(tmp_path, monkeypatch):
     grpc = pytest.importorskip("grpc")
     from optuna.storages._grpc.server import make_server
 
-    from helpers.storage import grpc_proxy as storage_proxy
+    from helpers.storage import grpc_proxy
 
     monkeypatch.setattr(storage, "ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(storage_proxy, "PATIENCE", 0.5)
+    monkeypatch.setattr(grpc_proxy, "RETRY_TIMEOUT", 0.5)
     port = free_port()
     with pytest.raises(StorageError, match="No gRPC storage proxy answers"):
         open_storage(f"grpc://127.0.0.1:{port}", tmp_path)
@@ -185,7 +185,7 @@ def test_grpc_proxy_serves_and_its_absence_is_clear(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="it confirmed is stored") as error:
         study.ask()
     one_line(error)
-    assert grpc.StatusCode.UNAVAILABLE in storage_proxy._FAILURES
+    assert grpc.StatusCode.UNAVAILABLE in grpc_proxy._FAILURES
     assert len(content(None, tmp_path)) == 1
 
 

@@ -38,17 +38,17 @@ from helpers.study import heartbeat as ownership
 from helpers.study.heartbeat import claimed
 from helpers.study.loop import failures_in_a_row
 from helpers.study.stop import study_usage
-from helpers.study.workers import local as local_team
+from helpers.study.workers import local as local_backend
 from helpers.study.workers.local import LocalBackend
 from helpers.study.workers.plan import WorkerPlan
 
-EARNEST = local_team.START_METHOD
+EARNEST = local_backend.START_METHOD
 
 
 @pytest.fixture(autouse=True)
 def forked(monkeypatch):
     """Workers that start in no time; one test starts them as they are started in earnest."""
-    monkeypatch.setattr(local_team, "START_METHOD", "fork")
+    monkeypatch.setattr(local_backend, "START_METHOD", "fork")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -59,7 +59,7 @@ def pool(tmp_path, train, workers=2, **changes):
 @pytest.mark.parametrize("method", ["spawn", EARNEST])
 def test_workers_as_they_are_started_in_earnest(tmp_path, monkeypatch, capfd, caplog, method):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(local_team, "START_METHOD", method)
+    monkeypatch.setattr(local_backend, "START_METHOD", method)
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
     study = run_study(pool(tmp_path, partial(noted, seconds=0.1), trials=6))
     check_nothing_lost_or_doubled(study, 6)
@@ -173,8 +173,8 @@ sys.path[:0] = [{root!r}, {tests!r}]
 from study_support import run_study, spec
 from worker_support import NONE, noted
 from helpers import WorkerPool
-from helpers.study.workers import local as local_team
-local_team.START_METHOD = "fork"
+from helpers.study.workers import local as local_backend
+local_backend.START_METHOD = "fork"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has it ignored
 run_study(replace(spec(Path({out!r}), partial(noted, seconds=0.3), trials=40, **NONE), pool=WorkerPool(2)))
 """
@@ -229,12 +229,12 @@ def test_one_process_waits_for_the_trials_of_another_and_takes_over_what_it_leav
 
 
 def test_each_worker_gets_its_own_gpu_and_share_of_threads(tmp_path, monkeypatch):
-    monkeypatch.setattr(local_team, "resolve_device", lambda device: local_team.torch.device("cuda"))
-    monkeypatch.setattr(local_team.torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(local_backend, "resolve_device", lambda device: local_backend.torch.device("cuda"))
+    monkeypatch.setattr(local_backend.torch, "get_num_threads", lambda: 8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     seen = FORK.SimpleQueue()
     names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TQDM_DISABLE")
-    monkeypatch.setattr(local_team, "_main", lambda *_: seen.put([os.environ[name] for name in names]))
+    monkeypatch.setattr(local_backend, "_main", lambda *_: seen.put([os.environ[name] for name in names]))
     backend = LocalBackend(spec(tmp_path).config, WorkerPlan(3))
     for place in range(3):
         backend.start(replace(spec(tmp_path), worker=f"w{place}"), place)
