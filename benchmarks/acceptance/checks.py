@@ -111,16 +111,16 @@ def _require_complete(folder: Path, trials: int) -> None:
 
 def kill(out: Path, small: bool) -> None:
     """A study that is killed in its first trial goes on, and ends with all trials."""
-    words = small_study(out, "meshhead", "--study-name", "killed", "--epochs", "6")
+    study_args = small_study(out, "meshhead", "--study-name", "killed", "--epochs", "6")
     folder = out / "studies" / "killed"
-    process = subprocess.Popen(call_of(*words), start_new_session=True)
+    process = subprocess.Popen(call_of(*study_args), start_new_session=True)
     while process.poll() is None and not list(folder.glob("*/last.pt")):
         time.sleep(0.1)
     assert process.poll() is None, "it ended before it could be killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
     time.sleep(2)  # its child sees that it has gone
-    call(*words)
+    call(*study_args)
     _require_complete(folder, 2)
 
 

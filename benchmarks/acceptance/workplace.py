@@ -62,18 +62,18 @@ def small_files(out: Path, epochs: int = 2) -> None:
         (out / f"{name}_study.yaml").write_text(STUDY.replace("NAME", name), encoding="utf-8")
 
 
-def call_of(*words: str | Path) -> list[str]:
+def call_of(*args: str | Path) -> list[str]:
     """A call of the command line."""
-    return [sys.executable, str(SCRIPT), *map(str, words)]
+    return [sys.executable, str(SCRIPT), *map(str, args)]
 
 
-def call(*words: str | Path) -> None:
+def call(*args: str | Path) -> None:
     """Run a command of the command line; its output is this process's.
 
     Raises:
         subprocess.CalledProcessError: It failed.
     """
-    subprocess.run(call_of(*words), check=True)
+    subprocess.run(call_of(*args), check=True)
 
 
 def small_study(out: Path, stage: str, *more: str | Path) -> list[str | Path]:

@@ -205,14 +205,14 @@ def as_markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows)])
 
 
-def main(words: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration.importances", description=__doc__)
     parser.add_argument("--studies", type=int, default=20, help="per function and number of trials")
     parser.add_argument("--trials", default=",".join(map(str, NUMBERS)), help="numbers of trials")
     parser.add_argument("--functions", default="/".join(FUNCTIONS), help=f"of {'/'.join(FUNCTIONS)}")
     parser.add_argument("--seed", type=int, default=0, help="of the first study")
-    asked = parser.parse_args(words)
+    asked = parser.parse_args(arguments)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     started = time.process_time()
     for name in asked.functions.split("/"):

@@ -73,22 +73,22 @@ def study_commands(quick: bool, work: Path) -> list[Command]:
     """Studies of both stages, as `make study` runs them or tiny ones, whose files are written to `work`."""
     commands = []
     for stage in STAGES:
-        words = [sys.executable, str(SCRIPT), "study", stage, "--out", OUT]
+        args = [sys.executable, str(SCRIPT), "study", stage, "--out", OUT]
         if not quick:
             config = work / f"{stage}.yaml"
             study = work / f"{stage}_study.yaml"
             config.write_text(f"stage: {stage}\n{TINY_DATA}{TINY[stage]}{TINY_TRAINING}")
             study.write_text(TINY_STUDY.format(stage=stage))
-            words += ["--config", str(config), "--study", str(study), "--no-audit"]
-        commands.append(words)
+            args += ["--config", str(config), "--study", str(study), "--no-audit"]
+        commands.append(args)
     return commands
 
 
 @contextmanager
 def busy(count: int) -> Iterator[list[psutil.Process]]:
     """Keep so many busy loops running while a `with` block lasts."""
-    words = [sys.executable, "-c", BUSY_LOOP, str(os.getpid())]
-    loops = [subprocess.Popen(words, start_new_session=True) for _ in range(count)]
+    args = [sys.executable, "-c", BUSY_LOOP, str(os.getpid())]
+    loops = [subprocess.Popen(args, start_new_session=True) for _ in range(count)]
     try:
         yield [psutil.Process(loop.pid) for loop in loops]
     finally:
@@ -108,19 +108,19 @@ def timed(commands: Sequence[Command], work: Path) -> Run:
     with tempfile.TemporaryDirectory(prefix="run_", dir=work) as out:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.perf_counter()
-        for words in commands:
-            _run([word.replace(OUT, out) for word in words], work, seen)
+        for args in commands:
+            _run([word.replace(OUT, out) for word in args], work, seen)
         wall = time.perf_counter() - started
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     waited = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Run(wall, max(waited, sum(list(seen.cpu.values()))), seen.peak / GB)
 
 
-def _run(words: Command, work: Path, seen: _Seen) -> None:
+def _run(args: Command, work: Path, seen: _Seen) -> None:
     process = None
     ended = threading.Event()
     try:
-        process = subprocess.Popen(words, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(args, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         # A daemon: a signal may come at any line, and nothing shall keep the benchmark from ending.
         threading.Thread(target=seen.watch, args=(psutil.Process(process.pid), ended), daemon=True).start()
         said, _ = process.communicate()
@@ -131,7 +131,7 @@ def _run(words: Command, work: Path, seen: _Seen) -> None:
             process.wait()
     if process.returncode:
         sys.stderr.write(said)
-        raise SystemExit(f"exit code {process.returncode} of: {' '.join(words)}")
+        raise SystemExit(f"exit code {process.returncode} of: {' '.join(args)}")
 
 
 class _Seen:
@@ -171,7 +171,7 @@ def compare(commands: Sequence[Command], loops: int, repeats: int, work: Path) -
     }
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--busy", type=int, default=2, help="loops beside the command")
@@ -179,7 +179,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="what `make study` does")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("command", nargs="*", help="instead of a study")
-    given = parser.parse_args(words)
+    given = parser.parse_args(args)
     with tempfile.TemporaryDirectory(prefix="busy_machine_") as name:
         work = Path(name)
         commands = [given.command] if given.command else study_commands(given.quick, work)

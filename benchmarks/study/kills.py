@@ -53,8 +53,8 @@ _EPOCH_LINE = re.compile(r"epoch (\d+)/\d+  train")
 def command(work: Path, trials: int) -> list[str]:
     """The command that is killed and repeated."""
     files = ["--config", "run.yaml", "--study", "study.yaml", "--out", "out"]
-    words = ["study", "meshhead", *files, "--no-audit", "--workers", "1"]
-    return [sys.executable, str(ROOT / "train_gazegaussian_optuna.py"), *words, "--n-trials", str(trials)]
+    args = ["study", "meshhead", *files, "--no-audit", "--workers", "1"]
+    return [sys.executable, str(ROOT / "train_gazegaussian_optuna.py"), *args, "--n-trials", str(trials)]
 
 
 def finished(folder: Path) -> dict[int, tuple[str, float | None]]:

@@ -65,11 +65,11 @@ class Server:
         """Cut all connections and end, as a restart of the service does."""
         self._control("stop", "-m", "fast")
 
-    def _control(self, *words: str) -> None:
-        self._call("pg_ctl", "-D", str(self.folder / "data"), "-w", "-t", "60", *words)
+    def _control(self, *args: str) -> None:
+        self._call("pg_ctl", "-D", str(self.folder / "data"), "-w", "-t", "60", *args)
 
-    def _call(self, program: str, *words: str) -> None:
-        command = [str(self._bin / program), *words]
+    def _call(self, program: str, *args: str) -> None:
+        command = [str(self._bin / program), *args]
         # Into a file: the server inherits it, and would keep a pipe open.
         with tempfile.TemporaryFile("w+") as told:
             done = subprocess.run(command, user=self._user, cwd="/", stdout=told, stderr=told, check=False)

@@ -98,8 +98,8 @@ def _settings(root: Path) -> dict[str, Any]:
 
 def _commit() -> str:
     """Commit of the files at hand, marked where they differ from it."""
-    words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    args = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    done = subprocess.run(args, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
 
 

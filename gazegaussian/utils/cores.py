@@ -72,7 +72,7 @@ def control_groups(controller: str, cgroup: Path | None = None) -> Iterator[Path
 def numbers(*files: Path) -> list[int | None] | None:
     """Numbers in files of a control group, None for `max`; no list where a file is missing or holds something else."""
     try:
-        words = [word for file in files for word in file.read_text(encoding="ascii").split()]
-        return [None if word == "max" else int(word) for word in words]
+        entries = [word for file in files for word in file.read_text(encoding="ascii").split()]
+        return [None if word == "max" else int(word) for word in entries]
     except (OSError, ValueError):
         return None

@@ -103,8 +103,8 @@ def newest_studies(out: Path) -> list[str]:
         starts = [trial.datetime_start for trial in study.get_trials(deepcopy=False)]
         latest = max(filter(None, starts), default=datetime.min)
         stage = study.user_attrs.get(STAGE, "")
-        found = (not is_smoke_test(folder.name), latest, folder.name)
-        newest[stage] = max(newest.get(stage, found), found)
+        rank = (not is_smoke_test(folder.name), latest, folder.name)
+        newest[stage] = max(newest.get(stage, rank), rank)
     if not newest:
         raise ConfigError(
             f"There is no study under {out}: run notebook 01 first, or set `out` to the folder of your studies."

@@ -40,19 +40,19 @@ def best_model(out: Path) -> TrainedModel:
     """
     study = next(reversed(_studies(Path(out))), None)
     if study is None:
-        found = _newest_training(Path(out))
+        model = _newest_training(Path(out))
     elif is_smoke_test(study.name):
-        found = _newest_training(Path(out)) or _best_of(study)
+        model = _newest_training(Path(out)) or _best_of(study)
     else:
-        found = _best_of(study) or _newest_training(Path(out))
-    if found is None and checkpoint_file(Path(DEMO)).is_file():
-        found = shipped_model()
-    if found is None:
+        model = _best_of(study) or _newest_training(Path(out))
+    if model is None and checkpoint_file(Path(DEMO)).is_file():
+        model = shipped_model()
+    if model is None:
         raise ConfigError(
             f"Expected a finished GazeGaussian study or training under {out}, found none. Run notebook 02, or name a "
             "checkpoint."
         )
-    return found
+    return model
 
 
 def shipped_model() -> TrainedModel:

@@ -72,9 +72,9 @@ class Monitor:
         if self.stopping and code is None:  # again and again: a study that only begins forgets older requests
             with suppress(UserError):
                 stop(self.folder)
-        found = self._look()
-        if found is not None:
-            self.view.show(found)
+        progress = self._look()
+        if progress is not None:
+            self.view.show(progress)
         return code
 
     def finish(self, code: int) -> None:
@@ -83,14 +83,14 @@ class Monitor:
         Raises:
             ScriptError: Not as it should; its last line says why.
         """
-        found = self._look()
+        progress = self._look()
         if self.stopping and code in _INTERRUPTED:
-            self.view.end(found, "Stopped. Run this cell again to resume.")
+            self.view.end(progress, "Stopped. Run this cell again to resume.")
         elif code:
-            self.view.end(found, "Failed.")
+            self.view.end(progress, "Failed.")
             raise ScriptError(f"The study ended with exit code {code}: {self.script.last_line}")
         else:
-            self.view.end(found, f"Ended: {found.stop_reason if found else 'done'}.")
+            self.view.end(progress, f"Ended: {progress.stop_reason if progress else 'done'}.")
 
     def _look(self) -> StudyProgress | None:
         try:

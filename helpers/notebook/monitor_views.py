@@ -37,34 +37,38 @@ class View(Protocol):
     def say(self, line: str) -> None:
         """Tell something."""
 
-    def show(self, found: StudyProgress) -> None:
+    def show(self, progress: StudyProgress) -> None:
         """Show how far the study is."""
 
-    def end(self, found: StudyProgress | None, line: str) -> None:
+    def end(self, progress: StudyProgress | None, line: str) -> None:
         """Show the last state and how it ended."""
 
 
-def sentences(found: StudyProgress) -> dict[str, str]:
+def sentences(progress: StudyProgress) -> dict[str, str]:
     """How far a study is, in words: trials, running, time left, best so far."""
-    states = ", ".join(f"{count} {state}" for state, count in found.states.items()) or "none started"
-    wanted = "?" if found.wanted is None else found.wanted
-    running = [f"trial {trial.number}: epoch {min(trial.epochs + 1, found.epochs_per_trial or trial.epochs + 1)} of "
-               f"{found.epochs_per_trial}" for trial in found.running]  # fmt: skip
-    left = "known after the first epoch" if found.seconds_left is None else f"about {time_left(found.seconds_left)}"
-    best = "none yet" if found.best is None else f"{found.metric} {found.best[1]:.5g} (trial {found.best[0]})"
+    states = ", ".join(f"{count} {state}" for state, count in progress.states.items()) or "none started"
+    wanted = "?" if progress.wanted is None else progress.wanted
+    running = [f"trial {trial.number}: epoch {min(trial.epochs + 1, progress.epochs_per_trial or trial.epochs + 1)} of "
+               f"{progress.epochs_per_trial}" for trial in progress.running]  # fmt: skip
+    left = "known after the first epoch"
+    if progress.seconds_left is not None:
+        left = f"about {time_left(progress.seconds_left)}"
+    best = "none yet"
+    if progress.best is not None:
+        best = f"{progress.metric} {progress.best[1]:.5g} (trial {progress.best[0]})"
     return {
-        "trials": f"{found.finished} of {wanted} finished ({states})",
+        "trials": f"{progress.finished} of {wanted} finished ({states})",
         "running": "; ".join(running) or "nothing",
-        "time left": left if found.running else "-",
+        "time left": left if progress.running else "-",
         "best so far": best,
     }
 
 
 def memory_sentence() -> str:
     """Memory in use: of the GPUs, or of the machine where there is none."""
-    found = gpus()
-    if found:
-        return "; ".join(f"{gpu.used:.1f} of {gpu.total:.1f} GB ({gpu.name})" for gpu in found)
+    devices = gpus()
+    if devices:
+        return "; ".join(f"{gpu.used:.1f} of {gpu.total:.1f} GB ({gpu.name})" for gpu in devices)
     memory = psutil.virtual_memory()
     return f"{(memory.total - memory.available) / GB:.1f} of {memory.total / GB:.1f} GB (no GPU)"
 
@@ -75,16 +79,16 @@ class Pace:
     def __init__(self) -> None:
         self._seen: dict[int, tuple[int, float]] = {}
 
-    def epochs(self, found: StudyProgress) -> float:
+    def epochs(self, progress: StudyProgress) -> float:
         """Epochs of all running trials, the part of the present ones included; it never claims that one has ended."""
         now = time.monotonic()
         total = 0.0
-        for trial in found.running:
+        for trial in progress.running:
             known, since = self._seen.get(trial.number, (-1, now))
             if known != trial.epochs:
                 since = now
                 self._seen[trial.number] = (trial.epochs, now)
-            part = (now - since) / found.epoch_seconds if found.epoch_seconds else 0.0
+            part = (now - since) / progress.epoch_seconds if progress.epoch_seconds else 0.0
             total += trial.epochs + min(part, MOST_OF_AN_EPOCH)
         return total
 
@@ -108,17 +112,17 @@ class PlainView:
         """Print a line."""
         sys.stdout.write(f"{line}\n")
 
-    def show(self, found: StudyProgress) -> None:
+    def show(self, progress: StudyProgress) -> None:
         """Print a line when an epoch or a trial has ended."""
-        state = (found.states, [trial.epochs for trial in found.trials])
-        if found.running and state != self._shown:
+        state = (progress.states, [trial.epochs for trial in progress.trials])
+        if progress.running and state != self._shown:
             self._shown = state
-            self.say("progress - " + " | ".join(f"{name}: {text}" for name, text in sentences(found).items()))
+            self.say("progress - " + " | ".join(f"{name}: {text}" for name, text in sentences(progress).items()))
 
-    def end(self, found: StudyProgress | None, line: str) -> None:
+    def end(self, progress: StudyProgress | None, line: str) -> None:
         """Draw the curves once."""
         self.say(line)
-        figure = None if found is None else live_curves(found)
+        figure = None if progress is None else live_curves(progress)
         if figure is not None:
             show_figure(figure)
 
@@ -161,31 +165,31 @@ class WidgetView(PlainView):
             self.button.description = "Stopping ..."
             self.button.disabled = True
 
-    def show(self, found: StudyProgress) -> None:
+    def show(self, progress: StudyProgress) -> None:
         """Update bars, facts and, after an epoch, the curves."""
-        length = found.epochs_per_trial or 1
-        self.trials.max = max(found.wanted or 1, 1)
-        self.trials.value = found.finished
-        self.epochs.max = length * max(1, len(found.running))
-        self.epochs.value = self._pace.epochs(found)
-        facts = {**sentences(found), "memory in use": memory_sentence()}
+        length = progress.epochs_per_trial or 1
+        self.trials.max = max(progress.wanted or 1, 1)
+        self.trials.value = progress.finished
+        self.epochs.max = length * max(1, len(progress.running))
+        self.epochs.value = self._pace.epochs(progress)
+        facts = {**sentences(progress), "memory in use": memory_sentence()}
         rows = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in facts.items())
         self.facts.value = f'<table style="text-align:left">{rows}</table>'
-        if found.trials != self._drawn:
-            self._draw(found)
-        super().show(found)
+        if progress.trials != self._drawn:
+            self._draw(progress)
+        super().show(progress)
 
-    def end(self, found: StudyProgress | None, line: str) -> None:
+    def end(self, progress: StudyProgress | None, line: str) -> None:
         """Show the last state; the button has nothing left to stop."""
-        if found is not None:
-            self.show(found)
-            self._draw(found, last=True)
+        if progress is not None:
+            self.show(progress)
+            self._draw(progress, last=True)
         self.button.description = "Ended"
         self.button.disabled = True
         self.say(line)
 
-    def _draw(self, found: StudyProgress, last: bool = False) -> None:
-        figure = live_curves(found)
+    def _draw(self, progress: StudyProgress, last: bool = False) -> None:
+        figure = live_curves(progress)
         if figure is None:
             return
         if runtime_name() == "Jupyter":  # JupyterLab draws a figure anew after something else alone
@@ -195,4 +199,4 @@ class WidgetView(PlainView):
         # The last one stays in the notebook, and pages without scripts show its PNG.
         forms = bundle(figure) if last else interactive(figure)
         update_display(forms, raw=True, display_id=self._figure)
-        self._drawn = found.trials
+        self._drawn = progress.trials

@@ -198,8 +198,8 @@ class RedirectPanel:
     def _draw(self) -> None:
         """Draw what the sliders say now."""
         started = time.perf_counter()
-        found = self._paint(self.angles)
-        for drawn, image, caption in zip(found, self.images, self.captions, strict=True):
+        rendered = self._paint(self.angles)
+        for drawn, image, caption in zip(rendered, self.images, self.captions, strict=True):
             image.value = drawn.png
             caption.value = _reading(drawn)
         milliseconds = 1000 * (time.perf_counter() - started)

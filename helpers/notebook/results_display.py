@@ -43,8 +43,8 @@ def show_results(study: optuna.Study, folder: Path, names: Sequence[str] | None 
         folder: Its folder.
         names: Which figures, in this order; default all.
     """
-    found = parameter_importances(study)
-    figures = study_figures(study, found)
+    importances = parameter_importances(study)
+    figures = study_figures(study, importances)
     missing = missing_figures(study, figures)
     shown = [top_table(study)]  # the best trials have a cell of their own
     for name in names or (*figures, *missing):
@@ -52,7 +52,7 @@ def show_results(study: optuna.Study, folder: Path, names: Sequence[str] | None 
             say(f"{name}: needs {missing.get(name, 'another kind of study')}")
             continue
         show_figure(figures[name])
-        rows = figure_rows(name, study, Path(folder), found, figures[name])
+        rows = figure_rows(name, study, Path(folder), importances, figures[name])
         if rows and rows not in shown:
             shown.append(rows)
             cut = f", the first {MOST_ROWS} of {len(rows)}" if len(rows) > MOST_ROWS else ""

@@ -93,11 +93,11 @@ class StudyPlan:
 
         Of a study that was stopped by hand nothing is exported: it is meant to be resumed.
         """
-        found = progress(self.folder)
-        by_hand = found.stop_kind in (StopKind.REQUEST, StopKind.INTERRUPTED)
-        if by_hand and found.finished < (found.wanted or 0):
+        state = progress(self.folder)
+        by_hand = state.stop_kind in (StopKind.REQUEST, StopKind.INTERRUPTED)
+        if by_hand and state.finished < (state.wanted or 0):
             say(
-                f"Not exported: study {self.name} was stopped with {found.finished} of {found.wanted} finished trials. Run the "
+                f"Not exported: study {self.name} was stopped with {state.finished} of {state.wanted} finished trials. Run the "
                 "cell that runs it again, or ask for fewer trials."
             )
             return

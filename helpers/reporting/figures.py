@@ -73,11 +73,11 @@ def study_figures(study: optuna.Study, importances: Importances | None = None) -
         makers["timeline"] = lambda: _timeline(study)
     comparable = comparable_trials(study)
     if len(comparable.trials) >= 2:
-        found = importances or parameter_importances(study)
-        if found.parameters:
-            makers["importances"] = lambda: importance_figure(found)
+        ranked = importances or parameter_importances(study)
+        if ranked.parameters:
+            makers["importances"] = lambda: importance_figure(ranked)
         drawn, hint = parameter_figures(
-            study, _ordered_parameters(comparable, found), with_unit(metrics[0]), comparable
+            study, _ordered_parameters(comparable, ranked), with_unit(metrics[0]), comparable
         )
         makers |= drawn
     figures = {}
@@ -111,11 +111,11 @@ def _history(study: optuna.Study, objective: int, metric: str) -> go.Figure:
     return figure
 
 
-def _ordered_parameters(comparable: ComparableTrials, found: Importances) -> list[str]:
+def _ordered_parameters(comparable: ComparableTrials, importances: Importances) -> list[str]:
     """Varied parameters: by importance where it is known, the others in the order of their appearance."""
     spaces = {name: space for trial in comparable.trials for name, space in trial.distributions.items()}
     varied = [name for name, space in spaces.items() if not space.single()]
-    return list(dict.fromkeys([*found.names, *varied]))
+    return list(dict.fromkeys([*importances.names, *varied]))
 
 
 def _timeline(study: optuna.Study) -> go.Figure:

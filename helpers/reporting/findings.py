@@ -189,7 +189,7 @@ def parameter_rows(study: optuna.Study, confirm: ConfirmReport | None) -> list[d
         columns[f"trial {leader.trial}, best over seeds"] = leader.parameters
     if first is not None and first.number != best.number:
         columns["baseline"] = first.params
-    spaces = {name: space for found in (first, best) if found for name, space in found.distributions.items()}
+    spaces = {name: space for trial in (first, best) if trial for name, space in trial.distributions.items()}
     return [
         {"parameter": name, **{column: given.get(name) for column, given in columns.items()}, "searched": span(space)}
         for name, space in spaces.items()

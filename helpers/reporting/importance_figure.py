@@ -20,37 +20,37 @@ UNTOLD = "estimates that mean nothing yet, 90% interval"
 LEVEL = "reached by a parameter without effect (1 in 20)"
 
 
-def importance_figure(found: Importances) -> go.Figure:
+def importance_figure(importances: Importances) -> go.Figure:
     """Draw shares with intervals: bars where the trials tell something, hollow grey marks where they do not.
 
     Args:
-        found: Not empty.
+        importances: Not empty.
     """
-    others = [row for row in (found.pairs, found.rest) if row is not None]
+    others = [row for row in (importances.pairs, importances.rest) if row is not None]
     figure = go.Figure()
-    if found.telling:
+    if importances.telling:
         title = "Hyperparameter importances"
-        figure.add_trace(_bars(found.parameters, PARAMETERS, PALETTE[0]))
+        figure.add_trace(_bars(importances.parameters, PARAMETERS, PALETTE[0]))
         figure.add_trace(_bars(others, OTHERS, PALETTE[4]))
     else:
         title = "Hyperparameter importances: the trials do not tell"
-        figure.add_trace(_marks([*found.parameters, *others], UNTOLD))
-    names = [row.parameter for row in (*found.parameters, *others)]
+        figure.add_trace(_marks([*importances.parameters, *others], UNTOLD))
+    names = [row.parameter for row in (*importances.parameters, *others)]
     figure.add_trace(
         go.Scatter(
-            x=[found.level, found.level],
+            x=[importances.level, importances.level],
             y=[names[0], names[-1]],
             mode="lines",
             line={"color": PALETTE[3], "dash": "dot", "width": 2},
             name=LEVEL,
-            hovertemplate=f"{LEVEL}: {found.level:.3f}<extra></extra>",
+            hovertemplate=f"{LEVEL}: {importances.level:.3f}<extra></extra>",
         )
     )
-    figure.update_xaxes(title_text=f"share of the variance of {found.metric}", range=[0, 1.02], tickformat=".0%")
+    figure.update_xaxes(title_text=f"share of the variance of {importances.metric}", range=[0, 1.02], tickformat=".0%")
     # The first parameter stands at the top.
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
     return figure.update_layout(
-        title={"text": title, "subtitle": {"text": found.statement}},
+        title={"text": title, "subtitle": {"text": importances.statement}},
         bargap=0.35,
         barmode="overlay",
         height=ABOVE + AXIS + ROW * len(names),

@@ -24,8 +24,8 @@ def find_browser() -> str | None:
     named = os.environ.get("BROWSER_PATH")
     if named:
         return named if Path(named).is_file() else None
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    return found or Chromium.find_browser(skip_local=False)  # macOS and Windows have it on no PATH
+    installed = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    return installed or Chromium.find_browser(skip_local=False)  # macOS and Windows have it on no PATH
 
 
 def draw_png(figure: go.Figure, width: int, timeout: float) -> bytes:

@@ -294,8 +294,8 @@ def _usage(study: optuna.Study, usage: ResourceUsage) -> Section:
 def _environment(study: optuna.Study, confirm: ConfirmReport | None) -> Section:
     stored = study.user_attrs.get("environment")
     lines = [] if stored else ["As found when this report was written."]
-    found = shown_environment(stored or environment(readable_config(study)))
+    facts = shown_environment(stored or environment(readable_config(study)))
     if confirm is not None:
-        found["confirmation seeds"] = ", ".join(str(seed) for seed in confirm.seeds)
-    found["report written"] = datetime.now().astimezone().isoformat(timespec="seconds")
-    return Section("Environment", lines, [{"what": name, "value": value} for name, value in found.items()])
+        facts["confirmation seeds"] = ", ".join(str(seed) for seed in confirm.seeds)
+    facts["report written"] = datetime.now().astimezone().isoformat(timespec="seconds")
+    return Section("Environment", lines, [{"what": name, "value": value} for name, value in facts.items()])

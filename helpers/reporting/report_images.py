@@ -48,7 +48,7 @@ def report_pictures(study: optuna.Study, folder: Path) -> list[ReportPicture]:
     first = baseline_trial(study)
     if first is not None and first.number not in {trial.number for trial in best}:
         best = [*best[: IN_REPORT - 1], first]
-    found = []
+    pictures = []
     for path, caption in _pictured(study, folder, best):
         try:
             data = _embedded(path)
@@ -57,8 +57,8 @@ def report_pictures(study: optuna.Study, folder: Path) -> list[ReportPicture]:
             logger.warning("left out of the report: %s (%s)", path, first_line(error))
             continue
         epoch = int(path.stem.removeprefix("epoch_"))
-        found.append(ReportPicture(f"{caption}, epoch {epoch}", path, data))
-    return found
+        pictures.append(ReportPicture(f"{caption}, epoch {epoch}", path, data))
+    return pictures
 
 
 def picture_key(study: optuna.Study) -> str:
@@ -86,20 +86,20 @@ def _pictured(study: optuna.Study, folder: Path, trials: Sequence[FrozenTrial]) 
     metric = metric_names(study)[0]
     sign = signs(study)[0]
     first = baseline_trial(study)
-    found = []
+    images = []
     for trial in trials:
         run_dir = trial_dir(trial, folder)
         picture = None if run_dir is None else best_image(run_dir, metric, sign == 1)
         if picture is not None:
             state = "" if trial.state == TrialState.COMPLETE else f" ({trial.state.name.lower()})"
             state = " (baseline)" if first is not None and trial.number == first.number else state
-            found.append(
+            images.append(
                 (
                     picture,
                     f"trial {trial.number}{state}: {with_unit(metric)} {sign * objective_key(study, trial)[0]:.4g}",
                 )
             )
-    return found
+    return images
 
 
 def _embedded(path: Path) -> str:

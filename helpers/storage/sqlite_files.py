@@ -207,9 +207,9 @@ def require_study_tables(connection: sqlite3.Connection, path: Path, reading: bo
 def _require_inert(rows: Collection[tuple[str, str, str]], path: Path) -> None:
     """Reject views, triggers, virtual tables, computed columns and indexes: what a statement on them does is up to others."""
     for kind, name, sql in rows:
-        words = " ".join(sql.upper().split())
-        computed = words.startswith("CREATE VIRTUAL") or (kind == "table" and " AS (" in words)
-        computed |= kind == "index" and (words.count("(") > 1 or " WHERE " in words)
+        statement = " ".join(sql.upper().split())
+        computed = statement.startswith("CREATE VIRTUAL") or (kind == "table" and " AS (" in statement)
+        computed |= kind == "index" and (statement.count("(") > 1 or " WHERE " in statement)
         if kind in ("view", "trigger") or computed:
             what = kind if kind in ("view", "trigger") else f"computed {kind}"
             raise StorageError(f"The database {path} holds the {what} {name[:60]!r}, which no study makes; {LEFT}.")

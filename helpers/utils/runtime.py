@@ -166,8 +166,8 @@ def _pip(lacking: Sequence[str], kept: Mapping[str, str], options: Sequence[str]
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
         constraints.write_text("".join(f"{name}=={version}\n" for name, version in sorted(kept.items())))
-        words = ["install", "-q", "--disable-pip-version-check", "--constraint", str(constraints), *options, *lacking]
-        done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True, check=False)
+        args = ["install", "-q", "--disable-pip-version-check", "--constraint", str(constraints), *options, *lacking]
+        done = subprocess.run([sys.executable, "-m", "pip", *args], capture_output=True, text=True, check=False)
     if not done.returncode:
         return None
     return next(iter([*reversed(done.stderr.strip().splitlines())]), f"exit code {done.returncode}")

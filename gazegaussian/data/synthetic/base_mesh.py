@@ -138,17 +138,17 @@ def _read_obj(path: Path) -> tuple[FloatArray, FloatArray, IntArray, IntArray, N
     names = []
     group = ""
     for line in path.read_text().splitlines():
-        words = line.split()
-        if not words:
+        fields = line.split()
+        if not fields:
             continue
-        if words[0] == "v":
-            points.append([float(x) for x in words[1:4]])
-        elif words[0] == "vt":
-            uv.append([float(x) for x in words[1:3]])
-        elif words[0] == "g":
-            group = words[1]
-        elif words[0] == "f" and (group in _GROUPS or group in _EYES):
-            pairs = [word.split("/") for word in words[1:]]
+        if fields[0] == "v":
+            points.append([float(x) for x in fields[1:4]])
+        elif fields[0] == "vt":
+            uv.append([float(x) for x in fields[1:3]])
+        elif fields[0] == "g":
+            group = fields[1]
+        elif fields[0] == "f" and (group in _GROUPS or group in _EYES):
+            pairs = [word.split("/") for word in fields[1:]]
             quads.append([int(p[0]) - 1 for p in pairs])
             uv_quads.append([int(p[1]) - 1 for p in pairs])
             names.append(group)

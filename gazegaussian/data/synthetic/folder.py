@@ -141,8 +141,8 @@ def test_folder(root: Path, settings: Mapping[str, Any]) -> Path:
     """
     if root.name.startswith(_OURS):
         return root
-    words = (f"{mark}{settings.get(name)}" for mark, name in (("v", "generator"), ("s", "size"), ("seed", "seed")))
-    return Path(os.environ.get(CACHE_VARIABLE, "data")) / f"synthetic_test_{'_'.join(words)}"
+    parts = (f"{mark}{settings.get(name)}" for mark, name in (("v", "generator"), ("s", "size"), ("seed", "seed")))
+    return Path(os.environ.get(CACHE_VARIABLE, "data")) / f"synthetic_test_{'_'.join(parts)}"
 
 
 @contextmanager
