@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -25,9 +26,10 @@ import torch
 
 from gazegaussian.config import RunConfig
 from gazegaussian.training.step import resolve_device
+from gazegaussian.utils.cores import available_cores
 from gazegaussian.utils.signs_of_life import sign, signs_of_life
 from helpers.study.spec import StudySpec
-from helpers.study.workers.plan import WorkerPlan, not_portable
+from helpers.study.workers.plan import WorkerPlan, chosen_threads, not_portable
 from helpers.study.workers.worker import WorkerExit, work
 from helpers.utils.paths import ROOT
 
@@ -63,16 +65,13 @@ class LocalBackend:
         if self._gpus and self.size > len(self._gpus):
             logger.warning("%d workers share %d GPUs and their memory", self.size, len(self._gpus))
         self._threads = plan.threads or max(1, torch.get_num_threads() // self.size)
-        self._method = "spawn" if START_METHOD == "forkserver" and torch.cuda.is_available() else START_METHOD
+        self._method = _start_method()
         self._workers: dict[str, _Worker] = {}
 
     def start(self, spec: StudySpec, slot: int) -> None:
         """Start the worker that a spec names; `slot` decides its GPU."""
         assert spec.worker is not None
-        # Read when torch is imported, which the new process does before it hears of anything else.
-        settings = {"OMP_NUM_THREADS": str(self._threads), "TQDM_DISABLE": "1"}
-        if self._method == "forkserver":  # it imports before it hears where from: not from the working directory
-            settings |= {"PYTHONPATH": _import_path(), "PYTHONSAFEPATH": "1"}
+        settings = _settings(self._method, self._threads)
         if self._gpus:
             settings["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
         context: Any = multiprocessing.get_context(self._method)
@@ -125,6 +124,35 @@ class LocalBackend:
                 worker.process.join()
                 worker.pipe.close()
             self._workers.clear()
+
+
+def import_ahead(spec: StudySpec) -> None:
+    """Have the process that workers are forked from import what they need, beside what this one does before the first worker.
+
+    Does nothing where a single worker, other machines or CUDA are known to do the work.
+    """
+    pool = spec.pool
+    if pool is None or pool.ray is not None or pool.workers == 1 or available_cores() == 1:
+        return
+    method = _start_method()
+    if method != "forkserver" or resolve_device(spec.config.training.device).type != "cpu":
+        return
+    multiprocessing.get_context(method).set_forkserver_preload([PRELOADED])
+    with _environment(_settings(method, chosen_threads(spec.config) or 1)), _interrupts_ignored():
+        forkserver.ensure_running()
+
+
+def _start_method() -> str:
+    """How processes are started here: CUDA does not survive a fork."""
+    return "spawn" if START_METHOD == "forkserver" and torch.cuda.is_available() else START_METHOD
+
+
+def _settings(method: str, threads: int) -> dict[str, str]:
+    """Environment variables of a new process, which it reads when it imports torch, before it hears of anything else."""
+    settings = {"OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"}
+    if method == "forkserver":  # it imports before it hears where from: not from the working directory
+        settings |= {"PYTHONPATH": _import_path(), "PYTHONSAFEPATH": "1"}
+    return settings
 
 
 def visible_gpus(device: str) -> list[str]:

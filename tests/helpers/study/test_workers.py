@@ -31,10 +31,11 @@ from worker_support import (
     together,
 )  # fmt: skip
 
-from gazegaussian.errors import DataError
+from gazegaussian.errors import ConfigError, DataError
 from helpers import WorkerPool, load_study, progress, stop
 from helpers.results.attributes import OWNER
 from helpers.study import heartbeat as ownership
+from helpers.study import run
 from helpers.study.heartbeat import claimed
 from helpers.study.loop import failures_in_a_row
 from helpers.study.stop import study_usage
@@ -244,3 +245,19 @@ def test_each_worker_gets_its_own_gpu_and_share_of_threads(tmp_path, monkeypatch
     assert sorted(seen.get() for _ in range(3)) == [["2", "2", "1"], ["2", "2", "1"], ["5", "2", "1"]]
     assert all("exit code 0" in end.death for end in ended)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,5"
+
+
+@pytest.mark.parametrize(("workers", "ahead"), [(2, True), (None, True), (1, False)])
+def test_the_imports_of_workers_run_beside_the_audit(tmp_path, monkeypatch, workers, ahead):
+    monkeypatch.setattr(local_backend, "START_METHOD", "forkserver")
+    monkeypatch.setattr(local_backend, "available_cores", lambda: 2)
+    order = []
+    monkeypatch.setattr(local_backend.forkserver, "ensure_running", lambda: order.append("imports"))
+
+    def refuse(spec):
+        order.append("audit")
+        raise ConfigError("no")
+
+    with pytest.raises(ConfigError):
+        run.run_study(pool(tmp_path, noted, workers), None, refuse)
+    assert order == (["imports", "audit"] if ahead else ["audit"])
