@@ -17,7 +17,7 @@ from typing import cast
 import torch
 
 from gazegaussian.config import DataConfig, GazeGaussianRun, MeshHeadRun, RunConfig
-from gazegaussian.data import HeadDataset, ensure_synthetic, people_of
+from gazegaussian.data import HeadDataset, SyntheticSettings, ensure_synthetic, people_of
 from gazegaussian.errors import ConfigError, DeviceError
 from gazegaussian.metrics import Judge
 from gazegaussian.models.frozen import WEIGHTS
@@ -56,7 +56,14 @@ def resolve_data(config: RunConfig) -> Path:
     assert isinstance(data, DataConfig), f"stage {config.stage} has no heads"
     if data.root is not None:
         return data.root
-    return ensure_synthetic(data.cache, data.people, data.image_size, data.synthetic_seed, data.frames, data.cameras)
+    settings = SyntheticSettings(
+        people=data.people,
+        size=data.image_size,
+        seed=data.synthetic_seed,
+        frames=data.frames,
+        cameras=data.cameras,
+    )
+    return ensure_synthetic(data.cache, settings)
 
 
 def open_dataset(root: Path, split: str, image_size: int) -> HeadDataset:

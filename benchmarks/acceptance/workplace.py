@@ -12,7 +12,7 @@ import torch
 
 from gazegaussian.build import train_run
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun, RunConfig, load_run, with_parameters
-from gazegaussian.data import HeadDataset, synthesize
+from gazegaussian.data import HeadDataset, SyntheticSettings, synthesize
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.mesh_head_stage import MeshHeadStage
@@ -51,7 +51,7 @@ def small_data(out: Path) -> Path:
     """Three synthetic people, drawn once."""
     folder = out / "data"
     if not folder.is_dir():
-        synthesize(folder, people=2, size=SIZE, frames=1, cameras=4, progress=False, test_people=1)
+        synthesize(folder, SyntheticSettings(people=2, size=SIZE, frames=1, cameras=4, test_people=1), progress=False)
     return folder
 
 

@@ -21,7 +21,7 @@ import torch
 from benchmarks.rendering.naive import gaze_gaussian_terms, mesh_head_terms, whole_grid_mesh
 from benchmarks.rendering.timing import interleaved, peak_gigabytes, show
 from gazegaussian.config import GazeGaussianModel, GazeGaussianRun, MeshHeadRun, load_run, with_parameters
-from gazegaussian.data import HeadDataset, synthesize
+from gazegaussian.data import HeadDataset, SyntheticSettings, synthesize
 from gazegaussian.dimensions import FEATURE_CHANNELS
 from gazegaussian.errors import first_line
 from gazegaussian.models.neural_renderers import build_renderer
@@ -46,7 +46,7 @@ def stages(sizes: str, device: str, folder: Path, **parameters: object) -> tuple
     gaze_run = with_parameters(gaze_run, {**common, "image_size": mesh_run.data.image_size, "eye_region_importance": 0})
     assert isinstance(gaze_run, GazeGaussianRun)
     size = mesh_run.data.image_size
-    synthesize(folder, people=2, size=size, frames=1, cameras=4, progress=False)
+    synthesize(folder, SyntheticSettings(people=2, size=size, frames=1, cameras=4), progress=False)
     train, validation = (HeadDataset(folder, split, size, cache=True) for split in ("train", "val"))
     torch.manual_seed(0)
     mesh = MeshHeadStage(mesh_run, train, validation)

@@ -13,3 +13,4 @@ from .splits import people_of as people_of
 from .synthetic.dataset import ensure_synthetic as ensure_synthetic
 from .synthetic.dataset import ensure_test_people as ensure_test_people
 from .synthetic.dataset import synthesize as synthesize
+from .synthetic.generator import SyntheticSettings as SyntheticSettings

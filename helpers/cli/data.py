@@ -34,9 +34,12 @@ def synth(
     as_json: JsonOption = False,
 ) -> None:
     """Write synthetic heads with exact labels in the published HDF5 layout, or complete an unfinished folder of them."""
-    from gazegaussian.data import synthesize
+    from gazegaussian.data import SyntheticSettings, synthesize
 
-    synthesize(folder, people, size, seed, frames, cameras, workers=workers, test_people=test_people)
+    settings = SyntheticSettings(
+        people=people, size=size, seed=seed, frames=frames, cameras=cameras, test_people=test_people
+    )
+    synthesize(folder, settings, workers=workers)
     print_data_report(folder, as_json)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gazegaussian.data.synthetic.dataset import ensure_test_people, synthesize
 from gazegaussian.data.synthetic.folder import SETTINGS_FILE
-from gazegaussian.data.synthetic.generator import GENERATOR_VERSION
+from gazegaussian.data.synthetic.generator import GENERATOR_VERSION, SyntheticSettings
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.checkpoint_files import DEMO
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
@@ -46,7 +46,8 @@ def unseen_people(checkpoint: Path, count: int | None = None, cache: Path | None
     folder = above / name
     if not (folder / SETTINGS_FILE).is_file():
         # A data set needs subjects to train and to validate with; all people of a seed are tested with the same others.
-        synthesize(folder, 2, size, seed, 1, 1, progress=False, workers=0, test_people=count)
+        settings = SyntheticSettings(people=2, size=size, seed=seed, frames=1, cameras=1, test_people=count)
+        synthesize(folder, settings, progress=False, workers=0)
     ensure_test_people(folder)
     return folder
 

@@ -14,15 +14,13 @@ from helpers.utils.formatting import with_unit
 def live_curves(progress: StudyProgress) -> go.Figure | None:
     """Draw the first objective over the epochs, one line per trial.
 
-    Interrupted trials that another one continues are left out: it repeats their curve.
+    Interrupted trials that another one resumes are left out: it repeats their curve.
 
     Returns:
         The figure; None while no epoch is reported (a study with several objectives reports none).
     """
-    interrupted = (
-        INTERRUPTED.lower() if any(trial.state in (RUNNING, COMPLETE, PRUNED) for trial in progress.trials) else ""
-    )
-    shown = [trial for trial in progress.trials if trial.curve and trial.state != interrupted]
+    hidden = INTERRUPTED.lower() if any(one.state in (RUNNING, COMPLETE, PRUNED) for one in progress.trials) else ""
+    shown = [trial for trial in progress.trials if trial.curve and trial.state != hidden]
     if not shown:
         return None
     curves = [Curve(trial.number, trial.state, dict(enumerate(trial.curve))) for trial in shown]

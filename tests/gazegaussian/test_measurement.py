@@ -9,7 +9,7 @@ from synthetic_support import SIZE, gaze_run, mesh_run
 
 from gazegaussian.build import train_run
 from gazegaussian.config import with_parameters
-from gazegaussian.data import people_of, synthesize
+from gazegaussian.data import SyntheticSettings, people_of, synthesize
 from gazegaussian.errors import ConfigError
 from gazegaussian.measurement import find_test_people, measure_checkpoint
 from helpers import StudySpec
@@ -24,7 +24,7 @@ LR = {"a": {"lr": {"type": "float", "min": 1e-4, "max": 1e-2, "log": True}}}
 def heads(tmp_path_factory):
     """Two people of one frame and three test people."""
     folder = tmp_path_factory.mktemp("heads")
-    synthesize(folder, people=2, size=SIZE, frames=1, cameras=4, test_people=3, progress=False)
+    synthesize(folder, SyntheticSettings(people=2, size=SIZE, frames=1, cameras=4, test_people=3), progress=False)
     return folder
 
 
@@ -45,7 +45,7 @@ def test_the_people_are_the_test_people(heads):
 
 
 def test_nobody_is_measured_where_there_is_nobody(tmp_path):
-    synthesize(tmp_path, people=2, size=SIZE, frames=1, cameras=2, test_people=0, progress=False)
+    synthesize(tmp_path, SyntheticSettings(people=2, size=SIZE, frames=1, cameras=2, test_people=0), progress=False)
     people, reason = find_test_people(with_parameters(mesh_run(), {"root": tmp_path}))
     assert people == []
     assert "no people beside those that train and validate" in reason

@@ -8,7 +8,7 @@ import torch
 from cli_support import assert_bad_input, run, workplace  # noqa: F401  fixtures
 
 import train_gazegaussian_optuna
-from gazegaussian.data import synthesize
+from gazegaussian.data import SyntheticSettings, synthesize
 from gazegaussian.training.checkpoints import SCHEMA_VERSION, load_checkpoint
 from gazegaussian.training.trainer import TrainResult
 
@@ -162,7 +162,7 @@ def test_data_check_reports_and_fails_on_damage(run, workplace):
     assert done.returncode == 0
     assert json.loads(done.stdout)["ok"] is True
     broken = workplace / "broken"
-    synthesize(broken, people=2, size=32, frames=1, cameras=2, progress=False)
+    synthesize(broken, SyntheticSettings(people=2, size=32, frames=1, cameras=2), progress=False)
     file = next(broken.glob("*.h5"))
     file.write_bytes(file.read_bytes()[:1000])
     assert run("data", "check", "broken").returncode == 2

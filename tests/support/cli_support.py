@@ -9,13 +9,15 @@ import pytest
 from forked_script import run_forked
 from repository import ROOT
 
-from gazegaussian.data import synthesize
+from gazegaussian.data import SyntheticSettings, synthesize
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
-    synthesize(folder / "data", people=2, size=64, frames=1, cameras=4, progress=False, test_people=1)
+    synthesize(
+        folder / "data", SyntheticSettings(people=2, size=64, frames=1, cameras=4, test_people=1), progress=False
+    )
     (folder / "meshhead.yaml").write_text(TINY_MESHHEAD)
     (folder / "gazegaussian.yaml").write_text(TINY_GAZE)
     return folder

