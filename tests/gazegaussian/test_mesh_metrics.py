@@ -59,18 +59,25 @@ def test_stage_link_ranks_the_metric_that_chooses_best(tmp_path, capsys):
                 "index": index,
                 "params": {},
                 "mesh": mesh,
-                "stage_two": [{"val_loss": worth + rng.normal(0, 1e-3)} for _ in range(2)],
+                "stage_two": [
+                    {"val_loss": best, "epochs": [rng.uniform(), best]} for best in worth + rng.normal(0, 1e-3, 2)
+                ],
             }
             file.write(json.dumps(row) + "\n")
         file.write(json.dumps({"index": 24, "params": {}, "stage_two": [], "failed": "diverged"}) + "\n")
     stage_link.report(tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("24 MeshHeads")
-    names = [line.split()[0] for line in lines[3:]]
+    assert float(lines[1].split("Spearman ")[1].split(",")[0]) > 0.9
+    end = next(index for index, line in enumerate(lines) if line.startswith("against"))
+    names = [line.split()[0] for line in lines[3:end]]
     assert set(names[:2]) == {"good", "boundary_f"}
     assert names[2] == "val_loss"
     assert len(names) == 3, "parts of the training loss are no candidates"
     assert float(lines[3].split()[4]) > 0.9, "on the MeshHeads that did not choose"
+    short = {line[:24].strip(): float(line.split()[-3]) for line in lines[end + 1 :]}
+    assert list(short) == ["val_loss", "stage two, epoch 1", "stage two, epoch 2"]
+    assert short["stage two, epoch 1"] < 0.7 < short["stage two, epoch 2"], "the first epoch was drawn at random"
 
 
 def test_random_mesh_heads_stay_inside_the_searched_space():
