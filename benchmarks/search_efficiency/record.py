@@ -217,9 +217,6 @@ def main() -> None:
     """Record one process's share."""
     parser = _parser()
     given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("gazegaussian").setLevel(logging.WARNING)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     os.nice(given.nice)
     torch.set_num_threads(given.threads)
     stage = given.stage
@@ -241,4 +238,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("gazegaussian").setLevel(logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     main()
