@@ -31,18 +31,28 @@ def apply(folder, diff):
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def call(folder, words):
-    words = [sys.executable if word == "python" else word for word in words]
+def call(folder, args):
+    args = [sys.executable if arg == "python" else arg for arg in args]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (words, done.stdout, done.stderr)
+    done = subprocess.run(args, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (args, done.stdout, done.stderr)
     return done.stdout
 
 
-@pytest.mark.parametrize("blocks", recipes())
+def git(folder, *args):
+    """The repository lies beside the folder: what runs in it finds none, as in a copy without git."""
+    options = [f"--git-dir={folder.parent / 'repository.git'}", f"--work-tree={folder}"]
+    done = subprocess.run(["git", *options, *args], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("blocks", list(recipes()))
 def test_a_recipe_works_as_it_is_written(blocks, tmp_path):
     folder = tmp_path / "repository"
     shutil.copytree(ROOT, folder, ignore=left_out, dirs_exist_ok=True)
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    (folder / "scratch").mkdir()
     ran = 0
     for kind, name, content in blocks:
         if kind == "diff":
@@ -53,12 +63,16 @@ def test_a_recipe_works_as_it_is_written(blocks, tmp_path):
             call(folder, shlex.split(line.removeprefix("$ ")))
             ran += 1
     assert ran >= 1
+    code = {name for _, name, _ in blocks if name.startswith("helpers/")}
+    assert set(git(folder, "ls-files", "--others", "--exclude-standard").splitlines()) == code, (
+        "the rest is ignored by git"
+    )
 
 
 def test_there_are_four_recipes_and_each_makes_something():
-    found = list(recipes())
-    assert len(found) == 4
-    for recipe in found:
+    all_recipes = list(recipes())
+    assert len(all_recipes) == 4
+    for recipe in all_recipes:
         (blocks,) = recipe.values
         assert {"console"} < {kind for kind, _, _ in blocks}
 
