@@ -18,7 +18,7 @@ from gazegaussian.errors import ConfigError, NonFiniteError
 from helpers.search.samplers_and_pruners import study_pruner, study_sampler
 from helpers.storage.location import has_store
 from helpers.storage.training_lock import sole_training
-from helpers.study.resume import complete_study, existing_store, is_reported
+from helpers.study.resume import complete_study, existing_store, has_results, is_reported
 from helpers.study.spec import StudySpec
 from helpers.utils.environment import store_environment
 from helpers.utils.files import log_output_dir
@@ -39,7 +39,8 @@ def run(spec: StudySpec, *, audit: bool = True, figures: bool = True) -> optuna.
         spec: What to run and where, by whom.
         audit: First make sure that every searched parameter reaches training and that none changes the validation metric;
             a passed audit is remembered in the study's folder.
-        figures: Draw figures and write the report at the end, unless they are there and no trial has ended since.
+        figures: Draw figures and write the report at the end, unless they are there and no trial has ended since, or no
+            epoch was trained.
 
     Raises:
         ConfigError: The audit names a parameter, or the study was created differently; no training was spent.
@@ -57,7 +58,9 @@ def run(spec: StudySpec, *, audit: bool = True, figures: bool = True) -> optuna.
         return study
     if study is None:
         study = _run(spec, store, audit)
-    if figures:
+    if figures and not has_results(study, spec.folder):
+        logger.info("study %s ended before its first epoch: the report follows", spec.study.study_name)
+    elif figures:
         from helpers.reporting.report import report
 
         report(study, spec.folder, storage=spec.storage)

@@ -96,7 +96,7 @@ class Estimate:
             "begin of a trial": f"{duration(seen.build_seconds + seen.warm_start_seconds)} "
             f"(warm start {duration(seen.warm_start_seconds)})",
             "data, once": duration(seen.data_seconds),
-            "time": _span(duration(self.seconds_low), duration(self.seconds_high)),
+            "training time, all trials": _span(duration(self.seconds_low), duration(self.seconds_high)),
             "pruning": self.assumption,
             "memory": f"{seen.peak_memory_gb:.2f} GB" + (" for each trial" if self.workers > 1 else ""),
             "GPU memory": "" if seen.peak_gpu_gb is None else f"{seen.peak_gpu_gb:.2f} GB{self.gpu_remark}",

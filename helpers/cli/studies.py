@@ -94,7 +94,10 @@ def study(
         return
     _print_trials(finished, best_file, wide)
     typer.echo(f"ended: {ended}")
-    typer.echo(f"report: {spec.folder / 'report.html'}   this call: {time.monotonic() - started:.0f} s")
+    page = spec.folder / "report.html"
+    typer.echo(
+        f"report: {page if page.is_file() else 'after the first epoch'}   this call: {time.monotonic() - started:.0f} s"
+    )
 
 
 def _print_trials(finished: optuna.Study, best_file: Path, wide: bool) -> None:

@@ -30,6 +30,7 @@ from gazegaussian.inference import load_redirector
 from gazegaussian.training.checkpoint_files import checkpoint_file
 from gazegaussian.types import Batch, HeadParameters
 from gazegaussian.utils.image_grid import captioned, to_pixels
+from helpers.utils.formatting import signed_degrees
 
 KEPT_IMAGES = 64  # per model: going back to where a slider was costs nothing
 LANDMARKS = 68
@@ -96,7 +97,7 @@ class People:
         images = self._images(key, size)
         gaze = np.degrees(images.gaze)
         return [
-            f"{row}: camera {images.cameras[row]}, gaze pitch {pitch:+.0f}°, yaw {yaw:+.0f}°"
+            f"{row}: camera {images.cameras[row]}, gaze pitch {signed_degrees(pitch)}, yaw {signed_degrees(yaw)}"
             for row, (pitch, yaw) in enumerate(gaze)
         ]
 

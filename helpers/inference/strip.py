@@ -71,7 +71,9 @@ def redirection_strip(
     """
     gaze = torch.tensor(commands).deg2rad()
     rows = [torch.cat([person.image, redirector.image(person, gaze)]) for person in people]
-    return with_header(image_grid(rows), ["source", *(f"yaw {yaw:g}°, pitch {pitch:g}°" for pitch, yaw in commands)])
+    return with_header(
+        image_grid(rows), ["source", *(f"yaw {yaw + 0.0:g}°, pitch {pitch + 0.0:g}°" for pitch, yaw in commands)]
+    )
 
 
 def _warn_of_size(stored: int, trained: int) -> None:

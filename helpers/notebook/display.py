@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import signal
 from collections.abc import Sequence
 from datetime import datetime
@@ -28,8 +30,11 @@ from helpers.search.trial_names import is_smoke_test
 from helpers.storage.location import study_folders
 from helpers.study.factory import load_study
 from helpers.utils.paths import SCRIPT
-from helpers.utils.runtime import lost_studies_hint
-from helpers.utils.tables import show_line, show_table
+from helpers.utils.runtime import is_in_notebook, lost_studies_hint
+from helpers.utils.tables import display_forms, show_line, show_table
+
+CODE = re.compile("`([^`]+)`")
+SENTENCES = "max-width: 60em; white-space: pre-line; overflow-wrap: anywhere"
 
 
 def run_script(*arguments: object) -> None:
@@ -67,9 +72,13 @@ def run_script(*arguments: object) -> None:
         raise ScriptError(f"{SCRIPT.name} {shown} ended with exit code {code}: {last}")
 
 
-def say(line: str) -> None:
-    """Print a line into the cell."""
-    print(line)  # noqa: T201 - a notebook's output
+def say(text: str) -> None:
+    """Show sentences in the cell, which breaks printed lines inside words where they are wider than it is."""
+    if not is_in_notebook():
+        print(text)  # noqa: T201 - a notebook's output
+        return
+    page = CODE.sub(r"<code>\1</code>", html.escape(text))
+    display_forms({"text/html": f'<div style="{SENTENCES}">{page}</div>', "text/plain": text})
 
 
 def open_studies(out: Path, studies: Sequence[str] | str | None = None) -> dict[str, optuna.Study]:

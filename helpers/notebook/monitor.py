@@ -43,6 +43,8 @@ class Monitor:
         self.script = script
         self.view = view
         self.stopping = False
+        self._has_begun = False  # a trial was seen running
+        self._cut_short = False
         self._reader: StudyReader | None = None
         self._interrupts = 0
         self._last_look = -LOOK_SECONDS
@@ -51,7 +53,12 @@ class Monitor:
         """Have the study stop after the running epoch."""
         if not self.stopping:
             self.stopping = True
-            self.view.say("Stopping after the running epoch. Interrupt the cell to stop at once.")
+            when = (
+                "after the running epoch. Interrupt the cell to stop at once."
+                if self._has_begun
+                else "before the first epoch."
+            )
+            self.view.say(f"Stopping {when}")
 
     def interrupted(self) -> None:
         """Handle an interrupt: the first one stops like the button, the next one at once."""
@@ -69,13 +76,22 @@ class Monitor:
             return None
         self._last_look = time.monotonic()
         revive_drive(self.folder)  # its process waits for that a while
-        if self.stopping and code is None:  # again and again: a study that only begins forgets older requests
-            with suppress(UserError):
-                stop(self.folder)
         progress = self._look()
         if progress is not None:
+            self._has_begun |= bool(progress.running)
             self.view.show(progress)
+        if self.stopping and code is None:
+            self._ask_to_stop()
         return code
+
+    def _ask_to_stop(self) -> None:
+        """Ask the study to end after its epoch; what still loads or audits has no epoch to end and is interrupted."""
+        if self._has_begun:
+            with suppress(UserError):
+                stop(self.folder)
+        elif not self._cut_short:
+            self._cut_short = True
+            self.script.interrupt()
 
     def finish(self, code: int) -> None:
         """Say how it ended.

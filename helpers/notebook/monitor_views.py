@@ -15,6 +15,7 @@ from IPython.display import display, update_display
 
 from helpers.notebook.figure_display import bundle, interactive, show_figure
 from helpers.notebook.live_curves import live_curves
+from helpers.notebook.log_box import LogBox
 from helpers.reporting.palette import PALETTE
 from helpers.study.progress import StudyProgress, TrialProgress
 from helpers.utils.formatting import time_left
@@ -117,7 +118,9 @@ class PlainView:
         state = (progress.states, [trial.epochs for trial in progress.trials])
         if progress.running and state != self._shown:
             self._shown = state
-            self.say("progress - " + " | ".join(f"{name}: {text}" for name, text in sentences(progress).items()))
+            self.log(
+                ["progress - " + " | ".join(f"{name}: {text}" for name, text in sentences(progress).items()) + "\n"]
+            )
 
     def end(self, progress: StudyProgress | None, line: str) -> None:
         """Draw the curves once."""
@@ -128,7 +131,7 @@ class PlainView:
 
 
 class WidgetView(PlainView):
-    """Bars, facts, curves and a Stop button, updated in place; the lines continue below.
+    """Bars, facts, curves, a Stop button and below them the lines, in a box that scrolls; all updated in place.
 
     Args:
         clickable: Whether the kernel lets clicks in while the cell runs; without, a sentence takes the button's place.
@@ -136,18 +139,21 @@ class WidgetView(PlainView):
 
     def __init__(self, clickable: bool = True) -> None:
         super().__init__()
-        wide = widgets.Layout(width="100%")
-        bar = widgets.Layout(width="420px")
+        bar = widgets.Layout(width="420px", max_width="98%")
         named = {"description_width": "110px"}
         colors = {**named, "bar_color": PALETTE[0]}
         self.trials = widgets.IntProgress(description="Trials", style=colors, layout=bar)
         self.epochs = widgets.FloatProgress(description="Epochs now", style=colors, layout=bar)
-        self.facts = widgets.HTML(value="The study begins ...", layout=wide)
+        self.facts = widgets.HTML(value="The study begins ...")
         self.button = widgets.Button(
             description="Stop", icon="stop", tooltip="Stop after the running epoch; run this cell again to resume"
         )
         hint = widgets.HTML("To stop, interrupt the cell; run it again to resume.")
-        self.box = widgets.VBox([self.trials, self.epochs, self.facts, self.button if clickable else hint])
+        self.box = widgets.VBox(
+            [self.trials, self.epochs, self.facts, self.button if clickable else hint],
+            layout=widgets.Layout(overflow="visible"),  # else margins of the children make it scroll
+        )
+        self._log = LogBox()
         self._figure = f"curves-{uuid.uuid4().hex}"
         self._drawn = tuple[TrialProgress, ...]()
         self._pace = Pace()
@@ -157,6 +163,11 @@ class WidgetView(PlainView):
         self.button.on_click(lambda _: stop())
         display(self.box)
         display({"text/plain": "Learning curves follow the first epoch."}, raw=True, display_id=self._figure)
+        self._log.begin()
+
+    def log(self, lines: list[str]) -> None:
+        """Add lines to the box; the table of the trials has a cell of its own."""
+        self._log.add(line for line in lines if not is_table(line))
 
     def say(self, line: str) -> None:
         """Print a line, and show on the button that the click was received."""

@@ -25,10 +25,12 @@ from gazegaussian.errors import UserError
 from gazegaussian.utils.image_grid import to_pixels
 from helpers.inference.animation import FRAMES, SWEEPS, sweep_angles, write_animation
 from helpers.inference.scene import Angles, Drawn, People, Renderer, encode_png, side_by_side
+from helpers.utils.formatting import signed_degrees
 from helpers.utils.runtime import has_front_end, runtime_name
 
 JOIN_SECONDS = 0.03  # long enough for a burst of messages, too short to be felt
 SHOWN_WIDTH = "300px"
+NO_BARS = "visible"  # else boxes get scroll bars where the margins of what is in them exceed their edge
 _TIPS = {
     "gaze_pitch": "Gaze up (positive) or down, degrees in the head",
     "gaze_yaw": "Gaze to the right (positive) or left of the image, degrees in the head",
@@ -114,7 +116,7 @@ class RedirectPanel:
         return written
 
     def _make_inputs(self) -> None:
-        wide = widgets.Layout(width="420px")
+        wide = widgets.Layout(width="420px", max_width="98%")
         named_ = {"description_width": "90px"}
         self.person = widgets.Dropdown(
             options=list(self.people.names.items()), description="Person", style=named_, layout=wide
@@ -157,15 +159,16 @@ class RedirectPanel:
         moving = list(self.sliders.values())
         self.box = widgets.VBox(
             [
-                widgets.HBox([self.person, self.frame]),
-                widgets.HBox([widgets.VBox(moving[:2]), widgets.VBox(moving[2:])]),
+                _row([self.person, self.frame]),
+                _row([_stack(moving[:2]), _stack(moving[2:])]),
                 self.reset,
-                widgets.HBox(columns, layout=widgets.Layout(width="100%", align_items="flex-end")),
+                widgets.HBox(columns, layout=widgets.Layout(align_items="flex-end", overflow=NO_BARS)),
                 self.status,
-                widgets.HBox([self.sweep, self.write]),
+                _row([self.sweep, self.write]),
                 self.told,
                 self.movie,
-            ]
+            ],
+            layout=widgets.Layout(overflow=NO_BARS),
         )
 
     def _choose_person(self) -> None:
@@ -218,8 +221,8 @@ class RedirectPanel:
         """Present angles in words."""
         angles = self.angles
         return (
-            f"Asked: gaze pitch {angles.gaze_pitch:+.0f}°, yaw {angles.gaze_yaw:+.0f}°; "
-            f"head pitch {angles.head_pitch:+.0f}°, yaw {angles.head_yaw:+.0f}°."
+            f"Asked: gaze pitch {signed_degrees(angles.gaze_pitch)}, yaw {signed_degrees(angles.gaze_yaw)}; "
+            f"head pitch {signed_degrees(angles.head_pitch)}, yaw {signed_degrees(angles.head_yaw)}."
         )
 
     def _write(self) -> None:
@@ -245,7 +248,16 @@ class RedirectPanel:
 
 def _column() -> widgets.Layout:
     """A place in the row of images: they shrink rather than go below each other, and long titles are broken."""
-    return widgets.Layout(width=SHOWN_WIDTH, min_width="0", flex="0 1 auto", margin="0 8px 0 0")
+    return widgets.Layout(width=SHOWN_WIDTH, min_width="0", flex="0 1 auto", margin="0 8px 0 0", overflow=NO_BARS)
+
+
+def _row(children: Sequence[widgets.Widget]) -> widgets.HBox:
+    """Widgets beside each other, or below where the cell is too narrow."""
+    return widgets.HBox(children, layout=widgets.Layout(flex_flow="row wrap", overflow=NO_BARS))
+
+
+def _stack(children: Sequence[widgets.Widget]) -> widgets.VBox:
+    return widgets.VBox(children, layout=widgets.Layout(max_width="100%", overflow=NO_BARS))
 
 
 def _image_box() -> widgets.Image:
@@ -257,7 +269,7 @@ def _reading(drawn: Drawn) -> str:
     if drawn.reading is None:
         return "No judge knows such images."
     pitch, yaw = drawn.reading
-    return f"The judge reads gaze pitch {pitch:+.0f}°, yaw {yaw:+.0f}°."
+    return f"The judge reads gaze pitch {signed_degrees(pitch)}, yaw {signed_degrees(yaw)}."
 
 
 class Coalesced:

@@ -28,7 +28,7 @@ SYMBOL = 48  # pixels that an entry of the legend takes besides its text
 LETTER = 7.0  # pixels of a letter of 12 pixels' height
 TITLE_LETTERS = 72  # in the line, of 17 pixels' height
 NOTE_LETTERS = 110  # in a line, of 12 pixels' height
-BAR_LETTERS = 32  # in a line beside a colour bar
+BAR_LETTERS = 56  # of the title beside a colour bar: of two lines the second lies over the ticks
 
 
 def fit(figure: go.Figure, title: str, study: str, notes: Sequence[str] = ()) -> go.Figure:
@@ -85,9 +85,14 @@ def fit(figure: go.Figure, title: str, study: str, notes: Sequence[str] = ()) ->
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)
     for bar in _color_bars(figure):
-        named = "<br>".join(textwrap.wrap(bar.title.text or "", BAR_LETTERS))
+        named = cut(bar.title.text or "", BAR_LETTERS)
         bar.update(thickness=16, tickfont_size=11, title={"text": named, "side": "right", "font": {"size": 12}})
     return figure
+
+
+def cut(text: str, longest: int) -> str:
+    """Shorten a label to so many letters, the last of which then tells so."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def legend_entries(figure: go.Figure) -> list[str]:

@@ -21,7 +21,7 @@ from plotly.subplots import make_subplots
 
 from helpers.analysis.comparable_trials import ComparableTrials, as_study, comparable_trials
 from helpers.analysis.importance import FEW_TRIALS
-from helpers.reporting.figure_layout import HEIGHT
+from helpers.reporting.figure_layout import HEIGHT, cut
 from helpers.reporting.palette import PALETTE
 from helpers.results.ranking import baseline_trial, signs
 
@@ -44,6 +44,7 @@ MARGIN = 0.08  # around the panels of ranks, so that neighbours' ticks stay apar
 SCALE = sample_colorscale("Plasma", [share / 10 for share in range(7)])
 _LONGEST = 19  # characters in a line of an axis title
 _SHORT = 12  # in one that stands beside others
+_SHORTEST = 8  # in a choice between many axes
 
 
 def parameter_figures(
@@ -126,7 +127,7 @@ def _coloured(figure: go.Figure, names: list[str], small_is_good: bool, baseline
         figure.data[-1].update(**named, line={"color": PALETTE[2], "width": 4, "dash": "dash"})
         figure.update_layout(showlegend=True)
     for note in figure.layout.annotations:
-        note.text = _cut(note.text)
+        note.text = cut(note.text, _SHORT if len(names) <= UPRIGHT else _SHORTEST)
     figure.update_annotations(font_size=11, bgcolor="rgba(255, 255, 255, 0.85)", borderpad=1)  # values at the axes
     broken = [_broken(name, _SHORT if len(names) <= UPRIGHT else _LONGEST) for name in names]
     figure.update_xaxes(ticktext=broken, tickfont_size=12, tickangle=0 if len(names) <= UPRIGHT else 40)
@@ -144,11 +145,6 @@ def _alike(shown: str, value: Any) -> bool:
         return math.isclose(float(shown), float(value), rel_tol=6e-3)
     except ValueError:
         return shown == str(value)
-
-
-def _cut(text: str) -> str:
-    """Shorten a choice that would lie over the lines beside its axis."""
-    return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"
 
 
 def _in_rows(figure: go.Figure) -> go.Figure:

@@ -64,12 +64,12 @@ def trial_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str, 
 
     >>> rows = helpers.trial_rows(helpers.load_study(Path("optuna_results/digits")))
     >>> rows[0]["trial"], rows[0]["state"], rows[0]["epochs"]
-    (0, 'baseline', 2)
+    (0, 'baseline COMPLETE', 2)
     """
     rows = summary_rows(study, best_first)
     for row in rows:
         if row.pop("baseline"):
-            row["state"] = "baseline" if row["state"] == "COMPLETE" else f"baseline {row['state']}"
+            row["state"] = f"baseline {row['state']}"
     return rows
 
 
@@ -231,7 +231,7 @@ def top_table(study: optuna.Study, k: int = TOP) -> list[dict[str, Any]]:
         values = [sign * value for sign, value in zip(signs(study), objective_key(study, trial), strict=False)]
         named = dict(zip(metric_names(study), values, strict=False))
         note = {} if is_feasible(trial) else {"constraints": "not met"}
-        state = "baseline" if trial.user_attrs.get(BASELINE) else trial.state.name.lower()
+        state = f"{'baseline ' if trial.user_attrs.get(BASELINE) else ''}{trial.state.name.lower()}"
         rows.append({"rank": rank, "trial": trial.number, "state": state, **named, **note, **trial.params})
     return rows
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
@@ -32,7 +33,7 @@ from helpers.results.attributes import (
 )
 from helpers.results.lookup import created_study
 from helpers.results.tables import HTML_FILE, save_results
-from helpers.results.trial_states import count_finished
+from helpers.results.trial_states import count_finished, epochs_of, successors
 from helpers.search.samplers_and_pruners import describe_pruner, describe_sampler
 from helpers.search.study_config import StudyFile
 from helpers.storage.backends import open_storage
@@ -201,6 +202,16 @@ def is_reported(study: optuna.Study, folder: Path) -> bool:
         trial.datetime_complete for trial in study.get_trials(deepcopy=False) if trial.datetime_complete is not None
     ]
     return max(ends, default=datetime.min) <= datetime.fromtimestamp(page.stat().st_mtime)
+
+
+def has_results(study: optuna.Study, folder: Path) -> bool:
+    """Tell whether a report has something to say: an epoch, or a trial that ended otherwise than by an interruption."""
+    trials = study.get_trials(deepcopy=False)
+    continued = successors(trials)
+    return any(
+        epochs_of(trial, folder) or (trial.state != TrialState.WAITING and trial.number not in continued)
+        for trial in trials
+    )
 
 
 def save(study: optuna.Study, spec: StudySpec) -> None:

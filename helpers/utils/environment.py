@@ -19,6 +19,7 @@ from helpers.utils.paths import ROOT
 
 PACKAGES = ("torch", "optuna", "numpy", "warp-lang", "plotly", "pydantic")
 FILE = "environment.json"
+CODE = ("--", ".", ":(exclude)notebooks")  # a notebook that was run and saved changes no result
 
 
 def environment(config: RunConfig | None = None) -> dict[str, str]:
@@ -100,7 +101,7 @@ def networks(config: MeshHeadRun | GazeGaussianRun) -> str:
 
 
 def git_commit() -> str:
-    """Commit of this code, marked when files differ from it; `unknown` outside a repository."""
+    """Commit of this code, marked when files other than notebooks differ from it; `unknown` outside a repository."""
     if not IN_REPOSITORY:  # whatever repository the environment lies in is not this one's
         return f"gazegaussian-studies {version('gazegaussian-studies')}, installed"
     try:
@@ -108,7 +109,7 @@ def git_commit() -> str:
             subprocess.run(
                 ["git", "-C", str(ROOT), *args], capture_output=True, text=True, check=True, timeout=10
             ).stdout.strip()
-            for args in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+            for args in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no", *CODE])
         )
     except (OSError, subprocess.SubprocessError):
         return "unknown (no git repository)"

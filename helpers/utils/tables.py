@@ -109,6 +109,7 @@ def _forms(
         if _is_long(texts, column):
             looks[f"td.col{column}"] = "min-width: 14em; max-width: 28em; white-space: normal"
     style = pd.DataFrame(texts, columns=headers).style.hide(axis="index").set_caption(html.escape(title))
+    looks["caption"] = "text-align: left"  # above a table that is wider than the cell, too
     style.format(escape="html").set_table_styles([{"selector": k, "props": v} for k, v in looks.items()])
     return style.to_html(), _drawn(
         title, names, texts, gives_way, shutil.get_terminal_size((_NARROW, 24)).columns, False

@@ -223,7 +223,7 @@ def test_a_baseline_that_cannot_train_is_refused_with_advice(tmp_path, error, ad
 def test_rows_are_for_people(tmp_path):
     rows = {row["what"]: row["value"] for row in estimate_study(spec(tmp_path), SlowStage).rows()}
     assert rows["epochs"] == "64 to 80"
-    assert " to " in rows["time"]
+    assert " to " in rows["training time, all trials"]
     assert "GPU memory" not in rows
     assert rows["trials still to run"] == "8, up to 10 epochs each"
     assert [duration(s) for s in (0.1234, 99, 150, 7200)] == ["0.123 s", "99 s", "2 min", "2 h 00 min"]
@@ -234,7 +234,7 @@ def test_a_range_of_one_value_is_that_value(tmp_path):
     certain = replace(found, epochs_expected=float(found.epochs_most), seconds_low=found.seconds_high)
     rows = {row["what"]: row["value"] for row in certain.rows()}
     assert rows["epochs"] == "80"
-    assert rows["time"] == duration(found.seconds_high)
+    assert rows["training time, all trials"] == duration(found.seconds_high)
 
 
 def test_peak_memory_is_seen_though_it_is_given_back():

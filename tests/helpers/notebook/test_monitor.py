@@ -15,7 +15,7 @@ from study_support import fake_train, run_study
 
 from gazegaussian.errors import ConfigError
 from helpers import load_study, stop
-from helpers.notebook import monitor, monitor_views
+from helpers.notebook import log_box, monitor, monitor_views
 from helpers.notebook.cli_process import Script
 from helpers.notebook.live_curves import live_curves
 from helpers.notebook.monitor_views import PlainView, WidgetView, sentences
@@ -49,6 +49,15 @@ def program(tmp_path, repo_root, monkeypatch):
     monkeypatch.setattr(monitor, "Script", partial(Script, program=path))
     monkeypatch.setattr(monitor, "LOOK_SECONDS", 0.1)
     return path
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    """What the box of the log shows, as it is updated."""
+    forms = []
+    monkeypatch.setattr(log_box, "display", lambda *_, **__: None)
+    monkeypatch.setattr(log_box, "update_display", lambda bundle, **_: forms.append(bundle))
+    return forms
 
 
 def watch(tmp_path, view, trials=2):
@@ -150,7 +159,7 @@ def test_words_say_how_far_it_is():
     assert empty["trials"] == "0 of ? finished (none started)"
 
 
-def test_widgets_are_labelled_and_follow_the_study(monkeypatch, capsys):
+def test_widgets_are_labelled_and_follow_the_study(monkeypatch, logged):
     updates = []
     monkeypatch.setattr(monitor_views, "display", lambda *_, **__: None)
     monkeypatch.setattr(monitor_views, "update_display", lambda bundle, **_: updates.append(bundle))
@@ -168,7 +177,8 @@ def test_widgets_are_labelled_and_follow_the_study(monkeypatch, capsys):
     assert pressed == [1]
     view.end(None, "Stopped.")
     assert view.button.disabled
-    assert capsys.readouterr().out.count("progress - ") == 1
+    assert len(logged) == 1, "a line of progress without a new epoch"
+    assert logged[0]["text/plain"].startswith("progress - trials: 2 of 4 finished")
 
 
 def test_where_clicks_cannot_reach_the_cell_there_is_no_dead_button():
@@ -213,6 +223,7 @@ def test_a_click_in_a_real_kernel_stops_the_study(tmp_path, program, repo_root):
             kinds.add(kind)
             assert kind != "error", content
             text += content.get("text", "")
+            text += content["data"].get("text/plain", "") if kind == "update_display_data" else ""
             if kind == "comm_open" and content["data"]["state"].get("_model_name") == "ButtonModel":
                 button = content["comm_id"]
             if "epoch 3 of 8" in text and not clicked:
@@ -304,7 +315,7 @@ def test_the_bar_of_epochs_moves_within_an_epoch_and_waits_for_its_end(monkeypat
     assert looked(3, seconds=None) == 3, "nothing was measured"
 
 
-def test_the_last_curves_stay_with_a_picture_and_the_table_has_a_cell_of_its_own(monkeypatch, capsys):
+def test_the_last_curves_stay_with_a_picture_and_the_table_has_a_cell_of_its_own(monkeypatch, logged):
     seen = []
     monkeypatch.setattr(monitor_views, "update_display", lambda forms, **_: seen.append(forms))
     monkeypatch.setattr(monitor_views, "bundle", lambda figure: {"image/png": "last"})
@@ -313,4 +324,38 @@ def test_the_last_curves_stay_with_a_picture_and_the_table_has_a_cell_of_its_own
     view.end(StudyProgress("toy", "val_loss", True, (trial,), 0, 1, 2, 1.0, 0.0, (0, 0.4), None, 0), "Ended.")
     assert seen[-1] == {"image/png": "last"}
     view.log(["epoch 1\n", '\x1etable ["t", ["a"], [["1"]]]\n'])
-    assert capsys.readouterr().out.endswith("epoch 1\n")
+    assert logged[-1]["text/plain"] == "epoch 1"
+
+
+def test_the_log_stays_in_a_box_that_scrolls_and_keeps_its_last_lines(logged):
+    view = WidgetView()
+    view.log([f"line {number}\n" for number in range(log_box.MOST_LINES + 5)])
+    view.log([])
+    view.log(["<b>last</b>\n"])
+    assert len(logged) == 2, "updated without a new line"
+    text = logged[-1]["text/plain"].splitlines()
+    assert (text[0], text[1], text[-1]) == ("(6 earlier lines are left out)", "line 6", "<b>last</b>")
+    page = logged[-1]["text/html"]
+    assert f"max-height: {log_box.HEIGHT}; overflow-y: auto" in page
+    assert "&lt;b&gt;last" in page
+
+
+def test_stop_while_the_study_still_loads_ends_it_at_once(tmp_path, program, capsys):
+    """An audit of minutes would go before the first epoch that could end."""
+    loading = "import time\nprint('loading', flush=True)\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    raise SystemExit(130)\n"
+    program.write_text(loading)
+
+    class Clicking(PlainView):
+        def begin(self, stop):
+            self.stop = stop
+
+        def log(self, lines):
+            super().log(lines)
+            if lines:
+                self.stop()
+
+    began = time.monotonic()
+    watch(tmp_path, Clicking())
+    assert time.monotonic() - began < 30
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["loading", "Stopping before the first epoch.", "Stopped. Run this cell again to resume."]

@@ -8,7 +8,7 @@ from study_results_support import study_of
 
 from helpers import study_figures
 from helpers.notebook.live_curves import live_curves
-from helpers.reporting.figure_layout import LEGEND_ROW, NOTE_LINE, fit, legend_entries
+from helpers.reporting.figure_layout import BAR_LETTERS, LEGEND_ROW, NOTE_LINE, fit, legend_entries
 from helpers.study.progress import StudyProgress, TrialProgress
 
 SPACE = {
@@ -87,6 +87,12 @@ def test_colour_bars_have_their_titles_beside_them(figures):
     bars += [t.marker.colorbar for t in figures["parallel_coordinate"].data if t.marker.showscale]
     assert len(bars) == 2
     assert all(bar.title.side == "right" and bar.title.text for bar in bars)
+    long = searched()
+    long.set_user_attr("metric", "validation_gaze_error_of_held_out_people_deg")
+    (title,) = {bar.title.text for bar in [study_figures(long)["contour"].data[0].colorbar]}
+    assert len(title) == BAR_LETTERS, "longer than the bar"
+    assert title.endswith("…")
+    assert "<br>" not in title, "a second line lies over the ticks"
 
 
 @pytest.mark.parametrize(

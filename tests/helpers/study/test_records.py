@@ -98,6 +98,15 @@ def test_a_resumed_study_keeps_its_mesh_head_when_none_is_named(tmp_path, meshes
         default_spec("gazegaussian", out=tmp_path, study_name=name)
 
 
+def test_a_study_that_ended_before_its_first_epoch_says_so_instead_of_an_empty_report(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        study = run(replace(spec(tmp_path, trials=2), timeout=0.0), audit=False)
+    assert not [trial for trial in study.trials if trial.state != TrialState.WAITING]
+    assert "study toy ended before its first epoch" in caplog.text
+    assert not (tmp_path / "toy" / "report.html").exists()
+    assert not (tmp_path / "toy" / "figures").exists()
+
+
 def test_a_complete_study_is_left_as_it_is_and_drawn_only_when_a_drawing_lacks(tmp_path, monkeypatch, caplog):
     drawn = []
 
