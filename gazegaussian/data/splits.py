@@ -8,9 +8,8 @@ for validation. Test people are read by `confirm` and `evaluate` alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gazegaussian.data.published_sets import find_set, require_folder, set_of_prefix
 from gazegaussian.data.synthetic.folder import SETTINGS_FILE, SPLIT_FILE
@@ -38,10 +37,6 @@ class People:
     val: tuple[str, ...]
     test: tuple[str, ...]
     rule: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the division as plain values, for JSON."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @property
     def summary(self) -> str:

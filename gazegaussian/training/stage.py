@@ -48,18 +48,6 @@ def require_parts(stage: object, name: str) -> None:
         )
 
 
-class EpochLoader(Protocol):
-    """Batches of one epoch; `set_epoch` makes the order a function of (seed, epoch)."""
-
-    def __iter__(self) -> Any:
-        """Yield batches (see `to_device`)."""
-        ...
-
-    def __len__(self) -> int:
-        """Count the batches of an epoch."""
-        ...
-
-
 class Stage(Protocol):
     """A model with its data, losses and validation metric."""
 

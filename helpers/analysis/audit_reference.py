@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor
-
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from helpers.analysis.audit_chance import MOST_ELEMENTS, REPEATS, repeated_effect, rows_of
@@ -71,12 +69,6 @@ class Reference:
         probe = self.probe()
         epochs = range(min(self.config.training.epochs, POOL_EPOCHS))
         return {row for epoch in epochs for batch in probe.batches(epoch, 10**6) for row in rows_of(batch)}
-
-    @cached_property
-    def another_start(self) -> dict[str, Tensor]:
-        """Weights that another seed starts from."""
-        training = self.config.training.model_copy(update={"seed": self.config.training.seed + 1})
-        return Probe(self.build, self.config.model_copy(update={"training": training})).built
 
     def effect(self, step: Step, again: Sequence[Step] | None = None) -> float:
         """Say how much a step differs from the run configuration's, beyond chance, as a share of another seed's."""

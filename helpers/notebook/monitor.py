@@ -46,7 +46,6 @@ class Monitor:
         self._has_begun = False  # a trial was seen running
         self._cut_short = False
         self._reader: StudyReader | None = None
-        self._interrupts = 0
         self._last_look = -LOOK_SECONDS
 
     def stop(self) -> None:
@@ -62,7 +61,6 @@ class Monitor:
 
     def interrupted(self) -> None:
         """Handle an interrupt: the first one stops like the button, the next one at once."""
-        self._interrupts += 1
         if self.stopping:
             self.script.interrupt()
         else:

@@ -54,8 +54,3 @@ def best_files(out: Path, stage: str) -> Iterator[tuple[Path, dict[str, Any]]]:
             continue
         if isinstance(content, dict) and content.get("stage") == stage:
             yield path, content
-
-
-def read_parameters(path: Path) -> dict[str, Any]:
-    """Parameters of a best trial (see `read_best`)."""
-    return dict(read_best(path)["parameters"])

@@ -12,7 +12,7 @@ from gazegaussian.errors import ConfigError
 from helpers import best_trial, load_study, save_figures, study_figures, summary_rows, top_trials
 from helpers.reporting.captions import missing_figures
 from helpers.reporting.palette import PALETTE
-from helpers.results.best_files import read_parameters
+from helpers.results.best_files import read_best
 from helpers.results.tables import save_results
 
 
@@ -20,7 +20,7 @@ def test_best_parameters_on_disk_are_the_winner(tmp_path):
     study = run_study(spec(tmp_path))
     best = best_trial(study)
     for name in ("best.json", "best.yaml"):
-        assert read_parameters(tmp_path / "toy" / name) == pytest.approx(best.params)
+        assert read_best(tmp_path / "toy" / name)["parameters"] == pytest.approx(best.params)
     content = json.loads((tmp_path / "toy" / "best.json").read_text())
     assert content["value"] == min(t.value for t in study.trials if t.state == TrialState.COMPLETE)
     assert Path(content["checkpoint"]).read_bytes() == b"weights"
