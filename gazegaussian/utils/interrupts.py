@@ -12,9 +12,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
+from typing import Any
 
 INTERRUPTED = "Interrupted. Run the same command again to resume."
 INTERRUPTED_CODE = 130
@@ -90,6 +91,23 @@ def uninterrupted() -> Iterator[None]:
         _State.held -= 1
     if not before:
         raise_if_interrupted()
+
+
+@contextmanager
+def interrupt_handler(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> Iterator[None]:
+    """Handle Ctrl-C otherwise while a `with` block lasts; in the main thread only.
+
+    Args:
+        handler: As `signal.signal` takes it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def watch_process() -> None:

@@ -27,6 +27,7 @@ from helpers.results.lookup import created_study, study_in_memory
 from helpers.study.trial import release_memory
 from helpers.study.workers.plan import WorkerPlan, plan_workers
 from helpers.utils.formatting import duration
+from helpers.utils.paths import existing_folder
 
 if TYPE_CHECKING:
     from helpers.study.spec import StudySpec
@@ -154,7 +155,7 @@ def estimate_study(spec: StudySpec, build: Build = build_stage, reject: bool = T
     compute = study.budget.max_compute  # seconds of all trials together
     limits = (spec.timeout, study.budget.timeout, None if compute is None else compute / plan.workers)
     caps = [limit for limit in limits if limit is not None]
-    folder = _existing(spec.folder)
+    folder = existing_folder(spec.folder)
     estimate = Estimate(
         measured,
         forecast.trials,
@@ -254,11 +255,6 @@ def _measure(spec: StudySpec, config: RunConfig, build: Build) -> tuple[Measured
         other_gb_per_epoch=(sum(sizes.values()) - sum(checkpoints)) / GB,
     )
     return measured, trainer.device.type
-
-
-def _existing(folder: Path) -> Path:
-    """Return the folder itself or the nearest one above that is there."""
-    return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
 
 
 def _span(low: str, high: str) -> str:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import importlib
 import signal
-import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 
 from gazegaussian.errors import UserError
+from gazegaussian.utils.interrupts import interrupt_handler
 from helpers.notebook.cli_process import Script, ScriptError
 from helpers.notebook.drive import revive_drive
 from helpers.notebook.monitor_views import PlainView, View, WidgetView
@@ -130,7 +129,8 @@ async def run_and_watch(folder: Path, args: Sequence[str], view: View | None = N
     monitor = Monitor(folder, script, chosen)
     monitor.view.begin(monitor.stop)
     try:
-        with _interrupts_to(monitor.interrupted):
+        # What an interrupt raises in a cell that awaits depends on the kernel.
+        with interrupt_handler(lambda *_: monitor.interrupted()):
             async with _clicks() as let_clicks_in:
                 while (code := monitor.step()) is None:
                     await let_clicks_in()
@@ -138,23 +138,6 @@ async def run_and_watch(folder: Path, args: Sequence[str], view: View | None = N
         monitor.finish(code)
     finally:
         script.close()
-
-
-@contextmanager
-def _interrupts_to(hear: Callable[[], None]) -> Iterator[None]:
-    """Call a function for every SIGINT: what an interrupt raises in a cell that awaits depends on the kernel."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        hear()
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @asynccontextmanager

@@ -47,17 +47,16 @@ def baseline(study: StudyFile, config: RunConfig) -> dict[str, Any]:
         ConfigError: A value lies outside its range, so that the baseline could not be compared.
     """
     own = configured(study, config)
-    values: dict[str, Any] = {}
-    for name in study.order():
-        if not study.is_active(name, values):
-            continue
+
+    def value_of(name: str) -> Any:
         if not study.parameters[name].contains(own[name]):
             raise ConfigError(
                 f"The baseline's {name} = {own[name]} lies outside its search space ({compact(study.parameters[name])}); "
                 "widen the space or change the run configuration."
             )
-        values[name] = own[name]
-    return values
+        return own[name]
+
+    return study.active_values(value_of)
 
 
 def check_space(study: StudyFile, config: RunConfig) -> None:
@@ -96,13 +95,12 @@ def _points(study: StudyFile, own: Mapping[str, Any], name: str) -> Iterator[dic
 
 def _completed(study: StudyFile, own: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
     """Complete some values to a whole trial, with the run configuration's own values where they lie in the space."""
-    values: dict[str, Any] = {}
-    for name in study.order():
+
+    def value_of(name: str) -> Any:
         space = study.parameters[name]
-        default = own[name] if space.contains(own[name]) else space.corners()[0]
-        if study.is_active(name, values):
-            values[name] = fixed.get(name, default)
-    return values
+        return fixed.get(name, own[name] if space.contains(own[name]) else space.corners()[0])
+
+    return study.active_values(value_of)
 
 
 def warn_of_sizes(run: RunConfig, study_file: StudyFile) -> None:

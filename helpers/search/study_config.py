@@ -7,7 +7,7 @@ the run configuration, and an unknown one is rejected with the list of the known
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -216,10 +216,18 @@ class StudyFile(Strict):
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         """Draw the active parameters of a trial; the others keep the run configuration's value."""
+        return self.active_values(lambda name: self.parameters[name].suggest(trial, name))
+
+    def active_values(self, value_of: Callable[[str], Any]) -> dict[str, Any]:
+        """Collect the values of the active parameters, each after those that decide whether it is active.
+
+        Args:
+            value_of: Gives the value of a parameter by its name; asked for active ones only.
+        """
         values: dict[str, Any] = {}
         for name in self.order():
             if self.is_active(name, values):
-                values[name] = self.parameters[name].suggest(trial, name)
+                values[name] = value_of(name)
         return values
 
     def fingerprint(self) -> str:

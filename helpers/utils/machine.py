@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from helpers.utils.paths import existing_folder
 from helpers.utils.runtime import installed_versions, is_in_notebook, runtime_name
 
 SHOWN = ("torch", "numpy", "optuna", "plotly")
@@ -33,7 +34,7 @@ def machine_rows(folder: Path) -> dict[str, str]:
     import psutil
 
     memory = psutil.virtual_memory()
-    there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
+    there = existing_folder(folder)
     disk = shutil.disk_usage(there)
     installed = installed_versions()
     versions = [f"{name} {installed.get(name, 'missing')}" for name in SHOWN]

@@ -61,6 +61,11 @@ def shown_path(path: Path | str, base: Path | None = None) -> str:
     return str(Path(*path.parts[1:][-_KEPT:]))
 
 
+def existing_folder(folder: Path) -> Path:
+    """Return the folder itself, or the nearest one above it that is there."""
+    return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
+
+
 def typed_path(path: Path) -> str:
     """Write a path as it is typed in a shell of this machine: from the working directory or the home folder where it can be.
 

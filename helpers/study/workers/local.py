@@ -27,6 +27,7 @@ import torch
 from gazegaussian.config import RunConfig
 from gazegaussian.training.step import resolve_device
 from gazegaussian.utils.cores import available_cores
+from gazegaussian.utils.interrupts import interrupt_handler
 from gazegaussian.utils.signs_of_life import sign, signs_of_life
 from helpers.study.spec import StudySpec
 from helpers.study.workers.plan import WorkerPlan, chosen_threads, not_portable
@@ -81,7 +82,8 @@ class LocalBackend:
         levels = (logging.getLogger().getEffectiveLevel(), optuna.logging.get_verbosity())
         # Not a daemon: those may not start the processes of isolated trials.
         process = context.Process(target=_main, args=(there, spec, self._threads, levels), name=spec.worker)
-        with _environment(settings), _interrupts_ignored(), _program_not_imported(spec):
+        # Ctrl-C, which reaches all of a terminal, is the supervisor's affair: a new process inherits that it is ignored.
+        with _environment(settings), interrupt_handler(signal.SIG_IGN), _program_not_imported(spec):
             process.start()
         there.close()
         self._workers[spec.worker] = _Worker(process, here)
@@ -138,7 +140,7 @@ def import_ahead(spec: StudySpec) -> None:
     if method != "forkserver" or resolve_device(spec.config.training.device).type != "cpu":
         return
     multiprocessing.get_context(method).set_forkserver_preload([PRELOADED])
-    with _environment(_settings(method, chosen_threads(spec.config) or 1)), _interrupts_ignored():
+    with _environment(_settings(method, chosen_threads(spec.config) or 1)), interrupt_handler(signal.SIG_IGN):
         forkserver.ensure_running()
 
 
@@ -190,19 +192,6 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Let a new process inherit that Ctrl-C, which reaches all of a terminal, is its parent's affair."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
