@@ -38,6 +38,10 @@ class _Movable:
         """Return the whole batch several times, one after the other."""
         return self._each(lambda value: value.repeat(times, *[1] * (value.dim() - 1)))
 
+    def expanded(self, rows: int) -> Self:
+        """Let so many rows share the only one, without copies."""
+        return self._each(lambda value: value.expand(rows, *value.shape[1:]))
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
         changed: dict[str, object] = {}
         for field in fields(self):  # type: ignore[arg-type]

@@ -178,8 +178,8 @@ class _Session:
                 self.rows.append(row)
                 if pair in pictured:
                     self.pictures.append((images[i], _caption(row)))
-        fps = frames_per_second(self.model, batch, self.device)
-        self._speed = Measured(fps, by=f"{device_name(self.device)}, {self.model.image_size} px, one image at a time")
+        fps, how = frames_per_second(self.model, batch, self.device)
+        self._speed = Measured(fps, by=how)
 
     def _render(self, chunk: list[tuple[int, int]]) -> tuple[Batch, Tensor | None, Tensor]:
         """Targets of pairs, what fitting their poses left in pixels, and what the model makes of them [B, 3, H, W]."""

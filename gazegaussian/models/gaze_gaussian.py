@@ -12,18 +12,19 @@ from gazegaussian.config import GazeGaussianModel, MeshHeadModel, OptimConfig
 from gazegaussian.dimensions import FEATURE_CHANNELS
 from gazegaussian.errors import ConfigError
 from gazegaussian.geometry.rotations import full_precision, matrix_to_quat, quat_multiply
+from gazegaussian.models.face_stream import FaceStream
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.neural_renderers import build_renderer
 from gazegaussian.models.streams import (
     COLOR_CHANNELS,
     EyePoints,
     EyeStream,
-    FaceStream,
     StreamOutput,
     StreamPoints,
     split_points,
 )
 from gazegaussian.rendering import render_splats
+from gazegaussian.rendering.binning import ListRoom
 from gazegaussian.types import Cameras, Gaussians, HeadParameters
 
 
@@ -147,9 +148,7 @@ class GazeGaussian(nn.Module):
         splats = _join(face.gaussians, eyes.gaussians)
         if cameras.rotation.requires_grad or cameras.translation.requires_grad:
             splats, cameras = _in_camera_frame(splats, cameras)
-        small = cameras.resized(
-            cameras.width // self.config.feature_downscale, cameras.height // self.config.feature_downscale
-        )
+        small = self._map_cameras(cameras)
         if not layers:
             features = render_splats(splats, small, self.background, self.splat_backend).features
             return GazeRendering(self.renderer(features, parameters), features)
@@ -165,6 +164,29 @@ class GazeGaussian(nn.Module):
         images = self.renderer(features, parameters.repeated(3))
         image, face_image, eyes_image = images.chunk(3)
         return GazeRendering(image, head_map, GazeLayers(face_image, face_map, eyes_image, eyes_map, face, eyes))
+
+    def frame(self, face: Gaussians, parameters: HeadParameters, cameras: Cameras, room: ListRoom) -> Tensor:
+        """Render heads whose face is there already, without gradients (see `gazegaussian.inference`).
+
+        Args:
+            face: Splats of the face stream, of B heads or of one that all share.
+            parameters: Of B samples.
+            cameras: One per sample, at the image's size.
+            room: Of this sequence of frames.
+
+        Returns:
+            Images in [0, 1]. [B, 3, H, W]
+        """
+        eyes = self.eyes(parameters).gaussians
+        splats = _join(face.expanded(len(eyes.means)), eyes)
+        small = self._map_cameras(self._film(cameras))
+        features = render_splats(splats, small, self.background, self.splat_backend, room=room).features
+        return self.renderer(features, parameters)
+
+    def _map_cameras(self, cameras: Cameras) -> Cameras:
+        """The cameras at the size of the feature map."""
+        scale = self.config.feature_downscale
+        return cameras.resized(cameras.width // scale, cameras.height // scale)
 
     def parameter_groups(self, optim: OptimConfig) -> list[dict[str, Any]]:
         """Optimizer groups; every parameter once, everything of the eye stream times `eye_lr_mult`."""

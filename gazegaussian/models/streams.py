@@ -1,4 +1,4 @@
-"""The two streams of Gaussians, initialised from the neutral mesh: the face, and both eyes, in the variant `default`.
+"""What both streams of Gaussians are, initialised from the neutral mesh, and the stream of the eyes in the variant `default`.
 
 The branches come from the MeshHead with their trained weights and whatever widths its study found; attribute branches
 (scale, rotation, opacity) are new. Points are head frame, model units; outputs are in the world.
@@ -24,27 +24,20 @@ from gazegaussian.models.branches import (
     DEFORM_SCALE,
     ENCODED_GAZE,
     ENCODED_POINT,
-    ENCODED_POSE,
     EYE_LANDMARKS,
     NO_TURN,
     POINT_FEATURES,
-    SHAPE_FAR,
-    SHAPE_NEAR,
     Branches,
-    Reach,
     conditioned,
     eye_quaternions,
     eyeball_centres,
-    falloff,
     hidden_widths,
     nearest_squared,
-    rows_of,
 )
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.nn.encoding import positional_encoding
 from gazegaussian.nn.mlp import MLP, to_autocast
 from gazegaussian.types import Gaussians, HeadParameters
-from gazegaussian.utils.constants import constant
 
 logger = logging.getLogger(__name__)
 
@@ -263,50 +256,6 @@ class Stream(nn.Module):
             opacities=torch.sigmoid(opacities)[..., 0],
             features=self._splat_features(features.float()),
         )
-
-
-class FaceStream(Stream):
-    """Everything but the eyes; driven by expression near the landmarks and by head pose elsewhere."""
-
-    inherited = ("shape_color", "pose_color", "shape_deform", "pose_deform")
-
-    def __init__(self, mesh_config: MeshHeadModel, points: int) -> None:
-        super().__init__(points, 3, mesh_config.landmarks - sum(map(len, EYE_LANDMARKS)))
-        branches = Branches(mesh_config)
-        widths = hidden_widths(mesh_config)
-        self.shape_color = branches.shape_color
-        self.pose_color = branches.pose_color
-        self.shape_deform = branches.shape_deform
-        self.pose_deform = branches.pose_deform
-        self.shape_attributes = MLP(POINT_FEATURES + SHAPE_CODE_DIM, widths["shape_attributes"], 8, SHAPE_CODE_DIM)
-        self.pose_attributes = MLP(POINT_FEATURES + ENCODED_POSE, widths["pose_attributes"], 8)
-
-    def _own_landmarks(self, landmarks: Tensor) -> Tensor:
-        eyes = {row for eye in EYE_LANDMARKS for row in eye}
-        return landmarks[[row for row in range(len(landmarks)) if row not in eyes]]
-
-    def forward(self, parameters: HeadParameters) -> StreamOutput:
-        """Splats of B heads."""
-        weight = falloff(nearest_squared(self.means.detach(), self.landmarks), SHAPE_NEAR, SHAPE_FAR)[:, None]
-        features = to_autocast(torch.tanh(self.features))
-        points = to_autocast(positional_encoding(self.means))
-        # A third of the points need no pose and a tenth no shape: that saves a GPU more than it loses by a wait.
-        shape_rows, pose_rows, both = rows_of([weight, 1 - weight, weight * (1 - weight)])
-        shape = Reach(weight, parameters.shape_code, shape_rows)
-        pose = Reach(1 - weight, positional_encoding(parameters.pose), pose_rows)
-        shape_color = shape.of(self.shape_color, features)
-        pose_color = pose.of(self.pose_color, features)
-        deltas = shape.weighted(shape.of(self.shape_attributes, features))
-        deltas = pose.added(deltas, pose.of(self.pose_attributes, features))
-        offset = shape.weighted(torch.tanh(shape.of(self.shape_deform, points)))
-        offset = pose.added(offset, torch.tanh(pose.of(self.pose_deform, points)))
-        colors = pose.added(shape.weighted(shape_color), pose_color)
-        no_turn = constant(NO_TURN, self.means).view(1, 1, 4)
-        splats = self._splats(self.means + DEFORM_SCALE * offset, colors, deltas, parameters, no_turn)
-        # What is compared is a quarter of the points: rows are sorted, so their places in the branches' rows are found.
-        shape_there = shape_color.index_select(1, torch.searchsorted(shape_rows, both))
-        pose_there = pose_color.index_select(1, torch.searchsorted(pose_rows, both))
-        return StreamOutput(splats, shape_there, pose_there, torch.ones_like(both, dtype=torch.bool))
 
 
 class EyePoints(Stream):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gazegaussian.rendering._warp import as_array, cpu_blocks, launch, launch_split, launch_strided, wp
-from gazegaussian.rendering.binning import bin_bands, bin_tiles
+from gazegaussian.rendering.binning import ListRoom, bin_bands, bin_tiles
 from gazegaussian.rendering.projection import FlatScene, ProjectedSplats
 from gazegaussian.rendering.splat_kernels import SIX, band_kernels
 from gazegaussian.rendering.splat_kernels_tiled import BLOCK, tile_kernels
@@ -102,12 +103,12 @@ def composite_bands_backward(scene: FlatScene, out: Composited, grad_image: Tens
     return grads
 
 
-def composite_tiles(scene: FlatScene) -> Composited:
+def composite_tiles(scene: FlatScene, room: ListRoom | None = None) -> Composited:
     """Composite square tiles, a thread per pixel: CUDA, or the same kernels on the CPU for tests."""
     batch, width, height = scene.size
     kernels = tile_kernels(scene.features.shape[1])
     # Small maps need small tiles, or most of the GPU has nothing to do.
-    tiles = bin_tiles(scene.splats, batch, width, height, 8 if max(width, height) <= 64 else 16)
+    tiles = bin_tiles(scene.splats, batch, width, height, 8 if max(width, height) <= 64 else 16, room)
     pixels = batch * height * width
     image = scene.features.new_empty(pixels, scene.features.shape[1])
     transmittance = scene.features.new_empty(pixels)
@@ -145,3 +146,8 @@ def composite_tiles_backward(scene: FlatScene, out: Composited, grad_image: Tens
 
 BANDS = Compositor(composite_bands, composite_bands_backward)
 TILES = Compositor(composite_tiles, composite_tiles_backward)
+
+
+def tiles_with(room: ListRoom | None) -> Compositor:
+    """Tiles whose lists have room already: for frames."""
+    return TILES if room is None else TILES._replace(forward=partial(composite_tiles, room=room))

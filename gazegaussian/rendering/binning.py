@@ -157,7 +157,53 @@ def expand_counts(counts: Tensor) -> tuple[Tensor, Tensor]:
     return owners, torch.arange(owners.numel(), device=counts.device) - starts[owners]
 
 
-def bin_tiles(splats: ProjectedSplats, batch: int, width: int, height: int, side: int) -> Tiles:
+class ListRoom:
+    """How long the tile lists of the next frame may be, so that the host need not wait for their length.
+
+    For the first frame the host waits. A later list that is longer loses its furthest splats; `fits` then makes room, and
+    the frame is to be rendered again.
+
+    Attributes:
+        needed: Length of the last list, on its device; None where the host knows it. [] long
+    """
+
+    margin = 1.5  # over the length of the list that was counted last
+
+    def __init__(self) -> None:
+        self.needed: Tensor | None = None
+        self._entries = 0
+        self._images = 0
+
+    def expand(self, counts: Tensor, images: int) -> tuple[Tensor, Tensor]:
+        """As `expand_counts`, with as many elements as there is room for; those behind the last one mean nothing.
+
+        Args:
+            counts: [M]
+            images: In the batch; another number than before is a first frame.
+        """
+        if images != self._images or not self._entries:
+            self._images = images
+            self.needed = None
+            owners, ranks = expand_counts(counts)
+            self.fits(len(owners))
+            return owners, ranks
+        ends = torch.cumsum(counts, 0)
+        self.needed = ends[-1]
+        places = torch.arange(self._entries, device=counts.device)
+        owners = torch.searchsorted(ends, places, right=True).clamp_max(len(counts) - 1)
+        return owners, places - (ends - counts)[owners]
+
+    def fits(self, needed: int) -> bool:
+        """Tell whether a list of this length was complete; make room for it if not."""
+        complete = needed <= self._entries
+        if not complete:
+            self._entries = int(self.margin * needed)
+        return complete
+
+
+def bin_tiles(
+    splats: ProjectedSplats, batch: int, width: int, height: int, side: int, room: ListRoom | None = None
+) -> Tiles:
     """Sort splats into square tiles, on any device.
 
     Args:
@@ -166,6 +212,7 @@ def bin_tiles(splats: ProjectedSplats, batch: int, width: int, height: int, side
         width: Pixels.
         height: Pixels.
         side: Edge of a tile in pixels.
+        room: Of frames: how long the lists may be; None lets the host wait for their length.
 
     Returns:
         Entries of every tile, nearest splat first; equal depths in the order of their ids.
@@ -180,10 +227,13 @@ def bin_tiles(splats: ProjectedSplats, batch: int, width: int, height: int, side
     first_x = x0 // side
     first_y = y0 // side
     columns = (x1 - 1) // side - first_x + 1
-    owner, rank = expand_counts(torch.where(hit, columns * ((y1 - 1) // side - first_y + 1), 0))
+    counts = torch.where(hit, columns * ((y1 - 1) // side - first_y + 1), 0)
+    owner, rank = expand_counts(counts) if room is None else room.expand(counts, batch)
     row = rank // columns[owner]
     tile = (order[owner] // per_row * down + first_y[owner] + row) * across
     tile = (tile + first_x[owner] + rank - row * columns[owner]).int()
+    if room is not None and room.needed is not None:  # the rest of the room is behind the last tile
+        tile = torch.where(torch.arange(len(tile), device=tile.device) < room.needed, tile, batch * across * down)
     tile, permutation = torch.sort(tile, stable=True)
     bounds = torch.arange(batch * across * down + 1, dtype=tile.dtype, device=tile.device)
     offsets = torch.searchsorted(tile, bounds, out_int32=True)

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gazegaussian.errors import UserError
-from gazegaussian.rendering._composites import BANDS, TILES, Composited, Compositor
+from gazegaussian.rendering._composites import BANDS, Composited, Compositor, tiles_with
+from gazegaussian.rendering.binning import ListRoom
 from gazegaussian.rendering.gsplat import render_gsplat
 from gazegaussian.rendering.projection import FlatScene, project
 from gazegaussian.rendering.projection_kernels import project_flat, project_flat_backward
@@ -148,6 +149,7 @@ def render_splats(
     background: Tensor,
     backend: str = "auto",
     max_alpha: float = 0.99,
+    room: ListRoom | None = None,
 ) -> SplatImage:
     """Splat each batch row into its own camera.
 
@@ -162,6 +164,7 @@ def render_splats(
         backend: "auto" and "warp" use the Warp kernels of the device ("auto" turns to torch for float64), "torch" is
             the vectorised reference, "gsplat" the optional CUDA library.
         max_alpha: Largest alpha of one splat (0.99 as published).
+        room: Of frames: lets Warp's CUDA kernels go without the one wait of the host.
 
     Returns:
         Features over the background [B, C, H, W] and alpha [B, 1, H, W], differentiable in every field of `gaussians`
@@ -179,7 +182,7 @@ def render_splats(
         if backend in ("warp", "warp-blocks"):  # the second: the CUDA kernels wherever the tensors are, for tests
             if gaussians.means.dtype == torch.float64:
                 raise UserError('The Warp backend computes in float32; got float64. Use backend="torch".')
-            compositor = TILES if on_cuda or backend == "warp-blocks" else BANDS
+            compositor = tiles_with(room) if on_cuda or backend == "warp-blocks" else BANDS
             image, alpha = _splat_warp(gaussians, cameras, background, max_alpha, compositor)
         elif backend in _REFERENCES:
             image, alpha = _splat_torch(gaussians, cameras, background, max_alpha, backend)

@@ -9,6 +9,11 @@ from gazegaussian.utils.driver import driver_version
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
+def precision_name(dtype: torch.dtype) -> str:
+    """`fp32`, `bf16` or `fp16`."""
+    return _NAMES[dtype]
+
+
 def hardware_of(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
     """Describe what a training computes on.
 
@@ -19,7 +24,7 @@ def hardware_of(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
     Returns:
         `precision`, `device` (the GPU's name or `cpu`) and, of a GPU, `driver`.
     """
-    hardware = {"precision": _NAMES[dtype], "device": device.type}
+    hardware = {"precision": precision_name(dtype), "device": device.type}
     if device.type == "cuda":
         hardware |= {"device": torch.cuda.get_device_name(device), "driver": driver_version()}
     return hardware

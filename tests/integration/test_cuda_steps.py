@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
-from synthetic_support import batch, gaze_run, gaze_stage, mesh_run, mesh_stage
+from synthetic_support import batch, gaze_run, gaze_stage, jiggle, mesh_run, mesh_stage
 
+from gazegaussian import inference
 from gazegaussian.errors import DeviceError, NonFiniteError
 from gazegaussian.evaluation.batching import batch_that_fits, in_batches
 from gazegaussian.models import mesh_head
@@ -81,6 +83,36 @@ def test_the_host_waits_three_times_a_step_at_most(name, tmp_path):
     step()  # compiles, and makes what is kept per device
     waits = waits_of(step)
     assert 1 <= len(waits) <= MOST_WAITS, waits
+
+
+@pytest.mark.parametrize("name", ["gazegaussian", "gazegaussian published"])
+def test_frames_are_in_half_precision_and_the_host_waits_for_the_picture_alone(name, monkeypatch):
+    asked = []
+    to_host = inference._to_host
+    monkeypatch.setattr(inference, "_to_host", lambda *given: asked.append(given) or to_host(*given))
+    model = STAGES[name]().model
+    jiggle(model, 0.02)
+    model.to("cuda")
+    rows = batch(2)
+    head = rows.parameters
+    looking = dataclasses.replace(head, gaze=head.gaze + 0.2)
+    turned = dataclasses.replace(looking, pose=looking.pose + 0.05)
+    with torch.no_grad():
+        full = model(turned.to("cuda"), rows.cameras.to("cuda"), layers=False).image.float().clamp(0, 1).cpu()
+    frames = inference.FrameRenderer(model, inference.frame_precision("auto", torch.device("cuda")))
+    assert {layer.weight.dtype for layer in model.renderer.modules() if isinstance(layer, torch.nn.Conv2d)} != {
+        torch.float32
+    }
+    frames.render(head, rows.cameras)  # compiles, and learns how long the tile lists are
+    for step in (looking, turned):
+        assert waits_of(lambda step=step: frames.render(step, rows.cameras)) == []
+    assert len(asked) == 3, "once a frame"
+    picture = frames.render(turned, rows.cameras)
+    assert picture.device.type == "cpu"
+    assert -10 * math.log10((picture - full).square().mean().item()) >= 40  # dB
+    frames._room._entries = 3  # as if a head had come nearer
+    torch.testing.assert_close(frames.render(turned, rows.cameras), picture)
+    assert len(asked) == 6, "a list that was cut is made again"
 
 
 def test_a_meshhead_follows_its_surface_as_if_it_looked_everywhere(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from gazegaussian.models.branches import (
     falloff,
 )
 from gazegaussian.models.branches import nearest_squared as nearest
+from gazegaussian.models.face_stream import FaceStream
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.published.mesh_head import (
     PublishedMeshHead,
@@ -24,7 +25,7 @@ from gazegaussian.models.published.mesh_head import (
     prefer_no_turn,
     rotate_about_origin,
 )
-from gazegaussian.models.streams import EyePoints, FaceStream, Stream, StreamOutput, StreamPoints
+from gazegaussian.models.streams import EyePoints, Stream, StreamOutput, StreamPoints
 from gazegaussian.nn.encoding import positional_encoding
 from gazegaussian.types import HeadParameters
 from gazegaussian.utils.constants import constant

@@ -149,6 +149,7 @@ def call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if name == "is_pinned":
         return True
     if not there and not goes_there:
+        kwargs.pop("pin_memory", None)  # a build without CUDA has no such memory
         return func(*args, **kwargs)
     if there and here:
         _require_one_device(func, name, args, here)

@@ -27,6 +27,9 @@ class Stream:
     def __exit__(self, *error: Any) -> None:
         pass
 
+    def synchronize(self) -> None:
+        """Nothing: all is computed already. As in torch, a wait that is asked for is not warned of."""
+
 
 def _answers(capability: tuple[int, int]) -> dict[str, Any]:
     memory = RECORD.memory
