@@ -77,7 +77,7 @@ class FrameRenderer:
             while True:
                 image = self.model.frame(face, there, views, self._room)
                 picture, needed = _to_host(image.float().clamp(0, 1), self._room.needed)
-                if needed is None or self._room.fits(int(needed)):
+                if needed is None or self._room.fits(needed):
                     return picture
 
     def _face_of(self, head: HeadParameters) -> Gaussians:
@@ -98,7 +98,8 @@ def _cast_layers(model: GazeGaussian, dtype: torch.dtype) -> None:
     """Cast layers once, as autocast would in every frame; rotations stay in full precision."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and "eye_rotation" not in name:
-            module.to(dtype)
+            for weight, values in list(module.named_parameters(recurse=False)):
+                setattr(module, weight, nn.Parameter(values.detach().to(dtype), requires_grad=False))
 
 
 def _same(one: HeadParameters, other: HeadParameters, names: tuple[str, ...]) -> bool:

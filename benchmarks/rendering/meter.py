@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import weakref
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
@@ -16,6 +19,11 @@ from torch.utils._pytree import tree_flatten
 import gazegaussian
 
 _PACKAGE = Path(gazegaussian.__file__).parent
+_TRACED = re.compile(rf'File "{re.escape(str(_PACKAGE))}/([^"]+)", line (\d+)')
+# of one launch of a kernel over a list of tensors (multi_tensor_apply)
+FOREACH_TENSORS = 110
+FOREACH_BLOCKS = 320
+FOREACH_ELEMENTS = 65536  # of a block
 # calls that start no kernel, and are no views
 _NO_KERNEL = {
     "detach",
@@ -54,6 +62,8 @@ class Meter(TorchDispatchMode):
         self.peak = self.live
         self.by_call: Counter[str] = Counter()  # bytes
         self.by_line: Counter[str] = Counter()  # bytes
+        self.calls_by_call: Counter[str] = Counter()
+        self.calls_by_line: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -65,15 +75,27 @@ class Meter(TorchDispatchMode):
         if func.namespace == "aten" and not func.is_view and name not in _NO_KERNEL:
             if name in ("zeros", "zeros_like", "ones_like", "full_like", "new_zeros", "zero_", "fill_"):
                 given = []  # a tensor that lends its shape, or is overwritten, is not read
-            self.add(name, sum(map(traffic, (*given, *made))))
+            many = name.startswith(("_foreach", "_fused"))
+            self.add(name, sum(map(traffic, (*given, *made))), _launches(given) if many else 1)
         return out
 
-    def add(self, name: str, moved: int) -> None:
-        """Count a call that moves so many bytes."""
-        self.calls += 1
+    @property
+    def calls_by_file(self) -> Counter[str]:
+        """Calls by file, and those of its gradients."""
+        found: Counter[str] = Counter()
+        for line, calls in self.calls_by_line.items():
+            found[line.partition(":")[0]] += calls
+        return found
+
+    def add(self, name: str, moved: int, calls: int = 1) -> None:
+        """Count a call that moves so many bytes, or several."""
+        line = _line()
+        self.calls += calls
         self.bytes += moved
         self.by_call[name] += moved
-        self.by_line[_line()] += moved
+        self.by_line[line] += moved
+        self.calls_by_call[name] += calls
+        self.calls_by_line[line] += calls
 
     def _hold(self, tensor: Tensor) -> None:
         """Count a storage until it is freed."""
@@ -95,8 +117,19 @@ def traffic(tensor: Tensor) -> int:
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
+def _launches(tensors: Sequence[Tensor]) -> int:
+    """Kernels that torch launches for a list of tensors on CUDA: of so many tensors, and so many blocks of elements, each."""
+    blocks = sum(-(-tensor.numel() // FOREACH_ELEMENTS) for tensor in tensors)
+    return max(-(-len(tensors) // FOREACH_TENSORS), -(-blocks // FOREACH_BLOCKS), 1)
+
+
 def _line() -> str:
-    """Innermost line of the package; gradients and the optimizer have none."""
+    """Innermost line of the package; of a gradient, where anomaly detection keeps it, the line whose gradient it is."""
+    node = torch._C._current_autograd_node()
+    for entry in reversed((node.metadata.get("traceback_") or []) if node is not None else []):
+        found = _TRACED.search(entry)
+        if found is not None:
+            return f"gradient of {found[1]}:{found[2]}"
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename

@@ -23,6 +23,8 @@ from gazegaussian.models.frozen import load_frozen
 from gazegaussian.models.image_offsets import ImageOffsets
 from gazegaussian.models.variants import build_mesh_head, gaze_gaussian_class
 from gazegaussian.rendering import binning, splats
+from gazegaussian.rendering._composites import Compositor
+from gazegaussian.rendering.binning import ListRoom
 from gazegaussian.rendering.projection import ProjectedSplats
 from gazegaussian.training import mesh_head_stage
 from gazegaussian.training.gaze_gaussian_stage import GazeGaussianStage
@@ -60,7 +62,9 @@ class _Splats(torch.autograd.Function):
     """Warp's splat kernels by their tensors; the tiles' lists are made as on CUDA."""
 
     @staticmethod
-    def forward(ctx: Any, meter: Meter, cameras: Cameras, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, meter: Meter, cameras: Cameras, room: ListRoom | None, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Means, quaternions, scales, opacities, features [M, ...], background -> features [P, C], alpha [P]."""
         means, _, _, _, features, _ = tensors
         count = len(means)
@@ -70,7 +74,7 @@ class _Splats(torch.autograd.Function):
         meter.add("projection", sum(map(traffic, (*tensors[:4], *flat))))
         total = int(ENTRIES * count)
         with mock.patch.object(binning, "expand_counts", lambda counts: _expanded(counts, total)):
-            binning.bin_tiles(projected, batch, cameras.width, cameras.height, TILE)
+            binning.bin_tiles(projected, batch, cameras.width, cameras.height, TILE, room)
         pixels = batch * cameras.height * cameras.width
         image = features.new_empty(pixels, features.shape[1])
         alpha = features.new_empty(pixels)
@@ -87,7 +91,7 @@ class _Splats(torch.autograd.Function):
         features = tensors[4]
         ctx.meter.add("compositing, gradients", ctx.total * 4 * 3 * (features.shape[1] + 7) + sum(map(traffic, grads)))
         ctx.meter.add("projection, gradients", 2 * sum(map(traffic, tensors[:4])))
-        return None, None, *(torch.empty_like(t) for t in tensors)
+        return None, None, None, *(torch.empty_like(t) for t in tensors)
 
 
 def _expanded(counts: Tensor, total: int) -> tuple[Tensor, Tensor]:
@@ -120,12 +124,15 @@ class _Mesh(torch.autograd.Function):
 def values_given(meter: Meter, sizes: Sizes) -> Iterator[None]:
     """Replace Warp's kernels, and whatever has as many rows as values say."""
 
-    def splat(gaussians: Gaussians, cameras: Cameras, background: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    def splat(
+        gaussians: Gaussians, cameras: Cameras, background: Tensor, max_alpha: float, compositor: Compositor
+    ) -> tuple[Tensor, Tensor]:
         batch, _count, channels = gaussians.features.shape
         opacities = gaussians.opacities[..., None]
         fields = (gaussians.means, gaussians.quats, gaussians.scales, opacities, gaussians.features)
         flat = [t.reshape(-1, t.shape[-1]).contiguous() for t in fields]
-        image, alpha = _Splats.apply(meter, cameras, *flat, background)
+        room = getattr(compositor.forward, "keywords", {}).get("room")
+        image, alpha = _Splats.apply(meter, cameras, room, *flat, background)
         shape = (batch, cameras.height, cameras.width)
         return image.view(*shape, channels), alpha.view(shape)
 

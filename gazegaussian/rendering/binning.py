@@ -193,11 +193,12 @@ class ListRoom:
         owners = torch.searchsorted(ends, places, right=True).clamp_max(len(counts) - 1)
         return owners, places - (ends - counts)[owners]
 
-    def fits(self, needed: int) -> bool:
+    def fits(self, needed: Tensor | int) -> bool:
         """Tell whether a list of this length was complete; make room for it if not."""
-        complete = needed <= self._entries
+        length = int(needed)
+        complete = length <= self._entries
         if not complete:
-            self._entries = int(self.margin * needed)
+            self._entries = int(self.margin * length)
         return complete
 
 
