@@ -11,17 +11,19 @@ from gazegaussian.types import Cameras
 
 def pitchyaw_to_vector(pitchyaw: Tensor) -> Tensor:
     """Unit vectors of directions. [..., 2] -> [..., 3]."""
-    pitch, yaw = pitchyaw.unbind(-1)
-    return torch.stack([pitch.cos() * yaw.sin(), pitch.sin(), pitch.cos() * yaw.cos()], dim=-1)
+    sine, sine_yaw = pitchyaw.sin().unbind(-1)
+    cosine, cosine_yaw = pitchyaw.cos().unbind(-1)
+    return torch.stack([cosine * sine_yaw, sine, cosine * cosine_yaw], dim=-1)
 
 
 def gaze_to_matrix(pitchyaw: Tensor) -> Tensor:
     """Rotations that take (0, 0, 1) to the gaze without roll: yaw about y after pitch about x. [..., 2] -> [..., 3, 3]."""
-    pitch, yaw = pitchyaw.unbind(-1)
-    zero = torch.zeros_like(pitch)
-    return axis_angle_to_matrix(torch.stack([zero, yaw, zero], dim=-1)) @ axis_angle_to_matrix(
-        torch.stack([-pitch, zero, zero], dim=-1)
-    )
+    forward = pitchyaw_to_vector(pitchyaw)
+    sine = pitchyaw.sin()
+    cosine = pitchyaw.cos()
+    zero = torch.zeros_like(pitchyaw[..., 0])
+    right = torch.stack([cosine[..., 1], zero, -sine[..., 1]], dim=-1)
+    return torch.stack([right, torch.linalg.cross(forward, right), forward], dim=-1)
 
 
 def vector_to_pitchyaw(vector: Tensor) -> Tensor:
@@ -40,8 +42,7 @@ def angular_error(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Angles in [0, pi]. [...]
     """
-    u = pitchyaw_to_vector(a)
-    v = pitchyaw_to_vector(b)
+    u, v = pitchyaw_to_vector(torch.stack([a, b])).unbind(0)
     cross = torch.linalg.cross(u, v).square().sum(-1)
     return torch.atan2((cross + 1e-14).sqrt(), (u * v).sum(-1))
 

@@ -1,13 +1,45 @@
-"""Rotations on top of `roma`. Quaternions are (w, x, y, z); vectors are rows, rotated as R v."""
+"""Rotations. Quaternions are (w, x, y, z); vectors are rows, rotated as R v."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import roma
 import torch
 from torch import Tensor
+
+from gazegaussian.utils.constants import constant
+
+# All of these maps are linear in a vector, a matrix or the products of two quaternions: one matrix product each, where
+# writing out the components costs a GPU dozens of calls for a handful of numbers.
+_IDENTITY = tuple(tuple(float(i == j) for j in range(3)) for i in range(3))
+_IDENTITY_4 = tuple(tuple(float(i == j) for j in range(4)) for i in range(4))
+# v [3] -> K with K x = v cross x [9]
+_CROSS = ((0, 0, 0, 0, 0, -1, 0, 1, 0), (0, 0, 1, 0, 0, 0, -1, 0, 0), (0, -1, 0, 1, 0, 0, 0, 0, 0))
+# Component products of quaternions a and b, a's by rows: i j = k, j k = i, k i = j -> a b
+_HAMILTON = (
+    (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1),
+    (0, 1, 0, 0), (-1, 0, 0, 0), (0, 0, 0, 1), (0, 0, -1, 0),
+    (0, 0, 1, 0), (0, 0, 0, -1), (-1, 0, 0, 0), (0, 1, 0, 0),
+    (0, 0, 0, 1), (0, 0, 1, 0), (0, -1, 0, 0), (-1, 0, 0, 0),
+)  # fmt: skip
+# The same products of one unit quaternion -> its rotation matrix
+_ROTATION = (
+    (1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 0, 0, 0, 0, -1, 0, 1, 0), (0, 0, 1, 0, 0, 0, -1, 0, 0), (0, -1, 0, 1, 0, 0, 0, 0, 0),
+    (0, 0, 0, 0, 0, -1, 0, 1, 0), (1, 0, 0, 0, -1, 0, 0, 0, -1), (0, 1, 0, 1, 0, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0, 1, 0, 0),
+    (0, 0, 1, 0, 0, 0, -1, 0, 0), (0, 1, 0, 1, 0, 0, 0, 0, 0), (-1, 0, 0, 0, 1, 0, 0, 0, -1), (0, 0, 0, 0, 0, 1, 0, 1, 0),
+    (0, -1, 0, 1, 0, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0, 1, 0, 0), (0, 0, 0, 0, 0, 1, 0, 1, 0), (-1, 0, 0, 0, -1, 0, 0, 0, 1),
+)  # fmt: skip
+# A rotation matrix -> 4 q q^T - I of its quaternion q
+_OUTER = (
+    (1, 0, 0, 0, 0, 1, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1), (0, 0, 0, -1, 0, 0, 1, 0, 0, 1, 0, 0, -1, 0, 0, 0),
+    (0, 0, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 0), (0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0),
+    (1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 1, 0, 0, 0, 0, -1), (0, -1, 0, 0, -1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0),
+    (0, 0, -1, 0, 0, 0, 0, 1, -1, 0, 0, 0, 0, 1, 0, 0), (0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0),
+    (1, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 1),
+)  # fmt: skip
 
 
 @contextmanager
@@ -32,9 +64,20 @@ def full_precision(like: Tensor) -> Iterator[None]:
 
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
-    """Exponential map, radians. [..., 3] -> [..., 3, 3]."""
+    """Exponential map, radians: I + sin(t) / t K + (1 - cos(t)) / t^2 K^2. [..., 3] -> [..., 3, 3]."""
     with full_precision(axis_angle):
-        return roma.rotvec_to_rotmat(axis_angle)
+        half = torch.linalg.vector_norm(axis_angle, dim=-1)[..., None, None] / 2
+        cross = (axis_angle @ constant(_CROSS, axis_angle)).unflatten(-1, (3, 3))  # K
+        # torch's sinc has the factor pi in it, and slope 0 at 0
+        half_sine = torch.sinc(half / math.pi)  # sin(t / 2) / (t / 2)
+        sine = half_sine * torch.cos(half)
+        return constant(_IDENTITY, axis_angle) + sine * cross + half_sine.square() / 2 * (cross @ cross)
+
+
+def axis_angle_to_quat(axis_angle: Tensor) -> Tensor:
+    """Unit quaternions wxyz of rotations in radians. [..., 3] -> [..., 4]."""
+    half = torch.linalg.vector_norm(axis_angle, dim=-1, keepdim=True) / 2
+    return torch.cat([torch.cos(half), torch.sinc(half / math.pi) / 2 * axis_angle], dim=-1)
 
 
 def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
@@ -46,25 +89,27 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
 def quat_to_matrix(quats: Tensor) -> Tensor:
     """Rotation matrices of unit quaternions wxyz. [..., 4] -> [..., 3, 3]."""
     with full_precision(quats):
-        return roma.unitquat_to_rotmat(quats.roll(-1, dims=-1))
+        products = (quats[..., :, None] * quats[..., None, :]).flatten(-2)  # [..., 16] ww, wx, wy, ...
+        return (products @ constant(_ROTATION, quats)).unflatten(-1, (3, 3))
 
 
 def matrix_to_quat(matrix: Tensor) -> Tensor:
-    """Unit quaternions wxyz of rotation matrices, up to sign. [..., 3, 3] -> [..., 4]."""
+    """Unit quaternions wxyz of rotation matrices, up to sign. [..., 3, 3] -> [..., 4].
+
+    Of the rows of 4 q q^T, which are linear in the matrix, the one with the largest diagonal is q best (Markley 2008).
+    """
     with full_precision(matrix):
-        return roma.rotmat_to_unitquat(matrix).roll(1, dims=-1)
+        outer = (matrix.flatten(-2) @ constant(_OUTER, matrix)).unflatten(-1, (4, 4)) + constant(_IDENTITY_4, matrix)
+        best = torch.diagonal(outer, dim1=-2, dim2=-1).argmax(-1)  # [...]
+        row = outer.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
+        return torch.nn.functional.normalize(row, dim=-1)
 
 
 def quat_multiply(a: Tensor, b: Tensor) -> Tensor:
     """Hamilton product: rotate by b, then by a; leading dims broadcast. [..., 4] x [..., 4] -> [..., 4]."""
-    aw = a[..., :1]
-    av = a[..., 1:]
-    bw = b[..., :1]
-    bv = b[..., 1:]
-    av, bv = torch.broadcast_tensors(av, bv)
-    scalar = aw * bw - (av * bv).sum(-1, keepdim=True)
-    vector = aw * bv + bw * av + torch.linalg.cross(av, bv)
-    return torch.cat([scalar, vector], dim=-1)
+    with full_precision(a):
+        products = (a[..., :, None] * b[..., None, :]).flatten(-2)  # [..., 16] of each component with each
+        return products @ constant(_HAMILTON, a)
 
 
 def rotate_about(points: Tensor, quats: Tensor, centre: Tensor) -> Tensor:

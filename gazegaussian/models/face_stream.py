@@ -17,7 +17,6 @@ from gazegaussian.models.branches import (
     DEFORM_SCALE,
     ENCODED_POSE,
     EYE_LANDMARKS,
-    NO_TURN,
     POINT_FEATURES,
     SHAPE_FAR,
     SHAPE_NEAR,
@@ -32,7 +31,6 @@ from gazegaussian.models.streams import Stream, StreamOutput
 from gazegaussian.nn.encoding import positional_encoding
 from gazegaussian.nn.mlp import MLP, to_autocast
 from gazegaussian.types import Gaussians, HeadParameters
-from gazegaussian.utils.constants import constant
 
 
 @dataclass(frozen=True)
@@ -106,8 +104,7 @@ class FaceStream(Stream):
         deltas = pose.added(face.deltas, pose.of(self.pose_attributes, points.features))
         offset = pose.added(face.offset, torch.tanh(pose.of(self.pose_deform, points.encoded)))
         colors = pose.added(face.colors, branch)
-        no_turn = constant(NO_TURN, self.means).view(1, 1, 4)
-        return self._splats(self.means + DEFORM_SCALE * offset, colors, deltas, parameters, no_turn), branch
+        return self._splats(self.means + DEFORM_SCALE * offset, colors, deltas, parameters), branch
 
     def forward(self, parameters: HeadParameters) -> StreamOutput:
         """Splats of B heads."""

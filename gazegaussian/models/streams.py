@@ -19,7 +19,7 @@ from gazegaussian.config import GazeGaussianModel, MeshHeadModel
 from gazegaussian.dimensions import FEATURE_CHANNELS, SHAPE_CODE_DIM
 from gazegaussian.geometry.gaze import gaze_to_matrix
 from gazegaussian.geometry.heads import head_to_world
-from gazegaussian.geometry.rotations import axis_angle_to_matrix, matrix_to_quat, quat_multiply, rotate_about
+from gazegaussian.geometry.rotations import axis_angle_to_quat, quat_multiply, rotate_about
 from gazegaussian.models.branches import (
     DEFORM_SCALE,
     ENCODED_GAZE,
@@ -235,12 +235,17 @@ class Stream(nn.Module):
         return torch.cat([torch.sigmoid(features[..., :COLOR_CHANNELS]), features[..., COLOR_CHANNELS:]], dim=-1)
 
     def _splats(
-        self, positions: Tensor, features: Tensor, deltas: Tensor, parameters: HeadParameters, turn: Tensor
+        self,
+        positions: Tensor,
+        features: Tensor,
+        deltas: Tensor,
+        parameters: HeadParameters,
+        turn: Tensor | None = None,
     ) -> Gaussians:
-        """Finish splats: attribute deltas [B, N, S + 5], then the rigid head transform; `turn` is wxyz [B, N or 1, 4]."""
+        """Finish splats: attribute deltas [B, N, S + 5], a turn of their own (wxyz [B, N, 4]), the rigid head transform."""
         columns = self.log_scales.shape[1]
         scale, quat, opacity = deltas.float().split([columns, 4, 1], dim=-1)
-        head = matrix_to_quat(axis_angle_to_matrix(parameters.pose[:, :3]))[:, None]  # [B, 1, 4]
+        head = axis_angle_to_quat(parameters.pose[:, :3])[:, None]  # [B, 1, 4]
         opacities = self.opacity_logits + ATTRIBUTE_SCALE * opacity
         if self.code_basis is not None:
             offset, tint, density = self.code_basis(parameters.shape_code)
@@ -251,7 +256,7 @@ class Stream(nn.Module):
         scales = torch.exp(self.log_scales + ATTRIBUTE_SCALE * scale) * parameters.scale[:, None]
         return Gaussians(
             means=head_to_world(positions.float(), parameters.pose, parameters.scale),
-            quats=quat_multiply(head, quat_multiply(turn, quats)),
+            quats=quat_multiply(head if turn is None else quat_multiply(head, turn), quats),
             scales=scales.expand(-1, -1, 3),
             opacities=torch.sigmoid(opacities)[..., 0],
             features=self._splat_features(features.float()),
@@ -313,7 +318,7 @@ class EyeStream(EyePoints):
     def rotate(self, parameters: HeadParameters) -> tuple[Tensor, Tensor]:
         """Rotated means [B, N, 3] and each point's eye rotation, wxyz [B, N, 4]."""
         quats = eye_quaternions(self.eye_rotation, self.centres, parameters.gaze)  # [B, 2, 4]
-        turned = torch.stack([rotate_about(self.means, quats[:, i], self.centres[i]) for i in range(2)], dim=1)
+        turned = rotate_about(self.means, quats, self.centres)  # [B, 2, N, 3]
         index = self.side.view(1, 1, -1, 1).expand(quats.shape[0], 1, -1, 3)
         return turned.gather(1, index)[:, 0], quats[:, self.side]
 

@@ -10,7 +10,6 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.models.branches import (
     DEFORM_SCALE,
     EYE_LANDMARKS,
-    NO_TURN,
     SHAPE_FAR,
     SHAPE_NEAR,
     conditioned,
@@ -28,7 +27,6 @@ from gazegaussian.models.published.mesh_head import (
 from gazegaussian.models.streams import EyePoints, Stream, StreamOutput, StreamPoints
 from gazegaussian.nn.encoding import positional_encoding
 from gazegaussian.types import HeadParameters
-from gazegaussian.utils.constants import constant
 
 EYE_SHARE = 0.005  # of the range of squared distances to an eye's landmarks: what is nearer belongs to the eyes
 
@@ -110,8 +108,8 @@ class PublishedEyeStream(_Published, EyePoints):
         deltas = conditioned(self.eye_attributes, features, gaze)
         turned = self._move(parameters.gaze)
         offset = torch.tanh(conditioned(self.shape_deform, positional_encoding(self.means), parameters.shape_code))
-        no_turn = constant(NO_TURN, self.means).view(1, 1, 4)  # these splats are balls
-        splats = self._splats(turned + DEFORM_SCALE * offset, eye_color + shape_color, deltas, parameters, no_turn)
+        # these splats are balls, which no turn changes
+        splats = self._splats(turned + DEFORM_SCALE * offset, eye_color + shape_color, deltas, parameters)
         everywhere = torch.ones_like(self.means[:, 0], dtype=torch.bool)
         return StreamOutput(splats, eye_color, shape_color, everywhere)
 
