@@ -46,7 +46,7 @@ def gaze_gaussian_terms(stage: GazeGaussianStage, batch: Batch, epoch: int) -> T
         one = batch.rows([row])
         offsets = stage.offsets
         weights = stage.config.loss
-        parameters, cameras = offsets.apply_to(one.parameters, one.cameras, one.index)
+        parameters, cameras = offsets.of(one.index).apply_to(one.parameters, one.cameras)
         rendering = three_renders(stage.model, parameters, cameras)
         losses = gaze_gaussian_losses(
             rendering.layer_features(), rendering.layer_images(), one, weights, epoch, stage.guide

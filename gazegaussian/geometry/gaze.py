@@ -42,7 +42,7 @@ def angular_error(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Angles in [0, pi]. [...]
     """
-    u, v = pitchyaw_to_vector(torch.stack([a, b])).unbind(0)
+    u, v = pitchyaw_to_vector(torch.stack(torch.broadcast_tensors(a, b))).unbind(0)
     cross = torch.linalg.cross(u, v).square().sum(-1)
     return torch.atan2((cross + 1e-14).sqrt(), (u * v).sum(-1))
 

@@ -16,6 +16,7 @@ SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
 SSIM_C1 = 1e-4
 SSIM_C2 = 9e-4
+LAYERS = ("head", "face", "eyes")
 REGION_GRID = 4  # px
 REGION_WIDTH = 0.12  # of the distance of the outer eye corners: where the weight of a landmark has fallen to 1 / e
 
@@ -97,7 +98,8 @@ def image_terms(
     targets = torch.cat([layers[name][1] for name in names])
     l1 = (predictions - targets).abs().mean((1, 2, 3))
     value = (l1 + ssim_weight * (1 - ssim(predictions, targets))).view(len(names), -1).mean(1)
-    return {name: value[i] * _layer_weight(name, eye_weight, face_weight) for i, name in enumerate(names)}
+    weights = constant(tuple(_layer_weight(name, eye_weight, face_weight) for name in names), value)
+    return dict(zip(names, (value * weights).unbind(), strict=True))
 
 
 def _layer_weight(name: str, eyes: float, face: float) -> float:
@@ -125,14 +127,13 @@ def layer_pairs(
         eyes: Where the eyes are; None takes `eyes_in_head`. [B, 1, H, W]
     """
     eyes = eyes_in_head(batch) if eyes is None else eyes
-    masks = {"head": batch.head_mask, "face": batch.head_mask * (1 - eyes), "eyes": eyes}
+    masks = torch.stack([batch.head_mask, batch.head_mask * (1 - eyes), eyes])  # [3, B, 1, H, W]
+    targets = on_white(batch.image, masks)
+    maps = torch.cat([features[name][:, :3] for name in LAYERS])
+    colors = nn.functional.interpolate(maps, size=batch.image.shape[-2:], mode="bilinear", align_corners=False)
     pairs = {}
-    for name, mask in masks.items():
-        target = on_white(batch.image, mask)
-        colors = nn.functional.interpolate(
-            features[name][:, :3], size=batch.image.shape[-2:], mode="bilinear", align_corners=False
-        )
-        pairs[name] = (on_white(colors, mask), target)
+    for name, shown, target in zip(LAYERS, on_white(colors.unflatten(0, (3, -1)), masks), targets, strict=True):
+        pairs[name] = (shown, target)
         pairs[f"{name}_image"] = (images[name], target)
     return pairs
 
@@ -197,12 +198,11 @@ def _guided_terms(
     )
     distances = distances.view(len(names), -1).mean(1)
     weights = [_layer_weight(name, config.eye_loss_importance, config.face_loss_importance) for name in names]
-    with torch.no_grad():
-        wanted = guide.gaze(batch.image, batch.landmarks_2d)
-    seen = guide.gaze(image, batch.landmarks_2d)
+    both = torch.cat([image, batch.image])  # crops of eyes are small: one pass is half the calls
+    seen, wanted = guide.gaze(both, batch.landmarks_2d.repeat(2, 1, 1)).chunk(2)
     return {
         "perceptual": config.vgg_importance * (distances * constant(tuple(weights), distances)).sum(),
-        "gaze": config.gaze_loss_importance * angular_error(seen, wanted).mean(),
+        "gaze": config.gaze_loss_importance * angular_error(seen, wanted.detach()).mean(),
     }
 
 

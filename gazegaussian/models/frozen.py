@@ -129,7 +129,8 @@ class FrozenNetwork(nn.Module):
         Returns:
             Pitch and yaw in the head frame, radians. [B, 2]
         """
-        return self.gaze_from_crops(crop_eyes(image, landmarks_2d), layout(landmarks_2d)[0])
+        steady = layout(landmarks_2d)
+        return self.gaze_from_crops(crop_eyes(image, landmarks_2d, steady=steady), steady.positions)
 
     def face_readings(self, face: Tensor) -> tuple[Tensor, Tensor]:
         """Head pose [B, 2] (rad) and shape code [B, 144] of faces [B, 3, 128, 128] in [0, 1]."""

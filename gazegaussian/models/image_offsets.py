@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,18 +27,26 @@ class ImageOffsets(nn.Module):
         self.rotation = nn.Parameter(torch.zeros(count, 3))  # axis-angle, rad, camera frame
         self.translation = nn.Parameter(torch.zeros(count, 3))  # world units, camera frame
 
-    def apply_to(self, parameters: HeadParameters, cameras: Cameras, index: Tensor) -> tuple[HeadParameters, Cameras]:
-        """Return corrected parameters and cameras.
+    def of(self, index: Tensor) -> OffsetRows:
+        """Offsets of some images, by their rows in the training set. [B]."""
+        columns = (self.identity, self.expression, self.rotation, self.translation)
+        return OffsetRows(*(column[index] for column in columns))
 
-        Args:
-            parameters: Labels of B images.
-            cameras: Their cameras.
-            index: Their rows in the training set. [B]
-        """
-        code = torch.cat([self.expression[index], self.identity[index]], dim=-1)
+
+class OffsetRows(NamedTuple):
+    """Offsets of B images."""
+
+    identity: Tensor  # [B, 80]
+    expression: Tensor  # [B, 64]
+    rotation: Tensor  # [B, 3]
+    translation: Tensor  # [B, 3]
+
+    def apply_to(self, parameters: HeadParameters, cameras: Cameras) -> tuple[HeadParameters, Cameras]:
+        """Return corrected parameters and cameras of the same images."""
+        code = torch.cat([self.expression, self.identity], dim=-1)
         with full_precision(self.rotation):
-            rotation = axis_angle_to_matrix(self.rotation[index]) @ cameras.rotation
+            rotation = axis_angle_to_matrix(self.rotation) @ cameras.rotation
         return (
             replace(parameters, shape_code=parameters.shape_code + code),
-            replace(cameras, rotation=rotation, translation=cameras.translation + self.translation[index]),
+            replace(cameras, rotation=rotation, translation=cameras.translation + self.translation),
         )

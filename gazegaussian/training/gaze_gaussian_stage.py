@@ -117,7 +117,8 @@ class GazeGaussianStage:
 
     def losses(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """Weighted terms; the per-image offsets exist here only."""
-        parameters, cameras = self.offsets.apply_to(batch.parameters, batch.cameras, batch.index)
+        offsets = self.offsets.of(batch.index)
+        parameters, cameras = offsets.apply_to(batch.parameters, batch.cameras)
         weights = self.config.loss
         rendering = self.model(parameters, cameras, layer_images=weights.layer_images)
         eyes = batch.eye_mask if self.variant == "released" else eyes_in_head(batch)
@@ -127,14 +128,10 @@ class GazeGaussianStage:
             )
         cosines = [mean_abs_cosine(s.branch_a, s.branch_b, s.shared) for s in rendering.streams()]
         terms["orthogonality"] = weights.orthogonality_loss_importance * torch.stack(cosines).sum()
-        offsets = self.offsets
-        terms["identity_offset"] = weights.identity_offset_importance * offsets.identity[batch.index].square().mean()
-        terms["expression_offset"] = (
-            weights.expression_offset_importance * offsets.expression[batch.index].square().mean()
-        )
-        terms["camera_offset"] = weights.camera_offset_importance * (
-            offsets.rotation[batch.index].square().mean() + offsets.translation[batch.index].square().mean()
-        )
+        terms["identity_offset"] = weights.identity_offset_importance * offsets.identity.square().mean()
+        terms["expression_offset"] = weights.expression_offset_importance * offsets.expression.square().mean()
+        moved = offsets.rotation.square().mean() + offsets.translation.square().mean()
+        terms["camera_offset"] = weights.camera_offset_importance * moved
         return terms
 
     def validate(self) -> dict[str, float]:

@@ -42,9 +42,9 @@ def test_autocast_does_not_touch_cameras():
     offsets = ImageOffsets(4)
     with torch.no_grad():
         offsets.rotation.fill_(0.01)
-    _, exact = offsets.apply_to(rows.parameters, rows.cameras, rows.index)
+    _, exact = offsets.of(rows.index).apply_to(rows.parameters, rows.cameras)
     with torch.autocast("cpu", torch.bfloat16):
-        _, found = offsets.apply_to(rows.parameters, rows.cameras, rows.index)
+        _, found = offsets.of(rows.index).apply_to(rows.parameters, rows.cameras)
     assert torch.equal(found.rotation, exact.rotation)
     assert torch.equal(found.translation, exact.translation)
 
@@ -52,13 +52,13 @@ def test_autocast_does_not_touch_cameras():
 def test_image_offsets_start_without_effect_and_act_on_their_own_image():
     rows = batch(2)
     offsets = ImageOffsets(4)
-    parameters, cameras = offsets.apply_to(rows.parameters, rows.cameras, rows.index)
+    parameters, cameras = offsets.of(rows.index).apply_to(rows.parameters, rows.cameras)
     assert torch.equal(parameters.shape_code, rows.parameters.shape_code)
     torch.testing.assert_close(cameras.rotation, rows.cameras.rotation)
     with torch.no_grad():
         for parameter in offsets.parameters():
             parameter[1] = 0.1
-    parameters, cameras = offsets.apply_to(rows.parameters, rows.cameras, rows.index)
+    parameters, cameras = offsets.of(rows.index).apply_to(rows.parameters, rows.cameras)
     changed = (parameters.shape_code - rows.parameters.shape_code).abs().amax(1).detach()
     assert changed[0] == 0
     assert changed[1] > 0.05

@@ -135,7 +135,7 @@ def test_camera_offsets_move_the_image_as_the_camera_would():
     ramp = torch.linspace(-1, 1, 16)
 
     def value():
-        parameters, cameras = stage.offsets.apply_to(pair.parameters, pair.cameras, pair.index)
+        parameters, cameras = stage.offsets.of(pair.index).apply_to(pair.parameters, pair.cameras)
         return ((stage.model(parameters, cameras).features[0, :3]) * (ramp + 0.5 * ramp[:, None])).sum()
 
     value().backward()
@@ -158,7 +158,7 @@ def test_learned_cameras_render_what_fixed_cameras_render():
     with torch.no_grad():
         stage.offsets.rotation[pair.index] = torch.tensor([0.02, -0.03, 0.05])
         stage.offsets.translation[pair.index] = torch.tensor([0.01, 0.02, -0.03])
-    parameters, cameras = stage.offsets.apply_to(pair.parameters, pair.cameras, pair.index)
+    parameters, cameras = stage.offsets.of(pair.index).apply_to(pair.parameters, pair.cameras)
     learned = stage.model(parameters, cameras, layers=False).features
     fixed = replace(cameras, rotation=cameras.rotation.detach(), translation=cameras.translation.detach())
     torch.testing.assert_close(learned, stage.model(parameters, fixed, layers=False).features, atol=2e-3, rtol=0)
