@@ -19,6 +19,7 @@ from gazegaussian.metrics import Judge
 from gazegaussian.models.face_stream import CodedFace, FacePoints
 from gazegaussian.models.frozen import load_frozen
 from gazegaussian.models.gaze_gaussian import GazeGaussian
+from gazegaussian.nn.casts import castable
 from gazegaussian.rendering.binning import ListRoom
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
 from gazegaussian.training.gaze_gaussian_stage import rebuild_gaze_gaussian
@@ -95,11 +96,10 @@ class FrameRenderer:
 
 
 def _cast_layers(model: GazeGaussian, dtype: torch.dtype) -> None:
-    """Cast layers once, as autocast would in every frame; rotations stay in full precision."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear | nn.Conv2d) and "eye_rotation" not in name:
-            for weight, values in list(module.named_parameters(recurse=False)):
-                setattr(module, weight, nn.Parameter(values.detach().to(dtype), requires_grad=False))
+    """Cast layers once, as autocast would in every frame."""
+    for name, values in castable(model).items():
+        layer, _, weight = name.rpartition(".")
+        setattr(model.get_submodule(layer), weight, nn.Parameter(values.detach().to(dtype), requires_grad=False))
 
 
 def _same(one: HeadParameters, other: HeadParameters, names: tuple[str, ...]) -> bool:

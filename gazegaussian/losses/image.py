@@ -85,7 +85,10 @@ def mean_abs_cosine(a: Tensor, b: Tensor, rows: Tensor) -> Tensor:
     Returns:
         Scalar in [0, 1]; zero when no point counts.
     """
-    cosine = nn.functional.cosine_similarity(a, b, dim=-1, eps=1e-6).abs()  # [B, N]
+    a = a.float()
+    b = b.float()
+    lengths = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
+    cosine = ((a * b).sum(-1) / lengths.clamp_min(1e-12)).abs()  # [B, N]
     return (cosine * rows).sum() / (rows.sum() * a.shape[0]).clamp_min(1)
 
 

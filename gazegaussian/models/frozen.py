@@ -161,7 +161,7 @@ class FrozenNetwork(nn.Module):
     def _units(self, image: Tensor) -> list[Tensor]:
         """Face features of unit length (or less, where they are faint). [B, 3, H, W] -> layers of [B, C, h, w]."""
         maps = self.face(image * 2 - 1)
-        return [x / (x.square().sum(1, keepdim=True) + PERCEPTUAL_FLOOR).sqrt() for x in maps]
+        return [x * (x.square().sum(1, keepdim=True) + PERCEPTUAL_FLOOR).rsqrt() for x in maps]
 
     @torch.no_grad()
     def fold(self) -> None:

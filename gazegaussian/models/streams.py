@@ -232,7 +232,8 @@ class Stream(nn.Module):
 
     def _splat_features(self, features: Tensor) -> Tensor:
         """What is splatted: the first three channels are an image. [B, N, 32]."""
-        return torch.cat([torch.sigmoid(features[..., :COLOR_CHANNELS]), features[..., COLOR_CHANNELS:]], dim=-1)
+        colors, rest = features.split([COLOR_CHANNELS, features.shape[-1] - COLOR_CHANNELS], dim=-1)
+        return torch.cat([torch.sigmoid(colors), rest], dim=-1)
 
     def _splats(
         self,

@@ -35,7 +35,7 @@ def _plus_per_sample(rows: Tensor, weight: Tensor, shift: Tensor, shared: bool) 
         New memory, no view. [B, N, K], or [N, K] of one sample on CUDA.
     """
     if rows.device.type == "cuda" and len(shift) == 1:
-        return F.linear(rows, weight, shift[0])
+        return F.linear(rows, weight, shift.squeeze(0))
     product = F.linear(rows, weight)
     return (product if shared else product.unflatten(0, (len(shift), -1))) + shift[:, None]
 
@@ -87,6 +87,7 @@ class MLP(nn.Module):
             Outputs: [..., out_dim] or, with a condition, [B, N, out_dim].
         """
         x = to_autocast(x)
+        condition = None if condition is None else to_autocast(condition)
         shared = condition is not None and x.dim() == 2
         shape = (len(condition), *x.shape[:-1]) if condition is not None and shared else x.shape[:-1]
         rows = x.reshape(-1, x.shape[-1])

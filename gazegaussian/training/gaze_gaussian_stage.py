@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from gazegaussian.config import GazeGaussianModel, GazeGaussianRun, MeshHeadModel, OptimConfig
 from gazegaussian.data import HeadDataset, make_loader, redirection_pairs
@@ -21,6 +22,7 @@ from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.models.image_offsets import ImageOffsets
 from gazegaussian.models.mesh_head import MeshHead
 from gazegaussian.models.variants import gaze_gaussian_class
+from gazegaussian.nn.casts import cast_together
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint, rebuild
 from gazegaussian.training.initial_weights import warm_start_gaze_gaussian
 from gazegaussian.training.step import resolve_device
@@ -120,7 +122,8 @@ class GazeGaussianStage:
         offsets = self.offsets.of(batch.index)
         parameters, cameras = offsets.apply_to(batch.parameters, batch.cameras)
         weights = self.config.loss
-        rendering = self.model(parameters, cameras, layer_images=weights.layer_images)
+        how = {"layer_images": weights.layer_images}
+        rendering = functional_call(self.model, cast_together(self.model), (parameters, cameras), how)
         eyes = batch.eye_mask if self.variant == "released" else eyes_in_head(batch)
         with full_precision(batch.image):  # variances of SSIM and small angles do not survive bf16
             terms = gaze_gaussian_losses(
