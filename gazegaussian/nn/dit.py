@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gazegaussian.nn.mlp import to_autocast
+
 MLP_RATIO = 2
 
 
@@ -31,10 +33,10 @@ class DiTBlock(nn.Module):
         nn.init.zeros_(last.weight)  # type: ignore[arg-type]
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Refine tokens [B, T, D] under a condition [B, D]."""
+    def forward(self, x: Tensor, activated: Tensor) -> Tensor:
+        """Refine tokens [B, T, D] under a condition [B, D] after the SiLU of its modulation, which all blocks share."""
         # In the tokens' type at once: under autocast each part's gradient would be cast on its own.
-        modulation = self.modulation(condition).to(x.dtype)
+        modulation = self.modulation[1](activated).to(x.dtype)
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
         x = x + gate1[:, None] * self._attend(modulate(self.norm1(x), shift1, scale1))
         return x + gate2[:, None] * self.mlp(modulate(self.norm2(x), shift2, scale2))
@@ -84,10 +86,11 @@ class DiTRefiner(nn.Module):
         p = self.patch
         x = features.reshape(batch, channels, g, p, g, p).permute(0, 2, 4, 1, 3, 5)  # [B, g, g, C, p, p]
         x = self.embed(x.reshape(batch, g * g, channels * p * p)) + self.positions  # [B, T, D]
-        vector = self.condition(condition)
+        # The SiLU that begins every modulation.
+        activated = to_autocast(nn.functional.silu(self.condition(condition)))
         for block in self.blocks:
-            x = block(x, vector)
-        shift, scale = self.modulation(vector).chunk(2, dim=-1)
+            x = block(x, activated)
+        shift, scale = self.modulation[1](activated).chunk(2, dim=-1)
         x = self.unembed(modulate(self.norm(x), shift, scale))  # [B, T, C p p]
         x = x.reshape(batch, g, g, channels, p, p).permute(0, 3, 1, 4, 2, 5)  # [B, C, g, p, g, p]
         return features + x.reshape(batch, channels, g * p, g * p)
