@@ -116,11 +116,14 @@ def _to_host(image: Tensor, needed: Tensor | None) -> tuple[Tensor, Tensor | Non
     """Copy a picture, and a number, to the CPU: from CUDA into pinned memory, with one wait for both."""
     if image.device.type != "cuda":
         return image, needed
-    copies = []
-    for value in filter(lambda value: value is not None, (image, needed)):
-        copies.append(torch.empty(value.shape, dtype=value.dtype, pin_memory=True).copy_(value, non_blocking=True))
+    copies = [_queued(value) for value in (image, needed) if value is not None]
     torch.cuda.current_stream(image.device).synchronize()
     return copies[0], copies[1] if needed is not None else None
+
+
+def _queued(value: Tensor) -> Tensor:
+    """Pinned memory that a value is on its way to."""
+    return torch.empty(value.shape, dtype=value.dtype, pin_memory=True).copy_(value, non_blocking=True)
 
 
 class Redirector:

@@ -159,8 +159,8 @@ def frame_cost(stage: GazeGaussianStage, sizes: Sizes, precision: str, count: in
     """
     forget_constants()
     dtype = PRECISIONS[precision]
-    known = {"_same": lambda one, other, names: names in FRAMES[changes]}
-    known |= {
+    known: dict[str, Any] = {
+        "_same": lambda one, other, names: names in FRAMES[changes],
         "_to_host": lambda image, needed: (image.cpu(), needed),
         "autocast": lambda device, dtype: _autocast(dtype),
     }

@@ -125,7 +125,7 @@ def _launches(tensors: Sequence[Tensor]) -> int:
 
 def _line() -> str:
     """Innermost line of the package; of a gradient, where anomaly detection keeps it, the line whose gradient it is."""
-    node = torch._C._current_autograd_node()
+    node: Any = torch._C._current_autograd_node()
     for entry in reversed((node.metadata.get("traceback_") or []) if node is not None else []):
         found = _TRACED.search(entry)
         if found is not None:

@@ -31,7 +31,7 @@ from gazegaussian.evaluation.fitted_pose import with_fitted_poses
 from gazegaussian.evaluation.gaze_networks import INPUT_SIZE, load_gaze_network
 from gazegaussian.evaluation.judges import FaceFeatures, Judges
 from gazegaussian.evaluation.results import DEFAULT_PAIRS, Evaluation, Measured, few_subjects, over_subjects
-from gazegaussian.evaluation.speed import device_name, frames_per_second
+from gazegaussian.evaluation.speed import device_name, frame_description, frames_per_second
 from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.metrics import validation_parts
 from gazegaussian.models.frozen import load_frozen
@@ -178,8 +178,8 @@ class _Session:
                 self.rows.append(row)
                 if pair in pictured:
                     self.pictures.append((images[i], _caption(row)))
-        fps, how = frames_per_second(self.model, batch, self.device)
-        self._speed = Measured(fps, by=how)
+        fps = frames_per_second(self.model, batch, self.device)
+        self._speed = Measured(fps, by=frame_description(self.model, self.device))
 
     def _render(self, chunk: list[tuple[int, int]]) -> tuple[Batch, Tensor | None, Tensor]:
         """Targets of pairs, what fitting their poses left in pixels, and what the model makes of them [B, 3, H, W]."""

@@ -26,7 +26,13 @@ def device_name(device: torch.device) -> str:
     return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
-def frames_per_second(model: GazeGaussian, batch: Batch, device: torch.device) -> tuple[float, str]:
+def frame_description(model: GazeGaussian, device: torch.device) -> str:
+    """Say on what and how `frames_per_second` renders."""
+    precision = precision_name(frame_precision("auto", device))
+    return f"{device_name(device)}, {precision}, {model.image_size} px, one image at a time"
+
+
+def frames_per_second(model: GazeGaussian, batch: Batch, device: torch.device) -> float:
     """Measure how fast single images come to the host: median over repeats after a warm-up.
 
     Args:
@@ -34,12 +40,8 @@ def frames_per_second(model: GazeGaussian, batch: Batch, device: torch.device) -
         batch: Its first row is rendered. Expression, head pose and gaze change a little every time, so that no frame can take
             a part from the one before.
         device: Where.
-
-    Returns:
-        Frames per second, and on what and how they were rendered.
     """
-    dtype = frame_precision("auto", device)
-    frames = FrameRenderer(copy.deepcopy(model), dtype)
+    frames = FrameRenderer(copy.deepcopy(model), frame_precision("auto", device))
     row = batch.rows(slice(0, 1)).to("cpu")
     head = row.parameters
     seconds = []
@@ -49,5 +51,4 @@ def frames_per_second(model: GazeGaussian, batch: Batch, device: torch.device) -
         frames.render(replace(head, **changed), row.cameras)
         if repeat >= WARM_UP:
             seconds.append(time.perf_counter() - started)
-    how = f"{device_name(device)}, {precision_name(dtype)}, {model.image_size} px, one image at a time"
-    return 1 / statistics.median(seconds), how
+    return 1 / statistics.median(seconds)
