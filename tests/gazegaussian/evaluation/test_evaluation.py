@@ -266,17 +266,20 @@ def test_what_cannot_be_evaluated_is_one_line(checkpoint, tmp_path):
 def test_warm_up_is_not_counted(monkeypatch):
     calls = []
 
-    class Slow(torch.nn.Module):
-        def forward(self, parameters, cameras, layers):
-            calls.append(parameters.gaze.clone())
-            time.sleep(0.2 if len(calls) <= speed.WARM_UP else 0.005)
-            self.image = None
-            return self
+    class Slow:
+        def __init__(self, model, dtype):
+            assert dtype == torch.float32
 
-    fps = speed.frames_per_second(Slow(), heads()[1].batch([0, 1]), torch.device("cpu"))
+        def render(self, parameters, cameras):
+            calls.append(parameters)
+            time.sleep(0.2 if len(calls) <= speed.WARM_UP else 0.005)
+
+    monkeypatch.setattr(speed, "FrameRenderer", Slow)
+    fps = speed.frames_per_second(torch.nn.Identity(), heads()[1].batch([0, 1]), torch.device("cpu"))
     assert 20 < fps < 200
-    assert len({tuple(gaze[0].tolist()) for gaze in calls}) == len(calls)  # nothing can be remembered
-    assert all(len(gaze) == 1 for gaze in calls)
+    for name in ("gaze", "pose", "shape_code"):  # nothing can be remembered
+        assert len({tuple(getattr(head, name)[0].tolist()) for head in calls}) == len(calls)
+    assert all(len(head.gaze) == 1 for head in calls)
 
 
 class Renderer:
