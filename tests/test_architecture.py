@@ -106,13 +106,13 @@ def test_the_check_sees_what_it_should():
 def test_helpers_enter_through_the_front_door():
     """Helpers wire studies; models, rendering, networks and losses reach them through `build` and `training` alone."""
     inner = {"models", "rendering", "nn", "losses", "metrics"}
-    found = [
+    wrong = [
         f"{path.name}: {name}"
         for path in sources("helpers")
         for name in imports_of(path)
         if name.startswith("gazegaussian.") and name.split(".")[1] in inner
     ]
-    assert found == []
+    assert wrong == []
 
 
 # Rooms of `helpers`, from the lowest row up: a file imports from its own room and from lower rows only.

@@ -67,7 +67,7 @@ def test_pyproject_and_requirements_say_the_same():
     assert set(extras) == {"cluster", "evaluation", "dev"}
     for name, listed in {
         "": project["dependencies"],
-        **{f"-{extra}": found for extra, found in extras.items()},
+        **{f"-{extra}": packages for extra, packages in extras.items()},
     }.items():
         file = f"requirements{name}.txt"
         assert list(map(Requirement, listed)) == requirements(file), f"pyproject.toml and {file} differ"

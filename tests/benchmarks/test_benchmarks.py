@@ -20,9 +20,9 @@ from benchmarks.study import busy_machine
 
 
 def rows(capsys):
-    found = json.loads(capsys.readouterr().out)
-    assert found["machine"]
-    return found["rows"]
+    result = json.loads(capsys.readouterr().out)
+    assert result["machine"]
+    return result["rows"]
 
 
 def test_rasterizers(capsys, monkeypatch):
@@ -86,9 +86,9 @@ COUNT = "import pathlib, sys; f = pathlib.Path(sys.argv[1]) / 'a'; f.write_text(
 
 def test_busy_machine_runs_a_command_alone_and_beside_loops(capsys):
     busy_machine.main(["--busy", "1", "--json", "--", sys.executable, "-c", COUNT, "{out}"])
-    found = json.loads(capsys.readouterr().out)
-    assert found["ratio"] == pytest.approx(found["beside"]["wall_seconds"] / found["alone"]["wall_seconds"])
-    assert min(found["alone"]["cpu_seconds"], found["beside"]["cpu_seconds"]) > 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["ratio"] == pytest.approx(result["beside"]["wall_seconds"] / result["alone"]["wall_seconds"])
+    assert min(result["alone"]["cpu_seconds"], result["beside"]["cpu_seconds"]) > 0
     with pytest.raises(SystemExit, match="exit code 3 of"):
         busy_machine.main(["--busy", "1", "--", sys.executable, "-c", "raise SystemExit(3)"])
     assert not [child for child in psutil.Process().children() if is_loop(child)]

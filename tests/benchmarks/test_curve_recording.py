@@ -129,15 +129,15 @@ def test_good_half_decades_are_those_with_the_best_median():
 def test_the_good_range_is_chosen_once_by_the_first_configurations(run, tmp_path, pretend):
     path = tmp_path / "c.jsonl"
     list(recorder(path, run, Plan(FIRST + 9, 0, 0, 0)))
-    found = read(path)
-    assert np.allclose(np.log10(found.half_decades), [[-4, -3.5], [-3.5, -3]])
+    recording = read(path)
+    assert np.allclose(np.log10(recording.half_decades), [[-4, -3.5], [-3.5, -3]])
     assert sum(HALF_DECADES in line for line in path.read_text().splitlines()) == 1
-    late = [one for one in found.curves if one.index > FIRST]
+    late = [one for one in recording.curves if one.index > FIRST]
     assert {one.drawn for one in late} == {"whole", "good"}
     assert all(1e-4 <= one.params["lr"] <= 1e-3 for one in late if one.drawn == "good")
     append(path, {HALF_DECADES: [[1e-5, 2e-5]], "curves": 0})  # another process was later
     list(recorder(path, run, Plan(FIRST + 20, 0, 0, 0)))
-    assert read(path).half_decades == found.half_decades
+    assert read(path).half_decades == recording.half_decades
     assert all(one.params["lr"] >= 1e-4 for one in read(path).curves if one.drawn == "good")
 
 
@@ -169,13 +169,13 @@ def test_two_processes_meet_in_the_middle_of_the_rest():
 def test_the_second_pass_repeats_the_best_and_some_others(run, tmp_path, pretend):
     path = tmp_path / "c.jsonl"
     list(recorder(path, run, Plan(30, 5, 4, 0)))
-    found = read(path)
-    final = {one.index: one.metrics["val_loss"][-1] for one in found.curves if one.seed == 0}
-    repeated = {one.index for one in found.curves if one.seed == 1}
-    assert repeated == {one.index for one in found.curves if one.seed == 2}
+    recording = read(path)
+    final = {one.index: one.metrics["val_loss"][-1] for one in recording.curves if one.seed == 0}
+    repeated = {one.index for one in recording.curves if one.seed == 1}
+    assert repeated == {one.index for one in recording.curves if one.seed == 2}
     assert len(repeated) == 10
     assert {0, *sorted(range(1, 30), key=final.__getitem__)[:5]} < repeated
-    assert len(found.curves) == Plan(30, 5, 4, 0).trainings == 50
+    assert len(recording.curves) == Plan(30, 5, 4, 0).trainings == 50
     assert len(set(pretend)) == 50
 
 

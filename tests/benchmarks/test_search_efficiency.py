@@ -85,24 +85,24 @@ def play(table, sampler, pruner, seed, trials, workers=1):
 
 def test_a_study_sees_recorded_configurations_once_each_with_their_own_curves():
     table = valley(noise=0.3)
-    found = play(table, named("tpe"), named("none"), 3, 20)
-    rows = [trial.row for trial in found.trials]
+    played = play(table, named("tpe"), named("none"), 3, 20)
+    rows = [trial.row for trial in played.trials]
     assert rows[0] == 0  # the baseline
     assert len(set(rows)) == len(rows) == 20
-    assert all(trial.value == table.truths[trial.row] for trial in found.trials)
-    assert [trial.spent for trial in found.trials] == [(EPOCHS + WARM_UP) * (i + 1) for i in range(20)]
-    assert found.trials == play(table, named("tpe"), named("none"), 3, 20).trials
-    assert found.trials != play(table, named("tpe"), named("none"), 4, 20).trials
+    assert all(trial.value == table.truths[trial.row] for trial in played.trials)
+    assert [trial.spent for trial in played.trials] == [(EPOCHS + WARM_UP) * (i + 1) for i in range(20)]
+    assert played.trials == play(table, named("tpe"), named("none"), 3, 20).trials
+    assert played.trials != play(table, named("tpe"), named("none"), 4, 20).trials
 
 
 def test_every_warm_up_is_paid_for_also_those_of_pruned_trials():
     table = valley()
     assert table.warm_up == WARM_UP
-    found = play(table, named("random"), named("median", n_startup_trials=3, n_warmup_steps=0), 0, 20)
-    paid = np.cumsum([trial.epochs + WARM_UP for trial in found.trials])
-    assert any(trial.pruned for trial in found.trials)
-    assert np.allclose([trial.spent for trial in found.trials], paid)
-    assert found.spent(7) == pytest.approx(paid[6])
+    played = play(table, named("random"), named("median", n_startup_trials=3, n_warmup_steps=0), 0, 20)
+    paid = np.cumsum([trial.epochs + WARM_UP for trial in played.trials])
+    assert any(trial.pruned for trial in played.trials)
+    assert np.allclose([trial.spent for trial in played.trials], paid)
+    assert played.spent(7) == pytest.approx(paid[6])
 
 
 def test_the_nearest_unused_row_counts_what_matters():
@@ -111,8 +111,8 @@ def test_the_nearest_unused_row_counts_what_matters():
     assert table.weights[0] > 0.7
     for row in (5, 17):
         near = {**table.params[row], "idle": 1 - table.params[row]["idle"]}
-        found = table.nearest(near, [])
-        assert abs(table.points[found, 0] - table.points[row, 0]) < 0.02
+        nearest = table.nearest(near, [])
+        assert abs(table.points[nearest, 0] - table.points[row, 0]) < 0.02
         assert table.nearest(table.params[row], []) == row
         assert table.nearest(table.params[row], [row]) != row
     with pytest.raises(IndexError):
@@ -128,8 +128,8 @@ def test_a_parameter_that_does_not_act_separates_rows():
     table = planted([[float(i)] * EPOCHS for i in range(6)], params, space)
     assert table.nearest({"width": 32, "idle": 0.9}, [0]) == 2
     assert table.nearest({"width": 16}, [0]) == 3
-    found = play(table, named("tpe"), named("none"), 0, 9)
-    assert sorted(trial.row for trial in found.trials) == list(range(6)), "a used-up table ends the study"
+    played = play(table, named("tpe"), named("none"), 0, 9)
+    assert sorted(trial.row for trial in played.trials) == list(range(6)), "a used-up table ends the study"
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
@@ -162,10 +162,10 @@ def test_diverged_configurations_cost_their_epochs_and_give_no_value():
     params = [{"lr": 1e-3, "width": 16, "idle": i / 4} for i in range(4)]
     curves = [[0.5] * EPOCHS, [0.1, 0.1, None], [0.01, 0.01], [0.4] * EPOCHS]
     table = planted(curves, params, statuses=["complete", "diverged", "failed", "complete"])
-    found = play(table, named("random"), named("median"), 0, 4)
-    assert {trial.row: trial.epochs for trial in found.trials} == {0: EPOCHS, 1: 3, 2: 2, 3: EPOCHS}
-    assert {trial.row: trial.value for trial in found.trials} == {0: 0.5, 1: None, 2: None, 3: 0.4}
-    assert not any(trial.pruned for trial in found.trials)
+    played = play(table, named("random"), named("median"), 0, 4)
+    assert {trial.row: trial.epochs for trial in played.trials} == {0: EPOCHS, 1: 3, 2: 2, 3: EPOCHS}
+    assert {trial.row: trial.value for trial in played.trials} == {0: 0.5, 1: None, 2: None, 3: 0.4}
+    assert not any(trial.pruned for trial in played.trials)
     assert np.isinf(table.truths[1:3]).all()
 
 
@@ -190,8 +190,8 @@ def test_a_seed_is_drawn_per_replay_and_the_truth_is_the_mean_over_seeds():
         assert results == {float(curve.min()) for curve in curves[row]}
         assert table.truths[row] == pytest.approx(np.mean([curve.min() for curve in curves[row]]))
     assert table.draw(5) == table.draw(5)
-    found = play(table, named("random"), named("none"), 3, 20)
-    assert all(trial.value == table.draw(3)[trial.row].result for trial in found.trials)
+    played = play(table, named("random"), named("none"), 3, 20)
+    assert all(trial.value == table.draw(3)[trial.row].result for trial in played.trials)
 
 
 def test_a_configuration_with_one_seed_gets_the_measured_noise():
@@ -213,9 +213,9 @@ def test_the_incumbent_is_chosen_by_what_was_seen_and_judged_by_the_truth():
         WorkerExit(20, 8, 1.2, 20.5),  # lucky: its truth is worse
         WorkerExit(8, 8, 1.3, 29.0),  # better in truth, but it does not look so
     )
-    found = Replay(table, trials).incumbents(np.array([8.0, 8.5, 20.0, 20.5, 40.0]))
+    regrets = Replay(table, trials).incumbents(np.array([8.0, 8.5, 20.0, 20.5, 40.0]))
     worst = max(table.regret(row) for row in range(len(table)))
-    assert found.tolist() == [worst, table.regret(4), table.regret(4), table.regret(20), table.regret(20)]
+    assert regrets.tolist() == [worst, table.regret(4), table.regret(4), table.regret(20), table.regret(20)]
     assert table.regret(20) > table.regret(4)
     assert table.regret(0) == 1.0
     assert min(table.regret(row) for row in range(len(table))) == 0.0
@@ -262,8 +262,8 @@ def test_intervals_of_a_difference_hold_the_truth():
         better = [Replay(table, (WorkerExit(int(r), 8, 0.0, 1.0),)) for r in generator.choice(by_regret[:60], 30)]
         worse = [Replay(table, (WorkerExit(int(r), 8, 0.0, 1.0),)) for r in generator.choice(by_regret[30:60], 30)]
         rows = compare({"ref": better, "worse": worse}, "ref", 4.0, 8.0, seed=trial)
-        found = next(row for row in rows if row.method == "worse").difference
-        held.append(found.low <= expected <= found.high)
+        interval = next(row for row in rows if row.method == "worse").difference
+        held.append(interval.low <= expected <= interval.high)
     assert np.mean(held) > 0.85
 
 
@@ -287,10 +287,10 @@ def test_two_workers_share_the_time_and_the_sampler_sees_who_runs():
     def never(table, drawn, chosen):
         return optuna.pruners.NopPruner()
 
-    found = replay_study(table, lambda table, seed: Spy(seed), never, 0, 20 * (EPOCHS + WARM_UP), 2)
+    played = replay_study(table, lambda table, seed: Spy(seed), never, 0, 20 * (EPOCHS + WARM_UP), 2)
     assert set(seen) == {1}, "the other worker's trial runs, with its parameters"
-    assert len({trial.row for trial in found.trials}) == len(found.trials) == 20
-    assert [trial.spent for trial in found.trials[:4]] == [17.0, 17.0, 34.0, 34.0]
+    assert len({trial.row for trial in played.trials}) == len(played.trials) == 20
+    assert [trial.spent for trial in played.trials[:4]] == [17.0, 17.0, 34.0, 34.0]
 
 
 def test_the_oracle_loses_nothing_and_spends_least():
@@ -370,9 +370,9 @@ def test_batched_halving_promotes_half_of_a_rung_and_what_is_near_the_cut():
 def test_a_warm_started_study_knows_the_other_file_but_does_not_own_its_results():
     table = valley(noise=0.02)
     earlier = valley(noise=0.0)
-    found = warm_started(earlier)(table, 0, 6 * (EPOCHS + WARM_UP), 1)
-    assert found.trials[0].row == 0
-    assert all(trial.row < len(table) for trial in found.trials)
+    played = warm_started(earlier)(table, 0, 6 * (EPOCHS + WARM_UP), 1)
+    assert played.trials[0].row == 0
+    assert all(trial.row < len(table) for trial in played.trials)
     late = np.array([5 * (EPOCHS + WARM_UP)])
     cold = [play(table, named("tpe"), named("none"), s, 6).incumbents(late)[0] for s in range(6)]
     warm = [warm_started(earlier)(table, s, 6 * (EPOCHS + WARM_UP), 1).incumbents(late)[0] for s in range(6)]

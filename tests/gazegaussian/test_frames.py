@@ -127,9 +127,9 @@ def test_lists_with_room_are_the_lists_and_too_little_room_is_noticed():
     small = [splats(200, 4.0, seed) for seed in range(3)]
     for scene in small:
         exact = bin_tiles(scene, 2, 64, 64, 16)
-        found = bin_tiles(scene, 2, 64, 64, 16, room)
-        assert torch.equal(found.offsets, exact.offsets)
-        assert torch.equal(found.splats[: exact.offsets[-1]], exact.splats)
+        tiles = bin_tiles(scene, 2, 64, 64, 16, room)
+        assert torch.equal(tiles.offsets, exact.offsets)
+        assert torch.equal(tiles.splats[: exact.offsets[-1]], exact.splats)
     assert room.needed is not None
     assert room.fits(int(room.needed))
     large = splats(200, 30.0)
@@ -137,8 +137,8 @@ def test_lists_with_room_are_the_lists_and_too_little_room_is_noticed():
     bin_tiles(large, 2, 64, 64, 16, room)
     assert int(room.needed) == len(exact.splats)
     assert not room.fits(int(room.needed)), "the list was cut"
-    found = bin_tiles(large, 2, 64, 64, 16, room)
+    tiles = bin_tiles(large, 2, 64, 64, 16, room)
     assert room.fits(int(room.needed))
-    assert torch.equal(found.splats[: exact.offsets[-1]], exact.splats)
+    assert torch.equal(tiles.splats[: exact.offsets[-1]], exact.splats)
     bin_tiles(small[0], 1, 64, 64, 16, room)
     assert room.needed is None, "another number of images counts anew"

@@ -61,7 +61,7 @@ def test_gsplat_clamps_by_its_version(version, clamp):
 def test_hardware_says_what_results_depend_on(monkeypatch):
     assert hardware_of(torch.device("cpu"), torch.float32) == {"precision": "fp32", "device": "cpu"}
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "Some GPU")
-    found = hardware_of(CUDA, torch.float16)
-    assert found["precision"] == "fp16"
-    assert found["device"] == "Some GPU"
-    assert found["driver"]
+    hardware = hardware_of(CUDA, torch.float16)
+    assert hardware["precision"] == "fp16"
+    assert hardware["device"] == "Some GPU"
+    assert hardware["driver"]

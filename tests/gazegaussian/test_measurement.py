@@ -55,12 +55,12 @@ def test_measuring_the_validation_people_gives_what_validation_gave(heads, mesh_
     config, result = mesh_head
     everyone = with_parameters(config, {"max_val_images": None})
     person = people_of(heads).val[0]
-    found = measure_checkpoint(everyone, result.best_checkpoint, [person])
+    measured = measure_checkpoint(everyone, result.best_checkpoint, [person])
     trained = train_run(everyone, result.best_checkpoint.parent / "again")
-    assert found[person]["val_loss"] == pytest.approx(trained.best_metric, rel=1e-5)
+    assert measured[person]["val_loss"] == pytest.approx(trained.best_metric, rel=1e-5)
     others = measure_checkpoint(config, result.best_checkpoint, find_test_people(config)[0])
     assert len({row["val_loss"] for row in others.values()}) == 3, "three people had the same images"
-    assert found[person]["val_loss"] not in {row["val_loss"] for row in others.values()}
+    assert measured[person]["val_loss"] not in {row["val_loss"] for row in others.values()}
 
 
 def test_stage_two_is_measured_too(heads, mesh_head, tmp_path):
@@ -69,9 +69,9 @@ def test_stage_two_is_measured_too(heads, mesh_head, tmp_path):
     result = train_run(config, tmp_path)
     before = torch.load(result.best_checkpoint, weights_only=True)["model"]
     people, _ = find_test_people(config)
-    found = measure_checkpoint(config, result.best_checkpoint, people)
-    assert set(found) == set(people)
-    assert all(0 < row["gaze_error_deg"] < 180 for row in found.values())
+    measured = measure_checkpoint(config, result.best_checkpoint, people)
+    assert set(measured) == set(people)
+    assert all(0 < row["gaze_error_deg"] < 180 for row in measured.values())
     assert torch.equal(
         before[next(iter(before))], torch.load(result.best_checkpoint, weights_only=True)["model"][next(iter(before))]
     )

@@ -101,16 +101,16 @@ def test_values_belong_to_images_not_to_batches(rows):
 
 
 def test_means_count_images_not_batches():
-    found = summarise([{"l1": torch.tensor([1.0, 2.0, 3.0])}, {"l1": torch.tensor([10.0])}])
-    assert found == {"l1": 4.0}
+    means = summarise([{"l1": torch.tensor([1.0, 2.0, 3.0])}, {"l1": torch.tensor([10.0])}])
+    assert means == {"l1": 4.0}
     assert summarise([]) == {}
 
 
 def test_renders_outside_the_range_are_measured_clamped(rows):
     wild = rows.image * 20 - 3
-    clamped, found = (validation_parts(x, rows, Readings()) for x in (wild.clamp(0, 1), wild))
+    clamped, raw = (validation_parts(x, rows, Readings()) for x in (wild.clamp(0, 1), wild))
     for name, values in clamped.items():
-        torch.testing.assert_close(found[name], values)
+        torch.testing.assert_close(raw[name], values)
 
 
 # The validation metric and the searched weights.
@@ -166,7 +166,7 @@ def test_agreement_with_a_faithful_a_reversed_and_a_deaf_renderer():
 def test_agreement_by_hand():
     commanded = torch.tensor([[0.0, 0.0], [0.1, 0.0], [0.2, 0.0]])
     read = torch.tensor([[0.0, 0.0], [0.2, 0.0], [0.1, 0.0]])
-    found = gaze_agreement(commanded, read)
-    assert found["pearson_pitch"] == pytest.approx(0.5)
-    assert found["mean_error_deg"] == pytest.approx(math.degrees(0.2 / 3), abs=1e-4)
-    assert math.isnan(found["pearson_yaw"])
+    agreement = gaze_agreement(commanded, read)
+    assert agreement["pearson_pitch"] == pytest.approx(0.5)
+    assert agreement["mean_error_deg"] == pytest.approx(math.degrees(0.2 / 3), abs=1e-4)
+    assert math.isnan(agreement["pearson_yaw"])

@@ -150,10 +150,10 @@ def test_evaluate_prints_what_it_writes(run, workplace, gazegaussian):
     words = ("evaluate", gazegaussian, "--data", "data", "--pairs", 2, "--device", "cpu")
     done = run(*words, "--json", "--out", "evaluated")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found == json.loads((workplace / "evaluated" / "evaluation.json").read_text())
-    assert found["pairs"] == 2
-    assert found["metrics"]["gaze_error_deg"]["value"] >= 0
+    printed = json.loads(done.stdout)
+    assert printed == json.loads((workplace / "evaluated" / "evaluation.json").read_text())
+    assert printed["pairs"] == 2
+    assert printed["metrics"]["gaze_error_deg"]["value"] >= 0
     assert_bad_input(run(*words, "--gaze-network", gazegaussian), "published layouts")
 
 

@@ -71,9 +71,9 @@ def test_import_says_what_it_made_and_what_it_left(imported, run):
 
 
 def test_an_imported_model_is_evaluated(imported, call):
-    found = json.loads(call("evaluate", "gaze_ours/best.pt", *COMMON, "--pairs", 2, "--json"))
-    assert found["variant"] == "released"
-    assert found["metrics"]["psnr"]["value"] > 0
+    printed = json.loads(call("evaluate", "gaze_ours/best.pt", *COMMON, "--pairs", 2, "--json"))
+    assert printed["variant"] == "released"
+    assert printed["metrics"]["psnr"]["value"] > 0
 
 
 def test_errors(imported, call):

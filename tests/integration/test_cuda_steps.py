@@ -117,7 +117,7 @@ def test_frames_are_in_half_precision_and_the_host_waits_for_the_picture_alone(n
 
 def test_a_meshhead_follows_its_surface_as_if_it_looked_everywhere(tmp_path, monkeypatch):
     """Between full passes only the grid points near the last surface are evaluated."""
-    found = []
+    losses = []
     for full_pass in (20, 0):
         monkeypatch.setattr(mesh_head, "FULL_PASS", full_pass)
         stage = STAGES["meshhead"](precision="fp32", lr=1e-3)
@@ -125,9 +125,9 @@ def test_a_meshhead_follows_its_surface_as_if_it_looked_everywhere(tmp_path, mon
         stage.prepare()
         stage.module.train()
         step = step_of(trainer)
-        found.append([sum(term.item() for term in step().values()) for _ in range(6)])
+        losses.append([sum(term.item() for term in step().values()) for _ in range(6)])
         assert stage.module._kept_for == (5 if full_pass else 0)
-    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 @pytest.mark.parametrize(("before", "after"), [("fp32", "fp16"), ("bf16", "fp16"), ("fp16", "fp32"), ("fp16", "fp16")])
@@ -191,8 +191,8 @@ def test_a_batch_is_planned_by_free_memory_and_halved_when_it_does_not_fit():
             torch.empty(2 * free, dtype=torch.uint8, device="cuda")
         return sum(items)
 
-    found = list(in_batches(range(7), 4, work))
+    results = list(in_batches(range(7), 4, work))
     assert seen == [4, 2, 2, 2, 1]
-    assert found == [([0, 1], 1), ([2, 3], 5), ([4, 5], 9), ([6], 6)]
+    assert results == [([0, 1], 1), ([2, 3], 5), ([4, 5], 9), ([6], 6)]
     with pytest.raises(DeviceError, match="Not even one image"):
         list(in_batches(range(2), 2, lambda items: torch.empty(2 * free, dtype=torch.uint8, device="cuda")))

@@ -106,10 +106,10 @@ def test_a_torn_journal_is_read_up_to_its_last_record_and_stays(tmp_path):
         good = path.read_bytes()
         path.write_bytes(good + torn)
         before = snapshot(tmp_path)
-        found = optuna.load_study(study_name="toy", storage=open_storage(str(path), tmp_path, must_exist=True))
-        assert len(found.trials) == 1
+        opened = optuna.load_study(study_name="toy", storage=open_storage(str(path), tmp_path, must_exist=True))
+        assert len(opened.trials) == 1
         with pytest.raises(StorageError, match="read-only"):
-            found.set_user_attr("a", 1)
+            opened.set_user_attr("a", 1)
         assert snapshot(tmp_path) == before
         path.write_bytes(good)
 
@@ -244,8 +244,8 @@ def test_a_database_in_wal_mode_gets_no_files_beside_it(study, tmp_path, unfinis
         for path, one in content.items():
             path.write_bytes(one)
     before = snapshot(tmp_path)
-    (found,) = open_storage(None, study, must_exist=True).get_all_studies()
-    assert found.study_name == ("renamed" if unfinished else "toy")
+    (stored,) = open_storage(None, study, must_exist=True).get_all_studies()
+    assert stored.study_name == ("renamed" if unfinished else "toy")
     assert snapshot(tmp_path) == before
 
 

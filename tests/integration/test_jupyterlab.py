@@ -178,10 +178,10 @@ view = WidgetView()
 view.begin(lambda: None)
 for epochs in (1, 2, 3, 4):
     trial = TrialProgress(0, "running", epochs, (0.5,) * epochs)
-    found = StudyProgress("toy", "val_loss", True, (trial,), 0, 4, 8, 1.0, 9.0, None, None)
-    view.show(found)
+    progress = StudyProgress("toy", "val_loss", True, (trial,), 0, 4, 8, 1.0, 9.0, None, None)
+    view.show(progress)
     time.sleep(0.5 if epochs < 3 else 0)
-view.end(found, "Ended: done.")
+view.end(progress, "Ended: done.")
 """
 
 

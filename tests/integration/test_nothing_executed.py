@@ -58,9 +58,9 @@ def test_a_stored_optimizer_runs_nothing(tmp_path):
 
 def test_what_optimizers_are_made_of_is_read():
     state = {"mean": np.arange(6.0).reshape(2, 3), "sigma": np.float64(1.5), "n": 3, "empty": None}
-    found = load_optimizer(pickle.dumps(state))
-    assert np.array_equal(found["mean"], state["mean"])
-    assert found["sigma"] == 1.5
+    loaded = load_optimizer(pickle.dumps(state))
+    assert np.array_equal(loaded["mean"], state["mean"])
+    assert loaded["sigma"] == 1.5
 
 
 def test_every_cma_es_sampler_reads_its_state_so(monkeypatch):

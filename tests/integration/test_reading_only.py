@@ -40,10 +40,10 @@ def command(*words):
 
 def ask(app, path):
     environ = {"PATH_INFO": path}
-    found = []
+    answer = []
     setup_testing_defaults(environ)
-    body = b"".join(app(environ, lambda status, headers, *more: found.append(status)))
-    return found[0], body
+    body = b"".join(app(environ, lambda status, headers, *more: answer.append(status)))
+    return answer[0], body
 
 
 def show_dashboard(folder, out):

@@ -55,13 +55,13 @@ def compiled(module, arch: int, folder: Path, blocks: bool, ptx: bool) -> Path:
 def test_every_kernel_of_the_renderers_is_compiled_below_or_is_for_the_cpu():
     cpu_only = {"_count_bands", "_fill_bands"}  # CUDA bins in torch
     known = set().union(*({kernel.key for kernel in module.kernels.values()} for module in cuda_modules().values()))
-    found = {
+    kernels = {
         value.key
         for module in pkgutil.iter_modules(rendering.__path__, f"{rendering.__name__}.")
         for value in vars(importlib.import_module(module.name)).values()
         if isinstance(value, wp.Kernel)
     }
-    assert found - known == cpu_only
+    assert kernels - known == cpu_only
 
 
 @pytest.mark.parametrize("arch", [75, 80, 90])

@@ -319,8 +319,8 @@ def test_no_tracked_file_holds_a_secret():
     for name in filter(None, listed.stdout.decode().split("\0")):
         path = ROOT / name
         if path.is_file():
-            found = secrets_in(path.read_text(encoding="utf-8", errors="ignore"), name.startswith("tests/"))
-            assert found == [], name
+            secrets = secrets_in(path.read_text(encoding="utf-8", errors="ignore"), name.startswith("tests/"))
+            assert secrets == [], name
 
 
 def test_the_scan_sees_what_it_should():

@@ -78,7 +78,7 @@ class Killer:
 def lost(monkeypatch):
     """Exceptions that Python has dropped."""
     dropped = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda found: dropped.append(found.exc_type))
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: dropped.append(unraisable.exc_type))
     return dropped
 
 
@@ -190,10 +190,10 @@ if moment == "atexit":
     sys.argv[1:] = ["--help"]
     real = atexit.register
     def register(function, *args, **options):
-        found = real(function, *args, **options)
+        result = real(function, *args, **options)
         if getattr(function, "__name__", "") == "_leave":
             real(send)
-        return found
+        return result
     atexit.register = register
 runpy.run_path({script!r}, run_name="__main__")
 """

@@ -27,7 +27,7 @@ def read(name: str | Path) -> str:
 
 def blocks(text: str, language: str) -> list[str]:
     """Fenced code of a language; "" for those without one."""
-    return [content for found, content in FENCE.findall(text) if found == language]
+    return [content for fence, content in FENCE.findall(text) if fence == language]
 
 
 def prose(text: str) -> str:
@@ -42,8 +42,8 @@ def prose(text: str) -> str:
 def sentences(text: str) -> list[str]:
     """Sentences of the prose; an item of a list and a paragraph end one, too."""
     parts = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.)\s)", prose(text))
-    found = [one for part in parts for one in re.split(r"(?<=[.!?:])[*_)`]*\s+(?=[*_(`\"]*[A-Z0-9`])", part)]
-    return [one for one in (" ".join(part.split()) for part in found) if len(one.split()) > 1]
+    candidates = [one for part in parts for one in re.split(r"(?<=[.!?:])[*_)`]*\s+(?=[*_(`\"]*[A-Z0-9`])", part)]
+    return [one for one in (" ".join(part.split()) for part in candidates) if len(one.split()) > 1]
 
 
 def commands(text: str) -> list[list[str]]:
@@ -59,14 +59,14 @@ def commands(text: str) -> list[list[str]]:
 
 def anchors(text: str) -> set[str]:
     """What GitHub calls the headings of a page."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     names = set()
     for heading in re.findall(r"^#+ +(.+?) *$", FENCE.sub("", text), flags=re.MULTILINE):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
         slug = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
-        count = found.get(slug, 0)
+        count = counts.get(slug, 0)
         names.add(f"{slug}-{count}" if count else slug)
-        found[slug] = count + 1
+        counts[slug] = count + 1
     return names
 
 

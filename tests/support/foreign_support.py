@@ -15,7 +15,7 @@ _MAGIC = bytes.fromhex("d9d505f920a163d7")
 
 def snapshot(folder: Path) -> dict[str, str]:
     """Every entry under a folder, links and pipes included: kind, mode, time of change and digest of its content."""
-    found = {}
+    files = {}
     for path in sorted(folder.rglob("*")):
         stat = path.lstat()
         content = ""
@@ -23,10 +23,10 @@ def snapshot(folder: Path) -> dict[str, str]:
             content = os.readlink(path)
         elif path.is_file():
             content = hashlib.sha256(path.read_bytes()).hexdigest()
-        found[str(path.relative_to(folder))] = (
+        files[str(path.relative_to(folder))] = (
             f"{stat.st_mode:o} {stat.st_mtime_ns if not path.is_dir() else ''} {content}"
         )
-    return found
+    return files
 
 
 def super_journal(database: Path, victim: Path) -> Path:

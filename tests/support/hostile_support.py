@@ -73,16 +73,16 @@ def _boxed(answer, read: Callable[[Path], object], path: Path) -> None:
 
 def assert_refused(read: Callable[[Path], object], path: Path, *parts: str) -> None:
     """The file costs one clear line that holds `parts`."""
-    found = outcome(read, path)
-    assert found.startswith(REFUSED), found
+    answer = outcome(read, path)
+    assert answer.startswith(REFUSED), answer
     for part in parts:
-        assert part in found
+        assert part in answer
 
 
 def assert_harmless(read: Callable[[Path], object], path: Path) -> None:
     """The file is read or rejected."""
-    found = outcome(read, path)
-    assert found.startswith((FINE, REFUSED)), found
+    answer = outcome(read, path)
+    assert answer.startswith((FINE, REFUSED)), answer
 
 
 def mutations(good: bytes, seed: int = 0, count: int = MUTATIONS) -> Iterator[bytes]:

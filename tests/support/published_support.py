@@ -17,13 +17,13 @@ from gazegaussian.types import HeadParameters
 CLOSE = {"atol": 1e-4, "rtol": 0.0}
 
 
-def close(found, expected):
-    torch.testing.assert_close(found.detach(), expected.to(found.dtype), **CLOSE)
+def close(actual, expected):
+    torch.testing.assert_close(actual.detach(), expected.to(actual.dtype), **CLOSE)
 
 
-def close_up_to_sign(found, expected):
-    sign = torch.sign((found * expected).sum(-1, keepdim=True))
-    close(found * sign, expected)
+def close_up_to_sign(actual, expected):
+    sign = torch.sign((actual * expected).sum(-1, keepdim=True))
+    close(actual * sign, expected)
 
 
 def mesh_head_content():
@@ -39,20 +39,20 @@ def gaze_content():
     return {"gazegaussian": state, **{name: value for name, value in arrays.items() if not name.startswith(prefix)}}
 
 
-def mesh_head_of(found: Imported):
-    model = build_mesh_head(found.config.model)
-    model.load_state_dict(found.model)
+def mesh_head_of(imported: Imported):
+    model = build_mesh_head(imported.config.model)
+    model.load_state_dict(imported.model)
     return model.eval()
 
 
-def gaze_gaussian_of(found: Imported):
-    config = found.config.model
-    sizes = found.architecture
+def gaze_gaussian_of(imported: Imported):
+    config = imported.config.model
+    sizes = imported.architecture
     mesh_config = MeshHeadModel.model_validate(sizes["mesh_model"])
     model = gaze_gaussian_class(config)(
         config, mesh_config, sizes["image_size"], sizes["face_points"], sizes["eye_points"]
     )
-    model.load_state_dict(found.model)
+    model.load_state_dict(imported.model)
     return model.eval()
 
 

@@ -107,18 +107,18 @@ def test_missing_subject_and_empty_split(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("split", "empty", "found"),
+    ("split", "empty", "instead"),
     [
         (None, "val", "no subject"),  # one subject alone is for training
         ({"train": [], "val": ["subject0000.h5"]}, "train", "no subject"),
         ({"train": ["subject0000.h5"], "val": ["subject0001.h5"]}, "val", "1 subjects without any"),
     ],
 )
-def test_check_fails_without_anybody_to_train_on_or_to_validate_with(folder: Path, split, empty, found) -> None:
+def test_check_fails_without_anybody_to_train_on_or_to_validate_with(folder: Path, split, empty, instead) -> None:
     if split is not None:
         (folder / "train_test_split.json").write_text(json.dumps(split))
     report = check_dataset(folder)
     assert not report.ok
     assert report.images == 3
-    assert f"found {found}" in report.problems[f"split {empty}"]
+    assert f"found {instead}" in report.problems[f"split {empty}"]
     assert [name for name in report.problems if name.startswith("split")] == [f"split {empty}"]

@@ -90,12 +90,12 @@ class Hub:
 
 @pytest.fixture
 def server(monkeypatch):
-    found = Hub()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{found.server.server_port}")
+    hub_server = Hub()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{hub_server.server.server_port}")
     monkeypatch.setattr(hub, "PAUSE", 0.0)
-    yield found
-    found.server.shutdown()
-    found.server.server_close()
+    yield hub_server
+    hub_server.server.shutdown()
+    hub_server.server.server_close()
 
 
 @pytest.fixture

@@ -64,9 +64,9 @@ def test_points_on_the_image_of_the_splats():
         cameras = cameras_of(arrays)
         for factor, expected in ((1, "gauss_pixel_full"), (4, "gauss_pixel_quarter")):
             small = centred(cameras).resized(cameras.width // factor, cameras.height // factor)
-            found = project(splats_at(arrays["points_world"]), small)
-            close(found.means - 0.5, arrays[expected])
-            close(found.depths, arrays["depth"])
+            projected = project(splats_at(arrays["points_world"]), small)
+            close(projected.means - 0.5, arrays[expected])
+            close(projected.depths, arrays["depth"])
 
 
 def test_the_principal_point_makes_the_difference():
@@ -147,8 +147,8 @@ def test_logarithms_of_rotations():
     sine = angle.sin()
     factor = torch.where(sine.abs() > 5e-5, angle / (2 * sine), 0.5 + angle.square() / 12)
     turned = factor[:, None, None] * (matrix - matrix.transpose(1, 2))
-    found = torch.stack([turned[:, 2, 1], turned[:, 0, 2], turned[:, 1, 0]], -1)
-    close(found, arrays["so3_log"])
+    logarithms = torch.stack([turned[:, 2, 1], turned[:, 0, 2], turned[:, 1, 0]], -1)
+    close(logarithms, arrays["so3_log"])
     usual = arrays["axis_angle"].norm(dim=-1) < 3.1
     assert usual.any()
     back = axis_angle_to_matrix(arrays["so3_log"])

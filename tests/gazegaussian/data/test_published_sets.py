@@ -80,10 +80,10 @@ def test_what_upstream_preprocessing_writes_is_the_same_data(tmp_path, name):
                     values = np.pad(values[:, :144], ((0, 0), (0, 306 - 144)), constant_values=7.0)
                 del file[key]
                 file[key] = values
-    found = HeadDataset(tmp_path, "val", SIZE, cache=True, for_training=False)[1]
+    sample = HeadDataset(tmp_path, "val", SIZE, cache=True, for_training=False)[1]
     for key, value in expected.items():
-        assert found[key].dtype == value.dtype
-        assert torch.allclose(found[key], value), key
+        assert sample[key].dtype == value.dtype
+        assert torch.allclose(sample[key], value), key
 
 
 def test_evaluation_only_sets_are_no_training_data(tmp_path):
@@ -97,8 +97,8 @@ def test_evaluation_only_sets_are_no_training_data(tmp_path):
 def test_published_lists_hold_where_no_file_says_otherwise(tmp_path):
     make(tmp_path, "eth_xgaze", 3)
     shutil.copy(tmp_path / "xgaze_subject0012.h5", tmp_path / "xgaze_subject0000.h5")
-    found = load_split(tmp_path)
-    assert found == {
+    split = load_split(tmp_path)
+    assert split == {
         "train": ["subject0000.h5"],
         "val": ["subject0022.h5"],
         "test": ["subject0012.h5", "subject0025.h5"],

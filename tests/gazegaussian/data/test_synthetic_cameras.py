@@ -71,11 +71,11 @@ def test_the_configuration_asks_for_cameras(tmp_path):
 
 
 def contents(folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    found = {}
+    arrays = {}
     for path in sorted(folder.glob("*.h5")):
         with h5py.File(path) as file:
-            found[path.name] = {key: file[key][()] for key in file}
-    return found
+            arrays[path.name] = {key: file[key][()] for key in file}
+    return arrays
 
 
 @pytest.fixture
@@ -97,10 +97,10 @@ def test_two_processes_make_what_one_makes_and_complete_what_was_interrupted(tmp
     synthesize(there, SMALL, progress=False, workers=2)
     assert kept.stat().st_mtime_ns == stamp
     expected = contents(here)
-    found = contents(there)
-    assert expected.keys() == found.keys()
+    made = contents(there)
+    assert expected.keys() == made.keys()
     for name, arrays in expected.items():
-        assert all(np.array_equal(values, found[name][key]) for key, values in arrays.items()), name
+        assert all(np.array_equal(values, made[name][key]) for key, values in arrays.items()), name
     assert {path.name for path in there.glob(".*")} <= {".making.lock"}, "temporary files are left"
 
 

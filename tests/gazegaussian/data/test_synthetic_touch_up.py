@@ -45,9 +45,9 @@ def test_what_hangs_by_a_thread_is_cut_off():
     bit[60:66, 112:118] = True
     thread = np.zeros_like(head)
     thread[62:64, 100:114] = True
-    found = loose_bits(head | bit | thread)
-    assert found[bit].all()
-    assert not found[disk(SIZE, 38)].any()
+    loose = loose_bits(head | bit | thread)
+    assert loose[bit].all()
+    assert not loose[disk(SIZE, 38)].any()
     assert not loose_bits(head).any()
     ear = disk(SIZE, 8, x=42)
     assert not loose_bits(head | ear).any()

@@ -33,9 +33,9 @@ from helpers.cli.options import Device
 
 @pytest.fixture(scope="module")
 def stage():
-    found = gaze_stage()
-    jiggle(found.module, 0.02)
-    return found
+    built = gaze_stage()
+    jiggle(built.module, 0.02)
+    return built
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,13 @@ def nothing_optional(monkeypatch):
 
 def test_evaluate_writes_the_table_and_says_what_measured_it(checkpoint, tmp_path, nothing_optional, caplog):
     data = heads()[1].root
-    found = helpers.evaluate(checkpoint, data, pairs=4, out=tmp_path / "out", device="cpu")
-    assert (found.pairs, found.subjects, found.data_set, found.image_size) == (4, 1, "synthetic heads", 64)
+    evaluation = helpers.evaluate(checkpoint, data, pairs=4, out=tmp_path / "out", device="cpu")
+    assert (evaluation.pairs, evaluation.subjects, evaluation.data_set, evaluation.image_size) == (
+        4,
+        1,
+        "synthetic heads",
+        64,
+    )
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "evaluation.md", "evaluation.json", "evaluation.csv", "evaluation.png", "pairs.csv",
     }  # fmt: skip
@@ -76,25 +81,25 @@ def test_evaluate_writes_the_table_and_says_what_measured_it(checkpoint, tmp_pat
     assert any(note.startswith("People of split test: subject10000 (") for note in stored["notes"])
     assert any("1 subject: no interval" in note for note in stored["notes"])
     assert "There is 1 subject" in caplog.text
-    rows = {row["metric"]: row["95% interval"] for row in helpers.inference.evaluation.table_rows(found)}
+    rows = {row["metric"]: row["95% interval"] for row in helpers.inference.evaluation.table_rows(evaluation)}
     assert rows["SSIM"] == "-"
     with (tmp_path / "out" / "pairs.csv").open() as stream:
         pairs = list(csv.DictReader(stream))
     assert np.mean([float(row["ssim"]) for row in pairs]) == pytest.approx(stored["metrics"]["ssim"]["value"])
     assert all(row["source_row"] != row["target_row"] for row in pairs)
     again = helpers.evaluate(checkpoint, data, pairs=4, device="cpu")
-    assert again.rows == found.rows
+    assert again.rows == evaluation.rows
 
 
 def test_the_table_stands_beside_the_published_values(checkpoint, nothing_optional, capsys):
-    found = helpers.evaluate(checkpoint, heads()[1].root, pairs=2, device="cpu")
-    rows = {row["metric"]: row for row in table_rows(found)}
+    evaluation = helpers.evaluate(checkpoint, heads()[1].root, pairs=2, device="cpu")
+    rows = {row["metric"]: row for row in table_rows(evaluation)}
     assert rows["SSIM"]["GazeGaussian (published)"] == "0.823"
     assert rows["FID"]["value"] == "-"
     assert rows["FID"]["measured by"].startswith("not measured: ")
     published = {row["GazeNeRF (published)"] for row in rows.values()} - {""}
     assert published == {str(value) for value in PUBLISHED["GazeNeRF"].values()}
-    assert as_markdown(found).count("\n|") == len(rows) + 2
+    assert as_markdown(evaluation).count("\n|") == len(rows) + 2
     trainings.evaluate(checkpoint, heads()[1].root, 2, device=Device.cpu)
     printed = capsys.readouterr().out
     assert "0.823" in printed
@@ -134,10 +139,10 @@ def test_the_target_itself_is_measured_as_perfect(nothing_optional, monkeypatch)
 
     monkeypatch.setattr("gazegaussian.evaluation.protocol.redirection_batch", labelled)
     session.run(pairs)
-    found = session.metrics()
-    assert found["ssim"].value == pytest.approx(1, abs=1e-5)
+    measured = session.metrics()
+    assert measured["ssim"].value == pytest.approx(1, abs=1e-5)
     for name in ("gaze_error_deg", "head_pose_error_deg", "perceptual", "fid_judge"):
-        assert found[name].value == pytest.approx(0, abs=1e-3), name
+        assert measured[name].value == pytest.approx(0, abs=1e-3), name
 
 
 def test_what_is_drawn_outside_the_head_costs(nothing_optional):
@@ -155,10 +160,10 @@ def test_the_source_is_read_with_its_own_landmarks(nothing_optional):
     session = _Session(torch.nn.Identity(), dataset, Judges(judge), torch.device("cpu"))
     source = dataset.batch([0])
     target = dataset.batch([2])
-    found = session._values(source.image, source.landmarks_2d, target)
+    measured = session._values(source.image, source.landmarks_2d, target)
     read = [judge.gaze(batch.image, batch.landmarks_2d) for batch in (source, target)]
-    assert found["gaze_error_deg"].item() == pytest.approx(angular_error(*read).rad2deg().item(), abs=1e-4)
-    assert found["ssim"] < 0.95
+    assert measured["gaze_error_deg"].item() == pytest.approx(angular_error(*read).rad2deg().item(), abs=1e-4)
+    assert measured["ssim"] < 0.95
 
 
 def test_intervals_cover_the_mean_of_other_people():
@@ -168,11 +173,11 @@ def test_intervals_cover_the_mean_of_other_people():
     naive = 0
     for _ in range(150):
         values = rng.normal(0, 1, 15)[subjects] + rng.normal(0, 0.3, 90)  # people differ more than images of one
-        found = over_subjects(values, subjects, "x")
+        interval = over_subjects(values, subjects, "x")
         alone = over_subjects(values, np.arange(90), "x")
-        hits += found.low <= 0 <= found.high
+        hits += interval.low <= 0 <= interval.high
         naive += alone.low <= 0 <= alone.high
-        assert found.low <= found.value <= found.high
+        assert interval.low <= interval.value <= interval.high
     assert 0.91 <= hits / 150 <= 0.985
     assert naive / 150 < 0.7  # images as if of so many people
     assert over_subjects([1.0, 2.0], ["a", "a"], "x").low is None
@@ -213,16 +218,16 @@ def test_data_without_poses_is_evaluated_with_fitted_ones_and_says_so(checkpoint
         with h5py.File(path) as stored, h5py.File(tmp_path / f"mpii_subject{number:04d}.h5", "w") as file:
             for key in stored.keys() - set(TRAINING_ONLY):
                 file[key] = stored[key][()]
-    found = helpers.evaluate(checkpoint, tmp_path, pairs=4, device="cpu")
+    evaluation = helpers.evaluate(checkpoint, tmp_path, pairs=4, device="cpu")
     whole = helpers.evaluate(checkpoint, root, pairs=4, device="cpu", split="val")
-    assert found.data_set == "MPIIFaceGaze (evaluation only)"
-    assert found.subjects == 2
-    assert any("fitted to the landmarks" in note for note in found.notes)
-    assert any("--gaze-network" in note for note in found.notes)  # no synthetic.json: may be photographs
+    assert evaluation.data_set == "MPIIFaceGaze (evaluation only)"
+    assert evaluation.subjects == 2
+    assert any("fitted to the landmarks" in note for note in evaluation.notes)
+    assert any("--gaze-network" in note for note in evaluation.notes)  # no synthetic.json: may be photographs
     assert whole.notes[0] == few_subjects(1)
     assert whole.notes[1].startswith("People of split val: subject0001 (these people chose the best epoch")
-    assert found.metrics["psnr"].value == pytest.approx(whole.metrics["psnr"].value, abs=3)
-    assert found.metrics["psnr"].low is not None
+    assert evaluation.metrics["psnr"].value == pytest.approx(whole.metrics["psnr"].value, abs=3)
+    assert evaluation.metrics["psnr"].low is not None
 
 
 def test_few_subjects_are_said_and_enough_are_not():
@@ -240,18 +245,18 @@ def test_intervals_of_few_people_hold_what_they_promise(people):
     subjects = np.repeat(np.arange(people), 4)
     for _ in range(samples):
         values = rng.normal(size=people)[subjects] + rng.normal(0, 0.5, len(subjects))
-        found = over_subjects(values, subjects, "x")
-        held += found.low <= 0 <= found.high
+        interval = over_subjects(values, subjects, "x")
+        held += interval.low <= 0 <= interval.high
     assert 0.935 <= held / samples <= 0.965
 
 
 def test_the_interval_of_equally_many_images_is_that_of_the_peoples_means():
     rng = np.random.default_rng(3)
     values = rng.normal(size=(6, 4))
-    found = over_subjects(values.ravel(), np.repeat(np.arange(6), 4), "x")
+    interval = over_subjects(values.ravel(), np.repeat(np.arange(6), 4), "x")
     means = values.mean(1)
     half = 2.5705818 * means.std(ddof=1) / np.sqrt(6)  # Student t, 5 degrees of freedom
-    assert (found.low, found.high) == pytest.approx((means.mean() - half, means.mean() + half))
+    assert (interval.low, interval.high) == pytest.approx((means.mean() - half, means.mean() + half))
 
 
 def test_what_cannot_be_evaluated_is_one_line(checkpoint, tmp_path):
@@ -301,6 +306,6 @@ def test_identity_is_told_beside_that_of_strangers(checkpoint, monkeypatch, noth
     session = _Session(Prophet(data), data, Judges(load_frozen("judge")), torch.device("cpu"))
     monkeypatch.setattr("gazegaussian.evaluation.protocol.frames_per_second", lambda *args: 1.0)
     session.run([(0, 1), (2, 3), (4, 5), (6, 7)])
-    found = session.metrics()["identity"]
-    assert (found.value, found.source, found.by) == (pytest.approx(100), pytest.approx(100), "Painter")
+    identity = session.metrics()["identity"]
+    assert (identity.value, identity.source, identity.by) == (pytest.approx(100), pytest.approx(100), "Painter")
     assert f"two different people of this data: {100 * 0.5**0.5:.1f}%" in " ".join(session.notes())

@@ -44,9 +44,9 @@ def test_autocast_does_not_touch_cameras():
         offsets.rotation.fill_(0.01)
     _, exact = offsets.of(rows.index).apply_to(rows.parameters, rows.cameras)
     with torch.autocast("cpu", torch.bfloat16):
-        _, found = offsets.of(rows.index).apply_to(rows.parameters, rows.cameras)
-    assert torch.equal(found.rotation, exact.rotation)
-    assert torch.equal(found.translation, exact.translation)
+        _, moved = offsets.of(rows.index).apply_to(rows.parameters, rows.cameras)
+    assert torch.equal(moved.rotation, exact.rotation)
+    assert torch.equal(moved.translation, exact.translation)
 
 
 def test_image_offsets_start_without_effect_and_act_on_their_own_image():

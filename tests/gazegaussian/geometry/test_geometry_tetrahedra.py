@@ -134,7 +134,7 @@ def test_only_corners_of_crossed_tetrahedra_are_asked_for(grid):
 def test_brute_force_finds_the_same_crossing_edges(grid):
     field = sphere(grid.points)
     surface = extract(grid, sphere)
-    found = surface.grid_rows[surface.edges]
+    crossing = surface.grid_rows[surface.edges]
     side = grid.resolution + 1
     offsets = [torch.tensor(o) for o in itertools.product((0, 1), repeat=3) if any(o)]  # the edges of Kuhn tetrahedra
     index = torch.cartesian_prod(*[torch.arange(side)] * 3)
@@ -146,7 +146,7 @@ def test_brute_force_finds_the_same_crossing_edges(grid):
         crossed = (field[a] < 0) != (field[b] < 0)
         expected.append(torch.stack([a[crossed], b[crossed]], dim=1))
     expected = torch.unique(torch.cat(expected), dim=0)  # lexicographic
-    assert torch.equal(found, expected)
+    assert torch.equal(crossing, expected)
 
 
 def test_gradients_against_finite_differences():
@@ -198,8 +198,8 @@ def test_a_regular_grid_finds_what_any_tetrahedra_find(share):
     """Random signs cross every kind of tetrahedron, the border of the box included; order and numbers are the same."""
     grid = TetrahedralGrid(5)
     sdf = torch.where(torch.rand(6**3, generator=torch.Generator().manual_seed(1)) < share, -1.0, 1.0)
-    for found, expected in zip(grid.topology(sdf), MarchingTetrahedra.topology(grid, sdf), strict=True):
-        assert torch.equal(found, expected)
+    for part, expected in zip(grid.topology(sdf), MarchingTetrahedra.topology(grid, sdf), strict=True):
+        assert torch.equal(part, expected)
 
 
 def test_points_near_the_surface_are_those_within_reach():
@@ -214,9 +214,9 @@ def test_points_near_the_surface_are_those_within_reach():
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_compacting_needs_no_look_at_the_values(device):
     kept = torch.tensor([False, True, True, False, True]).to(device)
-    found, rank = compact(kept, 3)
-    assert found.shape == (3,)
+    positions, rank = compact(kept, 3)
+    assert positions.shape == (3,)
     assert rank.shape == (5,)
     if device == "cpu":
-        assert found.tolist() == [1, 2, 4]
-        assert rank[found].tolist() == [0, 1, 2]
+        assert positions.tolist() == [1, 2, 4]
+        assert rank[positions].tolist() == [0, 1, 2]

@@ -239,8 +239,8 @@ def test_gaze_term_vanishes_for_the_target_itself(terms):
     guide = load_frozen("guide")
     images = dict.fromkeys(LAYERS, rows.image)
     maps = {name: noise(2, 32, 16, 16) for name in LAYERS}
-    found = gaze_gaussian_losses(maps, images, rows, GazeGaussianLoss(perceptual_start_epoch=0), 0, guide)
-    assert found["gaze"].item() == pytest.approx(0.0, abs=1e-6)
+    losses = gaze_gaussian_losses(maps, images, rows, GazeGaussianLoss(perceptual_start_epoch=0), 0, guide)
+    assert losses["gaze"].item() == pytest.approx(0.0, abs=1e-6)
     assert terms()["gaze"] > 1e-4
 
 

@@ -80,9 +80,9 @@ def test_eyes_outside_the_head_count_as_published_only():
 
 def test_similarities():
     arrays = published_arrays("losses.npz")
-    found = ssim(arrays["img_a"], arrays["img_b"])
-    close(found, arrays["ssim_per_image"])
-    close(found.mean(), arrays["ssim_mean"])
+    similarities = ssim(arrays["img_a"], arrays["img_b"])
+    close(similarities, arrays["ssim_per_image"])
+    close(similarities.mean(), arrays["ssim_mean"])
 
 
 class Blind:

@@ -41,9 +41,9 @@ def fresh():
         for views in render_frames(SyntheticSettings(PEOPLE, SIZE, FRESH_SEED, frames=3), person, chooser):
             for key in ("face_patch", "facial_landmarks", "pitchyaw_head", "face_head_pose"):
                 columns.setdefault(key, []).append(np.asarray(views[key]))
-    found = {key: torch.from_numpy(np.concatenate(rows)) for key, rows in columns.items()}
-    image = found.pop("face_patch").flip(-1).permute(0, 3, 1, 2).float() / 255
-    return {"image": image, **{key: value.float() for key, value in found.items()}}
+    arrays = {key: torch.from_numpy(np.concatenate(rows)) for key, rows in columns.items()}
+    image = arrays.pop("face_patch").flip(-1).permute(0, 3, 1, 2).float() / 255
+    return {"image": image, **{key: value.float() for key, value in arrays.items()}}
 
 
 def picture(seed=0, size=128):

@@ -78,27 +78,27 @@ def test_signed_distances():
 def test_deformed_landmarks():
     io = published_arrays("meshhead_io.npz")
     model = mesh_head()
-    found = model.deform_landmarks(io["deform_query_pts"], io["deform_shape_code"])
-    close(found, io["deform_deformed_pts"])
+    deformed = model.deform_landmarks(io["deform_query_pts"], io["deform_shape_code"])
+    close(deformed, io["deform_deformed_pts"])
 
 
 def test_eyes_that_are_moved_point_by_point():
     arrays = published_arrays("meshhead_norotate_b2.npz")
     content = mesh_head_content()
     content["meshhead"].update({name: value for name, value in arrays.items() if name.startswith("eye_deform_mlp")})
-    found = mesh_head_from(content)
-    assert found.config.model.eye_motion == "offset"
-    output = mesh_head_of(found)(parameters(arrays))
+    imported = mesh_head_from(content)
+    assert imported.config.model.eye_motion == "offset"
+    output = mesh_head_of(imported)(parameters(arrays))
     close(output.vertices, arrays["verts"])
     close(output.colors, arrays["verts_color"])
 
 
 def test_subdivided_tetrahedra():
     arrays = published_arrays("meshhead_subdivide.npz")
-    found = TetrahedralMesh(arrays["tet_verts"], arrays["tets"]).subdivided()
-    close(found.points, arrays["sub_tet_verts"])
-    assert torch.equal(found.tets.long(), arrays["sub_tets"].long())
-    assert found.points.shape[0] > arrays["tet_verts"].shape[0]
+    mesh = TetrahedralMesh(arrays["tet_verts"], arrays["tets"]).subdivided()
+    close(mesh.points, arrays["sub_tet_verts"])
+    assert torch.equal(mesh.tets.long(), arrays["sub_tets"].long())
+    assert mesh.points.shape[0] > arrays["tet_verts"].shape[0]
 
 
 def test_neutral_mesh_on_subdivided_tetrahedra():
@@ -161,10 +161,10 @@ def test_scales_rotations_and_opacities_of_the_eyes():
     config = MeshHeadModel(variant="released", mlp_widths={"eye_attributes": widths})
     stream = PublishedEyeStream(config, len(state["means"]))
     assert stream.load_state_dict(state, strict=False).unexpected_keys == []
-    found = stream(parameters(io, "in_", slice(0, 1))).gaussians
-    close(found.scales, io["eyes_scales"])
-    close(found.opacities[..., None], io["eyes_opacity"])
-    close_up_to_sign(found.quats, io["eyes_rotation"])
+    splats = stream(parameters(io, "in_", slice(0, 1))).gaussians
+    close(splats.scales, io["eyes_scales"])
+    close(splats.opacities[..., None], io["eyes_opacity"])
+    close_up_to_sign(splats.quats, io["eyes_rotation"])
 
 
 def test_samples_of_a_batch_do_not_see_each_other():
@@ -187,12 +187,12 @@ def test_eye_stream_that_is_moved_point_by_point():
     assert_splats(model.eyes(parameters(arrays, "in_")).gaussians, arrays)
 
 
-def assert_splats(found, arrays, prefix=""):
-    close(found.means, arrays[f"{prefix}xyz"])
-    close(found.features, arrays[f"{prefix}color"])
-    close(found.scales, arrays[f"{prefix}scales"])
-    close(found.opacities[..., None], arrays[f"{prefix}opacity"])
-    close_up_to_sign(found.quats, arrays[f"{prefix}rotation"])
+def assert_splats(splats, arrays, prefix=""):
+    close(splats.means, arrays[f"{prefix}xyz"])
+    close(splats.features, arrays[f"{prefix}color"])
+    close(splats.scales, arrays[f"{prefix}scales"])
+    close(splats.opacities[..., None], arrays[f"{prefix}opacity"])
+    close_up_to_sign(splats.quats, arrays[f"{prefix}rotation"])
 
 
 # Neural renderer.

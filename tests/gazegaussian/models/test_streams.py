@@ -277,6 +277,6 @@ def test_mesh_head_of_other_widths_starts_stage_two_and_its_checkpoint_renders_t
     stage_two.module.eval()
     with torch.no_grad():
         expected = stage_two.model(pair.parameters, pair.cameras, layers=False)
-        found = loaded(pair.parameters, pair.cameras, layers=False)
-    assert torch.equal(found.image, expected.image)
-    assert torch.equal(found.features, expected.features)
+        rendered = loaded(pair.parameters, pair.cameras, layers=False)
+    assert torch.equal(rendered.image, expected.image)
+    assert torch.equal(rendered.features, expected.features)

@@ -23,11 +23,11 @@ from gazegaussian.training.mesh_head_stage import load_mesh_head
 
 
 def test_mesh_head_renders_the_same_after_its_import(published_mesh_head, tmp_path):
-    path, found = import_published(mesh_file(published_mesh_head, tmp_path / "theirs.pt"), tmp_path / "ours")
+    path, report = import_published(mesh_file(published_mesh_head, tmp_path / "theirs.pt"), tmp_path / "ours")
     assert path == tmp_path / "ours" / "best.pt"
     content = load_checkpoint(path, "meshhead")
     assert content["variant"] == "released"
-    assert content["imported"]["unused"] == found.unused == {"optimizer": found.unused["optimizer"]}
+    assert content["imported"]["unused"] == report.unused == {"optimizer": report.unused["optimizer"]}
     imported = load_mesh_head(path)
     for name, value in published_mesh_head.state_dict().items():
         assert torch.equal(imported.state_dict()[name], value), name
@@ -37,10 +37,10 @@ def test_mesh_head_renders_the_same_after_its_import(published_mesh_head, tmp_pa
 
 
 def test_gaze_gaussian_renders_the_same_after_its_import(published_gaze_gaussian, tmp_path):
-    path, found = import_published(gaze_file(published_gaze_gaussian, tmp_path / "theirs.pt"), tmp_path / "ours")
+    path, report = import_published(gaze_file(published_gaze_gaussian, tmp_path / "theirs.pt"), tmp_path / "ours")
     listed = {"fg_CD_predictor_eyes.eye_offset", "neural_render.bg_featmap", "neural_render.rgb_upsample.1.f"}
-    assert set(found.unused) == {*listed, "iden_offset", "epoch"}
-    assert found.unused["epoch"] == "not known to this program"
+    assert set(report.unused) == {*listed, "iden_offset", "epoch"}
+    assert report.unused["epoch"] == "not known to this program"
     imported = load_gaze_gaussian(path)
     rows = batch(2)
     with torch.no_grad():
@@ -53,8 +53,8 @@ def test_shapes_decide_the_widths(tmp_path):
     """Widths that no run configuration can express by its three numbers arrive, too."""
     odd = {"shape_color": (9, 7), "pose_color": (5,), "geometry": (16, 12, 16, 16, 10)}
     model = small_mesh_head(mlp_widths=odd)
-    path, found = import_published(mesh_file(model, tmp_path / "theirs.pt"), tmp_path / "ours")
-    assert found.config.model.mlp_widths == odd
+    path, report = import_published(mesh_file(model, tmp_path / "theirs.pt"), tmp_path / "ours")
+    assert report.config.model.mlp_widths == odd
     imported = load_mesh_head(path)
     assert torch.equal(imported.branches.shape_color.layers[1].weight, model.branches.shape_color.layers[1].weight)
 
@@ -62,13 +62,13 @@ def test_shapes_decide_the_widths(tmp_path):
 def test_every_entry_of_the_fixtures_arrives_or_is_listed(tmp_path):
     for content in (mesh_head_content(), gaze_content()):
         torch.save(content, tmp_path / "theirs.pt")
-        found = read_published(tmp_path / "theirs.pt")
-        stage = found.stage
-        taken = len(content[stage]) + len(content) - 1 - len(found.unused)
-        assert taken == len(found.model)
-        values = [value for value in found.model.values() if value.is_floating_point()]
+        imported = read_published(tmp_path / "theirs.pt")
+        stage = imported.stage
+        taken = len(content[stage]) + len(content) - 1 - len(imported.unused)
+        assert taken == len(imported.model)
+        values = [value for value in imported.model.values() if value.is_floating_point()]
         for name, value in content[stage].items():
-            if name not in found.unused and value.is_floating_point():
+            if name not in imported.unused and value.is_floating_point():
                 assert any(
                     other.numel() == value.numel() and torch.equal(other.flatten(), value.flatten()) for other in values
                 )

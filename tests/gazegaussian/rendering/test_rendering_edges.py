@@ -232,5 +232,5 @@ def test_drawing_says_nothing(repo_root, code):
 
 def test_warp_is_started_in_one_place(repo_root):
     sources = [p for folder in ("gazegaussian", "helpers") for p in (repo_root / folder).rglob("*.py")]
-    found = [p.name for p in sources if re.search(r"^\s*(import|from) warp\b|wp\.init\(", p.read_text(), re.M)]
-    assert found == ["warp_setup.py"]
+    names = [p.name for p in sources if re.search(r"^\s*(import|from) warp\b|wp\.init\(", p.read_text(), re.M)]
+    assert names == ["warp_setup.py"]

@@ -91,10 +91,10 @@ def test_the_splats_of_cuda_wait_once():
 def test_branches_at_the_points_that_they_reach_give_the_same_losses(make, monkeypatch):
     stage = make()
     stage.prepare()
-    found = stage.losses(batch(2), 0)
+    losses = stage.losses(batch(2), 0)
     monkeypatch.setattr(branches, "finds_rows", lambda device: False)
     everywhere = stage.losses(batch(2), 0)
-    for name, value in found.items():
+    for name, value in losses.items():
         torch.testing.assert_close(value, everywhere[name], rtol=1e-5, atol=1e-6)
 
 
@@ -142,15 +142,15 @@ def test_all_images_and_layers_of_a_step_share_one_render(monkeypatch):
 def test_training_splats_with_the_chosen_backend():
     """The backends agree in a whole step, and another than warp was really used."""
     rows = batch(2)
-    found = {}
+    results = {}
     for backend in ("warp", "torch"):
         stage = gaze_stage(gaze_run(splat_backend=backend))
         terms = stage.losses(rows, 0)
         torch.stack(list(terms.values())).sum().backward()
-        found[backend] = {name: term.item() for name, term in terms.items()}, stage.model.face.means.grad
-    assert found["torch"][0] == {name: pytest.approx(term, rel=1e-4) for name, term in found["warp"][0].items()}
-    ours = found["warp"][1]
-    theirs = found["torch"][1]
+        results[backend] = {name: term.item() for name, term in terms.items()}, stage.model.face.means.grad
+    assert results["torch"][0] == {name: pytest.approx(term, rel=1e-4) for name, term in results["warp"][0].items()}
+    ours = results["warp"][1]
+    theirs = results["torch"][1]
     assert (ours - theirs).abs().max() <= 1e-3 * theirs.abs().max()
     assert not torch.equal(ours, theirs)
 

@@ -32,8 +32,8 @@ def test_every_row_stands_under_its_label_and_stays():
     rows = {label: torch.rand(2, 3, TILE, TILE) for label in ("target", "rendered", "silhouette")}
     for part, row in zip(labelled_rows(rows).chunk(3, dim=-2), rows.values(), strict=True):
         grid = image_grid([row])
-        band, found = part.split([part.shape[1] - grid.shape[1], grid.shape[1]], dim=-2)
-        assert torch.equal(found, grid)
+        band, image = part.split([part.shape[1] - grid.shape[1], grid.shape[1]], dim=-2)
+        assert torch.equal(image, grid)
         assert inked(band, 1) == [True]
 
 
@@ -59,12 +59,12 @@ def test_a_label_that_fits_at_no_size_is_broken_into_lines():
 
 def test_a_redirection_preview_shows_what_was_given_wanted_and_rendered(monkeypatch):
     monkeypatch.setattr("gazegaussian.training.gaze_gaussian_stage.labelled_rows", dict)
-    found = gaze_stage(gaze_run(preview_images=2)).preview()
+    rows = gaze_stage(gaze_run(preview_images=2)).preview()
     pairs = validation_pairs(heads()[1], 2)
     for word, images in zip(("source", "target"), zip(*pairs, strict=True), strict=True):
-        (row,) = [row for label, row in found.items() if label.startswith(word)]
+        (row,) = [row for label, row in rows.items() if label.startswith(word)]
         assert torch.equal(row, heads()[1].batch(list(images)).image)
-    assert {row.shape for row in found.values()} == {row.shape}
+    assert {row.shape for row in rows.values()} == {row.shape}
     assert gaze_stage(gaze_run(preview_images=0)).preview() is None
 
 

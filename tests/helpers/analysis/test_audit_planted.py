@@ -8,8 +8,8 @@ from benchmarks.calibration.planted_cases import CASES
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.truth} {case.what}")
 def test_a_planted_parameter_is_judged_right(case, tmp_path):
-    found = audited(case, tmp_path)
-    assert found.right, f"{case.truth}, but {found.row.word}: {found.row.verdict}"
+    outcome = audited(case, tmp_path)
+    assert outcome.right, f"{case.truth}, but {outcome.row.word}: {outcome.row.verdict}"
 
 
 def test_the_table_counts_every_kind():

@@ -55,9 +55,9 @@ def study_where_x_decides(space, value, matters=True):
 )
 def test_values_on_a_border_are_named(space, value, end):
     study = study_where_x_decides(space, value)
-    found = borders(study, study.best_trial)
-    assert len(found) == (end is not None)
-    assert all(f"{end} end" in text and text.startswith("x = ") for text in found), (
+    named = borders(study, study.best_trial)
+    assert len(named) == (end is not None)
+    assert all(f"{end} end" in text and text.startswith("x = ") for text in named), (
         "the idle layers are at their end too"
     )
 

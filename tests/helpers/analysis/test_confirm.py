@@ -74,10 +74,10 @@ def test_a_winner_by_luck_is_found_out(tmp_path):
     baseline = run_study(asked).trials[0]
     winner = best_trial(run_study(asked))
     report = confirm_study(asked, top=1, seeds=20)
-    found = next(row for row in report.configurations if not row.is_baseline)
+    lucky = next(row for row in report.configurations if not row.is_baseline)
     claimed = baseline.value - winner.value
     assert claimed > 0.5
-    assert found.gain.mean < claimed
+    assert lucky.gain.mean < claimed
 
 
 def test_pairs_take_out_the_noise_that_a_seed_gives_to_all(tmp_path):
@@ -235,14 +235,14 @@ def test_a_candidate_that_never_fails_is_ahead_of_a_better_one_that_does(tmp_pat
 
 def test_constraints_hold_in_every_seed_or_no_gain_is_claimed(tmp_path):
     def measured(config, run_dir, hooks, resume):
-        found = Planted(1.0, 0.01)(config, run_dir, [], resume)
+        result = Planted(1.0, 0.01)(config, run_dir, [], resume)
         base = config.optim.lr == BASE_LR
         seed = config.training.seed
         gaze = 7.0 if base or seed == 0 else 9.0  # kept in the search by luck
-        row = {**found.history[0], "gaze_error_deg": gaze}
+        row = {**result.history[0], "gaze_error_deg": gaze}
         for hook in hooks:
             hook.on_epoch_end(FakeTrainer(), 0, row)
-        return replace(found, history=[row])
+        return replace(result, history=[row])
 
     asked = studied(tmp_path, measured, constraints={"gaze_error_deg": "<= 8"})
     report = confirm_study(asked, top=1, seeds=4)
@@ -255,11 +255,11 @@ def test_constraints_hold_in_every_seed_or_no_gain_is_claimed(tmp_path):
 
 def test_no_gain_is_claimed_over_a_baseline_that_misses_a_constraint(tmp_path):
     def measured(config, run_dir, hooks, resume):
-        found = Planted(-1.0, 0.01)(config, run_dir, [], resume)
-        row = {**found.history[0], "gaze_error_deg": 12.0 if config.optim.lr == BASE_LR else 6.0}
+        result = Planted(-1.0, 0.01)(config, run_dir, [], resume)
+        row = {**result.history[0], "gaze_error_deg": 12.0 if config.optim.lr == BASE_LR else 6.0}
         for hook in hooks:
             hook.on_epoch_end(FakeTrainer(), 0, row)
-        return replace(found, history=[row])
+        return replace(result, history=[row])
 
     asked = studied(tmp_path, measured, constraints={"gaze_error_deg": "<= 8"})
     study = run_study(asked)
@@ -446,8 +446,8 @@ def test_a_continued_trial_that_misses_a_constraint_would_not_have_won(tmp_path)
 
     def measured(config, run_dir, hooks, resume):
         gaze = 20.0 if config.optim.lr >= 3e-3 else 5.0
-        found = late(config, run_dir, [WithGaze(hook, gaze) for hook in hooks], resume)
-        return replace(found, history=[{**row, "gaze_error_deg": gaze} for row in found.history])
+        result = late(config, run_dir, [WithGaze(hook, gaze) for hook in hooks], resume)
+        return replace(result, history=[{**row, "gaze_error_deg": gaze} for row in result.history])
 
     asked = spec(tmp_path, measured, trials=14, constraints={"gaze_error_deg": "<= 8"})
     study = run_study(asked)

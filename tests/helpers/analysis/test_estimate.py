@@ -230,11 +230,11 @@ def test_rows_are_for_people(tmp_path):
 
 
 def test_a_range_of_one_value_is_that_value(tmp_path):
-    found = estimate_study(spec(tmp_path), SlowStage)
-    certain = replace(found, epochs_expected=float(found.epochs_most), seconds_low=found.seconds_high)
+    estimate = estimate_study(spec(tmp_path), SlowStage)
+    certain = replace(estimate, epochs_expected=float(estimate.epochs_most), seconds_low=estimate.seconds_high)
     rows = {row["what"]: row["value"] for row in certain.rows()}
     assert rows["epochs"] == "80"
-    assert rows["training time, all trials"] == duration(found.seconds_high)
+    assert rows["training time, all trials"] == duration(estimate.seconds_high)
 
 
 def test_peak_memory_is_seen_though_it_is_given_back():

@@ -15,52 +15,52 @@ from helpers.analysis.importance import FEW_TRIALS, PAIRS, REST, parameter_impor
 from helpers.analysis.scales import searched_scale
 
 
-def held(found, truth):
+def held(importances, truth):
     """Share of the intervals that hold the true shares; 0 counts as held from 0.01 down."""
     true = {**truth.mains, PAIRS: truth.pairs, REST: truth.rest}
-    return np.mean([row.low - 0.01 <= true[row.parameter] <= row.high + 0.01 for row in found.shares])
+    return np.mean([row.low - 0.01 <= true[row.parameter] <= row.high + 0.01 for row in importances.shares])
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_intervals_hold_known_shares(name):
     truth = true_shares(FUNCTIONS[name])
-    found = [parameter_importances(simulate(FUNCTIONS[name], 30, seed)) for seed in range(4)]
-    assert np.mean([held(one, truth) for one in found]) >= 0.85
-    assert all(sum(row.value for row in one.shares) == pytest.approx(1) for one in found)
+    importances = [parameter_importances(simulate(FUNCTIONS[name], 30, seed)) for seed in range(4)]
+    assert np.mean([held(one, truth) for one in importances]) >= 0.85
+    assert all(sum(row.value for row in one.shares) == pytest.approx(1) for one in importances)
 
 
 @pytest.mark.parametrize("trials", [199, 200])
 def test_the_same_quantity_is_estimated_at_every_number_of_trials(trials):
     known = FUNCTIONS["logarithmic"]
-    found = {row.parameter: row.value for row in parameter_importances(simulate(known, trials, 1)).shares}
+    shares = {row.parameter: row.value for row in parameter_importances(simulate(known, trials, 1)).shares}
     truth = true_shares(known).mains
-    assert all(found[name] == pytest.approx(truth[name], abs=0.08) for name in truth)
+    assert all(shares[name] == pytest.approx(truth[name], abs=0.08) for name in truth)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_the_planted_parameter_comes_first_and_its_interval_stands_apart(seed):
-    found = parameter_importances(planted(30, seed))
-    assert found.clear == ["strong"]
-    assert found.parameters[0].low > max(row.high for row in found.parameters[1:])
-    assert all(0 <= row.low <= row.value <= row.high <= 1 for row in found.shares)
-    assert "30 complete trials" in found.statement
-    assert f"out-of-bag R2 {found.out_of_bag:.2f}" in found.statement
+    importances = parameter_importances(planted(30, seed))
+    assert importances.clear == ["strong"]
+    assert importances.parameters[0].low > max(row.high for row in importances.parameters[1:])
+    assert all(0 <= row.low <= row.value <= row.high <= 1 for row in importances.shares)
+    assert "30 complete trials" in importances.statement
+    assert f"out-of-bag R2 {importances.out_of_bag:.2f}" in importances.statement
 
 
 def test_noise_is_noise_and_the_trials_are_said_not_to_tell():
-    found = [
+    importances = [
         parameter_importances(simulate(FUNCTIONS["noise"], trials, seed)) for trials in (12, 30) for seed in (0, 1)
     ]
-    assert not any(one.telling for one in found)
-    assert all("do not tell" in one.statement for one in found)
-    assert all(row.low == 0 for one in found for row in one.parameters)
-    assert not any(one.clear for one in found)
+    assert not any(one.telling for one in importances)
+    assert all("do not tell" in one.statement for one in importances)
+    assert all(row.low == 0 for one in importances for row in one.parameters)
+    assert not any(one.clear for one in importances)
 
 
 def test_a_pair_is_no_parameter_of_its_own():
-    found = parameter_importances(simulate(FUNCTIONS["interaction"], 40, 0))
-    assert found.pairs.value > 0.8
-    assert max(row.value for row in found.parameters) < 0.1
+    importances = parameter_importances(simulate(FUNCTIONS["interaction"], 40, 0))
+    assert importances.pairs.value > 0.8
+    assert max(row.value for row in importances.parameters) < 0.1
 
 
 def test_the_same_seed_gives_the_same_numbers():
@@ -78,9 +78,9 @@ def test_more_trials_make_narrower_intervals():
 
 
 def test_too_few_trials_say_so_and_nothing_else():
-    found = parameter_importances(planted(FEW_TRIALS - 1))
-    assert found.parameters == ()
-    assert found.statement.startswith("Too few trials: 3 complete trials")
+    importances = parameter_importances(planted(FEW_TRIALS - 1))
+    assert importances.parameters == ()
+    assert importances.statement.startswith("Too few trials: 3 complete trials")
     assert parameter_importances(planted(FEW_TRIALS)).parameters
 
 
@@ -92,15 +92,15 @@ def test_failed_trials_and_pruned_ones_without_values_do_not_count():
 
 
 def test_values_that_never_vary_give_a_reason():
-    found = parameter_importances(planted(12, value=lambda x: 1.0))
-    assert found.parameters == ()
-    assert "all values are the same" in found.statement
+    importances = parameter_importances(planted(12, value=lambda x: 1.0))
+    assert importances.parameters == ()
+    assert "all values are the same" in importances.statement
 
 
 def test_conditional_parameters_are_named():
-    found = parameter_importances(planted(12, conditional=True))
-    assert "sometimes" not in found.names
-    assert "Left out, since not every trial has it: sometimes." in found.statement
+    importances = parameter_importances(planted(12, conditional=True))
+    assert "sometimes" not in importances.names
+    assert "Left out, since not every trial has it: sometimes." in importances.statement
 
 
 def test_several_objectives_are_looked_at_one_by_one():
@@ -136,12 +136,12 @@ def curves_study(lengths, direction="minimize", epochs=6):
 def test_trials_are_compared_at_the_last_epoch_that_most_of_them_reached(lengths, epoch, numbers):
     for direction, best in (("minimize", lambda curve: min(curve)), ("maximize", lambda curve: max(curve))):
         study = curves_study(lengths, direction)
-        found = comparable_trials(study)
-        assert (found.epoch, [trial.number for trial in found.trials]) == (epoch, numbers)
-        assert found.left_out == len(lengths) - len(numbers)
+        compared = comparable_trials(study)
+        assert (compared.epoch, [trial.number for trial in compared.trials]) == (epoch, numbers)
+        assert compared.left_out == len(lengths) - len(numbers)
         if epoch:
             curves = [[study.trials[number].intermediate_values[e] for e in range(epoch)] for number in numbers]
-            assert list(found.values) == [best(curve) for curve in curves]
+            assert list(compared.values) == [best(curve) for curve in curves]
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,12 @@ def test_people_that_differ_widen_the_interval():
     assert seeds_needed(with_people, 0.95) is None
 
 
-@pytest.mark.parametrize(("found", "looked_at", "total"), [(0, 2, 17), (0, 16, 17), (1, 5, 9), (3, 3, 8)])
-def test_the_upper_count_is_the_largest_that_the_sample_does_not_exclude(found, looked_at, total):
-    most = largest_count(found, looked_at, total)
-    assert stats.hypergeom.cdf(found, total, most, looked_at) > 0.025
+@pytest.mark.parametrize(("cases", "looked_at", "total"), [(0, 2, 17), (0, 16, 17), (1, 5, 9), (3, 3, 8)])
+def test_the_upper_count_is_the_largest_that_the_sample_does_not_exclude(cases, looked_at, total):
+    most = largest_count(cases, looked_at, total)
+    assert stats.hypergeom.cdf(cases, total, most, looked_at) > 0.025
     above = most + 1
-    assert above > total - looked_at + found or stats.hypergeom.cdf(found, total, above, looked_at) <= 0.025
+    assert above > total - looked_at + cases or stats.hypergeom.cdf(cases, total, above, looked_at) <= 0.025
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 60), (5, 5), (3, 10)])

@@ -83,13 +83,13 @@ def test_exporting_again_gives_the_same_files_and_leaves_no_old_ones(training, s
     export(training, out)
     before = contents(out)
     assert "report.html" not in before, "of the study that was exported there before"
-    found = export(training, out, archive=True)
+    exported = export(training, out, archive=True)
     assert contents(out) == before
-    with zipfile.ZipFile(found.archive) as file:
+    with zipfile.ZipFile(exported.archive) as file:
         assert {name: file.read(f"out/{name}") for name in before} == before
     assert file.namelist() == sorted(f"out/{name}" for name in before)
     export(training, out)
-    assert not found.archive.exists(), "of the export before"
+    assert not exported.archive.exists(), "of the export before"
 
 
 def test_the_best_trial_comes_with_report_origin_and_parameters(study):
@@ -184,16 +184,16 @@ def with_start(training, folder, start):
 def test_a_file_that_a_checkpoint_names_is_packed_as_a_mesh_head_only_and_named(training, tmp_path, caplog):
     secret = tmp_path / "id_ed25519"
     secret.write_text("-----BEGIN a stand-in-----")
-    found = export(with_start(training, tmp_path / "theirs", secret), tmp_path / "out", archive=True)
-    assert "meshhead.pt" not in contents(found.folder)
-    assert not [name for name, content in contents(found.folder).items() if b"stand-in" in content]
-    assert json.loads((found.folder / "origin.json").read_text())["meshhead"] is None, "not even its digest"
+    exported = export(with_start(training, tmp_path / "theirs", secret), tmp_path / "out", archive=True)
+    assert "meshhead.pt" not in contents(exported.folder)
+    assert not [name for name, content in contents(exported.folder).items() if b"stand-in" in content]
+    assert json.loads((exported.folder / "origin.json").read_text())["meshhead"] is None, "not even its digest"
     assert "is left out" in caplog.text
-    assert found.outside == ()
+    assert exported.outside == ()
     mesh = tmp_path / "mesh.pt"
     save_checkpoint(mesh, {"stage": "meshhead", "variant": "v", "config": {}, "architecture": {}, "model": {}})
-    found = export(with_start(training, tmp_path / "ours", mesh), tmp_path / "other")
-    assert found.outside == (mesh,)
+    exported = export(with_start(training, tmp_path / "ours", mesh), tmp_path / "other")
+    assert exported.outside == (mesh,)
 
 
 def test_what_others_have_in_the_folder_or_beside_it_stays(study, training, tmp_path):
@@ -237,8 +237,8 @@ def test_the_command_says_where(training, tmp_path, repo_root):
     done = subprocess.run(
         [sys.executable, repo_root / "train_gazegaussian_optuna.py", *words], capture_output=True, text=True, check=True
     )
-    found = json.loads(done.stdout)
-    assert found["archive"] == str(tmp_path / "out.zip")
+    printed = json.loads(done.stdout)
+    assert printed["archive"] == str(tmp_path / "out.zip")
     assert (tmp_path / "out" / "best.pt").read_bytes() == (training / "best.pt").read_bytes()
 
 

@@ -76,9 +76,9 @@ class Acting(PlainView):
     def begin(self, stop):
         self.stop = stop
 
-    def show(self, found):
-        super().show(found)
-        if any(trial.epochs >= self.epochs for trial in found.running) and not self.acted:
+    def show(self, progress):
+        super().show(progress)
+        if any(trial.epochs >= self.epochs for trial in progress.running) and not self.acted:
             self.acted = True
             self.act(self)
 
@@ -124,7 +124,7 @@ def test_a_failed_study_raises_its_last_line(tmp_path, program, capsys):
         watch(tmp_path, PlainView())
 
 
-def found(*trials, **changes):
+def progress_of(*trials, **changes):
     told = {"name": "toy", "metric": "val_loss", "minimize": True, "trials": trials, "waiting": 0, "wanted": 4}
     told |= {"epochs_per_trial": 8, "epoch_seconds": 60.0, "seconds_left": 1500.0, "best": (0, 0.25)}
     return StudyProgress(**{**told, "stop_reason": None, **changes})
@@ -140,22 +140,22 @@ TRIALS = (
 
 
 def test_curves_tell_states_by_dash_and_width_too():
-    drawn = live_curves(found(*TRIALS))
+    drawn = live_curves(progress_of(*TRIALS))
     assert sorted(tuple(line.x) for line in drawn.data) == [(1,), (1, 2), (1, 2), (1, 2, 3)], "interrupted: left out"
     looks = {(line.line.dash, line.line.width, line.marker.symbol) for line in drawn.data}
     assert len(looks) == len(drawn.data)
     legend = sorted((line for line in drawn.data if line.showlegend), key=lambda line: line.legendrank)
     assert [line.name for line in legend] == ["best: trial 0", "running (1)", "pruned (1)", "failed (1)"]
-    assert live_curves(found(TrialProgress(0, "running", 0, ()))) is None
+    assert live_curves(progress_of(TrialProgress(0, "running", 0, ()))) is None
 
 
 def test_words_say_how_far_it_is():
-    words = sentences(found(*TRIALS))
+    words = sentences(progress_of(*TRIALS))
     assert words["trials"] == "2 of 4 finished (1 running, 1 complete, 1 pruned, 1 failed, 1 interrupted)"
     assert words["running"] == "trial 4: epoch 3 of 8"
     assert words["time left"] == "about 25 min"
     assert words["best so far"] == "val_loss 0.25 (trial 0)"
-    empty = sentences(found(best=None, seconds_left=None, wanted=None))
+    empty = sentences(progress_of(best=None, seconds_left=None, wanted=None))
     assert empty["trials"] == "0 of ? finished (none started)"
 
 
@@ -167,7 +167,7 @@ def test_widgets_are_labelled_and_follow_the_study(monkeypatch, logged):
     pressed = []
     view.begin(lambda: pressed.append(1))
     for _ in range(2):
-        view.show(found(*TRIALS))
+        view.show(progress_of(*TRIALS))
     assert len(updates) == 1, "redrawn without a new epoch"
     assert (view.trials.description, view.trials.value, view.trials.max) == ("Trials", 2, 4)
     assert (view.epochs.description, round(view.epochs.value, 2), view.epochs.max) == ("Epochs now", 2, 8)
@@ -266,8 +266,8 @@ def test_a_plan_finds_back_to_the_study_with_its_settings(tmp_path):
     for epochs in (2, 1):
         plan = plan_study("meshhead", trials=1, epochs=epochs, out=tmp_path, resume=False)
         run_study(replace(plan._request(), train=fake_train, check=lambda config: None))
-    found = [plan_study("meshhead", trials=1, epochs=epochs, out=tmp_path).name for epochs in (1, 2, 3)]
-    assert found == ["meshhead_quick_2", "meshhead_quick", "meshhead_quick_2"]
+    names = [plan_study("meshhead", trials=1, epochs=epochs, out=tmp_path).name for epochs in (1, 2, 3)]
+    assert names == ["meshhead_quick_2", "meshhead_quick", "meshhead_quick_2"]
     with pytest.raises(ConfigError, match="epochs: 1 -> 3"):
         plan_study("meshhead", epochs=3, out=tmp_path).audit()
 

@@ -40,9 +40,9 @@ def test_the_winner_of_the_newest_study_is_found_and_set_beside_the_baseline(tmp
     for seconds, name in enumerate(("old", "new", "other_stage", "gazegaussian_smoke")):
         path = tmp_path / name / "best.json"
         os.utime(path, (seconds, seconds))
-    found = redirect_models.best_model(tmp_path)
-    assert found.checkpoint == folder / "trial_0002" / "best.pt"
-    assert found.title == "new, trial 2: val_loss 1.5"
+    best = redirect_models.best_model(tmp_path)
+    assert best.checkpoint == folder / "trial_0002" / "best.pt"
+    assert best.title == "new, trial 2: val_loss 1.5"
     assert [model.title for model in redirect_models.rivals(tmp_path)] == [
         "new, trial 2: val_loss 1.5",
         "new, trial 0 (baseline): val_loss 3",

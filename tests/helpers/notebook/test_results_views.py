@@ -31,49 +31,52 @@ def study(tmp_path_factory):
 
 
 def tables(study, folder):
-    found = parameter_importances(study)
-    return {name: figure_rows(name, study, folder, found, fig) for name, fig in study_figures(study, found).items()}
+    importances = parameter_importances(study)
+    return {
+        name: figure_rows(name, study, folder, importances, fig)
+        for name, fig in study_figures(study, importances).items()
+    }
 
 
 def test_every_figure_has_a_table_that_agrees_with_it(study):
     study, folder = study
-    found = tables(study, folder)
-    assert all(found.values())
-    history = found["history"]
+    rows_of = tables(study, folder)
+    assert all(rows_of.values())
+    history = rows_of["history"]
     assert history[-1]["best so far"] == best_trial(study).value == min(row["val_loss"] for row in history)
-    curves = {row["trial"]: row for row in found["intermediate_values"]}
+    curves = {row["trial"]: row for row in rows_of["intermediate_values"]}
     for trial in study.trials:
         values = list(trial.intermediate_values.values())
         assert curves[trial.number]["best"] == min(values) == values[curves[trial.number]["best epoch"] - 1]
-    assert [row["trial"] for row in found["timeline"]] == [t.number for t in study.trials]
-    assert all(row["seconds per epoch"] == row["seconds"] / row["epochs"] for row in found["timeline"])
+    assert [row["trial"] for row in rows_of["timeline"]] == [t.number for t in study.trials]
+    assert all(row["seconds per epoch"] == row["seconds"] / row["epochs"] for row in rows_of["timeline"])
     values = [trial.value for trial in study.trials if trial.state == TrialState.COMPLETE]
-    for row in found["edf"]:
+    for row in rows_of["edf"]:
         share = float(row["share of trials at or below"].rstrip("%")) / 100
         value = row["val_loss"]
         assert value in values
         assert sum(v < value for v in values) < share * len(values) <= sum(v <= value for v in values)
-    assert found["slice"][0]["best trial"] == f"{best_trial(study).params['lr']:.4g}"
+    assert rows_of["slice"][0]["best trial"] == f"{best_trial(study).params['lr']:.4g}"
 
 
 def test_two_objectives_have_their_front_as_figure_and_table(tmp_path):
     values = [[1.0, 5.0], [2.0, 9.0], [3.0, 8.0], [1.0, 6.0], [0.5, 1.0]]
     study = study_of(["minimize", "maximize"], [(v, {}) for v in values], ["gaze_error_deg", "psnr"])
-    found = tables(study, tmp_path)
-    assert [(row["trial"], row["gaze_error_deg"], row["psnr"]) for row in found["pareto_front"]] == [
+    rows_of = tables(study, tmp_path)
+    assert [(row["trial"], row["gaze_error_deg"], row["psnr"]) for row in rows_of["pareto_front"]] == [
         (4, 0.5, 1.0), (3, 1.0, 6.0), (1, 2.0, 9.0)
     ]  # fmt: skip
-    assert [row["best so far"] for row in found["history_psnr"]] == [5.0, 9.0, 9.0, 9.0, 9.0]
-    if "contour" in found:
-        assert set(found["contour"][0]) == {"trial", "x", "y", "gaze_error_deg"}
+    assert [row["best so far"] for row in rows_of["history_psnr"]] == [5.0, 9.0, 9.0, 9.0, 9.0]
+    if "contour" in rows_of:
+        assert set(rows_of["contour"][0]) == {"trial", "x", "y", "gaze_error_deg"}
 
 
 def test_the_pictures_of_the_best_trials_come_best_first_with_number_and_value(study, monkeypatch):
     study, folder = study
     shown = []
     monkeypatch.setattr("helpers.notebook.results_display.display", shown.append)
-    found = top_pictures(study, folder, 2)
-    for (path, caption), row in zip(found, top_trials(study, 2), strict=True):
+    pictures = top_pictures(study, folder, 2)
+    for (path, caption), row in zip(pictures, top_trials(study, 2), strict=True):
         assert caption.startswith(f"trial {row['trial']}")
         assert f"{row['metrics']['val_loss']['min']:.4g}" in caption
         best = min(range(8), key=list(study.trials[row["trial"]].intermediate_values.values()).__getitem__)
@@ -105,12 +108,12 @@ def test_figures_are_shown_with_their_numbers_folded_and_no_table_twice(study, m
 @pytest.mark.parametrize("directions", [["minimize"], ["maximize"], ["minimize", "maximize"]])
 def test_the_best_trials_are_a_table_whatever_the_objectives(directions, monkeypatch):
     rows = []
-    monkeypatch.setattr("helpers.notebook.display.show_table", lambda title, found: rows.extend(found))
+    monkeypatch.setattr("helpers.notebook.display.show_table", lambda title, shown: rows.extend(shown))
     names = ["gaze_error_deg", "psnr"][: len(directions)]
-    found = study_of(
+    two = study_of(
         directions, [([v, 9.0][: len(names)], {}) for v in (2.0, 1.0, 3.0)], names if len(names) > 1 else names[0]
     )
-    show_top(found, 2)
+    show_top(two, 2)
     assert [row["trial"] for row in rows] == ([2, 0] if directions == ["maximize"] else [1, 0])
     assert [row["gaze_error_deg"] for row in rows] == ([3.0, 2.0] if directions == ["maximize"] else [1.0, 2.0])
     assert {"x", "y"} <= rows[0].keys()

@@ -139,8 +139,8 @@ def test_pruned_trials_are_in_the_figures_over_parameters_at_a_common_epoch():
 def test_importances_are_bars_only_where_the_trials_tell(telling):
     rows = (Importance("lr", 0.5, 0.2, 0.8), Importance("width", 0.1, 0.0, 0.3))
     rest = (Importance(PAIRS, 0.1, 0.0, 0.2), Importance(REST, 0.3, 0.1, 0.5))
-    found = Importances(rows, "val_loss", 30, "said", *rest, level=0.07, out_of_bag=0.6 if telling else 0.1)
-    figure = importance_figure(found)
+    importances = Importances(rows, "val_loss", 30, "said", *rest, level=0.07, out_of_bag=0.6 if telling else 0.1)
+    figure = importance_figure(importances)
     bars = [trace for trace in figure.data if trace.type == "bar"]
     level = next(trace for trace in figure.data if trace.name == LEVEL)
     assert set(level.x) == {0.07}

@@ -187,9 +187,9 @@ def test_a_function_may_name_trials_and_never_takes_a_folder_twice(tmp_path):
     names = iter(["../../figures", "same", "same", "best.json", "ähnlich/1"])
     asked = replace(spec(tmp_path, line_train, trials=5, **NONE), trial_name=lambda trial: next(names))
     study = run_study(asked)
-    found = [t.user_attrs["name"] for t in study.trials]
-    assert found == ["figures_0000", "same", "same_0002", "best.json_0003", "hnlich-1"]
-    assert all((tmp_path / "toy" / name / "last.pt").is_file() for name in found)
+    given = [t.user_attrs["name"] for t in study.trials]
+    assert given == ["figures_0000", "same", "same_0002", "best.json_0003", "hnlich-1"]
+    assert all((tmp_path / "toy" / name / "last.pt").is_file() for name in given)
 
 
 @pytest.mark.parametrize(

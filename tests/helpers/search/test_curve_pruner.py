@@ -176,8 +176,8 @@ def test_the_prediction_holds_the_final_value_as_often_as_its_spread_says():
         final = rng.normal(size=13)
         present = 1.0 + 0.7 * final + 0.3 * rng.normal(size=13)
         finished = [Finished({0: x}, y, True) for x, y in zip(present[:12], final[:12], strict=True)]
-        found = predict_final(0, {0: present[12] + 0.0}, finished)
-        z.append((final[12] - found.mean) / np.sqrt(found.variance))
+        prediction = predict_final(0, {0: present[12] + 0.0}, finished)
+        z.append((final[12] - prediction.mean) / np.sqrt(prediction.variance))
     assert 0.85 < np.mean(np.abs(z) < 1.96) <= 1.0
     assert 0.6 < np.std(z) < 1.2
     assert predict_final(1, {1: 0.0}, finished) is None, "no finished trial has this epoch"

@@ -28,11 +28,11 @@ CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def decisions(study: optuna.Study, pruner, curve) -> list[bool]:
     """Whether a new trial would be pruned, after each of its epochs."""
     trial = study.ask(LR)
-    found = []
+    answers = []
     for epoch, value in enumerate(curve):
         trial.report(float(value), epoch)
-        found.append(pruner.prune(study, study.trials[trial.number]))
-    return found
+        answers.append(pruner.prune(study, study.trials[trial.number]))
+    return answers
 
 
 GOOD = [0.3 + 0.02 * level + np.exp(-0.25 * T) for level in range(5)]
@@ -44,8 +44,8 @@ LATE = 0.1 + 1.5 * np.exp(-0.09 * T)  # worse than all others until epoch 20, be
 @pytest.mark.parametrize("seen", [5, 8, 15, 25])
 def test_the_final_value_of_a_planted_curve_is_found(name, seen):
     curve = CURVES[name](T)
-    found = predict(list(curve[:seen]), EPOCHS)
-    assert found.final == pytest.approx(curve[-1], abs=0.01 * curve[0])
+    prediction = predict(list(curve[:seen]), EPOCHS)
+    assert prediction.final == pytest.approx(curve[-1], abs=0.01 * curve[0])
 
 
 @pytest.mark.parametrize("name", CURVES)
@@ -55,8 +55,8 @@ def test_under_noise_the_final_value_lies_within_a_few_spreads(name):
     errors = []
     for _ in range(40):
         noisy = curve + 0.005 * rng.normal(size=EPOCHS)
-        found = predict(list(noisy[:12]), EPOCHS)
-        errors.append((found.final - curve[-1]) / max(found.spread, 0.005))
+        prediction = predict(list(noisy[:12]), EPOCHS)
+        errors.append((prediction.final - curve[-1]) / max(prediction.spread, 0.005))
     assert np.mean(np.abs(errors) < 3) >= 0.8
     assert np.median(errors) < 1.0  # a trial is not made to look worse than it is
 
@@ -82,8 +82,8 @@ def test_too_few_points_predict_nothing(values):
 
 
 def test_a_hopeless_curve_is_pruned_at_the_end_of_the_warm_up():
-    found = decisions(planted(GOOD), PredictedFinalLossPruner(EPOCHS, warmup_epochs=6), HOPELESS)
-    assert found[:6] == [False] * 5 + [True]
+    answers = decisions(planted(GOOD), PredictedFinalLossPruner(EPOCHS, warmup_epochs=6), HOPELESS)
+    assert answers[:6] == [False] * 5 + [True]
 
 
 def test_a_late_winner_is_kept_where_the_median_would_prune_it():
@@ -111,8 +111,8 @@ def test_top_k_decides_how_good_is_good_enough():
 def test_startup_warm_up_interval_and_target():
     few = planted(GOOD[:3])
     assert not any(decisions(few, PredictedFinalLossPruner(EPOCHS, startup_trials=4), HOPELESS))
-    found = decisions(planted(GOOD), PredictedFinalLossPruner(EPOCHS, warmup_epochs=10, interval=5), HOPELESS)
-    assert [epoch + 1 for epoch, pruned in enumerate(found) if pruned] == [10, 15, 20, 25]  # at 30 nothing is saved
+    answers = decisions(planted(GOOD), PredictedFinalLossPruner(EPOCHS, warmup_epochs=10, interval=5), HOPELESS)
+    assert [epoch + 1 for epoch, pruned in enumerate(answers) if pruned] == [10, 15, 20, 25]  # at 30 nothing is saved
 
 
 @pytest.mark.parametrize("name", ["target_epoch", "top_k", "interval", "margin", "warmup_epochs"])
@@ -209,9 +209,9 @@ def test_the_spread_covers_the_final_values_of_recorded_curves(repo_root, stage,
     kept = json.loads((repo_root / "tests" / "data" / "learning_curves.json").read_text())[stage]
     whole = kept["values"]
     assert len(whole) >= 30
-    found = [predict(list(values[:seen]), kept["epochs"]) for values in whole]
-    errors = np.array([min(v) - p.final for v, p in zip(whole, found, strict=True)])
-    spreads = np.array([max(p.spread, 1e-12) for p in found])
+    predictions = [predict(list(values[:seen]), kept["epochs"]) for values in whole]
+    errors = np.array([min(v) - p.final for v, p in zip(whole, predictions, strict=True)])
+    spreads = np.array([max(p.spread, 1e-12) for p in predictions])
     assert np.mean(np.abs(errors) <= spreads) >= 0.68
     assert np.mean(np.abs(errors) <= 2 * spreads) >= 0.93
     assert np.mean(errors < -spreads) <= 0.18

@@ -64,10 +64,10 @@ def rehearse(pruner, epochs=12, good=10) -> int | None:
 @pytest.mark.parametrize("name", [name for name in PRUNERS if name != "none"])
 @pytest.mark.parametrize("min_epochs", [None, 8])
 def test_every_preset_prunes_a_hopeless_trial_and_no_earlier_than_the_budget_allows(name, min_epochs):
-    found = rehearse(pruner(name, min_epochs=min_epochs))
-    assert found is not None
-    assert found >= (min_epochs or (1 if name == "curve" else 2))  # the first epoch tells the end here
-    assert found < 12
+    epoch = rehearse(pruner(name, min_epochs=min_epochs))
+    assert epoch is not None
+    assert epoch >= (min_epochs or (1 if name == "curve" else 2))  # the first epoch tells the end here
+    assert epoch < 12
 
 
 def test_no_pruner_prunes_nothing():
@@ -197,12 +197,12 @@ def test_every_preset_suggests_the_same_from_the_same_seed(name):
     def suggestions(seed: int) -> list[dict]:
         file = study_file({"lr": LR, "dit_depth": DEPTH}, sampler=name, pruner="none", seed=seed)
         study = optuna.create_study(sampler=study_sampler(file))
-        found = []
+        suggested = []
         for _ in range(4):
             trial = study.ask()
-            found.append(file.suggest(trial))
-            study.tell(trial, found[-1]["lr"])
-        return found
+            suggested.append(file.suggest(trial))
+            study.tell(trial, suggested[-1]["lr"])
+        return suggested
 
     assert suggestions(3) == suggestions(3)
     assert name == "qmc" or suggestions(3) != suggestions(4)

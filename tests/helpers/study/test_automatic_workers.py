@@ -224,12 +224,12 @@ def test_a_grid_gives_no_point_twice_while_all_are_at_work():
 def test_proposals_before_a_sampler_learns_do_not_depend_on_the_number_of_workers(tmp_path):
     """The n-th proposal has its own seed."""
     startup = {"name": "tpe", "kwargs": {"n_startup_trials": 20}}
-    found = {}
+    params = {}
     for workers, out in ((1, tmp_path / "one"), (2, tmp_path / "two")):
         out.mkdir()
         asked = spec(out, partial(noted, seconds=0.03), trials=7, sampler=startup, **NONE)
         study = run_study(replace(asked, pool=WorkerPool(workers)))
         assert {trial.state for trial in study.trials} == {COMPLETE}
-        found[workers] = [trial.params for trial in study.trials]
+        params[workers] = [trial.params for trial in study.trials]
     assert len(processes(tmp_path / "two")) == 2
-    assert found[1] == found[2]
+    assert params[1] == params[2]

@@ -62,8 +62,8 @@ def test_it_is_opened_and_reported(folder):
     study = load_study(folder)
     assert states(study) == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL, TrialState.WAITING]
     assert stored_config(study).model.variant == "default", "it was called ours"
-    found = progress(folder)
-    assert (found.finished, found.wanted, str(found.stop_kind)) == (2, 3, "interrupted")
+    state = progress(folder)
+    assert (state.finished, state.wanted, str(state.stop_kind)) == (2, 3, "interrupted")
     lines = [line for section in report_sections(study, folder, parameter_importances(study)) for line in section.lines]
     assert any("Better on average, though that may be chance" in line for line in lines)
     assert load_continued(folder).statement.startswith("None of 0 pruned trials")

@@ -251,8 +251,8 @@ def test_the_verb_makes_a_study_that_runs_on(tmp_path):
     run_study(spec(tmp_path, trials=3))
     file = tmp_path / "wider.yaml"
     file.write_text(dump_yaml(study_file(study_name="x", search_space={"all": {"lr": WIDER}}).model_dump(mode="json")))
-    found = migrate_study(tmp_path / "toy", file, "wider")
-    assert found.kept == [0, 1, 2]
+    migration = migrate_study(tmp_path / "toy", file, "wider")
+    assert migration.kept == [0, 1, 2]
     assert (tmp_path / "wider" / "summary.csv").read_text().count("\n") == 4
     more = run_study(spec(tmp_path, trials=4, study_name="wider", search_space={"all": {"lr": WIDER}}))
     assert [ORIGIN in trial.user_attrs for trial in more.trials] == [True] * 3 + [False]

@@ -182,10 +182,10 @@ def test_another_seed_or_pruner_goes_on_and_is_logged_once(tmp_path, caplog):
 
 
 def test_where_a_study_ran_and_its_seeds_are_stored(tmp_path):
-    found = run_study(spec(tmp_path, trials=1, seed=5)).user_attrs["environment"]
-    assert found["optuna"] == optuna.__version__
-    assert found["sampler seed"] == "5"
-    assert found["training seed"] == "0"
+    stored = run_study(spec(tmp_path, trials=1, seed=5)).user_attrs["environment"]
+    assert stored["optuna"] == optuna.__version__
+    assert stored["sampler seed"] == "5"
+    assert stored["training seed"] == "0"
 
 
 def test_a_renamed_folder_still_opens_and_another_name_in_a_shared_store_is_named(tmp_path):

@@ -83,13 +83,13 @@ def test_progress_of_a_study_at_work(tmp_path):
     seen = []
     hook = At(11, lambda: seen.append(progress(tmp_path / "toy")))  # in trial 1, before its fourth epoch is reported
     study = run_study(spec(tmp_path, acting(hook), trials=3, **NONE))
-    (found,) = seen
-    assert found.states == {"running": 1, "complete": 1}
-    assert (found.name, found.metric, found.wanted, found.epochs_per_trial) == ("toy", "val_loss", 3, 8)
-    assert [(t.number, t.epochs) for t in found.running] == [(1, 3)]
-    assert found.running[0].curve == tuple(study.trials[1].intermediate_values.values())[:3]
-    assert found.best == (0, study.trials[0].value)
-    assert found.seconds_left == pytest.approx(found.epoch_seconds * (5 + 8))
+    (state,) = seen
+    assert state.states == {"running": 1, "complete": 1}
+    assert (state.name, state.metric, state.wanted, state.epochs_per_trial) == ("toy", "val_loss", 3, 8)
+    assert [(t.number, t.epochs) for t in state.running] == [(1, 3)]
+    assert state.running[0].curve == tuple(study.trials[1].intermediate_values.values())[:3]
+    assert state.best == (0, study.trials[0].value)
+    assert state.seconds_left == pytest.approx(state.epoch_seconds * (5 + 8))
     after = progress(tmp_path / "toy")
     assert (after.states, after.finished, after.seconds_left) == ({"complete": 3}, 3, 0)
     assert after.best == (study.best_trial.number, study.best_value)
@@ -167,6 +167,6 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
 def test_several_objectives_have_epochs_and_no_curves(tmp_path):
     metrics = {"metric": ["val_loss", "size"], "direction": ["minimize", "maximize"]}
     run_study(spec(tmp_path, trials=2, **metrics, **NONE))
-    found = progress(tmp_path / "toy")
-    assert {(t.state, t.epochs, t.curve) for t in found.trials} == {("complete", 8, ())}
-    assert found.best is not None
+    state = progress(tmp_path / "toy")
+    assert {(t.state, t.epochs, t.curve) for t in state.trials} == {("complete", 8, ())}
+    assert state.best is not None

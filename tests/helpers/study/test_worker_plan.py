@@ -53,14 +53,14 @@ def plan(tmp_path, workers=None, train=fake_train, threads=None, study=None, **c
     return plan_workers(asked, study or optuna.create_study(directions=asked.study.directions))
 
 
-def numbers(found):
-    return found.workers, found.threads
+def numbers(chosen):
+    return chosen.workers, chosen.threads
 
 
 def test_a_trial_per_core_with_one_thread_and_a_line_that_says_so(tmp_path, machine):
     machine(cores=2)
-    found = plan(tmp_path)
-    assert found == WorkerPlan(2, 1, True, "2 trials side by side, one thread each; --workers 1 trains one at a time")
+    chosen = plan(tmp_path)
+    assert chosen == WorkerPlan(2, 1, True, "2 trials side by side, one thread each; --workers 1 trains one at a time")
     machine(cores=1)
     assert plan(tmp_path) == WorkerPlan(1, 1)
     machine(cores=16)
@@ -126,23 +126,23 @@ def test_cores_memory_and_trials_are_never_overdrawn(tmp_path_factory, cores, me
         patch.delenv("MKL_NUM_THREADS", raising=False)
         patch.setattr(cores_module, "available_cores", lambda: cores)
         patch.setattr(resources, "available_memory", lambda: memory)
-        found = plan(tmp_path_factory.getbasetemp(), study=study, trials=trials)
+        chosen = plan(tmp_path_factory.getbasetemp(), study=study, trials=trials)
         need = memory_needed(study)
-    assert 1 <= found.workers <= trials
-    assert found.workers * found.threads <= cores
-    assert found.workers == 1 or found.workers * need + worker_plan.MEMORY_RESERVE <= memory
+    assert 1 <= chosen.workers <= trials
+    assert chosen.workers * chosen.threads <= cores
+    assert chosen.workers == 1 or chosen.workers * need + worker_plan.MEMORY_RESERVE <= memory
     room = int(max(0, memory - worker_plan.MEMORY_RESERVE) // need)
-    assert found.workers == max(1, min(trials, cores // found.threads, room)), "a place stayed empty"
+    assert chosen.workers == max(1, min(trials, cores // chosen.threads, room)), "a place stayed empty"
 
 
 def test_short_memory_is_said(tmp_path, machine):
     machine(cores=4, memory=int(2.5e9), peak=1.1e9)
-    found = plan(tmp_path)
-    assert numbers(found) == (2, 1)
-    assert found.line.endswith("one at a time (2.5 GB of memory are free, a trial needs about 1.1 GB)")
+    chosen = plan(tmp_path)
+    assert numbers(chosen) == (2, 1)
+    assert chosen.line.endswith("one at a time (2.5 GB of memory are free, a trial needs about 1.1 GB)")
     machine(cores=4, memory=int(1.2e9), peak=1.1e9)
-    found = plan(tmp_path)
-    assert found == WorkerPlan(
+    chosen = plan(tmp_path)
+    assert chosen == WorkerPlan(
         1, 1, False, "one trial at a time: 1.2 GB of memory are free, a trial needs about 1.1 GB"
     )
 
@@ -161,9 +161,9 @@ def test_what_cannot_be_sent_to_other_processes_is_trained_here(tmp_path, machin
     def local(config, run_dir, hooks, resume):
         return fake_train(config, run_dir, hooks, resume)
 
-    found = plan(tmp_path, train=local)
-    assert numbers(found) == (1, 1)
-    assert "define them in a module" in found.line
+    chosen = plan(tmp_path, train=local)
+    assert numbers(chosen) == (1, 1)
+    assert "define them in a module" in chosen.line
     assert not_portable(spec(tmp_path, partial(fake_train, seconds=1.0))) is None
     named = replace(spec(tmp_path), trial_name=lambda number, parameters: f"run{number}")
     assert "cannot be sent" in not_portable(named)

@@ -142,8 +142,8 @@ def test_drive_elsewhere_than_in_colab_is_declined(elsewhere, capsys):
 @pytest.fixture
 def pip(monkeypatch):
     """Records pip's arguments and constraints; `install` changes what counts as installed."""
-    found = dict(colab.installed_versions())
-    seen = SimpleNamespace(calls=[], constraints="", versions=found, becomes={}, answers=[])
+    versions = dict(colab.installed_versions())
+    seen = SimpleNamespace(calls=[], constraints="", versions=versions, becomes={}, answers=[])
 
     def run(words, **_):
         assert words[:4] == [sys.executable, "-m", "pip", "install"]

@@ -44,9 +44,9 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def board(out):
-    found = dashboard(out)
-    yield found
-    found.close()
+    opened = dashboard(out)
+    yield opened
+    opened.close()
 
 
 def asked(board, path, content=None, method=None, **headers):
@@ -142,11 +142,11 @@ def test_artifacts_run_nothing_in_the_browser(out):
 
 
 def _answer(app, path):
-    found = {}
+    answer = {}
     environ = {"PATH_INFO": path}
     setup_testing_defaults(environ)
-    body = b"".join(app(environ, lambda status, headers, *more: found.update(status=status, headers=dict(headers))))
-    return found["status"], found["headers"], body
+    body = b"".join(app(environ, lambda status, headers, *more: answer.update(status=status, headers=dict(headers))))
+    return answer["status"], answer["headers"], body
 
 
 def test_links_among_the_artifacts_are_not_served(out, tmp_path):

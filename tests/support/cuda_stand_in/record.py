@@ -18,14 +18,14 @@ _MACHINERY = (str(Path(__file__).parent), str(Path(torch.__file__).parent), "/co
 
 def place() -> str:
     """File and line of the innermost frames of this project, at most two; else of whatever called torch."""
-    found: list[str] = []
+    lines: list[str] = []
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and len(found) < 2:
+    while frame is not None and len(lines) < 2:
         name = frame.f_code.co_filename
         if name.startswith(_OURS):
-            found.append(f"{name.removeprefix(f'{ROOT}/')}:{frame.f_lineno} {frame.f_code.co_name}")
+            lines.append(f"{name.removeprefix(f'{ROOT}/')}:{frame.f_lineno} {frame.f_code.co_name}")
         frame = frame.f_back
-    return " <- ".join(found) or "backward, or outside of the project"
+    return " <- ".join(lines) or "backward, or outside of the project"
 
 
 class Memory:

@@ -136,11 +136,11 @@ def call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     Raises:
         RuntimeError: Its tensors are on different devices.
     """
-    found: list[Tensor] = []
-    _collect(args, found)
-    _collect(list(kwargs.values()), found)
-    there = [value for value in found if isinstance(value, CudaTensor)]
-    here = [value for value in found if not isinstance(value, CudaTensor)]
+    tensors: list[Tensor] = []
+    _collect(args, tensors)
+    _collect(list(kwargs.values()), tensors)
+    there = [value for value in tensors if isinstance(value, CudaTensor)]
+    here = [value for value in tensors if not isinstance(value, CudaTensor)]
     target = kwargs.get("device")
     goes_there = target is not None and torch.device(target).type == "cuda"
     name = func.overloadpacket.__name__
@@ -245,13 +245,13 @@ def _values(tensor: Tensor) -> Tensor:
     return tensor.data_on_cpu if isinstance(tensor, CudaTensor) else tensor
 
 
-def _collect(value: Any, found: list[Tensor]) -> None:
+def _collect(value: Any, tensors: list[Tensor]) -> None:
     """Append the tensors of an operator's arguments: tensors, numbers, and lists of them. torch's trees cost ten times as much."""
     if isinstance(value, Tensor):
-        found.append(value)
+        tensors.append(value)
     elif isinstance(value, list | tuple):
         for one in value:
-            _collect(one, found)
+            _collect(one, tensors)
 
 
 def _mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
