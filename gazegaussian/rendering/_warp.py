@@ -40,9 +40,16 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return _pools[key]
 
 
+# Warp's builds for CUDA 12 have no blocks of several threads on the CPU: there the tiled kernels need a GPU.
+HAS_CPU_BLOCKS = hasattr(wp.config, "enable_cpu_blocks")
+
+
 @contextmanager
 def cpu_blocks() -> Iterator[None]:
-    """Let launches on the CPU have blocks of several threads (experimental in Warp, and slow)."""
+    """Let launches on the CPU have blocks of several threads (experimental in Warp, and slow), where Warp can."""
+    if not HAS_CPU_BLOCKS:
+        yield
+        return
     before = wp.config.enable_cpu_blocks
     wp.config.enable_cpu_blocks = True
     try:

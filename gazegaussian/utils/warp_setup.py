@@ -71,10 +71,10 @@ def require_device(device: torch.device) -> None:
 
 
 def _older_build(needed: tuple[int, int] | None, driver: tuple[int, int] | None) -> str:
-    """Warp's build for CUDA 12, which is in no package index, where the driver is one for CUDA 12."""
+    """The last Warp that the package index has for CUDA 12, where the driver is one for CUDA 12."""
     if needed is None or driver is None or needed[0] != 13 or driver[0] != 12:
         return ""
-    return f", install Warp's build for CUDA 12 (the +cu12 wheel of {wp.config.version} among its releases on GitHub)"
+    return ", install Warp's build for CUDA 12 (`pip install 'warp-lang==1.17.*'`)"
 
 
 def _number(version: tuple[int, int] | None) -> str:

@@ -30,7 +30,15 @@ def test_a_driver_that_is_too_old_for_the_renderers_is_named_with_what_to_do(mon
     monkeypatch.setattr(warp_setup, "driver_version", lambda: "550.54.15")
     with pytest.raises(DeviceError) as error:
         warp_setup.require_device(CUDA)
-    for part in ("Old GPU", "CUDA 13.0", "R580", "550.54.15", "CUDA 12.4", "+cu12", "--device cpu"):
+    for part in (
+        "Old GPU",
+        "CUDA 13.0",
+        "R580",
+        "550.54.15",
+        "CUDA 12.4",
+        "pip install 'warp-lang==1.17.*'",
+        "--device cpu",
+    ):
         assert part in str(error.value)
     monkeypatch.setattr(warp_setup.wp, "get_cuda_driver_version", lambda: (11, 8))
     with pytest.raises(DeviceError, match=r"CUDA 11\.8\. Update the driver, take a newer runtime, or use --device cpu"):

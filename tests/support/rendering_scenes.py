@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import fields
 
+import pytest
 import torch
 from torch import Tensor
 
 from gazegaussian.rendering import render_splats
+from gazegaussian.rendering._warp import HAS_CPU_BLOCKS
 from gazegaussian.types import Cameras, Gaussians
 
 FIELDS = [f.name for f in fields(Gaussians)]
+needs_cpu_blocks = pytest.mark.skipif(not HAS_CPU_BLOCKS, reason="this Warp has no blocks on the CPU")
+KERNELS = ["warp", pytest.param("warp-blocks", marks=needs_cpu_blocks)]  # those of the CPU, and those of CUDA
 
 
 def frontal(batch: int, size: int, distance: float = 4.0, dtype=torch.float64) -> Cameras:

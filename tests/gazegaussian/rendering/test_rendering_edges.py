@@ -12,13 +12,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from rendering_scenes import FIELDS, make_cameras, make_gaussians, outputs_and_grads, relative_errors
+from rendering_scenes import FIELDS, KERNELS, make_cameras, make_gaussians, outputs_and_grads, relative_errors
 
 from gazegaussian.errors import UserError
 from gazegaussian.rendering import render_splats, warm_up
 from gazegaussian.types import Gaussians
-
-KERNELS = ["warp", "warp-blocks"]
 
 
 def test_cpu_runs_are_bit_identical_and_do_not_depend_on_threads():

@@ -7,14 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from rendering_scenes import FIELDS, make_cameras, make_gaussians, outputs_and_grads, relative_errors
+from rendering_scenes import FIELDS, KERNELS, make_cameras, make_gaussians, outputs_and_grads, relative_errors
 
 from gazegaussian.rendering import projection as torch_projection
 from gazegaussian.rendering import render_splats
 from gazegaussian.rendering.projection_kernels import project_flat, project_flat_backward
 from gazegaussian.types import Cameras, Gaussians
-
-KERNELS = ["warp", "warp-blocks"]
 
 
 @pytest.fixture(scope="module")

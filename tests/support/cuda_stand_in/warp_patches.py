@@ -14,6 +14,10 @@ from cuda_stand_in.torch_patches import NAME, Stream
 
 def install() -> None:
     """Replace what the renderers call."""
+    if not hasattr(wp.config, "enable_cpu_blocks"):
+        raise RuntimeError(
+            f"The stand-in runs CUDA's kernels on the CPU, which Warp {wp.config.version} cannot; it needs 1.19."
+        )
     from_torch = wp.from_torch
     launch = wp.launch
 
