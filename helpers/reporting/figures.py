@@ -35,6 +35,7 @@ from helpers.utils.formatting import with_unit
 
 logger = logging.getLogger(__name__)
 
+EDF_MARGIN = 0.04  # beside the first and the last step, which would lie on the edge
 MOST_TICKS = 20  # steps of one; plotly would tick 0.5 epochs on a short axis
 HINTS = ("parallel_coordinate", "slice", "rank", "contour")  # figures that say of which trials they are
 PLOTLY_SCRIPT = "plotly.min.js"  # the name that pages made with include_plotlyjs="directory" load
@@ -182,7 +183,11 @@ def _style(name: str, figure: go.Figure, study_name: str, metric: str, notes: Se
         figure.update_xaxes(_whole_ticks(figure, "x"))
     elif name == "edf":
         figure.update_traces(line_shape="hv")  # a share jumps at a value
-        figure.update_layout(yaxis_title="share of the complete trials", showlegend=False)
+        figure.update_layout(yaxis_title="share of the complete trials", showlegend=False, yaxis_range=[0, 1.03])
+        values = [value for trace in figure.data for value in trace.x]
+        room = EDF_MARGIN * (max(values) - min(values))
+        if room:  # else plotly chooses
+            figure.update_xaxes(range=[min(values) - room, max(values) + room])
     elif name == "importances":
         own = figure.layout.title
         return fit(figure, own.text, study_name, [own.subtitle.text])

@@ -48,7 +48,7 @@ def importance_figure(importances: Importances) -> go.Figure:
     )
     figure.update_xaxes(title_text=f"share of the variance of {importances.metric}", range=[0, 1.02], tickformat=".0%")
     # The first parameter stands at the top.
-    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
+    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], ticksuffix=" ")
     return figure.update_layout(
         title={"text": title, "subtitle": {"text": importances.statement}},
         bargap=0.35,
