@@ -94,7 +94,7 @@ class Estimate:
             "side by side": f"{self.workers} trials" if self.workers > 1 else "",
             "epochs": _span(f"{self.epochs_expected:.0f}", str(self.epochs_most)),
             "one epoch": f"{duration(seen.seconds_per_epoch)} on {self.device} (measured, baseline)",
-            "begin of a trial": f"{duration(seen.build_seconds + seen.warm_start_seconds)} "
+            "start of each trial": f"{duration(seen.build_seconds + seen.warm_start_seconds)} "
             f"(warm start {duration(seen.warm_start_seconds)})",
             "data, once": duration(seen.data_seconds),
             "training time, all trials": _span(duration(self.seconds_low), duration(self.seconds_high)),

@@ -149,10 +149,8 @@ class RedirectPanel:
         self.source = _image_box()
         self.images = [_image_box() for _ in self.renderers]
         self.captions = [widgets.HTML() for _ in self.renderers]
-        columns = [widgets.VBox([widgets.HTML("source"), self.source], layout=_column())]
-        for renderer, caption, image in zip(self.renderers, self.captions, self.images, strict=True):
-            shown = [widgets.HTML(html.escape(renderer.title)), image, caption]
-            columns.append(widgets.VBox(shown, layout=_column()))
+        titles = [widgets.HTML(html.escape(title)) for title in ("source", *(one.title for one in self.renderers))]
+        columns = [*titles, self.source, *self.images, widgets.HTML(), *self.captions]
         self.status = widgets.HTML()
         self.told = widgets.HTML()
         self.movie = widgets.Image(format="gif", layout=widgets.Layout(display="none", max_width="100%"))
@@ -162,7 +160,7 @@ class RedirectPanel:
                 _row([self.person, self.frame]),
                 _row([_stack(moving[:2]), _stack(moving[2:])]),
                 self.reset,
-                widgets.HBox(columns, layout=widgets.Layout(align_items="flex-end", overflow=NO_BARS)),
+                widgets.GridBox(columns, layout=_columns(len(titles))),
                 self.status,
                 _row([self.sweep, self.write]),
                 self.told,
@@ -246,9 +244,10 @@ class RedirectPanel:
             self._running = before
 
 
-def _column() -> widgets.Layout:
-    """A place in the row of images: they shrink rather than go below each other, and long titles are broken."""
-    return widgets.Layout(width=SHOWN_WIDTH, min_width="0", flex="0 1 auto", margin="0 8px 0 0", overflow=NO_BARS)
+def _columns(count: int) -> widgets.Layout:
+    """Titles, images and captions in a row each: images shrink rather than go below each other, long titles are broken."""
+    template = f"repeat({count}, minmax(0, {SHOWN_WIDTH}))"
+    return widgets.Layout(grid_template_columns=template, grid_gap="0 8px", align_items="flex-end", overflow=NO_BARS)
 
 
 def _row(children: Sequence[widgets.Widget]) -> widgets.HBox:

@@ -19,11 +19,11 @@ from gazegaussian.utils.image_grid import save_image
 from helpers.inference.scene import People, Renderer
 from helpers.inference.shipped import describe, is_packed, unseen_people
 from helpers.inference.strip import redirection_strip
+from helpers.notebook.display import say
 from helpers.notebook.model_selection import TrainedModel, best_model, named, rivals
 from helpers.notebook.redirect_panel import RedirectPanel
 from helpers.search.trial_names import is_smoke_test
 from helpers.utils.runtime import lost_studies_hint
-from helpers.utils.tables import show_line
 
 logger = logging.getLogger(__name__)
 SWEEP_FOLDER = "redirected"
@@ -51,11 +51,11 @@ def open_panel(
     """
     chosen = best_model(Path(out)) if checkpoint is None else named([checkpoint])[0]
     if checkpoint is None and is_smoke_test(chosen.checkpoint.parent.parent.name):
-        show_line('A smoke test has learnt nothing yet: set checkpoint = "demo" to see a face.\n')
+        say('A smoke test has learnt nothing yet: set checkpoint = "demo" to see a face.')
     if str(chosen.checkpoint) == DEMO:
-        show_line(f"{describe(chosen.checkpoint)}\n")
+        say(describe(chosen.checkpoint))
         if checkpoint is None and (hint := lost_studies_hint(Path(out)).strip()):
-            show_line(f"No study under {out}. {hint}\n")
+            say(f"No study under {out}. {hint}")
     return _panel([chosen], data, Path(out), device)
 
 
@@ -97,7 +97,7 @@ def show_demo(out: Path | str = "optuna_results", people: int = 2) -> RedirectPa
     try:
         require_checkpoint(Path(DEMO))
     except CheckpointError as error:
-        show_line(f"{error}\n")
+        say(str(error))
         return None
     redirector = load_redirector(Path(DEMO))
     dataset = HeadDataset(unseen_people(Path(DEMO)), "test", redirector.image_size)
