@@ -1,5 +1,9 @@
 """Figures with their tables, and the pictures of the best trials."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
 import pytest
 from dashboard_support import NONE, pictured
 from optuna.distributions import FloatDistribution
@@ -8,7 +12,7 @@ from study_results_support import study_of
 from study_support import line_train, run_study, spec
 
 from gazegaussian.errors import ConfigError
-from helpers import best_trial, study_figures, top_trials
+from helpers import best_trial, stop, study_figures, top_trials
 from helpers.analysis.importance import parameter_importances
 from helpers.notebook.display import newest_studies, show_top
 from helpers.notebook.results_display import (
@@ -135,6 +139,37 @@ def test_a_study_without_a_finished_trial_is_shown_in_sentences(tmp_path, monkey
         assert "several: no trial has finished yet" in said
         assert "several: no complete trial yet" in said
         assert "history: needs a complete trial" in said
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_notebook_03_opens_a_study_that_was_stopped_before_a_trial_finished(
+    epochs, repo_root, tmp_path, monkeypatch, capsys
+):
+    """The notebook's own cells, but for set-up and dashboard."""
+
+    def stopped_in_its_first_epoch(config, run_dir, hooks, resume):
+        stop(tmp_path / "toy")
+        return line_train(config, run_dir, hooks, resume)
+
+    asked = spec(tmp_path, stopped_in_its_first_epoch, trials=2)
+    run_study(asked if epochs else replace(asked, timeout=0.0))
+    figures = []
+    monkeypatch.setattr("helpers.notebook.results_display.show_figure", figures.append)
+    monkeypatch.setattr("helpers.utils.tables.display_forms", lambda forms: None)
+    cells = [cell.source for cell in nbformat.read(repo_root / "notebooks" / "03_read_results.ipynb", 4).cells
+             if cell.cell_type == "code"]  # fmt: skip
+    names = {"home": tmp_path, "Path": Path}
+    for source in cells[1:-1]:
+        exec(source, names)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "toy - finished trials: 0"
+    assert "toy: no trial has finished yet; this cell shows the best ones once there are some." in said
+    assert "toy: no complete trial yet" in said
+    assert "no finished trial kept images" in said
+    assert any(line.startswith(f"toy: {epochs} epochs in ") for line in said)
+    assert "history: needs a complete trial" in said
+    assert ("intermediate_values: needs a finished epoch" in said) == (epochs == 0)
+    assert len(figures) == 2 if epochs else len(figures) <= 1, "learning curves and timeline"
 
 
 def test_spending_is_one_sentence(tmp_path):
