@@ -13,7 +13,7 @@ MOST_LINES = 300  # that a cell keeps: all of them are sent again with every new
 HEIGHT = "15em"
 # In a column that is laid out from below, a browser shows the end until a reader scrolls.
 _BOX = f"max-height: {HEIGHT}; overflow-y: auto; display: flex; flex-direction: column-reverse; border: 1px solid #bbb"
-_TEXT = "margin: 0; padding: 4px; flex-shrink: 0; overflow: visible; white-space: pre-wrap; overflow-wrap: anywhere"
+_TEXT = "margin: 0; padding: 4px; flex-shrink: 0; overflow: visible; white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere"
 
 
 class LogBox:

@@ -55,7 +55,8 @@ def show_table(title: str, rows: list[dict[str, Any]], gives_way: Collection[str
 def show_folded(title: str, rows: list[dict[str, Any]]) -> None:
     """Display a table in a cell as one line that a click opens."""
     names, texts = _texts(rows)
-    page, plain = _forms(title, names, texts)
+    _, plain = _forms(title, names, texts)
+    page, _ = _forms("", names, texts)  # the line to click is the title
     said = f"{html.escape(title)}: {len(rows)} rows"
     display_forms({"text/html": f"<details><summary>{said}</summary>{page}</details>", "text/plain": plain})
 
