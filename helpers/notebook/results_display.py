@@ -28,10 +28,16 @@ from helpers.results.ranking import is_feasible, metric_names, objective_key, si
 from helpers.results.tables import top_table
 from helpers.results.trial_states import FINISHED, epochs_of, state_name, successors
 from helpers.utils.formatting import duration
+from helpers.utils.runtime import is_in_notebook
 from helpers.utils.tables import show_folded, show_table
 
 MOST_ROWS = 200  # of a table that is folded
 PICTURE_WIDTH = 460  # pixels of one trial's images
+# Notebook 7 puts outputs of more than 1820 pixels into a box as high as half a figure, whatever the cell's metadata say.
+_AREA = ".jp-CodeCell.jp-mod-outputsScrolled .jp-Cell-outputArea:has(.all-figures)"
+WHOLE = (
+    f'<style>{_AREA} {{ max-height: none; }} {_AREA}::after {{ display: none; }}</style><div class="all-figures"></div>'
+)
 Rows = list[dict[str, Any]]
 
 
@@ -46,6 +52,8 @@ def show_results(study: optuna.Study, folder: Path, names: Sequence[str] | None 
     importances = parameter_importances(study)
     figures = study_figures(study, importances)
     missing = missing_figures(study, figures)
+    if is_in_notebook():
+        display({"text/html": WHOLE, "text/plain": ""}, raw=True)
     shown = [top_table(study)]  # the best trials have a cell of their own
     for name in names or (*figures, *missing):
         if name not in figures:
