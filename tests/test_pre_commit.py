@@ -17,9 +17,9 @@ NOTEBOOKS = sorted(map(str, (ROOT / "notebooks").glob("*.ipynb")))
 
 
 def call(hook, files):
-    words = shlex.split(HOOKS[hook]["entry"])
-    assert words[0] == "python"
-    return subprocess.run([sys.executable, *words[1:], *files], cwd=ROOT, capture_output=True, text=True, check=False)
+    args = shlex.split(HOOKS[hook]["entry"])
+    assert args[0] == "python"
+    return subprocess.run([sys.executable, *args[1:], *files], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_every_hook_is_a_program_of_the_environment():

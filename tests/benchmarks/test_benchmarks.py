@@ -50,14 +50,14 @@ def test_training_steps(capsys, monkeypatch):
     monkeypatch.setattr(training_steps, "DIT_SIZES", [(4, 1)])
     training_steps.main(["--repeats", "1", "--batches", "2", "--threads", "1"])
     text = capsys.readouterr().out
-    for words in (
+    for text_part in (
         "neutral mesh",
         "training step, meshhead, 64 px",
         "training step, gazegaussian",
         "FPS",
         "DiT renderer",
     ):
-        assert words in text
+        assert text_part in text
 
 
 def test_the_naive_gazegaussian_step_has_the_same_losses():
@@ -103,11 +103,11 @@ def is_loop(process):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_busy_loops_end_with_the_benchmark(repo_root, number):
-    words = [sys.executable, "-m", "benchmarks.study.busy_machine", "--", sys.executable, "-c"]
+    args = [sys.executable, "-m", "benchmarks.study.busy_machine", "--", sys.executable, "-c"]
     wait = "import time; time.sleep(600)"
     # Alone the command ends at once, beside loops it waits: the file in the folder of both tells which.
     code = f"import pathlib; p = pathlib.Path('ran'); there = p.exists(); p.touch()\nif there:\n    {wait}"
-    benchmark = psutil.Popen([*words, code], cwd=repo_root, stderr=subprocess.DEVNULL)
+    benchmark = psutil.Popen([*args, code], cwd=repo_root, stderr=subprocess.DEVNULL)
     loops = []
     while len(loops) < 2:
         assert benchmark.poll() is None
@@ -127,7 +127,7 @@ def test_busy_machine_studies_are_those_of_make_study(tmp_path, repo_root):
     made = [
         line.split()[1:] for line in (repo_root / "Makefile").read_text().splitlines() if line.startswith("\t$(RUN) ")
     ]
-    assert [words[2:4] for words in quick] == made
+    assert [args[2:4] for args in quick] == made
     assert os.listdir(tmp_path) == []
 
 

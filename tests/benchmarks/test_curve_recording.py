@@ -305,9 +305,9 @@ def test_a_process_that_gets_a_signal_ends_cleanly_and_its_file_continues(run, t
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run.model_dump(mode="json")))
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({**STUDY.model_dump(mode="json"), "epochs": 400}))
     out = tmp_path / "c.jsonl"
-    words = ["-m", "benchmarks.search_efficiency.record", "meshhead", "choose", "--out", str(out), "--nice", "0"]
-    words += ["--config", str(tmp_path / "run.yaml"), "--study", str(tmp_path / "study.yaml")]
-    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    args = ["-m", "benchmarks.search_efficiency.record", "meshhead", "choose", "--out", str(out), "--nice", "0"]
+    args += ["--config", str(tmp_path / "run.yaml"), "--study", str(tmp_path / "study.yaml")]
+    process = subprocess.Popen([sys.executable, *args], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     while not out.exists() and process.poll() is None:  # a busy machine takes minutes to import torch
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGTERM)

@@ -45,8 +45,8 @@ def test_activations_in_place_copy_no_gradient(shape):
 
 
 def test_half_precision_moves_and_holds_less_than_the_full_configurations_say():
-    words = ["--sizes", "full", "--batches", "1", "--json"]
-    done = run_on_stand_in(["-m", "benchmarks.rendering.device_cost", *words])
+    args = ["--sizes", "full", "--batches", "1", "--json"]
+    done = run_on_stand_in(["-m", "benchmarks.rendering.device_cost", *args])
     assert done.returncode == 0, done.stderr[-3000:]
     rows = {(row["stage"], row["precision"]): row for row in json.loads(done.stdout)["rows"]}
     assert len(rows) == 4

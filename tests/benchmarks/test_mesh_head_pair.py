@@ -32,8 +32,8 @@ def trained(monkeypatch):
 def test_the_better_start_wins_by_what_it_is_better_and_nothing_is_trained_twice(
     trained, tmp_path, monkeypatch, capsys
 ):
-    words = ["pair", "good.pt", "other.pt", str(tmp_path / "runs"), "--seeds", "3", "--epochs", "2"]
-    monkeypatch.setattr(sys, "argv", words)
+    args = ["pair", "good.pt", "other.pt", str(tmp_path / "runs"), "--seeds", "3", "--epochs", "2"]
+    monkeypatch.setattr(sys, "argv", args)
     mesh_head_pair.main()
     told = capsys.readouterr().out
     assert "gain of the challenger in val_loss: 0.10000, 95% interval 0.10000 to 0.10000" in told

@@ -403,8 +403,8 @@ def test_a_file_to_choose_by_is_never_reported_on(tmp_path, capsys, monkeypatch)
         assert len(program.load(paths[purpose], purpose)) == 20
         with pytest.raises(ConfigError, match=f"recorded to {other}, not to {purpose}.*meshhead_{purpose}.jsonl"):
             program.load(paths[other], purpose)
-    words = ["report", str(paths["report"]), "--methods", "tpe, curve (0.25)", "--seeds", "2", "--trials", "3"]
-    monkeypatch.setattr(sys, "argv", ["search", *words, "--add", "random + none", "--json", str(tmp_path / "out.json")])
+    args = ["report", str(paths["report"]), "--methods", "tpe, curve (0.25)", "--seeds", "2", "--trials", "3"]
+    monkeypatch.setattr(sys, "argv", ["search", *args, "--add", "random + none", "--json", str(tmp_path / "out.json")])
     program.main()
     said = capsys.readouterr().out
     assert "meshhead, to report: 20 configurations (1 baseline, 19 whole), one training seed each" in said

@@ -15,22 +15,22 @@ from gazegaussian.training.trainer import TrainResult
 
 @pytest.fixture(scope="module")
 def meshhead(run, workplace):
-    words = ("--config", "meshhead.yaml", "--data", "data", "--device", "cpu")
-    done = run("train", "meshhead", *words, "--out", "mesh", "--json")
+    args = ("--config", "meshhead.yaml", "--data", "data", "--device", "cpu")
+    done = run("train", "meshhead", *args, "--out", "mesh", "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)["checkpoint"]
 
 
 @pytest.fixture(scope="module")
 def gazegaussian(run, workplace, meshhead):
-    words = ("--config", "gazegaussian.yaml", "--data", "data", "--device", "cpu", "--meshhead", meshhead)
-    done = run("train", "gazegaussian", *words, "--out", "gaze", "--json")
+    args = ("--config", "gazegaussian.yaml", "--data", "data", "--device", "cpu", "--meshhead", meshhead)
+    done = run("train", "gazegaussian", *args, "--out", "gaze", "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)["checkpoint"]
 
 
 @pytest.mark.parametrize(
-    ("words", "parts"),
+    ("args", "parts"),
     [
         (["train"], ["Missing argument 'STAGE'", "meshhead, gazegaussian"]),
         (["train", "meshead"], ["'meshead' is not one of 'meshhead', 'gazegaussian'", "train --help"]),
@@ -40,8 +40,8 @@ def gazegaussian(run, workplace, meshhead):
         (["redirect", "x"], ["--subject"]),
     ],
 )
-def test_a_wrong_call_is_one_line(words, parts, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["script", *words])
+def test_a_wrong_call_is_one_line(args, parts, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["script", *args])
     with pytest.raises(SystemExit) as ending:
         train_gazegaussian_optuna.main()
     assert ending.value.code == 2
@@ -60,7 +60,7 @@ def test_without_a_command_the_help_is_shown(monkeypatch, capsys):
 
 
 def test_help_of_every_command(run):
-    for words in (
+    for args in (
         [],
         ["study"],
         ["train"],
@@ -70,7 +70,7 @@ def test_help_of_every_command(run):
         ["redirect"],
         ["evaluate"],
     ):
-        done = run(*words, "--help")
+        done = run(*args, "--help")
         assert done.returncode == 0
         assert "Usage" in done.stdout
 
@@ -84,13 +84,13 @@ def test_train_leaves_the_files_of_a_run(meshhead, workplace):
 
 def test_train_again_is_done_and_another_training_is_refused(run, workplace, meshhead):
     before = (workplace / meshhead).read_bytes()
-    words = ("train", "meshhead", "--config", "meshhead.yaml", "--data", "data", "--device", "cpu", "--out", "mesh")
-    again = run(*words, "--json")
+    args = ("train", "meshhead", "--config", "meshhead.yaml", "--data", "data", "--device", "cpu", "--out", "mesh")
+    again = run(*args, "--json")
     assert again.returncode == 0, again.stderr
     assert "already finished after 2 epochs: nothing to do" in again.stderr
     assert json.loads(again.stdout)["last"]["epoch"] == 2
-    assert_bad_input(run(*words, "--seed", 5), "seed: 0 -> 5", "another --out")
-    assert_bad_input(run(*words, "--epochs", 1), "2 of 2 epochs finished", "1 were asked for", "--epochs 2 or more")
+    assert_bad_input(run(*args, "--seed", 5), "seed: 0 -> 5", "another --out")
+    assert_bad_input(run(*args, "--epochs", 1), "2 of 2 epochs finished", "1 were asked for", "--epochs 2 or more")
     assert (workplace / meshhead).read_bytes() == before
 
 
@@ -100,19 +100,19 @@ def test_study_resumes_and_its_winner_trains(run, workplace):
         "study_name: tiny\ntrials: 2\nsearch_space:\n  a:\n    lr: {type: float, min: 1e-4, max: 1e-2, log: true}\n"
         "    eye_mlp_width: {type: categorical, choices: [8, 16]}\n"
     )
-    words = ("study", "meshhead", "--config", "meshhead.yaml", "--study", study, "--data", "data", "--device", "cpu")
-    first = run(*words, "--out", "results", "--json")
+    args = ("study", "meshhead", "--config", "meshhead.yaml", "--study", study, "--data", "data", "--device", "cpu")
+    first = run(*args, "--out", "results", "--json")
     assert first.returncode == 0, first.stderr
     assert len(json.loads(first.stdout)["trials"]) == 2
-    again = run(*words, "--out", "results")
+    again = run(*args, "--out", "results")
     assert again.returncode == 0
     assert "nothing to add" in again.stderr
     best = workplace / "results" / "tiny" / "best.json"
     stored = json.loads(best.read_text())
     load_checkpoint_ok = load_checkpoint(workplace / "results" / "tiny" / f"trial_{stored['trial']:04d}" / "best.pt")
     assert load_checkpoint_ok["config"]["optim"]["lr"] == stored["parameters"]["lr"]
-    words = ("train", "meshhead", "--config", "meshhead.yaml", "--params", best, "--data", "data", "--device", "cpu")
-    trained = run(*words, "--epochs", 1, "--out", "winner", "--json")
+    args = ("train", "meshhead", "--config", "meshhead.yaml", "--params", best, "--data", "data", "--device", "cpu")
+    trained = run(*args, "--epochs", 1, "--out", "winner", "--json")
     assert trained.returncode == 0, trained.stderr
     assert load_checkpoint(workplace / "winner" / "best.pt")["config"]["optim"]["lr"] == stored["parameters"]["lr"]
 
@@ -120,7 +120,7 @@ def test_study_resumes_and_its_winner_trains(run, workplace):
 def test_redirect_writes_a_strip_that_differs_by_gaze(run, workplace, gazegaussian):
     from PIL import Image
 
-    words = (
+    args = (
         "--data",
         "data",
         "--subject",
@@ -134,7 +134,7 @@ def test_redirect_writes_a_strip_that_differs_by_gaze(run, workplace, gazegaussi
         "--out",
         "strip.png",
     )
-    done = run("redirect", gazegaussian, *words)
+    done = run("redirect", gazegaussian, *args)
     assert done.returncode == 0, done.stderr
     assert "resized" not in done.stderr
     strip = Image.open(workplace / "strip.png")
@@ -147,14 +147,14 @@ def test_redirect_writes_a_strip_that_differs_by_gaze(run, workplace, gazegaussi
 
 
 def test_evaluate_prints_what_it_writes(run, workplace, gazegaussian):
-    words = ("evaluate", gazegaussian, "--data", "data", "--pairs", 2, "--device", "cpu")
-    done = run(*words, "--json", "--out", "evaluated")
+    args = ("evaluate", gazegaussian, "--data", "data", "--pairs", 2, "--device", "cpu")
+    done = run(*args, "--json", "--out", "evaluated")
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert printed == json.loads((workplace / "evaluated" / "evaluation.json").read_text())
     assert printed["pairs"] == 2
     assert printed["metrics"]["gaze_error_deg"]["value"] >= 0
-    assert_bad_input(run(*words, "--gaze-network", gazegaussian), "published layouts")
+    assert_bad_input(run(*args, "--gaze-network", gazegaussian), "published layouts")
 
 
 def test_data_check_reports_and_fails_on_damage(run, workplace):
@@ -166,23 +166,23 @@ def test_data_check_reports_and_fails_on_damage(run, workplace):
     file = next(broken.glob("*.h5"))
     file.write_bytes(file.read_bytes()[:1000])
     assert run("data", "check", "broken").returncode == 2
-    words = ("--config", "meshhead.yaml", "--data", "broken", "--device", "cpu")
-    assert_bad_input(run("train", "meshhead", *words, "--out", "x"), file.name)
+    args = ("--config", "meshhead.yaml", "--data", "broken", "--device", "cpu")
+    assert_bad_input(run("train", "meshhead", *args, "--out", "x"), file.name)
 
 
 def test_redirect_refuses_before_it_loads(run, workplace):
     (workplace / "untrained.pt").touch()
-    words = ("--data", "data", "--subject", "subject0001", "--pitch", 0, "--yaw", 400, "--out", "x.png")
-    assert_bad_input(run("redirect", "untrained.pt", *words), "--yaw takes -90 to 90 degrees")
+    args = ("--data", "data", "--subject", "subject0001", "--pitch", 0, "--yaw", 400, "--out", "x.png")
+    assert_bad_input(run("redirect", "untrained.pt", *args), "--yaw takes -90 to 90 degrees")
 
 
 def test_synth_into_a_used_folder(run, workplace):
-    words = ("data", "synth", "made", "--people", 2, "--size", 32, "--frames", 1)
-    assert run(*words).returncode == 0
-    again = run(*words)
+    args = ("data", "synth", "made", "--people", 2, "--size", 32, "--frames", 1)
+    assert run(*args).returncode == 0
+    again = run(*args)
     assert again.returncode == 0
     assert "nothing to do" in again.stderr
-    assert_bad_input(run(*words[:-4], "--size", 64, "--frames", 1), "size: 32 -> 64", "another folder")
+    assert_bad_input(run(*args[:-4], "--size", 64, "--frames", 1), "size: 32 -> 64", "another folder")
 
 
 def test_unknown_parameter_in_the_study_file(run, workplace):
@@ -200,7 +200,7 @@ def test_missing_data_folder(run):
 def test_checkpoint_of_another_schema_version(run, workplace, meshhead):
     content = torch.load(workplace / meshhead, weights_only=True)
     torch.save({**content, "schema_version": SCHEMA_VERSION + 1}, workplace / "old.pt")
-    words = (
+    args = (
         "--config",
         "gazegaussian.yaml",
         "--data",
@@ -212,7 +212,7 @@ def test_checkpoint_of_another_schema_version(run, workplace, meshhead):
         "--device",
         "cpu",
     )
-    assert_bad_input(run("study", "gazegaussian", *words), "schema version")
+    assert_bad_input(run("study", "gazegaussian", *args), "schema version")
 
 
 def test_stage_two_without_stage_one(run):

@@ -31,8 +31,8 @@ def call(workplace, monkeypatch, caplog):
     monkeypatch.chdir(workplace)
     caplog.set_level(logging.INFO)
 
-    def command(*words):
-        result = CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
+    def command(*args):
+        result = CliRunner().invoke(app, [*map(str, args)], catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return result.stdout
 
@@ -79,19 +79,19 @@ def test_an_imported_model_is_evaluated(imported, call):
 def test_errors(imported, call):
     with pytest.raises(CheckpointError, match="another checkpoint already"):
         call("import", "gaze_theirs.pt", "--out", "mesh_ours")
-    words = ("train", "meshhead", "--config", "meshhead.yaml", *COMMON, "--out", "x1", "--init-from")
+    args = ("train", "meshhead", "--config", "meshhead.yaml", *COMMON, "--out", "x1", "--init-from")
     with pytest.raises(CheckpointError, match="`import`"):
-        call(*words, "mesh_theirs.pt")
+        call(*args, "mesh_theirs.pt")
     with pytest.raises(CheckpointError, match="stage 'gazegaussian'"):
-        call(*words, "gaze_ours/best.pt")
-    words = ("train", "gazegaussian", "--config", "gazegaussian.yaml", *COMMON, "--init-from", "gaze_ours/best.pt")
+        call(*args, "gaze_ours/best.pt")
+    args = ("train", "gazegaussian", "--config", "gazegaussian.yaml", *COMMON, "--init-from", "gaze_ours/best.pt")
     with pytest.raises(ConfigError, match=r"--meshhead or --init-from, got both"):
-        call(*words, "--meshhead", "mesh_ours/best.pt", "--out", "x1")
+        call(*args, "--meshhead", "mesh_ours/best.pt", "--out", "x1")
 
 
 def test_training_begins_with_an_import_and_redirects(imported, call, workplace, caplog):
-    words = ("train", "gazegaussian", "--config", "gazegaussian.yaml", *COMMON, "--init-from", "gaze_ours/best.pt")
-    done = json.loads(call(*words, "--epochs", 1, "--out", "gaze_tuned", "--json"))
+    args = ("train", "gazegaussian", "--config", "gazegaussian.yaml", *COMMON, "--init-from", "gaze_ours/best.pt")
+    done = json.loads(call(*args, "--epochs", 1, "--out", "gaze_tuned", "--json"))
     assert "start anew: renderer" in caplog.text
     assert load_checkpoint(workplace / done["checkpoint"])["variant"] == "released"
     for checkpoint in (done["checkpoint"], "gaze_ours/best.pt"):
@@ -102,16 +102,16 @@ def test_training_begins_with_an_import_and_redirects(imported, call, workplace,
 
 
 def test_stage_two_of_ours_starts_from_an_imported_mesh_head(imported, call, workplace, caplog):
-    words = ("train", "gazegaussian", "--config", "gazegaussian.yaml", *COMMON, "--meshhead", "mesh_ours/best.pt")
-    call(*words, "--epochs", 1, "--out", "gaze_ours_trained")
+    args = ("train", "gazegaussian", "--config", "gazegaussian.yaml", *COMMON, "--meshhead", "mesh_ours/best.pt")
+    call(*args, "--epochs", 1, "--out", "gaze_ours_trained")
     assert "rotation of the eyes starts anew" in caplog.text
     assert load_checkpoint(workplace / "gaze_ours_trained" / "best.pt")["variant"] == "default"
 
 
 def test_trials_of_a_study_begin_with_the_import_and_resume_with_it(imported, theirs, call, workplace, caplog):
     files = ("--config", "meshhead.yaml", "--study", "begun.yaml", *COMMON, "--out", "results")
-    words = ("study", "meshhead", *files, "--workers", 1)
-    call(*words, "--init-from", "mesh_ours/best.pt", "--no-audit")
+    args = ("study", "meshhead", *files, "--workers", 1)
+    call(*args, "--init-from", "mesh_ours/best.pt", "--no-audit")
     assert "search of pose_mlp_width" in caplog.text
     for number in (0, 1):
         content = load_checkpoint(workplace / "results" / "begun" / f"trial_{number:04d}" / "best.pt")
@@ -119,9 +119,9 @@ def test_trials_of_a_study_begin_with_the_import_and_resume_with_it(imported, th
         assert torch.equal(content["model"]["tets"], theirs.tets)
         moved = (content["model"]["geometry.layers.0.weight"] - theirs.geometry.layers[0].weight).abs().max()
         assert moved < 0.05  # an epoch of a few steps away from where it began
-    call(*words, "--n-trials", 3, "--no-audit")
+    call(*args, "--n-trials", 3, "--no-audit")
     content = load_checkpoint(workplace / "results" / "begun" / "trial_0002" / "best.pt")
     assert content["config"]["init_from"].endswith("mesh_ours/best.pt")
     torch.save({**content, "history": []}, workplace / "another.pt")
     with pytest.raises(ConfigError, match=r"begin with the weights of .*another\.pt.*--study-name"):
-        call(*words, "--init-from", "another.pt", "--n-trials", 4, "--no-audit")
+        call(*args, "--init-from", "another.pt", "--n-trials", 4, "--no-audit")

@@ -93,13 +93,13 @@ sys.path.insert(0, sys.argv[1])
 def main():
     import train_gazegaussian_optuna as script
 
-    for words in json.loads(Path(sys.argv[2]).read_text()):
-        sys.argv = ["train_gazegaussian_optuna.py", *words]
+    for args in json.loads(Path(sys.argv[2]).read_text()):
+        sys.argv = ["train_gazegaussian_optuna.py", *args]
         try:
             code = script.main()
         except SystemExit as end:
             code = end.code
-        print("DONE", words[0], words[1], code or 0, flush=True)
+        print("DONE", args[0], args[1], code or 0, flush=True)
         if code:
             sys.exit(code)
 

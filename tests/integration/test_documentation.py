@@ -43,16 +43,16 @@ def leaves(command):
     return [command] if inner is None else [leaf for one in inner.values() for leaf in leaves(one)]
 
 
-def parse(program, words):
+def parse(program, args):
     """Parse a call as the program does, without running it."""
     command, context = program, None
     while True:
         inner = getattr(command, "commands", None)
         if inner is None:
-            return command.make_context(words[0] if words else "", list(words), parent=context)
+            return command.make_context(args[0] if args else "", list(args), parent=context)
         context = command.make_context("script", [], parent=context, resilient_parsing=True)
-        assert words[0] in inner, f"no command {words[0]}"
-        command, words = inner[words[0]], words[1:]
+        assert args[0] in inner, f"no command {args[0]}"
+        command, args = inner[args[0]], args[1:]
 
 
 def test_the_readme_is_short_and_begins_as_agreed():
@@ -93,7 +93,7 @@ def test_sentences_are_told_apart():
 
 def test_ci_runs_the_command_that_the_readme_names():
     commands = [line.split() for line in read(".ci/run").splitlines()]
-    assert ["make", "test"] in [words[:2] for words in commands]
+    assert ["make", "test"] in [args[:2] for args in commands]
     assert "`make test`" in read("README.md")
 
 
@@ -147,15 +147,15 @@ def test_what_pages_name_exists(path):
 def test_command_lines_are_parsed_by_the_program(path, program):
     if path.name == "CONTRIBUTING.md":
         pytest.skip("test_contributing.py runs its commands, with the files that it makes")
-    for words in commands(path.read_text(encoding="utf-8")):
-        parse(program, words)
+    for args in commands(path.read_text(encoding="utf-8")):
+        parse(program, args)
 
 
 def test_a_command_line_that_the_program_refuses_is_seen(program):
-    (words,) = commands("```\npython train_gazegaussian_optuna.py study meshhead --colour red  # no\n```")
-    assert words == ["study", "meshhead", "--colour", "red"]
+    (args,) = commands("```\npython train_gazegaussian_optuna.py study meshhead --colour red  # no\n```")
+    assert args == ["study", "meshhead", "--colour", "red"]
     with pytest.raises(script.UsageError, match="--colour"):
-        parse(program, words)
+        parse(program, args)
     assert parse(program, ["data", "synth", "DIR", "--people", "4"]).params["people"] == 4
     assert sum(len(commands(path.read_text(encoding="utf-8"))) for path in PAGES) > 25
 
@@ -219,13 +219,13 @@ def test_the_study_of_the_readme_runs(readme_study, tmp_path):
     run = yaml.safe_load(TINY_GAZE)
     run["optim"] = {"lr": 1e-3}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run), encoding="utf-8")
-    words = ["--config", "run.yaml", "--study", str(readme_study), "--init-from", str(checkpoint), "--out", "results"]
-    words += ["--n-trials", "4", "--epochs", "1", "--no-audit", "--workers", "1"]
+    args = ["--config", "run.yaml", "--study", str(readme_study), "--init-from", str(checkpoint), "--out", "results"]
+    args += ["--n-trials", "4", "--epochs", "1", "--no-audit", "--workers", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     synth = ["data", "synth", "heads", "--people", "2", "--size", "64", "--frames", "1", "--cameras", "4"]
     for call in (
         [*synth, "--test-people", "1", "--workers", "0"],
-        ["study", "gazegaussian", "--data", "heads", *words],
+        ["study", "gazegaussian", "--data", "heads", *args],
     ):
         command = [sys.executable, str(ROOT / "train_gazegaussian_optuna.py"), *call]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)

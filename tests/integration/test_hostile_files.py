@@ -171,14 +171,14 @@ def test_the_command_line_says_it_in_one_line_and_ends_with_2(tmp_path, capfd, m
     torch.save({"schema_version": 1, "extra": Payload(tmp_path / "executed")}, tmp_path / "bad.pt")
     (tmp_path / "bad.yaml").write_text(YAML["a billion laughs"])
     (tmp_path / "bad.json").write_text("[" * 100_000)
-    for words in (
+    for args in (
         ["study", "meshhead", "--study", "bad.yaml"],
         ["train", "meshhead", "--config", "bad.yaml"],
         ["train", "meshhead", "--params", "bad.json"],
         ["train", "meshhead", "--init-from", "bad.pt"],
         ["import", "bad.pt"],
     ):
-        monkeypatch.setattr(sys, "argv", ["script", *words])
+        monkeypatch.setattr(sys, "argv", ["script", *args])
         monkeypatch.chdir(tmp_path)
         with pytest.raises(SystemExit) as ending:
             train_gazegaussian_optuna.main()

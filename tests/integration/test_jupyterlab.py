@@ -53,11 +53,11 @@ def start(root, state):
     quiet = {"BROWSER_PATH": "none", "IPYTHONDIR": str(state / "ipython")}  # PNGs of figures are test_notebooks' part
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]  # should another take it now, JupyterLab takes the next one
-    words = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={root}"]
-    words.append("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")  # without a network
+    args = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={root}"]
+    args.append("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")  # without a network
     environment = {**os.environ, **folders, **quiet, "JUPYTER_TOKEN": token}
     with (state / "log").open("w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *words], env=environment, stderr=log, cwd=root)
+        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *args], env=environment, stderr=log, cwd=root)
     told = state / "RUNTIME" / f"jpserver-{server.pid}.json"
     deadline = time.monotonic() + LIMIT
     while not told.exists() or not told.read_text().endswith("}"):

@@ -29,8 +29,8 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(x) ru
 class Call:
     """Unpickled, it calls a function with arguments."""
 
-    def __init__(self, function, *words):
-        self.call = (function, words)
+    def __init__(self, function, *args):
+        self.call = (function, args)
 
     def __reduce__(self):
         return self.call
@@ -142,8 +142,8 @@ def test_notebooks_run_helpers_of_their_folder_and_its_parent_only(tmp_path, rep
     here.mkdir(parents=True)
     ran = fake_repository((here / where).resolve())
     environment = {name: value for name, value in os.environ.items() if name != "GAZEGAUSSIAN_REPOSITORY"}
-    words = [sys.executable, "-c", set_up_cell(repo_root)]
-    done = subprocess.run(words, cwd=here, env=environment, capture_output=True, text=True, check=False)
+    args = [sys.executable, "-c", set_up_cell(repo_root)]
+    done = subprocess.run(args, cwd=here, env=environment, capture_output=True, text=True, check=False)
     assert ran.exists() is runs
     assert runs or "No repository of yours here" in done.stderr
 
@@ -157,7 +157,7 @@ def test_notebooks_run_no_helpers_of_other_users(tmp_path, repo_root, theirs):
     ran = fake_repository(place)
     os.chown(place / theirs, 12345, 12345)
     environment = {name: value for name, value in os.environ.items() if name != "GAZEGAUSSIAN_REPOSITORY"}
-    words = [sys.executable, "-c", set_up_cell(repo_root)]
-    done = subprocess.run(words, cwd=here, env=environment, capture_output=True, text=True, check=False)
+    args = [sys.executable, "-c", set_up_cell(repo_root)]
+    done = subprocess.run(args, cwd=here, env=environment, capture_output=True, text=True, check=False)
     assert not ran.exists()
     assert "No repository of yours here" in done.stderr

@@ -28,7 +28,7 @@ def place(tmp_path_factory, repo_root):
 @pytest.fixture(scope="module")
 def study(place):
     """Three trials, then more with two workers: the same command resumes."""
-    words = [
+    args = [
         "study",
         "digits",
         "--stage-module",
@@ -38,8 +38,8 @@ def study(place):
         "--device",
         "cpu",
     ]
-    first = run_command(*words, "--n-trials", 3, "--workers", 1)
-    return place / "out" / "digits", first, run_command(*words, "--n-trials", 8, "--workers", 2)
+    first = run_command(*args, "--n-trials", 3, "--workers", 1)
+    return place / "out" / "digits", first, run_command(*args, "--n-trials", 8, "--workers", 2)
 
 
 def opened(folder):
@@ -87,8 +87,8 @@ def test_the_best_trial_is_confirmed_trained_and_exported(study, place):
     confirmed = run_command("confirm", folder, "--top", 1, "--seeds", 2, "--stage-module", module, "--json")
     rows = json.loads(confirmed.stdout)["configurations"]
     assert len(rows) == 2
-    words = ["train", "digits", "--stage-module", module, "--params", folder / "best.json", "--epochs", 2]
-    trained = json.loads(run_command(*words, "--out", place / "train", "--device", "cpu", "--json").stdout)
+    args = ["train", "digits", "--stage-module", module, "--params", folder / "best.json", "--epochs", 2]
+    trained = json.loads(run_command(*args, "--out", place / "train", "--device", "cpu", "--json").stdout)
     assert trained["epochs"] == 2
     run_command("export", folder, "--out", place / "export", "--stage-module", module)
     card = (place / "export" / "README.md").read_text()

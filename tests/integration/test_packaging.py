@@ -18,7 +18,7 @@ def wheel(tmp_path_factory):
     """Built from a copy: setuptools writes beside what it builds."""
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, folder / "source", ignore=left_out)
-    words = [
+    args = [
         "wheel",
         "-q",
         "--no-deps",
@@ -28,7 +28,7 @@ def wheel(tmp_path_factory):
         str(folder),
         str(folder / "source"),
     ]
-    subprocess.run([sys.executable, "-m", "pip", *words], check=True)
+    subprocess.run([sys.executable, "-m", "pip", *args], check=True)
     (path,) = folder.glob("*.whl")
     return path
 
@@ -40,13 +40,13 @@ def installed(wheel, tmp_path_factory):
     venv.create(folder / "venv", with_pip=False)
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder / "venv"), "platbase": str(folder / "venv")}))
     python = folder / "venv" / "bin" / "python"
-    words = ["install", "-q", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *words], check=True)
+    args = ["install", "-q", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *args], check=True)
     (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
-    def run(*words):
+    def run(*args):
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        command = [str(folder / "venv" / "bin" / "gazegaussian"), *map(str, words)]
+        command = [str(folder / "venv" / "bin" / "gazegaussian"), *map(str, args)]
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
     return folder, run
@@ -84,7 +84,7 @@ def test_an_installed_copy_runs_a_study_with_workers(installed):
     folder, run = installed
     shutil.copytree(ROOT / "examples" / "tune_your_model", folder / "mine")
     (folder / "helpers.py").write_text("raise RuntimeError('helpers of another project')")
-    words = [
+    args = [
         "study",
         "digits",
         "--stage-module",
@@ -97,7 +97,7 @@ def test_an_installed_copy_runs_a_study_with_workers(installed):
         2,
         "--no-audit",
     ]
-    done = run(*words)
+    done = run(*args)
     assert done.returncode == 0, done.stderr
     assert (folder / "optuna_results" / "digits" / "report.html").is_file()
     (folder / "helpers.py").unlink()

@@ -25,10 +25,10 @@ from helpers.web.server import make_app
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
 
 
-def command(*words):
+def command(*args):
     """The command line, in this process; returns its exit code."""
     arguments = sys.argv
-    sys.argv = ["script", *map(str, words)]
+    sys.argv = ["script", *map(str, args)]
     try:
         train_gazegaussian_optuna.main()
     except SystemExit as ending:
@@ -200,8 +200,8 @@ def test_an_estimate_leaves_the_study_as_it_is(place, tmp_path, monkeypatch):
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     before = snapshot(place)
-    words = ["--config", config, "--study", study, "--out", place, "--device", "cpu", "--epochs", "1"]
-    assert command("estimate", "meshhead", *words) == 0
+    args = ["--config", config, "--study", study, "--out", place, "--device", "cpu", "--epochs", "1"]
+    assert command("estimate", "meshhead", *args) == 0
     assert snapshot(place) == before
     assert not list((tmp_path / "cwd").iterdir())
 

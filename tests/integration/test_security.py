@@ -188,8 +188,8 @@ def test_the_processes_that_notebooks_start_show_no_password(monkeypatch):
     class Popen:
         stdout = ()
 
-        def __init__(self, words, env, **more):
-            started.append((words, env))
+        def __init__(self, args, env, **more):
+            started.append((args, env))
 
         def wait(self):
             return 0
@@ -197,8 +197,8 @@ def test_the_processes_that_notebooks_start_show_no_password(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", Popen)
     notebook.run_script("report", "folder", "--storage", URL)
     script.Script(["study", "meshhead", f"--storage={URL}"])
-    for words, environment in started:
-        assert SECRET not in str(words)
+    for args, environment in started:
+        assert SECRET not in str(args)
         assert environment[script.STORAGE_VARIABLE] == URL
 
 
@@ -209,15 +209,15 @@ def test_a_failed_script_names_its_command_without_the_password(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [
         ["report", "x", "--storage", URL.format(port=1)],
         ["study", "meshhead", f"--storage=me:{SECRET}@host/db"],
         ["report", "x", f"--storage=mysql://host/db?password={SECRET}"],
     ],
 )
-def test_a_password_on_the_command_line_is_refused_before_anything_is_imported(words):
-    command = [sys.executable, "-X", "importtime", str(script.SCRIPT), *words]
+def test_a_password_on_the_command_line_is_refused_before_anything_is_imported(args):
+    command = [sys.executable, "-X", "importtime", str(script.SCRIPT), *args]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "typer" not in done.stderr, "seconds in which everybody may read it"

@@ -15,7 +15,7 @@ import helpers
 HEAVY = {"torch", "plotly", "kaleido", "sklearn", "scipy", "pandas", "IPython", "warp", "torchmetrics"}
 REFUSED = """
 REDIRECT = ["redirect", "a.pt", "--data", DATA, "--subject", "subject0001", "--pitch", "0"]
-for words in (
+for args in (
     ["study", "meshhead", "--study", "missing.yaml"],
     ["study", "gazegaussian", "--out", "empty"],
     ["estimate", "meshhead", "--config", "missing.yaml"],
@@ -56,19 +56,19 @@ for words in (
     [*REDIRECT[:5], "nobody", "--pitch", "0", "--yaw", "0", "--out", "x.png"],
     ["sweep", *REDIRECT[1:5], "subject0001", "--out", "x.gif", "--frame", "99"],
 ):
-    sys.argv = ["script", *words]
+    sys.argv = ["script", *args]
     try:
         script.main()
     except SystemExit as ending:
-        print(words, ending.code, sorted(HEAVY & set(sys.modules)), sep="; ")
+        print(args, ending.code, sorted(HEAVY & set(sys.modules)), sep="; ")
 """
 
 
 def call(repo_root, folder, program):
     """Run a program that knows `script`, the command line, and which imports are `HEAVY`."""
     begin = f"import sys; sys.path.insert(0, {str(repo_root)!r}); import train_gazegaussian_optuna as script"
-    words = [sys.executable, "-c", f"{begin}\nHEAVY = {HEAVY!r}\n{program}"]
-    return subprocess.run(words, capture_output=True, text=True, cwd=folder, check=True)
+    args = [sys.executable, "-c", f"{begin}\nHEAVY = {HEAVY!r}\n{program}"]
+    return subprocess.run(args, capture_output=True, text=True, cwd=folder, check=True)
 
 
 def test_input_that_cannot_be_used_is_refused_before_the_heavy_imports(repo_root, tmp_path):
@@ -91,8 +91,8 @@ def test_a_complete_study_is_told_before_the_heavy_imports(repo_root, tmp_path):
     (asked.folder / "figures").mkdir()
     for path in (asked.folder / "figures" / "history.html", asked.folder / "report.html"):
         path.touch()
-    words = ["script", "study", "meshhead", "--n-trials", "1", "--out", str(tmp_path), "--pruner", "none"]
-    done = call(repo_root, tmp_path, f"sys.argv = {words!r}; script.main(); print(sorted(HEAVY & set(sys.modules)))")
+    args = ["script", "study", "meshhead", "--n-trials", "1", "--out", str(tmp_path), "--pruner", "none"]
+    done = call(repo_root, tmp_path, f"sys.argv = {args!r}; script.main(); print(sorted(HEAVY & set(sys.modules)))")
     assert "nothing to add" in done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
 
@@ -123,8 +123,8 @@ def test_what_is_no_verb_is_an_attribute_error():
 
 
 def test_a_python_without_the_packages_is_told_what_to_do(repo_root):
-    words = [sys.executable, "-S", str(repo_root / "train_gazegaussian_optuna.py"), "--help"]  # without site-packages
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    args = [sys.executable, "-S", str(repo_root / "train_gazegaussian_optuna.py"), "--help"]  # without site-packages
+    done = subprocess.run(args, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: packages are missing")
     assert len(done.stderr.splitlines()) == 1

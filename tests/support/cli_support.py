@@ -25,19 +25,19 @@ def workplace(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(workplace, repo_root):
-    def call(*words):
-        words = [str(word) for word in words]
-        if words[:1] != ["study"] and "--help" not in words:
-            return run_forked(words, workplace)
-        command = [sys.executable, str(repo_root / "train_gazegaussian_optuna.py"), *words]  # it may start workers
+    def call(*args):
+        args = [str(word) for word in args]
+        if args[:1] != ["study"] and "--help" not in args:
+            return run_forked(args, workplace)
+        command = [sys.executable, str(repo_root / "train_gazegaussian_optuna.py"), *args]  # it may start workers
         return subprocess.run(command, capture_output=True, text=True, cwd=workplace, check=False)
 
     return call
 
 
-def run_command(*words, code=0):
+def run_command(*args, code=0):
     """Run the script anywhere and expect an exit code."""
-    command = [sys.executable, str(ROOT / "train_gazegaussian_optuna.py"), *map(str, words)]
+    command = [sys.executable, str(ROOT / "train_gazegaussian_optuna.py"), *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code, (done.stdout, done.stderr)
     return done

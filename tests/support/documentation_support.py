@@ -52,8 +52,8 @@ def commands(text: str) -> list[list[str]]:
     for _, content in FENCE.findall(text):
         for line in content.replace("\\\n", " ").splitlines():
             if SCRIPT in line and "..." not in line:
-                words = shlex.split(line.partition(SCRIPT)[2], comments=True)
-                calls.append(words[: words.index("&")] if "&" in words else words)
+                args = shlex.split(line.partition(SCRIPT)[2], comments=True)
+                calls.append(args[: args.index("&")] if "&" in args else args)
     return calls
 
 

@@ -27,24 +27,24 @@ _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["forked_script", "gazegaussian.build"])
 
 
-def run_forked(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def run_forked(args: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command of the script and wait for it.
 
     Args:
-        words: Behind the script's name.
+        args: Behind the script's name.
         folder: Working directory.
     """
     with tempfile.TemporaryDirectory() as name:
         streams = [Path(name) / "out", Path(name) / "err"]
-        child = _server.Process(target=_become_the_script, args=(words, folder, streams, dict(os.environ)))
+        child = _server.Process(target=_become_the_script, args=(args, folder, streams, dict(os.environ)))
         child.start()
         child.join()
         assert child.exitcode is not None
         texts = [stream.read_text() if stream.exists() else "" for stream in streams]
-        return subprocess.CompletedProcess([str(SCRIPT), *words], child.exitcode, *texts)
+        return subprocess.CompletedProcess([str(SCRIPT), *args], child.exitcode, *texts)
 
 
-def _become_the_script(words: list[str], folder: Path, streams: list[Path], variables: dict[str, str]) -> NoReturn:
+def _become_the_script(args: list[str], folder: Path, streams: list[Path], variables: dict[str, str]) -> NoReturn:
     """Be what a new process of this command would be: its streams, variables, folder and duties at exit."""
     code = 1
     try:
@@ -57,7 +57,7 @@ def _become_the_script(words: list[str], folder: Path, streams: list[Path], vari
         os.environ.update(variables)
         atexit._clear()
         os.chdir(folder)
-        sys.argv = [str(SCRIPT), *words]
+        sys.argv = [str(SCRIPT), *args]
         runpy.run_path(str(SCRIPT), run_name="__main__")
         code = 0
     except SystemExit as end:

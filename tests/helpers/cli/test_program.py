@@ -26,8 +26,8 @@ from helpers.utils.tables import CELL_VARIABLE
 SCRIPT = ROOT / "train_gazegaussian_optuna.py"
 
 
-def shown(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", [SCRIPT.name, *words])
+def shown(monkeypatch, capsys, *args):
+    monkeypatch.setattr(sys, "argv", [SCRIPT.name, *args])
     monkeypatch.setenv("COLUMNS", "80")
     with suppress(SystemExit):
         train_gazegaussian_optuna.main()
@@ -71,20 +71,20 @@ class Watch:
             sys.__stdout__.flush()
             import os; os._exit(0)
 sys.stderr = Watch()
-sys.argv = ["train_gazegaussian_optuna.py", *{words!r}]
+sys.argv = ["train_gazegaussian_optuna.py", *{args!r}]
 runpy.run_path({script!r}, run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("words", [["study", "meshhead"], ["train", "meshhead"], ["report", "x"], ["confirm", "x"]])
-def test_the_first_line_comes_within_a_second_of_work(words):
+@pytest.mark.parametrize("args", [["study", "meshhead"], ["train", "meshhead"], ["report", "x"], ["confirm", "x"]])
+def test_the_first_line_comes_within_a_second_of_work(args):
     """Before any package that takes long: seconds of this process, since a busy machine says nothing about the script."""
-    text = FIRST_LINE.replace("{words!r}", repr(words)).replace("{script!r}", repr(str(SCRIPT)))
+    text = FIRST_LINE.replace("{args!r}", repr(args)).replace("{script!r}", repr(str(SCRIPT)))
     done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=False)
     seconds, loaded, *line = done.stdout.split()
     assert float(seconds) < 1.0
     assert loaded == "[]"
-    assert line[1:] == [f"{words[0]}:", "reading", "the", "settings"]
+    assert line[1:] == [f"{args[0]}:", "reading", "the", "settings"]
 
 
 def slow_train(config, run_dir, hooks, resume):

@@ -233,9 +233,9 @@ def test_a_copy_that_lost_bytes_is_found(training, tmp_path, monkeypatch):
 
 
 def test_the_command_says_where(training, tmp_path, repo_root):
-    words = ["export", training, "--out", tmp_path / "out", "--zip", "--json"]
+    args = ["export", training, "--out", tmp_path / "out", "--zip", "--json"]
     done = subprocess.run(
-        [sys.executable, repo_root / "train_gazegaussian_optuna.py", *words], capture_output=True, text=True, check=True
+        [sys.executable, repo_root / "train_gazegaussian_optuna.py", *args], capture_output=True, text=True, check=True
     )
     printed = json.loads(done.stdout)
     assert printed["archive"] == str(tmp_path / "out.zip")

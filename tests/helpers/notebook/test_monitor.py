@@ -150,11 +150,11 @@ def test_curves_tell_states_by_dash_and_width_too():
 
 
 def test_words_say_how_far_it_is():
-    words = sentences(progress_of(*TRIALS))
-    assert words["trials"] == "2 of 4 finished (1 running, 1 complete, 1 pruned, 1 failed, 1 interrupted)"
-    assert words["running"] == "trial 4: epoch 3 of 8"
-    assert words["time left"] == "about 25 min"
-    assert words["best so far"] == "val_loss 0.25 (trial 0)"
+    shown = sentences(progress_of(*TRIALS))
+    assert shown["trials"] == "2 of 4 finished (1 running, 1 complete, 1 pruned, 1 failed, 1 interrupted)"
+    assert shown["running"] == "trial 4: epoch 3 of 8"
+    assert shown["time left"] == "about 25 min"
+    assert shown["best so far"] == "val_loss 0.25 (trial 0)"
     empty = sentences(progress_of(best=None, seconds_left=None, wanted=None))
     assert empty["trials"] == "0 of ? finished (none started)"
 
@@ -252,7 +252,7 @@ def test_a_plan_goes_on_with_the_newest_study_or_begins_another(tmp_path):
 
 
 def test_a_plan_refuses_what_cannot_work_before_anything_is_spent(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.notebook.session.run_script", lambda *words: pytest.fail(f"ran {words}"))
+    monkeypatch.setattr("helpers.notebook.session.run_script", lambda *args: pytest.fail(f"ran {args}"))
     with pytest.raises(ConfigError, match="quick, demo, full, got 'qick'"):
         plan_study("meshhead", sizes="qick", out=tmp_path)
     plan = plan_study("meshhead", epochs=2, out=tmp_path)
@@ -276,7 +276,7 @@ def test_a_study_that_was_stopped_by_hand_is_not_exported_and_a_finished_one_not
     tmp_path, monkeypatch, capsys
 ):
     ran = []
-    monkeypatch.setattr("helpers.notebook.session.run_script", lambda *words: ran.append(words[0]))
+    monkeypatch.setattr("helpers.notebook.session.run_script", lambda *args: ran.append(args[0]))
     plan = plan_study("meshhead", trials=3, epochs=2, out=tmp_path)
 
     def stopped_after_one(config, run_dir, hooks, resume):

@@ -205,7 +205,7 @@ print("ready", slider.model_id, panel.images[0].model_id, panel.status.model_id)
 def test_a_dragged_slider_in_a_kernel_is_followed_without_a_queue(repo_root, checkpoints, tmp_path):
     """Sends what a front end sends, faster than images are drawn, and looks at what comes back."""
     manager, client = start_new_kernel()
-    words = []
+    fields = []
     images = 0
     status = ""
     try:
@@ -221,13 +221,13 @@ def test_a_dragged_slider_in_a_kernel_is_followed_without_a_queue(repo_root, che
             content = message["content"]
             assert kind != "error", content
             if kind == "stream" and "ready" in content["text"]:
-                words = content["text"].split()
+                fields = content["text"].split()
                 for yaw in range(-10, 10):
                     data = {"method": "update", "state": {"value": yaw}, "buffer_paths": []}
-                    client.shell_channel.send(client.session.msg("comm_msg", {"comm_id": words[1], "data": data}))
-            elif kind == "comm_msg" and words:
-                images += content["comm_id"] == words[2]
-                if content["comm_id"] == words[3]:
+                    client.shell_channel.send(client.session.msg("comm_msg", {"comm_id": fields[1], "data": data}))
+            elif kind == "comm_msg" and fields:
+                images += content["comm_id"] == fields[2]
+                if content["comm_id"] == fields[3]:
                     status = content["data"]["state"].get("value", status)
     finally:
         client.stop_channels()

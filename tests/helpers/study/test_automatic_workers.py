@@ -151,8 +151,8 @@ def program(tmp_path, repo_root, seconds):
 
 
 def test_a_program_without_a_guard_runs_its_study_once(tmp_path, repo_root):
-    words = program(tmp_path, repo_root, seconds=0.2)
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    args = program(tmp_path, repo_root, seconds=0.2)
+    done = subprocess.run(args, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "begun\n"
     study = load_study(tmp_path / "toy")

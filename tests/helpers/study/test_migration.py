@@ -203,8 +203,8 @@ def test_the_command_says_it_in_its_own_lines(tmp_path, monkeypatch, capsys, cap
     file = tmp_path / "wider.yaml"
     file.write_text(dump_yaml(study_file(study_name="x", search_space={"all": {"lr": WIDER}}).model_dump(mode="json")))
     caplog.clear()
-    words = ["script", "migrate", str(tmp_path / "toy"), "--study", str(file), "--study-name", "wider"]
-    monkeypatch.setattr(sys, "argv", words)
+    args = ["script", "migrate", str(tmp_path / "toy"), "--study", str(file), "--study-name", "wider"]
+    monkeypatch.setattr(sys, "argv", args)
     level = optuna.logging.get_verbosity()
     try:
         train_gazegaussian_optuna.main()
@@ -214,9 +214,9 @@ def test_the_command_says_it_in_its_own_lines(tmp_path, monkeypatch, capsys, cap
     assert "1 trials copied from toy" in said
     assert "A new study created" not in caplog.text
     (line,) = [line for line in said.splitlines() if line.startswith("Resume with: ")]
-    words = shlex.split(line.removeprefix(f"Resume with: {COMMAND} "))
-    assert words[:2] == ["study", "meshhead"]
-    options = dict(zip(words[2::2], words[3::2], strict=True))
+    args = shlex.split(line.removeprefix(f"Resume with: {COMMAND} "))
+    assert args[:2] == ["study", "meshhead"]
+    options = dict(zip(args[2::2], args[3::2], strict=True))
     assert options["--epochs"] == "8"
     assert options["--out"] == str(tmp_path)
     # It is the very study: settings and stored ones are compared when it is opened.
@@ -238,9 +238,9 @@ def test_the_command_after_a_migration_names_everything_that_the_study_starts_fr
     study = optuna.create_study(study_name="wider")
     study.set_user_attr("config", config.model_dump_json())
     study.set_user_attr("stage", "gazegaussian")
-    words = continuation(study, tmp_path / "out" / "wider", Path("study.yaml"))
-    options = dict(zip(words[2::2], words[3::2], strict=True))
-    assert words[:2] == ["study", "gazegaussian"]
+    args = continuation(study, tmp_path / "out" / "wider", Path("study.yaml"))
+    options = dict(zip(args[2::2], args[3::2], strict=True))
+    assert args[:2] == ["study", "gazegaussian"]
     assert options["--meshhead"] == str(tmp_path / "my head.pt")
     assert options["--data"] == str(tmp_path / "people")
     assert "--init-from" not in options
@@ -265,7 +265,7 @@ def test_a_migration_that_is_refused_leaves_no_study(tmp_path):
     other = ROOT / "configs" / "studies" / "gazegaussian" / "quick.yaml"
     longer = tmp_path / "longer.yaml"
     longer.write_text(dump_yaml(study_file(epochs=3).model_dump(mode="json")))
-    for path, words in ((other, "stage 'gazegaussian', but 'meshhead'"), (longer, "epochs")):
-        with pytest.raises(ConfigError, match=words):
+    for path, reason in ((other, "stage 'gazegaussian', but 'meshhead'"), (longer, "epochs")):
+        with pytest.raises(ConfigError, match=reason):
             migrate_study(tmp_path / "toy", path, "new")
         assert not (tmp_path / "new").exists()

@@ -145,15 +145,15 @@ def pip(monkeypatch):
     versions = dict(colab.installed_versions())
     seen = SimpleNamespace(calls=[], constraints="", versions=versions, becomes={}, answers=[])
 
-    def run(words, **_):
-        assert words[:4] == [sys.executable, "-m", "pip", "install"]
-        seen.calls.append(words)
-        with open(words[words.index("--constraint") + 1]) as stream:
+    def run(args, **_):
+        assert args[:4] == [sys.executable, "-m", "pip", "install"]
+        seen.calls.append(args)
+        with open(args[args.index("--constraint") + 1]) as stream:
             seen.constraints = stream.read()
         code, text = seen.answers.pop(0) if seen.answers else (0, "")
         if not code:
             seen.versions.update(seen.becomes)
-        return subprocess.CompletedProcess(words, code, "", text)
+        return subprocess.CompletedProcess(args, code, "", text)
 
     monkeypatch.setattr(colab.subprocess, "run", run)
     monkeypatch.setattr(colab, "installed_versions", lambda: dict(seen.versions))
@@ -175,8 +175,8 @@ def test_nothing_is_installed_where_nothing_is_missing(tmp_path, pip, repo_root)
 def test_only_the_missing_is_installed_and_nothing_else_replaced(tmp_path, pip, capsys):
     path = listed(tmp_path, "torch>=2\nnumpy\nno-such-package>=1  # why\noptuna>=999\n")
     assert colab.install(path) == ["no-such-package>=1", "optuna>=999"]
-    (words,) = pip.calls
-    assert words[-2:] == ["no-such-package>=1", "optuna>=999"]
+    (args,) = pip.calls
+    assert args[-2:] == ["no-such-package>=1", "optuna>=999"]
     kept = set(pip.constraints.split())
     assert {f"{name}=={metadata.version(name)}" for name in ("torch", "numpy", "ipykernel", "pytest")} <= kept
     assert not any(line.startswith("optuna==") for line in kept)

@@ -10,8 +10,8 @@ from helpers.utils.formatting import signed_degrees
 
 
 def test_a_notebook_that_was_saved_is_no_local_change_and_code_is(tmp_path, monkeypatch):
-    def git(*words):
-        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", tmp_path, *words], check=True)
+    def git(*args):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", tmp_path, *args], check=True)
 
     monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setattr(environment, "IN_REPOSITORY", True)

@@ -220,8 +220,8 @@ def test_a_page_that_the_browser_knows_is_whole_all_the_same(board):
 
 
 def test_it_ends_with_the_process_that_started_it(out, repo_root):
-    words = [sys.executable, "train_gazegaussian_optuna.py", "dashboard", str(out), "--json"]
-    with subprocess.Popen(words, cwd=repo_root, stdout=subprocess.PIPE, text=True) as script:
+    args = [sys.executable, "train_gazegaussian_optuna.py", "dashboard", str(out), "--json"]
+    with subprocess.Popen(args, cwd=repo_root, stdout=subprocess.PIPE, text=True) as script:
         assert json.loads(script.stdout.readline())["ssh"].startswith("ssh -N -L ")
         servers = [p for p in psutil.Process(script.pid).children() if "spawn_main" in " ".join(p.cmdline())]
         script.kill()  # nothing can tidy up after that
