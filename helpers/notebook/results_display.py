@@ -223,7 +223,7 @@ def show_top_images(study: optuna.Study, folder: Path, k: int = 3) -> None:
         say("no finished trial kept images")
 
 
-def show_usage(study: optuna.Study, folder: Path) -> None:
+def show_spending(study: optuna.Study, folder: Path) -> None:
     """Print what the study took and where, and what pruning saved."""
     say(usage_sentence(study, Path(folder)))
 
@@ -241,7 +241,7 @@ __all__ = [
     "figure_rows",
     "show_best_parameters",
     "show_results",
+    "show_spending",
     "show_top_images",
-    "show_usage",
     "usage_sentence",
 ]

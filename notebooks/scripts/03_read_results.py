@@ -42,7 +42,7 @@ for name, study in opened.items():
 # **Best parameters** beside the baseline's (the configured defaults) and what was searched.
 
 # %%
-from helpers.notebook.results_display import show_best_parameters, show_results, show_top_images, show_usage
+from helpers.notebook.results_display import show_best_parameters, show_results, show_spending, show_top_images
 
 for name, study in opened.items():
     show_best_parameters(study, Path(out, name))
@@ -52,7 +52,7 @@ for name, study in opened.items():
 
 # %%
 for name, study in opened.items():
-    show_usage(study, Path(out, name))
+    show_spending(study, Path(out, name))
 
 # %% [markdown]
 # **Images** of the best trials side by side, each of its best epoch; the line below them says what the rows are.

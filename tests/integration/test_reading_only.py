@@ -60,7 +60,7 @@ def open_in_notebooks(folder, out):
     helpers.top_trials(study, 2, all_metrics=True, all_hyper_parameters=True, folder=folder)
     helpers.summary_rows(study)
     results_views.show_best_parameters(study, folder)
-    results_views.show_usage(study, folder)
+    results_views.show_spending(study, folder)
     assert (
         plan_study("meshhead", out=folder.parent, study_name=folder.name).is_comparable is True
     )  # it holds no settings to compare

@@ -19,8 +19,8 @@ from helpers.notebook.results_display import (
     figure_rows,
     show_best_parameters,
     show_results,
+    show_spending,
     show_top_images,
-    show_usage,
     usage_sentence,
 )
 from helpers.reporting.report_images import top_pictures
@@ -132,7 +132,7 @@ def test_a_study_without_a_finished_trial_is_shown_in_sentences(tmp_path, monkey
             study.ask({"x": FloatDistribution(0, 1)})
         show_top(study)
         show_best_parameters(study, tmp_path)
-        show_usage(study, tmp_path)
+        show_spending(study, tmp_path)
         show_top_images(study, tmp_path)
         show_results(study, tmp_path)
         said = capsys.readouterr().out
