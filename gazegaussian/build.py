@@ -157,7 +157,7 @@ def _require_device(config: RunConfig) -> None:
 
 
 def _require_memory(config: RunConfig, device: torch.device) -> None:
-    """Refuse a GPU that is smaller than the configuration says it must be."""
+    """Reject a GPU that is smaller than the configuration says it must be."""
     needed = config.training.gpu_memory_gb
     if needed is None or device.type != "cuda":
         return

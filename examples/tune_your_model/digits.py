@@ -125,7 +125,7 @@ class DigitsStage:
         }
 
     def validate(self) -> dict[str, float]:
-        """Measure held-out digits. No searched loss weight enters: the audit would refuse it."""
+        """Measure held-out digits. No searched loss weight enters: the audit would reject it."""
         data = self.validation.to(self.device)
         logits = self.module(data.images)
         right = (logits.argmax(1) == data.labels).float().mean()

@@ -16,7 +16,7 @@ DIRECTIONS = tuple(itertools.product((0, 1), repeat=3))[1:]  # x slowest: higher
 
 
 def compact(kept: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Find the true entries whose number is known already, so that nobody has to wait for it.
+    """Find the true entries whose number is known already, so that the host need not wait for it.
 
     Args:
         kept: [N] bool

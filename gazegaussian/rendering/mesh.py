@@ -36,7 +36,7 @@ def edge_table(faces: Tensor, padded: bool = False) -> Tensor:
 
     Args:
         faces: Vertex ids. [F, 3]
-        padded: Return 3 F rows, so that nobody has to wait for the number of edges. The surplus rows name one face twice;
+        padded: Return 3 F rows, so that the host need not wait for the number of edges. The surplus rows name one face twice;
             no contour runs along such an edge.
 
     Returns:

@@ -152,7 +152,7 @@ class Trainer:
             hook.on_epoch_end(self, epoch, metrics)
 
     def _look_at_metrics(self) -> None:
-        """Refuse a monitored metric that is not measured before an epoch is spent on it; of a resumed run it was."""
+        """Reject a monitored metric that is not measured before an epoch is spent on it; of a resumed run it was."""
         look = getattr(self.stage, "metric_names", None)
         if look is None or self.history:
             return
@@ -194,7 +194,7 @@ class Trainer:
         return {"train_loss": sum(means.values()), **means}
 
     def _require_an_update(self) -> None:
-        """Refuse a training whose every step fp16 skipped: it would end with the weights that it began with.
+        """Reject a training whose every step fp16 skipped: it would end with the weights that it began with.
 
         Raises:
             NonFiniteError: No step was made.

@@ -39,7 +39,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def interruptible() -> Iterator[None]:
     """Treat SIGTERM (a scheduler's request to end) like Ctrl-C while a `with` block lasts; in the main thread only.
 
-    Ctrl-C that somebody else handles, or ignores, stays as it is.
+    Ctrl-C that other code handles, or ignores, stays as it is.
 
     Raises:
         KeyboardInterrupt: A signal came; at the latest when the block ends.

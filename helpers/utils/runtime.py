@@ -65,7 +65,7 @@ def runtime_name() -> str:
 
 
 def has_front_end() -> bool:
-    """Tell whether somebody may be looking: notebooks that a program executes have nobody who presses a button."""
+    """Tell whether a user may be looking; a notebook that a program executes has none to press a button."""
     here = runtime_name()
     if here == "Kaggle":
         return os.environ.get("KAGGLE_KERNEL_RUN_TYPE") != "Batch"

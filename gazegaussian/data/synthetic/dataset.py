@@ -1,8 +1,9 @@
 """Writes data sets of synthetic heads: folders of subject files in three groups.
 
 `synthesize` writes the training and validation people, `ensure_synthetic` writes them once and returns their folder. The
-test people are others: `confirm` and `evaluate` alone read them, so they are made by `ensure_test_people` when somebody
-first does. They depend on seed and image size only: all data sets of a seed are tested with the same people and images.
+test people are others: `confirm` and `evaluate` alone read them, so `ensure_test_people` makes them when
+one of these first does. They depend on seed and image size only: all data sets of a seed are tested with the same people
+and images.
 """
 
 from __future__ import annotations
