@@ -82,10 +82,10 @@ class Meter(TorchDispatchMode):
     @property
     def calls_by_file(self) -> Counter[str]:
         """Calls by file, and those of its gradients."""
-        found: Counter[str] = Counter()
+        by_file: Counter[str] = Counter()
         for line, calls in self.calls_by_line.items():
-            found[line.partition(":")[0]] += calls
-        return found
+            by_file[line.partition(":")[0]] += calls
+        return by_file
 
     def add(self, name: str, moved: int, calls: int = 1) -> None:
         """Count a call that moves so many bytes, or several."""
@@ -127,9 +127,9 @@ def _line() -> str:
     """Innermost line of the package; of a gradient, where anomaly detection keeps it, the line whose gradient it is."""
     node: Any = torch._C._current_autograd_node()
     for entry in reversed((node.metadata.get("traceback_") or []) if node is not None else []):
-        found = _TRACED.search(entry)
-        if found is not None:
-            return f"gradient of {found[1]}:{found[2]}"
+        match = _TRACED.search(entry)
+        if match is not None:
+            return f"gradient of {match[1]}:{match[2]}"
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename

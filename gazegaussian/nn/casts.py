@@ -40,11 +40,11 @@ def _together(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
 
 def castable(module: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters, by name, of the layers that autocast computes in half precision; rotations stay in full precision."""
-    found: dict[str, nn.Parameter] = {}
+    parameters: dict[str, nn.Parameter] = {}
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Linear | nn.Conv2d) and "eye_rotation" not in name:
-            found |= {f"{name}.{key}": value for key, value in layer.named_parameters(recurse=False)}
-    return found
+            parameters |= {f"{name}.{key}": value for key, value in layer.named_parameters(recurse=False)}
+    return parameters
 
 
 def cast_together(module: nn.Module) -> dict[str, Tensor]:

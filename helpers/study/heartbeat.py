@@ -178,7 +178,7 @@ def requeue_lost(
     Returns:
         Numbers of the trials that were closed.
     """
-    requeued = []
+    closed = []
     trials = study.get_trials(deepcopy=False)
     for trial in trials:
         if trial.state != TrialState.RUNNING:
@@ -197,8 +197,8 @@ def requeue_lost(
         else:
             requeue(study, trial, LOST)
             logger.info("trial %d: worker died, re-queued", trial.number)
-        requeued.append(trial.number)
-    return requeued
+        closed.append(trial.number)
+    return closed
 
 
 def _deaths_before(trials: list[FrozenTrial], trial: FrozenTrial) -> int:
