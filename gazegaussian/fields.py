@@ -105,9 +105,9 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> str:
     return "; ".join(parts)
 
 
-def _known_keys(schema: type[BaseModel], place: Sequence[int | str]) -> str:
+def _known_keys(schema: type[BaseModel], path: Sequence[int | str]) -> str:
     """Suggest a key for the unknown one at the end of `place` and list the known ones; empty where none are known."""
-    *above, wrong = place
+    *above, wrong = path
     owner = schema
     for part in above:
         field = owner.model_fields.get(str(part))

@@ -119,10 +119,10 @@ def _grid(space: BaseDistribution) -> list[Any]:
     if isinstance(space, IntDistribution):
         return list(range(space.low, space.high + 1))
     assert isinstance(space, FloatDistribution)
-    places = (np.arange(GRID) + 0.5) / GRID
+    positions = (np.arange(GRID) + 0.5) / GRID
     if space.log:
-        return list(space.low * (space.high / space.low) ** places)
-    return list(space.low + (space.high - space.low) * places)
+        return list(space.low * (space.high / space.low) ** positions)
+    return list(space.low + (space.high - space.low) * positions)
 
 
 def simulate(known: Known, trials: int, seed: int) -> optuna.Study:

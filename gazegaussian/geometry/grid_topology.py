@@ -28,9 +28,9 @@ def compact(kept: Tensor, count: int) -> tuple[Tensor, Tensor]:
     rank = torch.cumsum(kept, 0) - 1
     if kept.device.type == "cpu":
         return torch.nonzero(kept)[:, 0], rank
-    places = torch.arange(len(kept), device=kept.device)
-    positions = places.new_empty(count + 1)
-    return positions.scatter_(0, torch.where(kept, rank, count), places)[:count], rank
+    indices = torch.arange(len(kept), device=kept.device)
+    positions = indices.new_empty(count + 1)
+    return positions.scatter_(0, torch.where(kept, rank, count), indices)[:count], rank
 
 
 def _dilated(grid: Tensor, reach: int) -> Tensor:

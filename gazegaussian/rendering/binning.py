@@ -189,9 +189,9 @@ class ListRoom:
             return owners, ranks
         ends = torch.cumsum(counts, 0)
         self.needed = ends[-1]
-        places = torch.arange(self._entries, device=counts.device)
-        owners = torch.searchsorted(ends, places, right=True).clamp_max(len(counts) - 1)
-        return owners, places - (ends - counts)[owners]
+        slots = torch.arange(self._entries, device=counts.device)
+        owners = torch.searchsorted(ends, slots, right=True).clamp_max(len(counts) - 1)
+        return owners, slots - (ends - counts)[owners]
 
     def fits(self, needed: Tensor | int) -> bool:
         """Tell whether a list of this length was complete; make room for it if not."""

@@ -96,9 +96,14 @@ def text_band(like: Tensor, labels: Sequence[str], tile: int) -> Tensor:
     lines = max(map(len, broken))
     band = Image.new("L", (width, round((0.25 + 1.5 * lines) * size)), 255)
     draw = ImageDraw.Draw(band)
-    for place, label in enumerate(broken):
+    for position, label in enumerate(broken):
         draw.text(
-            ((place + 0.5) * column, band.height / 2), "\n".join(label), fill=0, font=font, anchor="mm", align="center"
+            ((position + 0.5) * column, band.height / 2),
+            "\n".join(label),
+            fill=0,
+            font=font,
+            anchor="mm",
+            align="center",
         )
     return torch.from_numpy(np.asarray(band, np.float32) / 255).to(like).expand(3, -1, -1)
 
@@ -107,8 +112,8 @@ def captioned(images: Sequence[Image.Image], captions: Sequence[str]) -> Image.I
     """Put equally wide pictures beside each other, each under its caption; white fills up below lower ones."""
     tallest = max(image.height for image in images)
     row = np.full((len(images), tallest, images[0].width, 3), 255, np.uint8)
-    for place, image in zip(row, images, strict=True):
-        place[: image.height] = np.asarray(image.convert("RGB"))
+    for slot, image in zip(row, images, strict=True):
+        slot[: image.height] = np.asarray(image.convert("RGB"))
     grid = image_grid([torch.from_numpy(row).permute(0, 3, 1, 2).float() / 255])
     return Image.fromarray(to_pixels(with_header(grid, captions)))
 

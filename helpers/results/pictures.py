@@ -48,21 +48,21 @@ def draw_curve(values: Sequence[float], best: int, metric: str, title: str) -> I
     height = SIZE[1] - _TOP - _BOTTOM
     last = max(1, len(values) - 1)
 
-    def place(epoch: float, value: float) -> tuple[float, float]:
+    def pixel(epoch: float, value: float) -> tuple[float, float]:
         return _LEFT + width * epoch / last, _TOP + height * (high - value) / (high - low)
 
     for step in range(_TICKS):
         value = low + (high - low) * step / (_TICKS - 1)
-        y = place(0, value)[1]
+        y = pixel(0, value)[1]
         draw.line([(_LEFT, y), (_LEFT + width, y)], fill=LIGHT)
         draw.text((_LEFT - 8, y), f"{value:.4g}", fill=GREY, font=small, anchor="rm")
     stride = max(1, -(-len(values) // 10))  # so many numbers fit under the axis
     for epoch in range(0, len(values), stride):
-        draw.text((place(epoch, 0)[0], SIZE[1] - _BOTTOM + 8), str(epoch + 1), fill=GREY, font=small, anchor="mt")
+        draw.text((pixel(epoch, 0)[0], SIZE[1] - _BOTTOM + 8), str(epoch + 1), fill=GREY, font=small, anchor="mt")
     draw.text((_LEFT + width / 2, SIZE[1] - 8), "Epoch", fill=INK, font=small, anchor="mb")
     draw.text((_LEFT, 8), f"{title}: {metric}", fill=INK, font=ImageFont.load_default(size=22))
     draw.text((_LEFT, 38), f"best {values[best]:.5g} (epoch {best + 1}, ringed)", fill=INK, font=small)
-    points = [place(epoch, value) for epoch, value in enumerate(values)]
+    points = [pixel(epoch, value) for epoch, value in enumerate(values)]
     if len(points) > 1:
         draw.line(points, fill=CURVE, width=4, joint="curve")
     for x, y in points:

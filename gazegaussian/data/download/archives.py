@@ -27,7 +27,7 @@ class JoinedFiles(io.RawIOBase):
     def __init__(self, parts: Sequence[Path]) -> None:
         self._streams = [path.open("rb") for path in parts]
         self._starts = [0, *itertools.accumulate(path.stat().st_size for path in parts)]
-        self._place = 0
+        self._position = 0
 
     def readable(self) -> bool:
         """Yes."""
@@ -39,22 +39,22 @@ class JoinedFiles(io.RawIOBase):
 
     def tell(self) -> int:
         """Position in the whole."""
-        return self._place
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a position in the whole."""
-        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._starts[-1]}[whence]
-        self._place = max(0, begin + offset)
-        return self._place
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._starts[-1]}[whence]
+        self._position = max(0, begin + offset)
+        return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Read up to the end of the part at hand."""
-        part = bisect.bisect_right(self._starts, self._place) - 1
+        part = bisect.bisect_right(self._starts, self._position) - 1
         if part >= len(self._streams):
             return 0
-        self._streams[part].seek(self._place - self._starts[part])
+        self._streams[part].seek(self._position - self._starts[part])
         count = self._streams[part].readinto(buffer)
-        self._place += count
+        self._position += count
         return count
 
     def close(self) -> None:

@@ -69,8 +69,8 @@ def chosen_cameras(seed: int, frame: int, count: int) -> list[int]:
     Returns:
         Camera numbers in ascending order. [count]
     """
-    block, place = divmod(frame, CAMERAS)
-    first = int(np.random.default_rng([seed, block, CAMERAS]).permutation(CAMERAS)[place])
+    block, position = divmod(frame, CAMERAS)
+    first = int(np.random.default_rng([seed, block, CAMERAS]).permutation(CAMERAS)[position])
     by_yaw = sorted(range(CAMERAS), key=lambda camera: _ANGLES[camera])
     return sorted(by_yaw[(first + step * CAMERAS // count) % CAMERAS] for step in range(count))
 
