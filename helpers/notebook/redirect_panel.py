@@ -260,7 +260,7 @@ def _stack(children: Sequence[widgets.Widget]) -> widgets.VBox:
 
 
 def _image_box() -> widgets.Image:
-    return widgets.Image(format="png", layout=widgets.Layout(width="100%"))
+    return widgets.Image(format="png", layout=widgets.Layout(width="100%", margin="0"))
 
 
 def _reading(drawn: Drawn) -> str:

@@ -183,7 +183,7 @@ def _style(name: str, figure: go.Figure, study_name: str, metric: str, notes: Se
         figure.update_xaxes(_whole_ticks(figure, "x"))
     elif name == "edf":
         figure.update_traces(line_shape="hv")  # a share jumps at a value
-        figure.update_layout(yaxis_title="share of the complete trials", showlegend=False, yaxis_range=[0, 1.03])
+        figure.update_layout(yaxis_title="share of the complete trials", showlegend=False, yaxis_range=[-0.03, 1.03])
         values = [value for trace in figure.data for value in trace.x]
         room = EDF_MARGIN * (max(values) - min(values))
         if room:  # else plotly chooses
