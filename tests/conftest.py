@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,19 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     from synthetic_support import untrained_checkpoints
 
     return untrained_checkpoints(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def stages_for_a_while() -> Iterator[None]:
+    """The example's stage may be loaded, from any copy of its file: the next file of tests in this process knows nothing of it."""
+    from gazegaussian import stages
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "_STAGES", dict(stages._STAGES))
+        patch.setattr(stages, "_FOLDERS", [])
+        patch.setattr(sys, "path", list(sys.path))
+        yield
+    sys.modules.pop("digits", None)
 
 
 @pytest.fixture(params=["sqlite:///{folder}/study.db", "{folder}/study.journal"], ids=["sqlite", "journal"])

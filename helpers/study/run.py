@@ -64,7 +64,8 @@ def run_study(
         connect(spec.pool.ray)
     log_output_dir(spec.out)
     require_writable(spec.folder)
-    import_ahead(spec)
+    if spec.pool is not None:
+        import_ahead(spec.pool, config)
     if audit is not None:
         audit(spec)
     study = open_study(spec, config, store)

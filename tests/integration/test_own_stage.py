@@ -16,7 +16,7 @@ MODULE = "examples/tune_your_model/digits.py"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, repo_root):
+def place(tmp_path_factory, repo_root, stages_for_a_while):
     """A copy of the example, as a user has it in a folder of their own."""
     folder = tmp_path_factory.mktemp("own")
     shutil.copytree(

@@ -4,7 +4,6 @@ import doctest
 import importlib
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -28,20 +27,16 @@ WITHOUT = {  # and where the README shows them
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
+def workplace(tmp_path_factory, stages_for_a_while):
     """A folder with `optuna_results/digits`: three trials of two epochs."""
     folder = tmp_path_factory.mktemp("verbs")
     shutil.copytree(ROOT / "examples" / "tune_your_model", folder / "mine")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "_STAGES", dict(stages._STAGES))
-        patch.setattr(sys, "path", list(sys.path))
-        patch.setattr(stages, "_FOLDERS", [])
         patch.chdir(folder)
         stages.load_stages(str(folder / "mine" / "digits.py"))
         spec = helpers.default_spec("digits", n_trials=3, epochs=2, pool=helpers.WorkerPool(workers=1), pruner="none")
         helpers.run(spec, audit=False, figures=False)
         yield folder
-        sys.modules.pop("digits", None)
 
 
 def examples(verb):

@@ -29,7 +29,7 @@ from gazegaussian.training.step import resolve_device
 from gazegaussian.utils.cores import available_cores
 from gazegaussian.utils.interrupts import interrupt_handler
 from gazegaussian.utils.signs_of_life import sign, signs_of_life
-from helpers.study.spec import StudySpec
+from helpers.study.spec import StudySpec, WorkerPool
 from helpers.study.workers.plan import WorkerPlan, chosen_threads, not_portable
 from helpers.study.workers.worker import WorkerExit, work
 from helpers.utils.paths import ROOT
@@ -128,19 +128,18 @@ class LocalBackend:
             self._workers.clear()
 
 
-def import_ahead(spec: StudySpec) -> None:
+def import_ahead(pool: WorkerPool, config: RunConfig) -> None:
     """Have the process that workers are forked from import what they need, beside what this one does before the first worker.
 
     Does nothing where a single worker, other machines or CUDA are known to do the work.
     """
-    pool = spec.pool
-    if pool is None or pool.ray is not None or pool.workers == 1 or available_cores() == 1:
+    if pool.ray is not None or pool.workers == 1 or available_cores() == 1:
         return
     method = _start_method()
-    if method != "forkserver" or resolve_device(spec.config.training.device).type != "cpu":
+    if method != "forkserver" or resolve_device(config.training.device).type != "cpu":
         return
     multiprocessing.get_context(method).set_forkserver_preload([PRELOADED])
-    with _environment(_settings(method, chosen_threads(spec.config) or 1)), interrupt_handler(signal.SIG_IGN):
+    with _environment(_settings(method, chosen_threads(config) or 1)), interrupt_handler(signal.SIG_IGN):
         forkserver.ensure_running()
 
 
