@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
+from multiprocessing import forkserver
 
 import optuna
 import psutil
@@ -57,8 +58,16 @@ def pool(tmp_path, train, workers=2, **changes):
     return replace(spec(tmp_path, train, **{**NONE, **changes}), pool=WorkerPool(workers))
 
 
+@pytest.fixture
+def new_fork_server():
+    """The process that workers are forked from starts in this test, with its streams, whatever ran before in this process."""
+    forkserver._forkserver._stop()
+    yield
+    forkserver._forkserver._stop()
+
+
 @pytest.mark.parametrize("method", ["spawn", EARNEST])
-def test_workers_as_they_are_started_in_earnest(tmp_path, monkeypatch, capfd, caplog, method):
+def test_workers_as_they_are_started_in_earnest(tmp_path, monkeypatch, capfd, caplog, new_fork_server, method):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(local_backend, "START_METHOD", method)
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
