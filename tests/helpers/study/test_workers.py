@@ -165,7 +165,9 @@ def test_the_masters_clock_and_requests_to_stop_end_all_workers(tmp_path, how):
     asked = pool(tmp_path, partial(noted, seconds=0.1, act=act), trials=40)
     study = run_study(replace(asked, timeout=2.0 if how == "timeout" else None))
     states = [trial.state for trial in study.trials]
-    assert states.count(WAITING) == states.count(FAIL) <= 2  # what was at work is queued again
+    begun = [state for state in states if state != WAITING]  # none, where two seconds are over before a worker is there
+    waiting = states.count(WAITING) - (0 if begun else 1)  # the baseline
+    assert waiting == states.count(FAIL) <= 2  # what was at work is queued again
     assert RUNNING not in states
     assert len(finished(study)) < 40
     wanted = "timeout of 2 s reached" if how == "timeout" else "stopped on request"
