@@ -97,6 +97,22 @@ def _autocast(dtype: torch.dtype) -> Iterator[None]:
         torch.set_autocast_dtype("cuda", before[1])
 
 
+@contextmanager
+def _counted(sizes: Sizes) -> Iterator[Meter]:
+    """Count what a device would do, with tensors that have shapes and no values."""
+    forget_constants()
+    try:
+        with (
+            _no_device(),
+            FakeTensorMode(allow_non_fake_inputs=True),
+            Meter("cuda") as meter,
+            values_given(meter, sizes),
+        ):
+            yield meter
+    finally:
+        forget_constants()
+
+
 def step_cost(
     stage: MeshHeadStage | GazeGaussianStage, sizes: Sizes, precision: str, count: int, traced: bool = False
 ) -> Cost:
@@ -109,34 +125,27 @@ def step_cost(
         count: Images.
         traced: Tell the lines of gradients apart, too, for twice the time.
     """
-    forget_constants()
-    try:
-        with (
-            _no_device(),
-            FakeTensorMode(allow_non_fake_inputs=True),
-            Meter("cuda") as meter,
-            values_given(meter, sizes),
-            torch.autograd.set_detect_anomaly(traced, check_nan=False),  # keeps the line of every gradient
-        ):
-            stage.module.to("cuda")
-            if isinstance(stage, GazeGaussianStage):
-                stage.guide.to("cuda")
-            parameters = list(stage.module.parameters())
-            optimizer = torch.optim.Adam(stage.parameter_groups(stage.config.optim), fused=True)
-            batch = batch_of(count, stage.config.data.image_size)
-            for _ in range(2):
-                held = meter.live
-                meter.restart()
-                with _autocast(PRECISIONS[precision]):
-                    terms = stage.losses(batch, EPOCH)
-                torch.stack(list(terms.values())).sum().backward()
-                del terms
-                torch.nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)  # as on CUDA, where it is the default
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            return Cost(meter, held)
-    finally:
-        forget_constants()
+    with (
+        _counted(sizes) as meter,
+        torch.autograd.set_detect_anomaly(traced, check_nan=False),  # keeps the line of every gradient
+    ):
+        stage.module.to("cuda")
+        if isinstance(stage, GazeGaussianStage):
+            stage.guide.to("cuda")
+        parameters = list(stage.module.parameters())
+        optimizer = torch.optim.Adam(stage.parameter_groups(stage.config.optim), fused=True)
+        batch = batch_of(count, stage.config.data.image_size)
+        for _ in range(2):
+            held = meter.live
+            meter.restart()
+            with _autocast(PRECISIONS[precision]):
+                terms = stage.losses(batch, EPOCH)
+            torch.stack(list(terms.values())).sum().backward()
+            del terms
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)  # as on CUDA, where it is the default
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return Cost(meter, held)
 
 
 # What changes from the frame before, and so of which parameters the head is known to be the same.
@@ -157,32 +166,25 @@ def frame_cost(stage: GazeGaussianStage, sizes: Sizes, precision: str, count: in
         count: Images.
         changes: One of `FRAMES`.
     """
-    forget_constants()
     dtype = PRECISIONS[precision]
     known: dict[str, Any] = {
         "_same": lambda one, other, names: names in FRAMES[changes],
         "_to_host": lambda image, needed: (image.cpu(), needed),
         "autocast": lambda device, dtype: _autocast(dtype),
     }
-    try:
-        with (
-            _no_device(),
-            FakeTensorMode(allow_non_fake_inputs=True),
-            Meter("cuda") as meter,
-            values_given(meter, sizes),
-            mock.patch.multiple(inference, **known),
-            mock.patch.object(ListRoom, "fits", return_value=True),
-        ):
-            frames = FrameRenderer(stage.model.to("cuda"), dtype)
-            batch = batch_of(count, stage.config.data.image_size)
-            for _ in range(3):
-                held = meter.live
-                meter.restart()
-                frames.render(batch.parameters, batch.cameras)
-                frames._room._entries = int(ListRoom.margin * ENTRIES * count * (sizes.face_points + sizes.eye_points))
-            return Cost(meter, held)
-    finally:
-        forget_constants()
+    with (
+        _counted(sizes) as meter,
+        mock.patch.multiple(inference, **known),
+        mock.patch.object(ListRoom, "fits", return_value=True),
+    ):
+        frames = FrameRenderer(stage.model.to("cuda"), dtype)
+        batch = batch_of(count, stage.config.data.image_size)
+        for _ in range(3):
+            held = meter.live
+            meter.restart()
+            frames.render(batch.parameters, batch.cameras)
+            frames._room._entries = int(ListRoom.margin * ENTRIES * count * (sizes.face_points + sizes.eye_points))
+        return Cost(meter, held)
 
 
 def _most(meter: Meter, case: str, top: int) -> list[dict[str, Any]]:
