@@ -17,16 +17,16 @@ _TEXT = "margin: 0; padding: 4px; flex-shrink: 0; overflow: visible; white-space
 
 
 class LogBox:
-    """Shows the last lines of a process in one place of a cell's output."""
+    """Shows the last lines of a process in one output of a cell."""
 
     def __init__(self) -> None:
         self._lines = deque[str](maxlen=MOST_LINES)
         self._count = 0
-        self._place = f"log-{uuid.uuid4().hex}"
+        self._display_id = f"log-{uuid.uuid4().hex}"
 
     def begin(self) -> None:
-        """Take the place in the cell's output where lines will be shown."""
-        display({"text/plain": "The log follows."}, raw=True, display_id=self._place)
+        """Begin the output of the cell that lines will be shown in."""
+        display({"text/plain": "The log follows."}, raw=True, display_id=self._display_id)
 
     def add(self, lines: Iterable[str]) -> None:
         """Show more lines."""
@@ -35,7 +35,7 @@ class LogBox:
             self._lines.append(line.rstrip("\n"))
             self._count += 1
         if self._count > before:
-            update_display(self._forms(), raw=True, display_id=self._place)
+            update_display(self._forms(), raw=True, display_id=self._display_id)
 
     def _forms(self) -> dict[str, str]:
         missing = self._count - len(self._lines)
