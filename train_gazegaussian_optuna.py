@@ -20,6 +20,8 @@ if __name__ == "__main__":  # before seconds of imports, while the command line 
         sys.stderr.write(f"{rejected}\n")
         sys.exit(2)
 
+import atexit
+import gc
 import logging
 import os
 from collections.abc import Callable
@@ -77,6 +79,7 @@ def main() -> None:
     """Run the command line with its exit codes."""
     from gazegaussian.errors import NonFiniteError, UserError
 
+    atexit.register(gc.freeze)  # else Python looks through all of torch's objects as it ends, for more than a second
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -73,6 +73,10 @@ def _run(spec: StudySpec, store: BaseStorage | None, audit: bool) -> optuna.Stud
     study_sampler(spec.study, 0)
     study_pruner(spec.study, spec.study.epochs or spec.config.training.epochs)
     logger.info("study %s in %s: loading torch and the renderers", spec.study.study_name, spec.folder)
+    if spec.pool is not None:
+        from helpers.study.workers.fork_server import import_ahead
+
+        import_ahead(spec.pool, spec.config)  # beside the imports of this process
     from helpers.study.run import run_study
 
     if not audit:

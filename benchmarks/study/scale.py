@@ -40,7 +40,7 @@ from helpers.results.attributes import RESUME_OF
 from helpers.search.space import StudyFile
 from helpers.storage.locks import study_lock
 from helpers.study.trial import FINISHED
-from helpers.study.workers import local as local_backend
+from helpers.study.workers import fork_server
 
 SPACE = {
     "optimisation": {
@@ -168,7 +168,7 @@ def main() -> int:
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.disable(logging.INFO)
-    local_backend.START_METHOD = "fork"  # 64 times torch would measure the import
+    fork_server.START_METHOD = "fork"  # 64 times torch would measure the import
     server = None if arguments.storage else Server()
     try:
         url = arguments.storage or server.new_database("scale")  # type: ignore[union-attr]

@@ -18,7 +18,7 @@ from IPython.display import display
 from PIL import Image
 
 from gazegaussian.errors import first_line
-from helpers.reporting.pngs import draw_png, find_browser
+from helpers.reporting.pngs import draw_png, find_browser, start_browser
 from helpers.utils.runtime import loads_scripts_per_output
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,11 @@ class _Renderer:
         self.figures = 0
         self.seconds = 0.0
         self.broken = False
+
+    def prepare(self) -> None:
+        """Start the browser, which takes seconds, and return at once."""
+        if not self.broken and find_browser() is not None:
+            start_browser(_GIVE_UP_SECONDS)
 
     def png(self, figure: go.Figure) -> bytes | None:
         """Draw a figure in the height of its layout; None where that cannot be done in time."""
@@ -72,6 +77,11 @@ def _small(png: bytes) -> bytes:
     except OSError:
         return png
     return min(png, stream.getvalue(), key=len)
+
+
+def prepare_figures() -> None:
+    """Make ready for the next figure what takes seconds, beside what this process does meanwhile."""
+    _renderer.prepare()
 
 
 def show_figure(figure: go.Figure) -> None:

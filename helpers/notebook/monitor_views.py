@@ -13,7 +13,7 @@ import ipywidgets as widgets
 import psutil
 from IPython.display import display, update_display
 
-from helpers.notebook.figure_display import bundle, interactive, show_figure
+from helpers.notebook.figure_display import bundle, interactive, prepare_figures, show_figure
 from helpers.notebook.live_curves import live_curves
 from helpers.notebook.log_box import LogBox
 from helpers.reporting.palette import PALETTE
@@ -115,6 +115,8 @@ class PlainView:
 
     def show(self, progress: StudyProgress) -> None:
         """Print a line when an epoch or a trial has ended."""
+        if progress.wanted is not None and progress.finished >= progress.wanted:  # the report is being written
+            prepare_figures()
         state = (progress.states, [trial.epochs for trial in progress.trials])
         if progress.running and state != self._shown:
             self._shown = state

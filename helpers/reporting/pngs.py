@@ -39,10 +39,18 @@ def draw_png(figure: go.Figure, width: int, timeout: float) -> bytes:
     Raises:
         Exception: The browser cannot be started, fails or takes too long; kaleido's errors share no class.
     """
-    kaleido = _kaleido()
-    kaleido.start_sync_server(n=1, timeout=timeout, silence_warnings=True)
-    png: bytes = kaleido.calc_fig_sync(figure, {"format": "png", "width": figure.layout.width or width})
+    start_browser(timeout)
+    png: bytes = _kaleido().calc_fig_sync(figure, {"format": "png", "width": figure.layout.width or width})
     return png
+
+
+def start_browser(timeout: float) -> None:
+    """Start the browser of `draw_png` and return at once; without effect where it was started before.
+
+    Args:
+        timeout: See `draw_png`.
+    """
+    _kaleido().start_sync_server(n=1, timeout=timeout, silence_warnings=True)
 
 
 def write_pngs(figures: Mapping[Path, go.Figure], width: int, scale: float) -> None:

@@ -35,7 +35,6 @@ from helpers.study.loop import open_study, run_trials
 from helpers.study.resume import save, store_study_environment
 from helpers.study.spec import StudySpec
 from helpers.study.stop import BudgetWatch, StopKind, StopReason, forget_stop
-from helpers.study.workers.local import import_ahead
 from helpers.study.workers.plan import plan_workers
 from helpers.study.workers.ray_pool import connect
 from helpers.study.workers.supervisor import supervise
@@ -64,8 +63,6 @@ def run_study(
         connect(spec.pool.ray)
     log_output_dir(spec.out)
     require_writable(spec.folder)
-    if spec.pool is not None:
-        import_ahead(spec.pool, config)
     if audit is not None:
         audit(spec)
     study = open_study(spec, config, store)

@@ -20,7 +20,7 @@ from helpers.storage.backends import open_storage
 from helpers.storage.errors import StorageError
 from helpers.storage.locks import study_lock
 from helpers.study.stop import study_usage
-from helpers.study.workers import local as local_backend
+from helpers.study.workers import fork_server
 
 OUTAGE = float(os.environ.get("GAZEGAUSSIAN_OUTAGE", "1.5"))  # seconds; CI has no minute to spare
 FORK = multiprocessing.get_context("fork")
@@ -36,7 +36,7 @@ def server():
 
 @pytest.fixture(autouse=True)
 def forked(monkeypatch):
-    monkeypatch.setattr(local_backend, "START_METHOD", "fork")
+    monkeypatch.setattr(fork_server, "START_METHOD", "fork")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 

@@ -12,10 +12,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -26,18 +25,16 @@ import torch
 
 from gazegaussian.config import RunConfig
 from gazegaussian.training.step import resolve_device
-from gazegaussian.utils.cores import available_cores
 from gazegaussian.utils.interrupts import interrupt_handler
 from gazegaussian.utils.signs_of_life import sign, signs_of_life
-from helpers.study.spec import StudySpec, WorkerPool
-from helpers.study.workers.plan import WorkerPlan, chosen_threads, not_portable
+from helpers.study.spec import StudySpec
+from helpers.study.workers import fork_server
+from helpers.study.workers.fork_server import environment, worker_settings
+from helpers.study.workers.plan import WorkerPlan, not_portable
 from helpers.study.workers.worker import WorkerExit, work
-from helpers.utils.paths import ROOT
 
 logger = logging.getLogger(__name__)
 
-START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
-PRELOADED = "helpers.study.workers.preload"
 EXIT_SECONDS = (
     30.0  # seconds for a worker that was asked to end: its trial is queued again and its checkpoints are whole
 )
@@ -72,18 +69,18 @@ class LocalBackend:
     def start(self, spec: StudySpec, slot: int) -> None:
         """Start the worker that a spec names; `slot` decides its GPU."""
         assert spec.worker is not None
-        settings = _settings(self._method, self._threads)
+        settings = worker_settings(self._method, self._threads)
         if self._gpus:
             settings["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
         context: Any = multiprocessing.get_context(self._method)
         if self._method == "forkserver":
-            context.set_forkserver_preload([PRELOADED])
+            context.set_forkserver_preload([fork_server.PRELOADED])
         here, there = context.Pipe(duplex=False)
         levels = (logging.getLogger().getEffectiveLevel(), optuna.logging.get_verbosity())
         # Not a daemon: those may not start the processes of isolated trials.
         process = context.Process(target=_main, args=(there, spec, self._threads, levels), name=spec.worker)
         # Ctrl-C, which reaches all of a terminal, is the supervisor's affair: a new process inherits that it is ignored.
-        with _environment(settings), interrupt_handler(signal.SIG_IGN), _program_not_imported(spec):
+        with environment(settings), interrupt_handler(signal.SIG_IGN), _program_not_imported(spec):
             process.start()
         there.close()
         self._workers[spec.worker] = _Worker(process, here)
@@ -128,32 +125,10 @@ class LocalBackend:
             self._workers.clear()
 
 
-def import_ahead(pool: WorkerPool, config: RunConfig) -> None:
-    """Have the process that workers are forked from import what they need, beside what this one does before the first worker.
-
-    Does nothing where a single worker, other machines or CUDA are known to do the work.
-    """
-    if pool.ray is not None or pool.workers == 1 or available_cores() == 1:
-        return
-    method = _start_method()
-    if method != "forkserver" or resolve_device(config.training.device).type != "cpu":
-        return
-    multiprocessing.get_context(method).set_forkserver_preload([PRELOADED])
-    with _environment(_settings(method, chosen_threads(config) or 1)), interrupt_handler(signal.SIG_IGN):
-        forkserver.ensure_running()
-
-
 def _start_method() -> str:
     """How processes are started here: CUDA does not survive a fork."""
-    return "spawn" if START_METHOD == "forkserver" and torch.cuda.is_available() else START_METHOD
-
-
-def _settings(method: str, threads: int) -> dict[str, str]:
-    """Environment variables of a new process, which it reads when it imports torch, before it hears of anything else."""
-    settings = {"OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"}
-    if method == "forkserver":  # it imports before it hears where from: not from the working directory
-        settings |= {"PYTHONPATH": _import_path(), "PYTHONSAFEPATH": "1"}
-    return settings
+    method = fork_server.START_METHOD
+    return "spawn" if method == "forkserver" and torch.cuda.is_available() else method
 
 
 def visible_gpus(device: str) -> list[str]:
@@ -180,20 +155,6 @@ def _exit_status(name: str, worker: _Worker) -> WorkerExit:
 
 
 @contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
 def _program_not_imported(spec: StudySpec) -> Iterator[None]:
     """Start a process that does not import the program of this one, where it needs nothing of it.
 
@@ -211,11 +172,6 @@ def _program_not_imported(spec: StudySpec) -> Iterator[None]:
     finally:
         for name, value in hidden.items():
             setattr(program, name, value)
-
-
-def _import_path() -> str:
-    """`PYTHONPATH` by which the process that workers are forked from finds this package."""
-    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _main(pipe: Connection, spec: StudySpec, threads: int, levels: tuple[int, int]) -> None:

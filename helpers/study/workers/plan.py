@@ -10,7 +10,6 @@ moment: an interrupted trial resumes with as many threads as it had, and so trai
 
 from __future__ import annotations
 
-import os
 import pickle
 from dataclasses import dataclass, replace
 from multiprocessing.reduction import ForkingPickler
@@ -18,15 +17,14 @@ from pathlib import Path
 
 import optuna
 
-from gazegaussian.config import RunConfig
 from gazegaussian.training.step import resolve_device
 from gazegaussian.utils import cores
 from helpers.study.spec import StudySpec, preflight
 from helpers.study.stop import study_usage
 from helpers.study.trial import trials_left
+from helpers.study.workers.threads import chosen_threads
 from helpers.utils import processes as resources
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 WORKER_MEMORY = "worker_memory_bytes"  # user attribute of studies: the most that a worker was seen to use
 SMALLEST_WORKER = 1.0e9  # bytes; a MeshHead worker of 30 people at 128 px was seen to use 0.69 GB
 MEMORY_RESERVE = 0.3e9  # bytes that stay free for the process that supervises and for the system
@@ -48,17 +46,6 @@ class WorkerPlan:
     threads: int | None = None
     automatic: bool = False
     line: str | None = None
-
-
-def chosen_threads(config: RunConfig) -> int | None:
-    """CPU threads that a user has chosen, in the run configuration or by an environment variable; None: neither."""
-    if config.training.threads is not None:
-        return config.training.threads
-    for name in THREAD_VARIABLES:
-        first = os.environ.get(name, "").split(",")[0].strip()  # OpenMP takes a list, by levels of nesting
-        if first.isdecimal() and int(first) > 0:
-            return int(first)
-    return None
 
 
 def plan_workers(spec: StudySpec, study: optuna.Study) -> WorkerPlan:

@@ -359,3 +359,12 @@ def test_stop_while_the_study_still_loads_ends_it_at_once(tmp_path, program, cap
     assert time.monotonic() - began < 30
     said = capsys.readouterr().out.splitlines()
     assert said == ["loading", "Stopping before the first epoch.", "Stopped. Run this cell again to resume."]
+
+
+@pytest.mark.parametrize(("finished", "starts"), [(1, 0), (2, 1)])
+def test_the_browser_of_the_last_picture_starts_while_the_report_is_written(monkeypatch, finished, starts):
+    begun = []
+    monkeypatch.setattr(monitor_views, "prepare_figures", lambda: begun.append(1))
+    trials = tuple(TrialProgress(number, "complete", 2, (0.5, 0.4)) for number in range(finished))
+    PlainView().show(StudyProgress("toy", "val_loss", True, trials, 0, 2, 2, 1.0, 0.0, (0, 0.4), None, 0))
+    assert len(begun) == starts

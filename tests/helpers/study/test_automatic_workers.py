@@ -29,8 +29,9 @@ from gazegaussian.utils import cores
 from helpers import WorkerPool, load_study, stop
 from helpers.search.samplers_and_pruners import study_sampler
 from helpers.study.stop import study_usage
-from helpers.study.workers import local as local_backend
-from helpers.study.workers.plan import THREAD_VARIABLES, WORKER_MEMORY
+from helpers.study.workers import fork_server
+from helpers.study.workers.plan import WORKER_MEMORY
+from helpers.study.workers.threads import THREAD_VARIABLES
 from helpers.utils import processes as resources
 
 PLENTY = int(64e9)
@@ -39,7 +40,7 @@ PLENTY = int(64e9)
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch):
     """Two cores with plenty of memory; workers start in no time."""
-    monkeypatch.setattr(local_backend, "START_METHOD", "fork")
+    monkeypatch.setattr(fork_server, "START_METHOD", "fork")
     monkeypatch.setattr(cores, "available_cores", lambda: 2)
     monkeypatch.setattr(resources, "available_memory", lambda: PLENTY)
     for name in THREAD_VARIABLES:

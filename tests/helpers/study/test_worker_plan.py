@@ -20,11 +20,11 @@ from helpers.study.workers.plan import (
     GB,
     WORKER_MEMORY,
     WorkerPlan,
-    chosen_threads,
     memory_needed,
     not_portable,
     plan_workers,
 )
+from helpers.study.workers.threads import THREAD_VARIABLES, chosen_threads
 from helpers.utils import processes as resources
 
 PLENTY = int(64e9)
@@ -35,7 +35,7 @@ def machine(monkeypatch):
     """Pretend to be on another machine, without threads that somebody chose."""
 
     def pretend(cores=2, memory=PLENTY, peak=0.5e9, **variables):
-        for name in worker_plan.THREAD_VARIABLES:
+        for name in THREAD_VARIABLES:
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)

@@ -32,6 +32,7 @@ from worker_support import (
     together,
 )  # fmt: skip
 
+import helpers
 from gazegaussian.errors import ConfigError, DataError
 from helpers import WorkerPool, load_study, progress, stop
 from helpers.results.attributes import OWNER
@@ -40,17 +41,18 @@ from helpers.study import run
 from helpers.study.heartbeat import claimed
 from helpers.study.loop import failures_in_a_row
 from helpers.study.stop import study_usage
+from helpers.study.workers import fork_server
 from helpers.study.workers import local as local_backend
 from helpers.study.workers.local import LocalBackend
 from helpers.study.workers.plan import WorkerPlan
 
-EARNEST = local_backend.START_METHOD
+EARNEST = fork_server.START_METHOD
 
 
 @pytest.fixture(autouse=True)
 def forked(monkeypatch):
     """Workers that start in no time; one test starts them as they are started in earnest."""
-    monkeypatch.setattr(local_backend, "START_METHOD", "fork")
+    monkeypatch.setattr(fork_server, "START_METHOD", "fork")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -69,7 +71,7 @@ def new_fork_server():
 @pytest.mark.parametrize("method", ["spawn", EARNEST])
 def test_workers_as_they_are_started_in_earnest(tmp_path, monkeypatch, capfd, caplog, new_fork_server, method):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(local_backend, "START_METHOD", method)
+    monkeypatch.setattr(fork_server, "START_METHOD", method)
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
     study = run_study(pool(tmp_path, partial(noted, seconds=0.1), trials=6))
     check_nothing_lost_or_doubled(study, 6)
@@ -185,8 +187,8 @@ sys.path[:0] = [{root!r}, {tests!r}]
 from study_support import run_study, spec
 from worker_support import NONE, noted
 from helpers import WorkerPool
-from helpers.study.workers import local as local_backend
-local_backend.START_METHOD = "fork"
+from helpers.study.workers import fork_server
+fork_server.START_METHOD = "fork"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has it ignored
 run_study(replace(spec(Path({out!r}), partial(noted, seconds=0.3), trials=40, **NONE), pool=WorkerPool(2)))
 """
@@ -258,17 +260,28 @@ def test_each_worker_gets_its_own_gpu_and_share_of_threads(tmp_path, monkeypatch
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,5"
 
 
-@pytest.mark.parametrize(("workers", "ahead"), [(2, True), (None, True), (1, False)])
-def test_the_imports_of_workers_run_beside_the_audit(tmp_path, monkeypatch, workers, ahead):
-    monkeypatch.setattr(local_backend, "START_METHOD", "forkserver")
-    monkeypatch.setattr(local_backend, "available_cores", lambda: 2)
+@pytest.mark.parametrize(("workers", "device", "ahead"), [
+    (2, "auto", True), (None, "cpu", True), (1, "auto", False), (None, "cuda", False),
+])  # fmt: skip
+def test_the_imports_of_workers_run_beside_those_of_the_study(tmp_path, monkeypatch, workers, device, ahead):
+    monkeypatch.setattr(fork_server, "START_METHOD", "forkserver")
+    monkeypatch.setattr(fork_server, "available_cores", lambda: 2)
+    monkeypatch.setattr(fork_server, "gpus", list)
     order = []
-    monkeypatch.setattr(local_backend.forkserver, "ensure_running", lambda: order.append("imports"))
+    monkeypatch.setattr(fork_server.forkserver, "ensure_running", lambda: order.append("imports"))
 
-    def refuse(spec):
-        order.append("audit")
+    def refuse(*_):
+        order.append("study")
         raise ConfigError("no")
 
+    monkeypatch.setattr(run, "run_study", refuse)
+    asked = pool(tmp_path, noted, workers)
+    training = asked.config.training.model_copy(update={"device": device})
     with pytest.raises(ConfigError):
-        run.run_study(pool(tmp_path, noted, workers), None, refuse)
-    assert order == (["imports", "audit"] if ahead else ["audit"])
+        helpers.run(replace(asked, config=asked.config.model_copy(update={"training": training})))
+    assert order == (["imports", "study"] if ahead else ["study"])
+
+
+def test_the_imports_begin_before_torch_is_loaded(repo_root):
+    code = "import sys; import helpers.study.workers.fork_server; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=repo_root).returncode == 0
