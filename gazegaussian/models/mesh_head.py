@@ -6,6 +6,7 @@ own centre. The variant `released`: `gazegaussian.models.published`.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,18 @@ class Influence:
     eyes: Tensor  # [2, N, 1] rotation and colour of each eye
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """A geometry network that was fitted to an ellipsoid."""
+
+    key: bytes
+    geometry: dict[str, Tensor]
+    residual: float
+
+
+_last_fit: _Fit | None = None
+
+
 class MeshHead(nn.Module):
     """Neutral geometry as a signed distance field on a tetrahedral grid, and the branches.
 
@@ -140,6 +153,8 @@ class MeshHead(nn.Module):
     def warm_start(self, steps: int, seed: int = 0) -> float:
         """Fit the signed distance to an ellipsoid around the landmarks.
 
+        The last fit of this process is kept: trainings that begin with the same geometry, as the trials of a study do, copy it.
+
         Args:
             steps: Of Adam, 4096 points each: half of them anywhere in the box, half near the ellipsoid.
             seed: Of the points.
@@ -147,6 +162,26 @@ class MeshHead(nn.Module):
         Returns:
             Mean absolute residual of the last step, model units.
         """
+        global _last_fit
+        key = self._fit_key(steps, seed)
+        if _last_fit is None or _last_fit.key != key:
+            residual = self._fit(steps, seed)
+            state = {name: tensor.detach().clone() for name, tensor in self.geometry.state_dict().items()}
+            _last_fit = _Fit(key, state, residual)
+        self.geometry.load_state_dict(_last_fit.geometry)
+        return _last_fit.residual
+
+    def _fit_key(self, steps: int, seed: int) -> bytes:
+        """Digest of all that a fit depends on, down to its last bits."""
+        tensors = [*self.geometry.state_dict().values(), self.landmarks_3d_neutral]
+        scalars = (steps, seed, self.variant, self.config.grid_resolution, torch.get_num_threads(), tensors[0].device)
+        digest = hashlib.sha256(repr(scalars).encode())
+        for tensor in tensors:
+            digest.update(tensor.detach().cpu().numpy().tobytes())
+        return digest.digest()
+
+    def _fit(self, steps: int, seed: int) -> float:
+        """Do what `warm_start` says."""
         device = self.landmarks_3d_neutral.device
         centre, radii = head_ellipsoid(self.landmarks_3d_neutral.detach().cpu())
         generator = torch.Generator().manual_seed(seed)

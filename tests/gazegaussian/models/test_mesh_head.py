@@ -53,15 +53,39 @@ def test_warm_start_gives_one_closed_head_around_the_landmarks():
     assert distance.median() < 0.3
 
 
-def test_warm_start_is_reproducible_and_leaves_no_gradients():
-    residuals = []
-    for _ in range(2):
-        torch.manual_seed(0)
-        model = MeshHead(CONFIG)
-        model.initialise_landmarks(face_landmarks())
-        residuals.append(model.warm_start(5))
-    assert residuals[0] == residuals[1]
+def warm_started(seed=0, steps=5, points=0):
+    torch.manual_seed(seed)
+    model = MeshHead(CONFIG)
+    model.initialise_landmarks(face_landmarks())
+    return model, model.warm_start(steps, points)
+
+
+def test_warm_start_is_reproducible_and_leaves_no_gradients(monkeypatch):
+    (model, residual), copied = warm_started(), warm_started()
+    monkeypatch.setattr(mesh_head_module, "_last_fit", None)
+    computed = warm_started()
+    assert residual == copied[1] == computed[1]
+    for name, tensor in model.geometry.state_dict().items():
+        assert torch.equal(tensor, copied[0].geometry.state_dict()[name])
+        assert torch.equal(tensor, computed[0].geometry.state_dict()[name])
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_fit_is_copied_for_the_same_beginning_alone(monkeypatch):
+    fits = []
+    fit = MeshHead._fit
+    monkeypatch.setattr(mesh_head_module, "_last_fit", None)
+    monkeypatch.setattr(MeshHead, "_fit", lambda self, *args: fits.append(args) or fit(self, *args))
+    model, _ = warm_started()
+    model.geometry.requires_grad_(False)
+    for parameter in model.geometry.parameters():
+        parameter.zero_()  # training goes on from it, which spoils no copy
+    warm_started()
+    assert fits == [(5, 0)]
+    warm_started(seed=1)
+    warm_started(seed=1, steps=4)
+    warm_started(seed=1, steps=4, points=7)
+    assert fits == [(5, 0), (5, 0), (4, 0), (4, 7)]
 
 
 def test_shapes_frames_and_ranges(trained):
