@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 
 from gazegaussian.config import RunConfig, load_run
 from gazegaussian.errors import ConfigError, NonFiniteError
-from helpers.search.samplers_and_pruners import study_pruner, study_sampler
+from helpers.search.samplers_and_pruners import require_search
 from helpers.storage.location import has_store
 from helpers.storage.training_lock import sole_training
 from helpers.study.resume import complete_study, existing_store, has_results, is_reported
@@ -69,9 +69,7 @@ def run(spec: StudySpec, *, audit: bool = True, figures: bool = True) -> optuna.
 
 
 def _run(spec: StudySpec, store: BaseStorage | None, audit: bool) -> optuna.Study:
-    # What cannot be used is named before torch is loaded and the audit takes its minutes.
-    study_sampler(spec.study, 0)
-    study_pruner(spec.study, spec.study.epochs or spec.config.training.epochs)
+    require_search(spec.study, spec.config.training.epochs)
     logger.info("study %s in %s: loading torch and the renderers", spec.study.study_name, spec.folder)
     if spec.pool is not None:
         from helpers.study.workers.fork_server import import_ahead

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 VALIDATION_LOSS = MeshHeadLoss()  # the published weights: whatever a study searches, validation is measured with these
 VALIDATION_BATCH = 4
-PREVIEW_ROWS = ("target: gives all codes", "rendered", "silhouette of the render")
+PREVIEW_ROWS = ("target", "rendered", "silhouette of the render")
 LANDMARK_SAMPLE = 64  # training images whose mean landmarks start the neutral ones
 
 

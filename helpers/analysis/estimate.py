@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import shutil
 import tempfile
 import threading
@@ -31,6 +32,8 @@ from helpers.utils.paths import existing_folder
 
 if TYPE_CHECKING:
     from helpers.study.spec import StudySpec
+
+logger = logging.getLogger(__name__)
 
 GB = 1e9
 MB = 1e6
@@ -89,8 +92,9 @@ class Estimate:
     def rows(self) -> list[dict[str, str]]:
         """One row per finding, for tables."""
         seen = self.measured
+        plural = "" if self.epochs_per_trial == 1 else "s"
         findings = {
-            "trials still to run": f"{self.trials}, up to {self.epochs_per_trial} epochs each",
+            "trials still to run": f"{self.trials}, at most {self.epochs_per_trial} epoch{plural} each",
             "side by side": f"{self.workers} trials" if self.workers > 1 else "",
             "epochs": _span(f"{self.epochs_expected:.0f}", str(self.epochs_most)),
             "one epoch": f"{duration(seen.seconds_per_epoch)} on {self.device} (measured, baseline)",
@@ -219,6 +223,7 @@ def _measure(spec: StudySpec, config: RunConfig, build: Build) -> tuple[Measured
     try:
         spec.check(config)
         checked = clock()
+        logger.info("estimate: one epoch of the baseline")
         with tempfile.TemporaryDirectory(prefix="estimate_") as name, quiet_package(), torch.random.fork_rng():
             folder = Path(name)
             with PeakMemory(resolve_device(config.training.device)) as memory:

@@ -107,7 +107,8 @@ def _print_trials(finished: optuna.Study, best_file: Path, wide: bool) -> None:
     from helpers.results.tables import pareto_rows, searched
 
     parameters = searched(finished)
-    print_table(f"Study {finished.study_name}", helpers.trial_rows(finished, best_first=True), parameters, wide)
+    gives_way = [*parameters, "note"]
+    print_table(f"Study {finished.study_name}", helpers.trial_rows(finished, best_first=True), gives_way, wide)
     best = helpers.best_trial(finished)
     if best is None:
         typer.echo("best: none, no trial is complete")
@@ -122,8 +123,10 @@ def _print_trials(finished: optuna.Study, best_file: Path, wide: bool) -> None:
 def audit(options: StudyOptions, wide: WideOption = False, as_json: JsonOption = False) -> None:
     """Does every searched parameter reach training, and does none change the metric? Exit code 2 when not."""
     import helpers
+    from helpers.search.samplers_and_pruners import require_search
 
     spec = options.spec()
+    require_search(spec.study, spec.config.training.epochs)
     logger.info("audit of %s: loading torch and the renderers", spec.study.study_name)
     spec.check(spec.config)
     report = helpers.audit_study(spec)
@@ -140,8 +143,10 @@ def estimate(
 ) -> None:
     """Measure one epoch of the baseline and say what the study will need: time, memory, disk."""
     import helpers
+    from helpers.search.samplers_and_pruners import require_search
 
     spec = options.spec(n_trials=n_trials)
+    require_search(spec.study, spec.config.training.epochs)
     logger.info("estimate of %s: loading torch and the renderers", spec.study.study_name)
     estimated = helpers.estimate_study(spec)
     if as_json:

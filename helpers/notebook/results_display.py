@@ -232,7 +232,7 @@ def usage_sentence(study: optuna.Study, folder: Path) -> str:
     """Say what the study took and where, and what pruning saved."""
     took = measure_usage(study, folder)
     device = study.user_attrs.get(ENVIRONMENT, {}).get("device", "an unknown device")
-    each = f", {took.seconds / took.epochs:.1f} s each with what trials begin with" if took.epochs else ""
+    each = f", {took.seconds / took.epochs:.1f} s each, the start of trials included" if took.epochs else ""
     saved = f"; pruning saved {took.saved_epochs} epochs ({took.saved_share:.0%})" if took.saved_epochs else ""
     return f"{study.study_name}: {took.epochs} epochs in {duration(took.seconds)} on {device}{each}{saved}."
 

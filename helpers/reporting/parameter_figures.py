@@ -93,7 +93,7 @@ def parameter_figures(
     hints = [] if comparable.epoch is None else [f"From {comparable.sentence}."]
     if len(trials) < HINT_TRIALS:
         few = f"{len(trials)}{'' if comparable.pruned else ' complete'} trials"
-        hints.append(f"{few}: a hint, not a finding (from {HINT_TRIALS} on).")
+        hints.append(f"{few}: a hint, not a finding; {HINT_TRIALS} would say more.")
     return makers, " ".join(hints)
 
 

@@ -59,11 +59,17 @@ def best_mesh_head(out: Path, image_size: int | None = None, preferred: str | No
         return fits, one.image_size is None, one.study == preferred, not is_smoke_test(one.study), one.changed
 
     first, *others = sorted(candidates, key=rank, reverse=True)
-    logger.info("using the MeshHead of study %s: %s (--meshhead chooses another)", first, first.checkpoint)
+    why = "which belongs to this configuration" if first.study == preferred else "the newest"
+    logger.info(
+        "using the MeshHead of study %s%s: %s (--meshhead chooses another)",
+        first,
+        f", {why}" if others else "",
+        first.checkpoint,
+    )
     if others:
-        logger.info("other MeshHead studies under %s: %s", out, ", ".join(f"{o}: {o.checkpoint}" for o in others))
+        logger.info("not used: %s", "; ".join(f"{o}: {o.checkpoint}" for o in others))
     if None not in (image_size, first.image_size) and first.image_size != image_size:
-        logger.warning("no MeshHead study under %s has %d px; using that of %s", out, image_size, first)
+        logger.warning("that MeshHead has learnt %d px, this configuration has %d px", first.image_size, image_size)
     return first.checkpoint
 
 

@@ -210,6 +210,16 @@ def study_pruner(study: StudyFile, epochs: int) -> optuna.pruners.BasePruner:
     return make_pruner(study.pruner, epochs, study.budget.min_epochs)
 
 
+def require_search(study: StudyFile, epochs: int) -> None:
+    """Make sure that sampler and pruner can be used, before torch is loaded and an audit takes its minutes.
+
+    Raises:
+        ConfigError: One of them cannot be built.
+    """
+    study_sampler(study)
+    study_pruner(study, study.epochs or epochs)
+
+
 def describe_pruner(component: Component, epochs: int, min_epochs: int | None = None) -> str:
     """Name a pruner, its class and the arguments that are not Optuna's defaults; arguments as in `make_pruner`."""
     name, defaults = _presets(epochs).get(component.name, (component.name, {}))

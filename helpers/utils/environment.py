@@ -65,7 +65,9 @@ def device_name(device: str) -> str:
 
     if device != "cpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"CPU ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    named = "1 thread" if threads == 1 else f"{threads} threads"
+    return f"CPU ({platform.processor() or platform.machine()}, {named})"
 
 
 def _data(config: RunConfig) -> dict[str, str]:
@@ -90,7 +92,7 @@ def _stage(config: RunConfig) -> dict[str, str]:
 def networks(config: MeshHeadRun | GazeGaussianRun) -> str:
     """Say which frozen networks guide and which measure, by file and digest."""
     if config.stage == "meshhead":
-        return "none: the metric is the stage's own loss with the published weights"
+        return "none: pictures and meshes are compared directly"
     from gazegaussian.build import frozen_digests
 
     digests = frozen_digests()

@@ -12,7 +12,10 @@ from typing import NamedTuple
 
 from helpers.utils.paths import existing_folder
 from helpers.utils.runtime import installed_versions, is_in_notebook, runtime_name
+from helpers.utils.tables import display_forms
 
+# JupyterLab shows a figure's PNG in its own size until the pointer is over it: wider than a narrow cell.
+PICTURES_FIT = ".jp-RenderedPlotly .plot-img { max-width: 100%; height: auto; }"
 SHOWN = ("torch", "numpy", "optuna", "plotly")
 GB = 1e9
 
@@ -76,6 +79,7 @@ def show_machine(folder: Path) -> None:
             sys.stdout.write(f"{name}: {value}\n")
         return
     import pandas as pd
-    from IPython.display import display
 
-    display(pd.DataFrame({"": list(rows.values())}, index=list(rows)).style.hide(axis="columns"))
+    page = pd.DataFrame({"": list(rows.values())}, index=list(rows)).style.hide(axis="columns").to_html()
+    text = "\n".join(f"{name}: {value}" for name, value in rows.items())
+    display_forms({"text/html": f"<style>{PICTURES_FIT}</style>{page}", "text/plain": text})

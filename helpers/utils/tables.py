@@ -1,7 +1,7 @@
 """Tables of commands: drawn with lines in a terminal, as HTML in a cell, which would fold lines that are wider than it is.
 
 Short cells (states, numbers, names) are never broken. Where a terminal has no room for all columns, those that may give way are
-left out, the last one first, and a line below names them.
+left out, the last one first, and a line below names them. Where none may, rows become columns.
 """
 
 from __future__ import annotations
@@ -133,16 +133,37 @@ def _drawn(
     from rich.console import Console
 
     shown = list(range(len(names)))
-    least = [_least_width(names[column], [row[column] for row in texts]) for column in shown]
     may_go = [names.index(name) for name in gives_way if name in names]
-    while may_go and sum(least[column] + 3 for column in shown) + 1 > width:
+    while may_go and _needed(names, texts, shown) > width:
         shown.remove(may_go.pop())
     missing = [name for column, name in enumerate(names) if column not in shown]
-    console = Console(width=width, color_system="auto" if colors else None, force_terminal=colors, legacy_windows=False)
+    if _needed(names, texts, shown) > width and not missing:
+        turned = _turned(names, texts)
+        if _needed(*turned, range(len(turned[0]))) <= width:
+            names, texts = turned
+            shown = list(range(len(names)))
+    console = Console(
+        width=width,
+        color_system="auto" if colors else None,
+        force_terminal=colors,
+        force_jupyter=False,  # else every table in a cell comes with an empty output
+        legacy_windows=False,
+    )
     with console.capture() as captured:
         console.print(_table(title, names, texts, shown))
     note = f"not shown: {', '.join(missing)} (--wide shows all)\n" if missing else ""
     return captured.get() + note
+
+
+def _turned(names: Sequence[str], texts: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """The same table with its rows as columns."""
+    first, *others = zip(names, *texts, strict=True)
+    return list(first), [list(row) for row in others]
+
+
+def _needed(names: Sequence[str], texts: Sequence[Sequence[str]], shown: Sequence[int]) -> int:
+    """Characters that some columns need, lines included."""
+    return 1 + sum(3 + _least_width(names[column], [row[column] for row in texts]) for column in shown)
 
 
 def _least_width(name: str, cells: Sequence[str]) -> int:

@@ -51,6 +51,21 @@ def test_a_wrong_call_is_one_line(args, parts, monkeypatch, capsys):
     assert all(part in line for part in parts), line
 
 
+@pytest.mark.parametrize("command", ["audit", "estimate", "study"])
+def test_a_wrong_pruner_is_named_before_torch_is_loaded(command, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "study_name: own\ntrials: 2\nmetric: l1\npruner: hyperbnd\nsearch_space:\n  optimisation:\n    lr: {type: float, min: 1.0e-4, max: 1.0e-2}\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["script", command, "meshhead", "--study", str(file), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ending:
+        train_gazegaussian_optuna.main()
+    assert ending.value.code == 2
+    said = capsys.readouterr().err
+    assert "hyperbnd" in said.splitlines()[-1]
+    assert "loading torch" not in said
+
+
 def test_without_a_command_the_help_is_shown(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["script"])
     with pytest.raises(SystemExit) as ending:

@@ -56,6 +56,29 @@ def test_an_audit_fits_80_columns(capsys, monkeypatch):
     assert any("│ orthogonality_loss_importance │ yes " in line for line in lines)
 
 
+def test_a_confirmation_fits_80_columns_with_its_interval(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ["configuration", "mean val_loss", "standard deviation", "finished", "improvement", "95% low", "95% high"]
+    wins = "wins a new seed (95%)"
+    rows = [
+        {**dict.fromkeys([*names, "seeds won"], 0.1234), "configuration": f"trial {n}", wins: f"{n}5% to 95%"}
+        for n in range(4)
+    ]
+    print_table("Confirmation", rows)
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(name in said for name in [*names, wins])
+    (line,) = (line for line in lines if wins in line)
+    assert [cell.strip() for cell in line.strip("│").split("│")] == [wins, *(f"{n}5% to 95%" for n in range(4))]
+
+
+def test_a_table_that_nothing_makes_fit_keeps_its_rows(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table("Wide", [{f"column {n}": f"{m} of {n}" for n in range(9)} for m in range(9)])
+    assert "0 of 0" in capsys.readouterr().out
+
+
 def test_a_cell_shows_a_table_as_html_and_the_same_lines_as_text(monkeypatch, capsys):
     print_table("Estimate", ROWS)
     drawn = capsys.readouterr().out
