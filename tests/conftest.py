@@ -32,6 +32,16 @@ def log_levels() -> Iterator[None]:
     assert not changed
 
 
+@pytest.fixture(autouse=True)
+def gradients() -> Iterator[None]:
+    """A test that left gradients switched off would fail those after it in its process."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and not torch.is_grad_enabled():
+        torch.set_grad_enabled(True)
+        raise AssertionError("gradients are switched off at the end of this test")
+
+
 @pytest.fixture(scope="module")
 def published_mesh_head() -> MeshHead:
     """A small MeshHead of the variant released; not to be changed."""

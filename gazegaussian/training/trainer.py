@@ -105,7 +105,8 @@ class Trainer:
             CheckpointError: `resume` cannot be used.
         """
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        with repeatable(self.device):
+        # A signal can come just as torch has switched gradients off, and would leave them off for what follows.
+        with repeatable(self.device), torch.set_grad_enabled(torch.is_grad_enabled()):
             return self._fit(resume)
 
     def _fit(self, resume: Path | None) -> TrainResult:

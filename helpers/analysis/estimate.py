@@ -94,7 +94,7 @@ class Estimate:
         seen = self.measured
         plural = "" if self.epochs_per_trial == 1 else "s"
         findings = {
-            "trials still to run": f"{self.trials}, at most {self.epochs_per_trial} epoch{plural} each",
+            "trials still to run": f"{self.trials}, up to {self.epochs_per_trial} epoch{plural} each",
             "side by side": f"{self.workers} trials" if self.workers > 1 else "",
             "epochs": _span(f"{self.epochs_expected:.0f}", str(self.epochs_most)),
             "one epoch": f"{duration(seen.seconds_per_epoch)} on {self.device} (measured, baseline)",
