@@ -174,3 +174,17 @@ def test_checkpoints_of_earlier_versions_name_their_variant_as_today(tmp_path):
 def test_cuda_without_cuda_is_a_clear_error():
     with pytest.raises(DeviceError, match="--device cpu or auto"):
         resolve_device("cuda")
+
+
+class CutShortStage(LineStage):
+    """A signal comes just as torch has switched gradients off."""
+
+    def validate(self):
+        torch.no_grad().__enter__()
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_training_leaves_gradients_on(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path, CutShortStage()).fit()
+    assert torch.is_grad_enabled()
