@@ -20,13 +20,13 @@ def to_autocast(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype(device))
 
 
-def _plus_per_sample(rows: Tensor, weight: Tensor, shift: Tensor, shared: bool) -> Tensor:
-    """Linear map of points plus a vector per sample.
+def _of_points(points: Tensor, weight: Tensor, shift: Tensor, shared: bool) -> Tensor:
+    """Linear map of points plus a vector per sample; of points that the samples share it is computed once.
 
     On CUDA one sample's vector is added by the product itself, which saves reading and writing the result.
 
     Args:
-        rows: Points that the samples share [N, D], or those of every sample [B N, D].
+        points: Shared by the samples [N, D], or of every sample [B N, D].
         weight: [K, D]
         shift: [B, K]
         shared: Which of both.
@@ -34,19 +34,10 @@ def _plus_per_sample(rows: Tensor, weight: Tensor, shift: Tensor, shared: bool) 
     Returns:
         New memory, no view. [B, N, K], or [N, K] of one sample on CUDA.
     """
-    if rows.device.type == "cuda" and len(shift) == 1:
-        return F.linear(rows, weight, shift.squeeze(0))
-    product = F.linear(rows, weight)
+    if points.device.type == "cuda" and len(shift) == 1:
+        return F.linear(points, weight, shift.squeeze(0))
+    product = F.linear(points, weight)
     return (product if shared else product.unflatten(0, (len(shift), -1))) + shift[:, None]
-
-
-def _joined(hidden: Tensor, rows: Tensor) -> Tensor:
-    """Hidden channels, then those of the input, which the samples may share. [B N, K], [N or B N, D] -> [B N, K + D]."""
-    if len(hidden) == len(rows):
-        return torch.cat([hidden, rows], dim=-1)
-    samples = len(hidden) // len(rows)
-    parts = hidden.unflatten(0, (samples, -1)), rows.expand(samples, -1, -1)
-    return torch.cat(parts, dim=-1).flatten(0, 1)
 
 
 class MLP(nn.Module):
@@ -90,23 +81,27 @@ class MLP(nn.Module):
         condition = None if condition is None else to_autocast(condition)
         shared = condition is not None and x.dim() == 2
         shape = (len(condition), *x.shape[:-1]) if condition is not None and shared else x.shape[:-1]
-        rows = x.reshape(-1, x.shape[-1])
-        hidden = rows
+        points = x.reshape(-1, x.shape[-1])
+        hidden = points
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Linear)
             # Rows: with more dimensions a linear layer's result is a view, and writing to one has its gradient copied thrice.
             hidden = hidden.reshape(-1, hidden.shape[-1])
-            if i == self.skip:
-                hidden = _joined(hidden, rows)
+            weight: Tensor = layer.weight
+            bias: Tensor = layer.bias
+            if outputs is not None and i == len(self.layers) - 1:
+                weight = weight[:outputs]
+                bias = bias[:outputs]
             if condition is not None and i in (0, self.skip):
-                # The same sum as over [hidden, condition], but the condition's part is computed once, not per point.
-                own, rest = layer.weight.split([hidden.shape[-1], condition.shape[-1]], dim=1)
-                shift = F.linear(condition, rest, layer.bias)
-                hidden = _plus_per_sample(hidden, own, shift, shared and i == 0)
-            elif outputs is not None and i == len(self.layers) - 1:
-                hidden = F.linear(hidden, layer.weight[:outputs], layer.bias[:outputs])
+                # The product with [hidden, points, condition] as a sum of three: the points' is computed once for all samples
+                # that share them, the condition's once per sample.
+                rest = condition.shape[1]
+                widths = [weight.shape[1] - points.shape[1] - rest, points.shape[1], rest]
+                of_hidden, of_points, of_condition = weight.split(widths, dim=1)
+                sums = _of_points(points, of_points, F.linear(condition, of_condition, bias), shared)
+                hidden = torch.addmm(sums.reshape(-1, len(weight)), hidden, of_hidden.T) if i else sums
             else:
-                hidden = layer(hidden)
+                hidden = F.linear(torch.cat([hidden, points], dim=-1) if i == self.skip else hidden, weight, bias)
             if i < len(self.layers) - 1:
                 # In place: the gradient follows from the result, and the input would be kept for nothing.
                 hidden = F.leaky_relu(hidden, NEGATIVE_SLOPE, inplace=True)
