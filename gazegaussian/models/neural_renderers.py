@@ -39,20 +39,41 @@ def blur(x: Tensor) -> Tensor:
     return nn.functional.conv2d(padded, kernel, groups=x.shape[1])
 
 
+class PixelLayer(nn.Conv2d):
+    """A 1x1 convolution as the matrix product that it is: with one thread torch's own takes longer with channels last.
+
+    Args:
+        channels: In.
+        outputs: Channels out.
+        activated: Leaky ReLU after it.
+    """
+
+    def __init__(self, channels: int, outputs: int, activated: bool = False) -> None:
+        super().__init__(channels, outputs, 1)
+        self.activated = activated
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, K, H, W] with channels last; reads a map with channels last without a copy."""
+        pixels = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+        out = nn.functional.linear(pixels, self.weight.flatten(1), self.bias)
+        if self.activated:  # in place, so before it is seen as a map: the gradient of a view would be copied
+            out = nn.functional.leaky_relu(out, NEGATIVE_SLOPE, inplace=True)
+        return out.view(x.shape[0], *x.shape[2:], -1).permute(0, 3, 1, 2)
+
+
 class UpsampleBlock(nn.Module):
     """Twice the size by pixel shuffle, with the input repeated as shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.expand = nn.Conv2d(channels, 2 * channels, 1)
-        self.shuffle = nn.Conv2d(2 * channels, 4 * channels, 1)
+        self.expand = PixelLayer(channels, 2 * channels, activated=True)
+        self.shuffle = PixelLayer(2 * channels, 4 * channels, activated=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, 2 H, 2 W]."""
-        out = nn.functional.leaky_relu(self.expand(x), NEGATIVE_SLOPE, inplace=True)
-        out = nn.functional.leaky_relu(self.shuffle(out), NEGATIVE_SLOPE, inplace=True)
-        out = out.unflatten(1, (4, -1)) + x[:, None]  # [B, 4, C, H, W] the input repeated, without copies of it
-        return blur(nn.functional.pixel_shuffle(out.flatten(1, 2), 2))
+        # Copies of the input: were it broadcast, its gradient would be a sum over values that lie apart.
+        out = self.shuffle(self.expand(x)) + torch.cat([x] * 4, dim=1)
+        return blur(nn.functional.pixel_shuffle(out, 2))
 
 
 class ShapeAttention(nn.Module):
@@ -97,8 +118,8 @@ class ConvRenderer(nn.Module):
         self.exact_colors = exact_colors
         widths = [max(channels >> level, FEATURE_CHANNELS) for level in range(levels + 1)]
         self.upsample = nn.ModuleList(UpsampleBlock(width) for width in widths[:-1])
-        self.refine = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in itertools.pairwise(widths))
-        self.to_rgb = nn.ModuleList(nn.Conv2d(width, 3, 1) for width in widths)
+        self.refine = nn.ModuleList(PixelLayer(a, b, activated=True) for a, b in itertools.pairwise(widths))
+        self.to_rgb = nn.ModuleList(PixelLayer(width, 3) for width in widths)
         assert not attention or widths[1] == widths[-1], "the attention is shared by all levels"
         self.attention = ShapeAttention(widths[-1]) if attention else None
         self._start_from_colors()
@@ -128,7 +149,7 @@ class ConvRenderer(nn.Module):
         if self.exact_colors:
             rgb = rgb + torch.logit(x[:, :3].clamp(COLOR_MARGIN, 1 - COLOR_MARGIN))
         for upsample, refine, to_rgb in zip(self.upsample, self.refine, self.to_rgb[1:], strict=True):
-            x = nn.functional.leaky_relu(refine(upsample(x)), NEGATIVE_SLOPE, inplace=True)
+            x = refine(upsample(x))
             if self.attention is not None:
                 x = self.attention(x, parameters.shape_code)
             rgb = blur(nn.functional.interpolate(rgb, scale_factor=2, mode="bilinear", align_corners=False))
