@@ -2,8 +2,10 @@
 
 A training seed is drawn per configuration and replay. A configuration with several seeds gives the curve of one of them. One
 with a single seed gives its curve plus a residual of a repeated configuration of similar quality: the whole curve of
-differences between a seed and the mean of the seeds, so that noise keeps its correlation over the epochs. What a
-configuration is worth, its `truth`, is the mean result over the curves that it can give.
+differences between a seed and the mean of the seeds, so that noise keeps its correlation over the epochs. Seeds differ most
+while a curve falls, so a residual shrinks where the configuration that gets it is nearer to its best value than the one that
+it comes from: else the best epoch would be one that noise made. What a configuration is worth, its `truth`, is the mean
+result over the curves that it can give.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class Table:
         params: Of each row; the first is the baseline.
         warm_up: What starting a training costs, in epochs.
         residuals: Curves of differences between a seed and its configuration's mean. [R, epochs]
+        spread: Standard deviation of the result over the training seeds of a configuration.
         weights: Share of each parameter in the variance of the results. [D]
         truths: Mean result of each row, to be minimised; infinite where no training ended well. [N]
     """
@@ -63,7 +66,9 @@ class Table:
         self.params = [curves[0].params for curves in self.curves]
         self.points = np.array([self.encode(params) for params in self.params])  # [N, D]
         self.warm_up = self._warm_up()
-        self.residuals, self._levels = self._noise()
+        repeated = [curves for curves in map(self._complete, range(len(self))) if len(curves) > 1]
+        self.spread = math.sqrt(np.mean([curves.min(axis=1).var(ddof=1) for curves in repeated])) if repeated else 0.0
+        self.residuals, self._levels, self._excesses = self._noise(repeated)
         self._candidates = [self._possible(row) for row in range(len(self))]
         self.truths = np.array([self._truth(row) for row in range(len(self))])
         if not math.isfinite(self.truths[0]):
@@ -130,18 +135,18 @@ class Table:
         complete = [self.values(curve) for curve in self.curves[row] if curve.status == "complete"]
         return self.sign * np.array(complete, dtype=float).reshape(len(complete), self.epochs)
 
-    def _noise(self) -> tuple[np.ndarray, np.ndarray]:
-        """Residuals of all repeated rows, and the mean result of the row of each."""
+    def _noise(self, repeated: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Residuals of repeated configurations [R, epochs]; mean result [R] and `_excess` [R, epochs] of where each is from."""
         residuals = [np.zeros((0, self.epochs))]
+        excesses = [np.zeros((0, self.epochs))]
         levels: list[float] = []
-        for row in range(len(self)):
-            curves = self._complete(row)
-            if len(curves) < 2:
-                continue
+        for curves in repeated:
             unbiased = math.sqrt(len(curves) / (len(curves) - 1))
-            residuals.append((curves - curves.mean(axis=0)) * unbiased)
+            mean = curves.mean(axis=0)
+            residuals.append((curves - mean) * unbiased)
+            excesses.append(np.tile(_excess(mean), (len(curves), 1)))
             levels += [float(curves.min(axis=1).mean())] * len(curves)
-        return np.concatenate(residuals), np.array(levels)
+        return np.concatenate(residuals), np.array(levels), np.concatenate(excesses)
 
     def _possible(self, row: int) -> list[Drawn]:
         """Curves that a row can give."""
@@ -152,7 +157,10 @@ class Table:
         gaps = np.abs(self._levels - complete.min())
         seeds = max(len(curves) for curves in self.curves)
         chosen = np.argsort(gaps, kind="stable")[: NEAREST * seeds]
-        return [self._as_drawn((self.sign * (complete[0] + self.residuals[index])).tolist(), True) for index in chosen]
+        spread = max(self.spread, 1e-12)
+        shares = np.minimum(1, (_excess(complete[0]) + spread) / (self._excesses[chosen] + spread))
+        noisy = complete[0] + shares * self.residuals[chosen]  # [S, epochs]
+        return [self._as_drawn((self.sign * curve).tolist(), True) for curve in noisy]
 
     def _as_drawn(self, values: Sequence[float | None], complete: bool) -> Drawn:
         best = self.sign * min(self.sign * value for value in values if value is not None) if complete else None
@@ -174,6 +182,11 @@ class Table:
         total = sum(shares)
         count = len(shares)
         return np.array(shares) / total if total > 0 else np.full(count, 1 / count)
+
+
+def _excess(curve: np.ndarray) -> np.ndarray:
+    """How far every epoch is from the best one, for a curve to be minimised. [epochs]."""
+    return curve - curve.min()
 
 
 def to_unit(space: Parameter, value: Any) -> float:

@@ -205,6 +205,20 @@ def test_a_configuration_with_one_seed_gets_the_measured_noise():
     assert quiet.draw(1) == quiet.draw(2), "nothing was repeated, so no noise is known"
 
 
+def test_noise_of_a_falling_curve_makes_no_best_epoch_of_one_that_has_arrived():
+    generator = np.random.default_rng(0)
+    slow = 10.0 ** -np.linspace(
+        -1, 1, EPOCHS
+    )  # seeds differ by a third of the value: a lot at first, little at the end
+    curves = [[slow * (1 + generator.normal() / 3) for _ in range(3)] for _ in range(12)]
+    curves.append(np.full(EPOCHS, 0.1))
+    params = [{"lr": 1e-3, "width": 16, "idle": index / 20} for index in range(13)]
+    table = planted(curves, params, seeds=range(12))
+    results = np.array([table.draw(seed)[12].result for seed in range(100)])
+    assert abs(results.mean() - 0.1) < 0.5 * table.spread
+    assert 0.3 * table.spread < results.std() < 1.7 * table.spread
+
+
 def test_the_incumbent_is_chosen_by_what_was_seen_and_judged_by_the_truth():
     table, _ = repeated()
     trials = (
