@@ -47,6 +47,7 @@ class Table:
         warm_up: What starting a training costs, in epochs.
         residuals: Curves of differences between a seed and its configuration's mean. [R, epochs]
         spread: Standard deviation of the result over the training seeds of a configuration.
+        candidates: Curves that each row can give. [N]
         weights: Share of each parameter in the variance of the results. [D]
         truths: Mean result of each row, to be minimised; infinite where no training ended well. [N]
     """
@@ -69,7 +70,7 @@ class Table:
         repeated = [curves for curves in map(self._complete, range(len(self))) if len(curves) > 1]
         self.spread = math.sqrt(np.mean([curves.min(axis=1).var(ddof=1) for curves in repeated])) if repeated else 0.0
         self.residuals, self._levels, self._excesses = self._noise(repeated)
-        self._candidates = [self._possible(row) for row in range(len(self))]
+        self.candidates = [self._possible(row) for row in range(len(self))]
         self.truths = np.array([self._truth(row) for row in range(len(self))])
         if not math.isfinite(self.truths[0]):
             raise ConfigError(
@@ -88,7 +89,7 @@ class Table:
     def draw(self, seed: int) -> list[Drawn]:
         """Draw a training seed, or noise, for every row: the same for every method that is replayed with this seed."""
         generator = np.random.default_rng([seed, len(self)])
-        return [candidates[int(generator.integers(len(candidates)))] for candidates in self._candidates]
+        return [candidates[int(generator.integers(len(candidates)))] for candidates in self.candidates]
 
     def regret(self, row: int) -> float:
         """Distance of a row from the best one, as a share of the baseline's distance."""
@@ -167,7 +168,7 @@ class Table:
         return Drawn(tuple(values), best)
 
     def _truth(self, row: int) -> float:
-        results = [self.sign * drawn.result for drawn in self._candidates[row] if drawn.result is not None]
+        results = [self.sign * drawn.result for drawn in self.candidates[row] if drawn.result is not None]
         return float(np.mean(results)) if results else math.inf
 
     def _weights(self) -> np.ndarray:

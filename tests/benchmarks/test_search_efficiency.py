@@ -16,6 +16,7 @@ from benchmarks.search_efficiency.curves import Curve, Header, Recording
 from benchmarks.search_efficiency.figures import budget_of, compare, markdown
 from benchmarks.search_efficiency.halving import BatchedHalving
 from benchmarks.search_efficiency.methods import ORACLE, REFERENCE, UNPRUNED, methods, of_components, warm_started
+from benchmarks.search_efficiency.noise import leave_one_out
 from benchmarks.search_efficiency.replay import RecordedSampler, Replay, WorkerExit
 from benchmarks.search_efficiency.replay import replay as replay_study
 from benchmarks.search_efficiency.table import Table, from_unit, to_unit
@@ -217,6 +218,18 @@ def test_noise_of_a_falling_curve_makes_no_best_epoch_of_one_that_has_arrived():
     results = np.array([table.draw(seed)[12].result for seed in range(100)])
     assert abs(results.mean() - 0.1) < 0.5 * table.spread
     assert 0.3 * table.spread < results.std() < 1.7 * table.spread
+
+
+def test_noise_of_configurations_left_out_is_that_of_their_seeds():
+    generator = np.random.default_rng(0)
+    params = [{"lr": float(10 ** generator.uniform(-5, -1)), "width": 16, "idle": 0.5} for _ in range(ROWS)]
+    falls = [generator.uniform(1, 2) + np.exp(-0.5 * T) for _ in params]
+    curves = [[fall + 0.1 * generator.normal() for _ in range(3)] for fall in falls]
+    compared = leave_one_out(recording(curves, params, seeds=range(ROWS)))
+    assert len(compared) == 3 * (ROWS - 1)  # not the baseline
+    assert np.mean([one.bias for one in compared]) == pytest.approx(0, abs=0.02)
+    spread, truth = np.sqrt(np.mean([(one.spread**2, one.truth**2) for one in compared], axis=0))
+    assert spread == pytest.approx(truth, rel=0.1)
 
 
 def test_the_incumbent_is_chosen_by_what_was_seen_and_judged_by_the_truth():

@@ -1,0 +1,67 @@
+"""How true the noise is that a configuration with one recorded training seed gets in a replay.
+
+    python -m benchmarks.search_efficiency.noise benchmarks/search_efficiency/meshhead_choose.jsonl
+
+Every configuration with several seeds is reduced to one of them in turn, and what the table then makes of it is compared
+with what its seeds gave.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.search_efficiency.curves import Recording, read
+from benchmarks.search_efficiency.table import Table
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A configuration that was reduced to one seed, in the metric's unit."""
+
+    bias: float  # mean result that the table gives less the recorded one; below 0 is too good
+    spread: float  # standard deviation of the results that the table gives
+    truth: float  # standard deviation of the results of its seeds
+
+
+def leave_one_out(recording: Recording) -> list[LeftOut]:
+    """Reduce every complete repeated configuration but the baseline to each of its seeds."""
+    counts = Counter(curve.index for curve in recording.curves if curve.status == "complete")
+    sign = Table(recording).sign
+    compared = []
+    for index in (index for index, count in counts.items() if count > 1 and index):
+        own = [curve for curve in recording.curves if curve.index == index and curve.status == "complete"]
+        others = [curve for curve in recording.curves if curve.index != index]
+        results = []
+        made = []
+        for kept in own:
+            table = Table(Recording(recording.header, [*others, kept]))
+            row = next(row for row, curves in enumerate(table.curves) if curves[0].index == index)
+            results.append(min(sign * value for value in table.values(kept) if value is not None))
+            made.append([sign * drawn.result for drawn in table.candidates[row] if drawn.result is not None])
+        truth = float(np.std(results, ddof=1))
+        for result, values in zip(results, made, strict=True):
+            compared.append(LeftOut(float(np.mean(values)) - result, float(np.std(values)), truth))
+    return compared
+
+
+def main() -> None:
+    """Print bias and spread."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("curves", type=Path)
+    compared = leave_one_out(read(parser.parse_args().curves))
+    biases = np.array([one.bias for one in compared])
+    spreads = np.sqrt(np.mean([(one.spread**2, one.truth**2) for one in compared], axis=0))
+    print(
+        f"{len(compared)} curves of repeated configurations, each as if it were the only one: mean result {biases.mean():+.5f} "
+        f"(worst {biases[np.abs(biases).argmax()]:+.5f}), standard deviation {spreads[0]:.5f} where seeds have {spreads[1]:.5f} "
+        f"(ratio {spreads[0] / spreads[1]:.2f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
