@@ -259,7 +259,7 @@ def test_links_become_those_of_the_site():
 
 
 def test_the_site_builds_and_its_pages_load_nothing_from_elsewhere(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("index.html", "user-guide/index.html", "api/index.html", "study-folder/index.html"):
@@ -268,4 +268,6 @@ def test_the_site_builds_and_its_pages_load_nothing_from_elsewhere(tmp_path):
             r"<(?:script|img|iframe)[^>]*\ssrc=\"([^\"]+)\"|<link[^>]*stylesheet[^>]*href=\"([^\"]+)\"", page
         )
         assert [one for pair in loaded for one in pair if "//" in one] == []
-    assert 'id="helpers.run"' in (tmp_path / "site/api/index.html").read_text(encoding="utf-8")
+    api = (tmp_path / "site/api/index.html").read_text(encoding="utf-8")
+    assert "<blockquote>" not in api, "an example that is not shown as code"
+    assert 'id="helpers.run"' in api
