@@ -1,8 +1,7 @@
-"""Lets the pages show the examples of docstrings as code: a block of `>>>` lines becomes a section of Google's style."""
+"""Lets the pages show the examples of docstrings as code: a block of `>>>` lines is fenced."""
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 import griffe
@@ -10,15 +9,14 @@ import griffe
 PROMPT = ">>>"
 
 
-def with_section(docstring: str) -> str:
-    r"""Put the blocks of a docstring that begin with a prompt under a heading of their own.
+def fenced(docstring: str) -> str:
+    r"""Fence the blocks of a docstring that begin with a prompt.
 
-    >>> with_section("Add.\n\n>>> 1 + 1\n2")
-    'Add.\n\nExamples:\n    >>> 1 + 1\n    2'
+    >>> fenced("Add.\n\n>>> 1 + 1\n2")
+    'Add.\n\n```pycon\n>>> 1 + 1\n2\n```'
     """
     blocks = docstring.split("\n\n")
-    shown = (f"Examples:\n{textwrap.indent(one, '    ')}" if one.startswith(PROMPT) else one for one in blocks)
-    return "\n\n".join(shown)
+    return "\n\n".join(f"```pycon\n{one.rstrip()}\n```" if one.startswith(PROMPT) else one for one in blocks)
 
 
 class Examples(griffe.Extension):
@@ -27,4 +25,4 @@ class Examples(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite one."""
         if obj.docstring is not None:
-            obj.docstring.value = with_section(obj.docstring.value)
+            obj.docstring.value = fenced(obj.docstring.value)
