@@ -9,7 +9,6 @@ with what its seeds gave.
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,22 +29,18 @@ class LeftOut:
 
 def leave_one_out(recording: Recording) -> list[LeftOut]:
     """Reduce every complete repeated configuration but the baseline to each of its seeds."""
-    counts = Counter(curve.index for curve in recording.curves if curve.status == "complete")
-    sign = Table(recording).sign
+    whole = Table(recording)
     compared = []
-    for index in (index for index, count in counts.items() if count > 1 and index):
-        own = [curve for curve in recording.curves if curve.index == index and curve.status == "complete"]
-        others = [curve for curve in recording.curves if curve.index != index]
-        results = []
-        made = []
-        for kept in own:
-            table = Table(Recording(recording.header, [*others, kept]))
-            row = next(row for row, curves in enumerate(table.curves) if curves[0].index == index)
-            results.append(min(sign * value for value in table.values(kept) if value is not None))
-            made.append([sign * drawn.result for drawn in table.candidates[row] if drawn.result is not None])
-        truth = float(np.std(results, ddof=1))
-        for result, values in zip(results, made, strict=True):
-            compared.append(LeftOut(float(np.mean(values)) - result, float(np.std(values)), truth))
+    for row, curves in enumerate(whole.curves):
+        own = [curve for curve in curves if curve.status == "complete"]
+        if row == 0 or len(own) < 2:
+            continue
+        results = whole.complete(row).min(axis=1)
+        others = [curve for curve in recording.curves if curve.index != curves[0].index]
+        for kept, result in zip(own, results, strict=True):
+            reduced = Table(Recording(recording.header, [*others, kept]))
+            given = [whole.sign * drawn.result for drawn in reduced.candidates[row] if drawn.result is not None]
+            compared.append(LeftOut(float(np.mean(given) - result), float(np.std(given)), float(results.std(ddof=1))))
     return compared
 
 

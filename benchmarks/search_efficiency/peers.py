@@ -36,9 +36,9 @@ from benchmarks.search_efficiency.curves import SEEDS
 from benchmarks.search_efficiency.figures import markdown
 from benchmarks.search_efficiency.methods import ORACLE, REFERENCE, Play, methods
 from benchmarks.search_efficiency.replay import RecordedSampler, Replay, WorkerExit, replay
-from benchmarks.search_efficiency.table import Drawn, Table
+from benchmarks.search_efficiency.table import Drawn, Table, choice_index
 from gazegaussian.errors import UserError
-from helpers.search.parameters import Categorical, Float, Int, Parameter, same
+from helpers.search.parameters import Categorical, Float, Int, Parameter
 from helpers.search.samplers_and_pruners import make_sampler
 from helpers.search.study_config import Component
 
@@ -252,9 +252,7 @@ def _neps_parameter(space: Parameter, prior: Any) -> Any:
     import neps
 
     if isinstance(space, Categorical):
-        choices = list(space.choices)
-        index = next(i for i, choice in enumerate(choices) if same(choice, prior))
-        return neps.Categorical(choices, prior=index, prior_confidence="medium")
+        return neps.Categorical(list(space.choices), prior=choice_index(space, prior), prior_confidence="medium")
     kind = neps.Integer if isinstance(space, Int) else neps.Float
     return kind(space.min, space.max, log=space.log, prior=prior, prior_confidence="medium")
 

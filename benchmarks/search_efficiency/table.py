@@ -67,7 +67,7 @@ class Table:
         self.params = [curves[0].params for curves in self.curves]
         self.points = np.array([self.encode(params) for params in self.params])  # [N, D]
         self.warm_up = self._warm_up()
-        repeated = [curves for curves in map(self._complete, range(len(self))) if len(curves) > 1]
+        repeated = [curves for curves in map(self.complete, range(len(self))) if len(curves) > 1]
         self.spread = math.sqrt(np.mean([curves.min(axis=1).var(ddof=1) for curves in repeated])) if repeated else 0.0
         self.residuals, self._levels, self._excesses = self._noise(repeated)
         self.candidates = [self._possible(row) for row in range(len(self))]
@@ -131,7 +131,7 @@ class Table:
         epochs = [float(second) for curve in complete for second in curve.metrics[CPU_SECONDS] if second is not None]
         return float(np.median([curve.warm_up_cpu_seconds for curve in complete]) / np.median(epochs))
 
-    def _complete(self, row: int) -> np.ndarray:
+    def complete(self, row: int) -> np.ndarray:
         """Curves of a row that ended well, to be minimised. [S, epochs]"""
         complete = [self.values(curve) for curve in self.curves[row] if curve.status == "complete"]
         return self.sign * np.array(complete, dtype=float).reshape(len(complete), self.epochs)
@@ -152,7 +152,7 @@ class Table:
     def _possible(self, row: int) -> list[Drawn]:
         """Curves that a row can give."""
         curves = self.curves[row]
-        complete = self._complete(row)
+        complete = self.complete(row)
         if len(curves) > 1 or not len(complete) or not len(self.residuals):
             return [self._as_drawn(self.values(curve), curve.status == "complete") for curve in curves]
         gaps = np.abs(self._levels - complete.min())
@@ -190,11 +190,15 @@ def _excess(curve: np.ndarray) -> np.ndarray:
     return curve - curve.min()
 
 
+def choice_index(space: Categorical, value: Any) -> int:
+    """Find a value among the choices."""
+    return next(i for i, choice in enumerate(space.choices) if same(choice, value))
+
+
 def to_unit(space: Parameter, value: Any) -> float:
     """Map a value to [0, 1]; choices keep their order."""
     if isinstance(space, Categorical):
-        index = next(i for i, choice in enumerate(space.choices) if same(choice, value))
-        return index / max(len(space.choices) - 1, 1)
+        return choice_index(space, value) / max(len(space.choices) - 1, 1)
     low, high, at = np.log([space.min, space.max, value]) if space.log else (space.min, space.max, value)
     return float((at - low) / (high - low)) if high > low else 0.0
 

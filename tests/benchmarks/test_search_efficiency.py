@@ -17,6 +17,7 @@ from benchmarks.search_efficiency.figures import budget_of, compare, markdown
 from benchmarks.search_efficiency.halving import BatchedHalving
 from benchmarks.search_efficiency.methods import ORACLE, REFERENCE, UNPRUNED, methods, of_components, warm_started
 from benchmarks.search_efficiency.noise import leave_one_out
+from benchmarks.search_efficiency.peers import promoted
 from benchmarks.search_efficiency.replay import RecordedSampler, Replay, WorkerExit
 from benchmarks.search_efficiency.replay import replay as replay_study
 from benchmarks.search_efficiency.table import Table, from_unit, to_unit
@@ -208,9 +209,8 @@ def test_a_configuration_with_one_seed_gets_the_measured_noise():
 
 def test_noise_of_a_falling_curve_makes_no_best_epoch_of_one_that_has_arrived():
     generator = np.random.default_rng(0)
-    slow = 10.0 ** -np.linspace(
-        -1, 1, EPOCHS
-    )  # seeds differ by a third of the value: a lot at first, little at the end
+    # Seeds differ by a third of the value: a lot at first, little at the end.
+    slow = 10.0 ** -np.linspace(-1, 1, EPOCHS)
     curves = [[slow * (1 + generator.normal() / 3) for _ in range(3)] for _ in range(12)]
     curves.append(np.full(EPOCHS, 0.1))
     params = [{"lr": 1e-3, "width": 16, "idle": index / 20} for index in range(13)]
@@ -468,3 +468,42 @@ def test_the_sampler_is_told_what_was_tried():
         table.study.suggest(trial)
         study.tell(trial, float(table.truths[sampler.rows[trial.number]]))
     assert [trial.params for trial in study.trials] == [table.params[row] for row in sampler.rows.values()]
+
+
+class Halving:
+    """Asks for two rows with one epoch each, then for the first with all, then for one that diverges."""
+
+    def __init__(self, table, seed):
+        orders = [(0, 1), (1, 1), (0, EPOCHS), (2, EPOCHS)]
+        self.orders = [(row, table.params[row], epochs) for row, epochs in orders]
+        self.told = []
+
+    def ask(self):
+        return self.orders[len(self.told)]
+
+    def tell(self, value):
+        self.told.append(value)
+
+
+def test_a_promoted_configuration_pays_for_its_new_epochs_and_a_failure_is_the_worst():
+    params = [{"lr": lr, "width": 16, "idle": 0.5} for lr in (1e-4, 1e-3, 1e-2)]
+    curves = [np.linspace(4.0, 1.0, EPOCHS), np.linspace(5.0, 4.0, EPOCHS), [3.0, None]]
+    table = planted(curves, params, statuses=["complete", "complete", "diverged"])
+    searches = []
+
+    def make(*arguments):
+        searches.append(Halving(*arguments))
+        return searches[-1]
+
+    played = promoted(make)(table, 0, 2 * (1 + table.warm_up) + EPOCHS, 1)
+    assert [trial.row for trial in played.trials] == [0, 1, 0, 2]
+    first = 1 + table.warm_up
+    after_promotion = 2 * first + EPOCHS - 1
+    assert [trial.spent for trial in played.trials] == [
+        first,
+        2 * first,
+        after_promotion,
+        after_promotion + table.warm_up + EPOCHS,
+    ]
+    assert [trial.value for trial in played.trials] == [None, None, 1.0, None]
+    assert searches[0].told == [4.0, 5.0, 1.0, math.inf]
