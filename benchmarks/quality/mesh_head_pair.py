@@ -9,19 +9,13 @@ by. Printed: each `val_loss` there and the paired gain with the interval that `c
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 
-from gazegaussian.build import train_run
-from gazegaussian.config import GazeGaussianRun, load_run, with_parameters
-from gazegaussian.measurement import find_test_people, measure_checkpoint
-from gazegaussian.utils.atomic_files import atomic_file
+from benchmarks.quality.on_test_people import FIRST_SEED, METRIC, quick_gaze_gaussian, train_and_measure
+from gazegaussian.config import with_parameters
 from helpers.analysis.paired_gain import Sample, paired_gain
-from helpers.utils.paths import run_file
 
-METRIC = "val_loss"
-FIRST_SEED = 1000  # none that a study or a default trains with
 LINE = "{:>6}  {:>12}  {:>12}"
 
 
@@ -37,21 +31,8 @@ def measure(mesh_head: Path, folder: Path, seed: int, epochs: int | None) -> tup
     Returns:
         The metric of each test person.
     """
-    stored = folder / "test_people.json"
-    if stored.is_file():
-        return tuple(json.loads(stored.read_text()))
-    config = load_run(run_file("gazegaussian"), "gazegaussian")
-    assert isinstance(config, GazeGaussianRun)
-    config = config.model_copy(update={"meshhead_checkpoint": mesh_head.resolve()})
-    config = with_parameters(config, {"seed": seed, **({"epochs": epochs} if epochs else {})})
-    result = train_run(config, folder, resume=True)
-    people, missing = find_test_people(config)
-    if missing:
-        raise SystemExit(f"nobody to measure: {missing}")
-    values = [row[METRIC] for row in measure_checkpoint(config, result.best_checkpoint, people).values()]
-    with atomic_file(stored) as part:
-        part.write_text(json.dumps(values))
-    return tuple(values)
+    config = with_parameters(quick_gaze_gaussian(mesh_head), {"seed": seed, **({"epochs": epochs} if epochs else {})})
+    return tuple(row[METRIC] for row in train_and_measure(config, folder).values())
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.quality import mesh_head_pair
+from benchmarks.quality import mesh_head_pair, on_test_people
 
 
 @pytest.fixture
@@ -23,9 +23,9 @@ def trained(monkeypatch):
         seed = config.training.seed % 1000
         return {person: {"val_loss": 0.5 + worse + 0.01 * seed + 0.001 * i} for i, person in enumerate(people)}
 
-    monkeypatch.setattr(mesh_head_pair, "train_run", train)
-    monkeypatch.setattr(mesh_head_pair, "measure_checkpoint", measured)
-    monkeypatch.setattr(mesh_head_pair, "find_test_people", lambda config: (["a", "b", "c"], ""))
+    monkeypatch.setattr(on_test_people, "train_run", train)
+    monkeypatch.setattr(on_test_people, "measure_checkpoint", measured)
+    monkeypatch.setattr(on_test_people, "find_test_people", lambda config: (["a", "b", "c"], ""))
     return starts
 
 
@@ -45,7 +45,7 @@ def test_the_better_start_wins_by_what_it_is_better_and_nothing_is_trained_twice
 
 
 def test_without_test_people_nothing_is_claimed(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(mesh_head_pair, "find_test_people", lambda config: ([], "no one is left"))
+    monkeypatch.setattr(on_test_people, "find_test_people", lambda config: ([], "no one is left"))
     monkeypatch.setattr(sys, "argv", ["pair", "good.pt", "other.pt", str(tmp_path / "runs")])
     with pytest.raises(SystemExit, match="no one is left"):
         mesh_head_pair.main()

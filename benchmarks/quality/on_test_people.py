@@ -1,0 +1,45 @@
+"""Trains the quick GazeGaussian, changed or not, and measures its best epoch on the test people, whom nothing was chosen by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gazegaussian.build import train_run
+from gazegaussian.config import GazeGaussianRun, load_run
+from gazegaussian.measurement import find_test_people, measure_checkpoint
+from gazegaussian.utils.atomic_files import atomic_file
+from helpers.utils.paths import run_file
+
+METRIC = "val_loss"
+FIRST_SEED = 1000  # none that a study or a default trains with
+
+
+def quick_gaze_gaussian(mesh_head: Path) -> GazeGaussianRun:
+    """Return the quick run configuration, started from a MeshHead checkpoint."""
+    config = load_run(run_file("gazegaussian"), "gazegaussian")
+    assert isinstance(config, GazeGaussianRun)
+    return config.model_copy(update={"meshhead_checkpoint": mesh_head.resolve()})
+
+
+def train_and_measure(config: GazeGaussianRun, folder: Path) -> dict[str, dict[str, float]]:
+    """Train once and measure by person, or read what was measured before.
+
+    Args:
+        config: Of the training.
+        folder: Of it; a training that was stopped there goes on.
+
+    Returns:
+        What validation measures, for every test person.
+    """
+    stored = folder / "test_people.json"
+    if stored.is_file():
+        return json.loads(stored.read_text())
+    result = train_run(config, folder, resume=True)
+    people, missing = find_test_people(config)
+    if missing:
+        raise SystemExit(f"nobody to measure: {missing}")
+    measured = measure_checkpoint(config, result.best_checkpoint, people)
+    with atomic_file(stored) as part:
+        part.write_text(json.dumps(measured))
+    return measured
