@@ -18,6 +18,7 @@ import importlib.util
 import logging
 import math
 import random
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Hashable
@@ -207,7 +208,8 @@ class SmacHyperband:
     """SMAC3's multi-fidelity facade: random forest, Hyperband."""
 
     def __init__(self, table: Table, seed: int, eta: int = 3) -> None:
-        self.smac = _smac(table, seed, eta)
+        self.folder = tempfile.TemporaryDirectory(prefix="smac_")  # removed with this object
+        self.smac = _smac(table, seed, eta, Path(self.folder.name))
 
     def ask(self) -> tuple[Hashable, dict[str, Any], int]:
         """See `Promoter`."""
@@ -257,16 +259,13 @@ def _neps_parameter(space: Parameter, prior: Any) -> Any:
     return kind(space.min, space.max, log=space.log, prior=prior, prior_confidence="medium")
 
 
-def _smac(table: Table, seed: int, eta: int) -> Any:
-    """Build the facade; its files go to a folder that is removed."""
-    import tempfile
-
+def _smac(table: Table, seed: int, eta: int, folder: Path) -> Any:
+    """Build the facade, which writes its files to `folder`."""
     from ConfigSpace import Configuration, ConfigurationSpace
     from smac import MultiFidelityFacade, Scenario
 
     space = ConfigurationSpace(seed=seed)
     space.add([_smac_parameter(name, one) for name, one in table.study.parameters.items()])
-    folder = tempfile.mkdtemp(prefix="smac_")
     scenario = Scenario(
         space,
         deterministic=True,
@@ -274,7 +273,7 @@ def _smac(table: Table, seed: int, eta: int) -> Any:
         min_budget=1,
         max_budget=table.epochs,
         seed=seed,
-        output_directory=Path(folder),
+        output_directory=folder,
     )
     start = Configuration(space, values=table.params[0])
     return MultiFidelityFacade(

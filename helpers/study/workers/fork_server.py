@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import forkserver
+from typing import Any
 
 from gazegaussian.config import RunConfig
 from gazegaussian.utils.cores import available_cores
@@ -36,10 +37,18 @@ def import_ahead(pool: WorkerPool, config: RunConfig) -> None:
         return
     if device == "cuda" or (device == "auto" and gpus()):
         return
-    multiprocessing.get_context(START_METHOD).set_forkserver_preload([PRELOADED])
+    worker_context(START_METHOD)
     settings = worker_settings(START_METHOD, chosen_threads(config) or 1)
     with environment(settings), interrupt_handler(signal.SIG_IGN):
         forkserver.ensure_running()
+
+
+def worker_context(method: str) -> Any:
+    """The context that starts workers; a fork server of it imports what they need."""
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([PRELOADED])
+    return context
 
 
 def worker_settings(method: str, threads: int) -> dict[str, str]:

@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 import optuna
 import psutil
@@ -29,7 +28,7 @@ from gazegaussian.utils.interrupts import interrupt_handler
 from gazegaussian.utils.signs_of_life import sign, signs_of_life
 from helpers.study.spec import StudySpec
 from helpers.study.workers import fork_server
-from helpers.study.workers.fork_server import environment, worker_settings
+from helpers.study.workers.fork_server import environment, worker_context, worker_settings
 from helpers.study.workers.plan import WorkerPlan, not_portable
 from helpers.study.workers.worker import WorkerExit, work
 
@@ -72,9 +71,7 @@ class LocalBackend:
         settings = worker_settings(self._method, self._threads)
         if self._gpus:
             settings["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
-        context: Any = multiprocessing.get_context(self._method)
-        if self._method == "forkserver":
-            context.set_forkserver_preload([fork_server.PRELOADED])
+        context = worker_context(self._method)
         here, there = context.Pipe(duplex=False)
         levels = (logging.getLogger().getEffectiveLevel(), optuna.logging.get_verbosity())
         # Not a daemon: those may not start the processes of isolated trials.
