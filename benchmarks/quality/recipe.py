@@ -1,6 +1,6 @@
 """Which parts of the quick GazeGaussian's recipe hold on other seeds?
 
-    python -m benchmarks.quality.recipe MESHHEAD.pt FOLDER [--seeds 2] [--change "code_basis_rank: 0" ...]
+    python -m benchmarks.quality.recipe MESHHEAD.pt FOLDER [--seeds 2] [--first-seed 1000] [--change "code_basis_rank: 0" ...]
 
 Trains the shipped quick configuration and the same with one part changed, all with the same seeds, and measures every
 `best.pt` on the test people. Printed: `val_loss` and gaze error there, and how much worse than the shipped recipe the change is,
@@ -24,7 +24,7 @@ from helpers.analysis.paired_gain import Sample, paired_gain
 GAZE = "gaze_error_deg"
 CHANGES = (
     "code_basis_rank: 0", "code_basis_rank: 144", "focus_subdivisions: 0", "exact_colors: false", "layer_images: true",
-    "feature_downscale: 4", "batch_size: 2", "lr_decay: 1.0", "eye_lr_mult: 1.0", "features_lr_mult: 1.0",
+    "feature_downscale: 4", "batch_size: 2", "lr_decay: 0.2", "eye_lr_mult: 0.5", "features_lr_mult: 1.0",
     "code_basis_lr_mult: 1.0", "dit_lr_mult: 1.0", "vgg_importance: 0.1", "perceptual_start_epoch: 5",
     "eye_region_importance: 0.0",
 )  # fmt: skip
@@ -81,13 +81,16 @@ def main() -> None:
     parser.add_argument("mesh_head", type=Path, help="checkpoint of stage one")
     parser.add_argument("folder", type=Path, help="for the trainings; continued when it is there")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument(
+        "--first-seed", type=int, default=FIRST_SEED, help="others than those that a change was chosen by"
+    )
     parser.add_argument("--change", action="append", help="instead of the changes that the recipe is made of")
     given = parser.parse_args()
     config = quick_gaze_gaussian(given.mesh_head)
     changes = {text: changed(text) for text in given.change or CHANGES}
     for change in changes.values():
         with_parameters(config, change)  # rejected before anything is trained
-    seeds = range(FIRST_SEED, FIRST_SEED + given.seeds)
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
     shipped = train_all(config, {}, given.folder, seeds)
     print(*HEADER, line("nothing (shipped)", shipped, None), sep="\n", flush=True)
     for text, change in changes.items():
