@@ -286,6 +286,9 @@ class EyePoints(Stream):
 class EyeStream(EyePoints):
     """Both eyes; each rotates rigidly about its own centre, then expression moves its points."""
 
+    # Not the rotation: a mesh at which no iris is seen leaves it free. It turned eyeballs by 5 to 50 degrees whatever the gaze.
+    inherited = ("shape_color", "eye_color", "shape_deform")
+
     def __init__(self, mesh_config: MeshHeadModel, points: int) -> None:
         super().__init__(mesh_config, points)
         # Ours: colour as a function of the place on the turned eyeball and of the person. Iris and pupil are then learned

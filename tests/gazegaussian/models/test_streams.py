@@ -1,5 +1,6 @@
 """GazeGaussian's streams, its stage, its checkpoints."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -82,6 +83,14 @@ def test_each_eye_turns_rigidly_about_its_own_centre():
         assert ((turned[:, rows] - other).norm(dim=-1) - (before - other).norm(dim=-1)).abs().max() > 1e-3
         assert torch.equal(quats[:, rows], quats[:, rows][:, :1].expand_as(quats[:, rows]))
     assert not torch.allclose(turned[0], turned[1], atol=1e-3)  # every sample by its own gaze
+
+
+def test_eyes_begin_where_they_are_however_the_mesh_head_turned_them():
+    mesh_head = mesh_stage(mesh_run()).module
+    jiggle(mesh_head.branches.eye_rotation, 1.0)
+    eyes = gaze_stage(gaze_run(), mesh_head).model.eyes
+    quats = eyes.rotate(gazes(batch(1).parameters, (0.3, -0.4), (-0.2, 0.5), (0.0, 0.0)))[1]
+    assert quats[..., 0].min() > math.cos(math.radians(3) / 2)
 
 
 def test_gaze_moves_the_eyes_alone():
