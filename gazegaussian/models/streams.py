@@ -1,7 +1,7 @@
 """What both streams of Gaussians are, initialised from the neutral mesh, and the stream of the eyes in the variant `default`.
 
 The branches come from the MeshHead with their trained weights and whatever widths its study found; attribute branches
-(scale, rotation, opacity) are new. Points are head frame, model units; outputs are in the world.
+(scale, rotation, opacity) and the rotation of the eyes are new. Points are head frame, model units; outputs are in the world.
 """
 
 from __future__ import annotations
