@@ -64,7 +64,8 @@ def test_a_mesh_head_of_either_variant_starts_stage_two_of_the_other(published_m
     for source, variant in ((published_mesh_head, "default"), (ours.module, "released")):
         caplog.clear()
         stage = gaze_stage(gaze_run(**{**STREAMS, "variant": variant}), source)
-        assert "the rotation of the eyes starts anew" in caplog.text
+        # In the default variant it always does; in the other one it is inherited from a MeshHead of the same.
+        assert ("the rotation of the eyes starts anew" in caplog.text) == (variant == "released")
         inherited = source.branches.shape_color.state_dict()
         assert all(
             torch.equal(value, inherited[name]) for name, value in stage.model.eyes.shape_color.state_dict().items()
