@@ -3,6 +3,9 @@
     nice python -m benchmarks.search_efficiency.record meshhead choose --part 1/2
     python -m benchmarks.search_efficiency.record gazegaussian report --meshhead CHECKPOINT --minutes 120
 
+CHECKPOINT of the recorded files is `baseline_meshhead.pt` beside them: the `best.pt` of `train meshhead` at quick sizes
+(seed 0, one thread, half a minute), committed since curves can only be added to those that start from the same file.
+
 Every stage has two files: sampler and pruner are chosen by `choose`, figures are measured on `report`. Their configurations
 are drawn with different seeds. Configuration 0 is the baseline. A training that is recorded is never repeated, so the
 same command continues after a stop, a kill or a failure. Ctrl-C and SIGTERM stop after the current epoch; the
