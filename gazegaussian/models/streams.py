@@ -267,7 +267,7 @@ class Stream(nn.Module):
 class EyePoints(Stream):
     """Points of both eyes and the branches that all variants have."""
 
-    inherited = ("shape_color", "eye_color", "shape_deform", "eye_rotation")
+    inherited: tuple[str, ...] = ("shape_color", "eye_color", "shape_deform", "eye_rotation")
 
     def __init__(self, mesh_config: MeshHeadModel, points: int) -> None:
         super().__init__(points, 1, sum(map(len, EYE_LANDMARKS)))
