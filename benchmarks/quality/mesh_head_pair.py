@@ -9,17 +9,16 @@ by. Printed: each `val_loss` there and the paired gain with the interval that `c
 from __future__ import annotations
 
 import argparse
-import statistics
 from pathlib import Path
 
-from benchmarks.quality.on_test_people import FIRST_SEED, METRIC, quick_gaze_gaussian, train_and_measure
+from benchmarks.quality.on_test_people import FIRST_SEED, METRIC, People, quick_gaze_gaussian, sample, train_and_measure
 from gazegaussian.config import with_parameters
-from helpers.analysis.paired_gain import Sample, paired_gain
+from helpers.analysis.paired_gain import paired_gain
 
 LINE = "{:>6}  {:>12}  {:>12}"
 
 
-def measure(mesh_head: Path, folder: Path, seed: int, epochs: int | None) -> tuple[float, ...]:
+def measure(mesh_head: Path, folder: Path, seed: int, epochs: int | None) -> People:
     """Train once and measure by person, or read what was measured before.
 
     Args:
@@ -29,10 +28,10 @@ def measure(mesh_head: Path, folder: Path, seed: int, epochs: int | None) -> tup
         epochs: None takes the quick configuration's.
 
     Returns:
-        The metric of each test person.
+        What validation measures, for every test person.
     """
     config = with_parameters(quick_gaze_gaussian(mesh_head), {"seed": seed, **({"epochs": epochs} if epochs else {})})
-    return tuple(row[METRIC] for row in train_and_measure(config, folder).values())
+    return train_and_measure(config, folder)
 
 
 def main() -> None:
@@ -44,13 +43,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, help="of each training; default: those of the quick configuration")
     given = parser.parse_args()
-    people: dict[str, list[tuple[float, ...]]] = {"challenger": [], "baseline": []}
+    people: dict[str, list[People]] = {"challenger": [], "baseline": []}
     print(LINE.format("seed", *people))
     for seed in range(FIRST_SEED, FIRST_SEED + given.seeds):
         for name, rows in people.items():
             rows.append(measure(getattr(given, name), given.folder / f"{name}_{seed}", seed, given.epochs))
-        print(LINE.format(seed, *(f"{statistics.fmean(rows[-1]):.5f}" for rows in people.values())), flush=True)
-    ours, theirs = (Sample(tuple(map(statistics.fmean, rows)), tuple(rows)) for rows in people.values())
+        print(LINE.format(seed, *(f"{sample(rows[-1:]).values[0]:.5f}" for rows in people.values())), flush=True)
+    ours, theirs = map(sample, people.values())
     gain = paired_gain(ours, theirs, 1)
     print(
         f"gain of the challenger in {METRIC}: {gain.mean:.5f}, 95% interval {gain.low:.5f} to {gain.high:.5f} "

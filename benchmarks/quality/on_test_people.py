@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 from gazegaussian.build import train_run
 from gazegaussian.config import GazeGaussianRun, load_run
 from gazegaussian.measurement import find_test_people, measure_checkpoint
 from gazegaussian.utils.atomic_files import atomic_file
+from helpers.analysis.paired_gain import Sample
 from helpers.utils.paths import run_file
 
 METRIC = "val_loss"
 FIRST_SEED = 1000  # none that a study or a default trains with
+People = dict[str, dict[str, float]]  # metrics by test person
 
 
 def quick_gaze_gaussian(mesh_head: Path) -> GazeGaussianRun:
@@ -22,7 +26,7 @@ def quick_gaze_gaussian(mesh_head: Path) -> GazeGaussianRun:
     return config.model_copy(update={"meshhead_checkpoint": mesh_head.resolve()})
 
 
-def train_and_measure(config: GazeGaussianRun, folder: Path) -> dict[str, dict[str, float]]:
+def train_and_measure(config: GazeGaussianRun, folder: Path) -> People:
     """Train once and measure by person, or read what was measured before.
 
     Args:
@@ -43,3 +47,9 @@ def train_and_measure(config: GazeGaussianRun, folder: Path) -> dict[str, dict[s
     with atomic_file(stored) as part:
         part.write_text(json.dumps(measured))
     return measured
+
+
+def sample(rows: Sequence[People]) -> Sample:
+    """Bring what was measured with each seed into the form of a comparison."""
+    people = tuple(tuple(person[METRIC] for person in row.values()) for row in rows)
+    return Sample(tuple(map(statistics.fmean, people)), people)

@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from benchmarks.quality.on_test_people import FIRST_SEED, METRIC, quick_gaze_gaussian, train_and_measure
+from benchmarks.quality.on_test_people import FIRST_SEED, METRIC, People, quick_gaze_gaussian, sample, train_and_measure
 from gazegaussian.config import GazeGaussianRun, with_parameters
-from helpers.analysis.paired_gain import Sample, paired_gain
+from helpers.analysis.paired_gain import paired_gain
 
 GAZE = "gaze_error_deg"
 CHANGES = (
@@ -32,7 +32,6 @@ HEADER = (
     "| changed | val_loss | gaze error, deg | worse than shipped by | 95% interval | worse in |",
     "|" + "---|" * 6,
 )
-People = dict[str, dict[str, float]]
 
 
 def changed(text: str) -> dict[str, Any]:
@@ -46,12 +45,6 @@ def changed(text: str) -> dict[str, Any]:
 def mean(metric: str, rows: Sequence[People]) -> float:
     """Mean of a metric over seeds and people."""
     return statistics.fmean(person[metric] for row in rows for person in row.values())
-
-
-def sample(rows: Sequence[People]) -> Sample:
-    """Bring what was measured with each seed into the form of a comparison."""
-    people = tuple(tuple(person[METRIC] for person in row.values()) for row in rows)
-    return Sample(tuple(map(statistics.fmean, people)), people)
 
 
 def line(name: str, rows: Sequence[People], shipped: Sequence[People] | None) -> str:
