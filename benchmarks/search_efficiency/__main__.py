@@ -6,7 +6,8 @@
 
 `choose` compares all methods on the curves that are there to choose by. `report` measures the chosen ones on curves of other
 configurations; it rejects a file that was recorded to choose by, and `choose` one to report on. The reference (TPE +
-median (3, 5)), TPE without pruning and the oracle are always there. `figures.py` defines what the columns mean.
+median (3, 5)), TPE without pruning and the oracle are always there. `figures.py` defines what the columns mean. Studies begin with
+the baseline; with `--cold` they do not, as with data for which no good configuration is known.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def parse_method(text: str) -> tuple[str, Play]:
     return text, of_components(*parts)
 
 
-def load(path: Path, purpose: Purpose, config: Path | None = None, study: Path | None = None) -> Table:
+def load(
+    path: Path, purpose: Purpose, config: Path | None = None, study: Path | None = None, *, cold: bool = False
+) -> Table:
     """Read a file that was recorded for a purpose, with the sizes of today.
 
     Args:
@@ -55,6 +58,7 @@ def load(path: Path, purpose: Purpose, config: Path | None = None, study: Path |
         purpose: That the file must have.
         config: Run configuration that it must have been recorded with; default the stage's quick one.
         study: Likewise the study file.
+        cold: Replayed studies do not begin with the baseline.
 
     Raises:
         ConfigError: It was recorded for the other purpose, or with other sizes.
@@ -68,7 +72,7 @@ def load(path: Path, purpose: Purpose, config: Path | None = None, study: Path |
             f"them. Give {header.stage}_{purpose}.jsonl."
         )
     require_quick_sizes(header, path, config, study)
-    return Table(recording)
+    return Table(recording, cold=cold)
 
 
 def run(
@@ -112,7 +116,7 @@ def describe(table: Table, seeds: Sequence[int], workers: int) -> str:
     return (
         f"{header.stage}, to {header.purpose}: {len(table)} configurations ({parts}), {noise}; {table.epochs} epochs of "
         f"{table.study.metrics[0]}, warm-up {table.warm_up:.2f} epochs, digest {header.digest}. {len(seeds)} seeds from "
-        f"{seeds[0]} on, {workers} at a time. Good: 0.5 times the reference's epochs."
+        f"{seeds[0]} on, {workers} at a time{', without the baseline first' if table.cold else ''}. Good: 0.5 times the reference's epochs."
     )
 
 
@@ -131,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trials", type=int, default=30, help="of the reference; their epochs are the budget")
     parser.add_argument("--patience", type=float, default=2.0, help="budgets within which a method may arrive")
     parser.add_argument("--workers", type=int, default=1, help="trials side by side")
+    parser.add_argument("--cold", action="store_true", help="replayed studies do not begin with the baseline")
     parser.add_argument("--json", type=Path, help="write the numbers here, too")
     return parser
 
@@ -157,7 +162,7 @@ def main() -> None:
     started = time.process_time()
     seeds = range(FIRST_SEED[given.purpose], FIRST_SEED[given.purpose] + given.seeds)
     try:
-        table = load(given.curves, given.purpose, given.config, given.study)
+        table = load(given.curves, given.purpose, given.config, given.study, cold=given.cold)
         chosen = chosen_methods(given.methods, given.purpose) | dict(given.add)
         if given.prior is not None:
             chosen["warm-started tpe, median (3, 2)"] = warm_started(Table.load(given.prior))

@@ -2,8 +2,9 @@
 
 A: epochs until the mean incumbent over the seeds is as good as the reference's mean incumbent at the budget, as a share of
 the epochs in which the reference gets there. E: regret at the budget. The budget is what the reference spends on its
-trials, the same for all methods. Regret is 0 for the best recorded configuration and 1 for the baseline, on the mean over
-training seeds. Intervals resample the seeds, a method's and the reference's together.
+trials, the same for all methods. Regret is 0 for the best recorded configuration and 1 for the baseline (the median
+configuration, when cold), on the mean over training seeds. Intervals resample the seeds, a method's and the reference's
+together.
 """
 
 from __future__ import annotations

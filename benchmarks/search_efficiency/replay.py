@@ -65,7 +65,7 @@ class Replay:
 
 
 class RecordedSampler(BaseSampler):
-    """Lets another sampler propose and returns the nearest unused recorded configuration; the baseline comes first.
+    """Lets another sampler propose and returns the nearest unused recorded configuration; the baseline first, unless cold.
 
     Attributes:
         rows: The row of each trial, by trial number.
@@ -85,7 +85,8 @@ class RecordedSampler(BaseSampler):
     ) -> dict[str, Any]:
         """Propose, and take what is nearest."""
         used = self.rows.values()
-        self.rows[trial.number] = self.table.nearest(self._propose(study, trial), used) if self.rows else 0
+        baseline = not self.rows and not self.table.cold
+        self.rows[trial.number] = 0 if baseline else self.table.nearest(self._propose(study, trial), used)
         return self.table.params[self.rows[trial.number]]
 
     def sample_independent(

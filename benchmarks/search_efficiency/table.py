@@ -39,6 +39,10 @@ class Drawn:
 class Table:
     """Recorded configurations in the unit cube of their search space.
 
+    Args:
+        recording: The file of curves.
+        cold: Studies do not begin with the baseline, as with data for which no good configuration is known.
+
     Attributes:
         study: Search space, metric and direction.
         epochs: Of one training.
@@ -52,7 +56,8 @@ class Table:
         truths: Mean result of each row, to be minimised; infinite where no training ended well. [N]
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, *, cold: bool = False) -> None:
+        self.cold = cold
         header = recording.header
         self.header = header
         self.study: StudyFile = header.study_file
@@ -92,9 +97,10 @@ class Table:
         return [candidates[int(generator.integers(len(candidates)))] for candidates in self.candidates]
 
     def regret(self, row: int) -> float:
-        """Distance of a row from the best one, as a share of the baseline's distance."""
+        """Distance of a row from the best one, as a share of the baseline's distance; of the median one's, when cold."""
         best = float(self.truths.min())
-        return float(self.truths[row] - best) / max(float(self.truths[0]) - best, 1e-12)
+        one = float(np.median(self.truths[np.isfinite(self.truths)]) if self.cold else self.truths[0])
+        return float(self.truths[row] - best) / max(one - best, 1e-12)
 
     def encode(self, params: Mapping[str, Any]) -> np.ndarray:
         """Place a configuration in the unit cube. [D]"""

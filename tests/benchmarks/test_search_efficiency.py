@@ -97,6 +97,16 @@ def test_a_study_sees_recorded_configurations_once_each_with_their_own_curves():
     assert played.trials != play(table, named("tpe"), named("none"), 4, 20).trials
 
 
+def test_a_cold_study_begins_with_what_the_sampler_proposes():
+    table = valley()
+    cold = Table(recording([table.complete(row)[0].tolist() for row in range(ROWS)], table.params), cold=True)
+    begun = [play(cold, named("tpe"), named("none"), seed, 2).trials[0].row for seed in range(8)]
+    assert len(set(begun)) > 4
+    middle = np.median([cold.regret(row) for row in range(ROWS)])
+    assert middle == pytest.approx(1)  # regret is counted in median configurations: the baseline is nothing special
+    assert table.regret(0) == pytest.approx(1)
+
+
 def test_every_warm_up_is_paid_for_also_those_of_pruned_trials():
     table = valley()
     assert table.warm_up == WARM_UP
