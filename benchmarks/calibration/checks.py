@@ -101,7 +101,7 @@ def false_better(
             before = 0
             before_either = 0
             for _ in range(runs):
-                losses = noise.losses(generator, top + 1, 2 * seeds, 1)
+                losses = noise.losses(generator, top + 1, 2 * seeds, 2)
                 first = says_better(report(losses[:, :seeds]))
                 planned += first
                 either += first or says_better(report(losses, looks=2))
@@ -113,6 +113,15 @@ def false_better(
             yield Row("'Better by' though nothing is", case, before / runs, planned, runs, FALSE)
             later = f"{case}, then {2 * seeds}"
             yield Row("'Better by' though nothing is", later, before_either / runs, either, runs, FALSE)
+
+
+def few_test_people(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """'Better by' when nothing is better and people differ more than seeds; one person alone says nothing of others."""
+    for people, spread in ((1, 3.0), (2, 1.0), (2, 3.0), (3, 3.0)):
+        noise = Noise(person=spread)
+        claimed = sum(says_better(report(noise.losses(generator, 2, 5, people))) for _ in range(runs))
+        case = f"{people} test people, whose sd is {spread:g} times that of seeds"
+        yield Row("'Better by' though nothing is", case, None, claimed, runs, (0, 0) if people == 1 else FALSE)
 
 
 def luck_of_people(generator: np.random.Generator, runs: int) -> Iterator[Row]:
@@ -155,7 +164,7 @@ def failed_seeds(generator: np.random.Generator, runs: int) -> Iterator[Row]:
     before = 0
     cases = 0
     while cases < runs:
-        losses = Noise(seed=0.002, shared=0.01).losses(generator, 3, 5, 1)
+        losses = Noise(seed=0.002, shared=0.01).losses(generator, 3, 5, 2)
         losses[1] -= 0.02
         losses[2] -= 0.005
         failed = np.zeros((3, 5), bool)
@@ -177,9 +186,10 @@ def constraints(generator: np.random.Generator, runs: int) -> Iterator[Row]:
     """A candidate, or the baseline, that misses a constraint in some seeds."""
     for index, who in ((1, "the candidate"), (0, "the baseline")):
         claimed = 0
+        before = 0
         cases = 0
         while cases < runs:
-            losses = Noise(seed=0.002, shared=0.01).losses(generator, 2, 5, 1)
+            losses = Noise(seed=0.002, shared=0.01).losses(generator, 2, 5, 2)
             losses[1] -= 0.02
             missed = np.zeros((2, 5), bool)
             missed[index] = generator.random(5) < 0.4
@@ -188,7 +198,8 @@ def constraints(generator: np.random.Generator, runs: int) -> Iterator[Row]:
             cases += 1
             said = report(losses, missed=missed)
             claimed += says_better(said) or "misses the constraint" not in said.sentences[0]
-        yield Row("a gain though a constraint is missed", f"by {who}", 1.0, claimed, runs, (0, 0))
+            before += better_before(generator, losses.mean(axis=2))
+        yield Row("a gain though a constraint is missed", f"by {who}", before / runs, claimed, runs, (0, 0))
 
 
 def single_training(generator: np.random.Generator, runs: int) -> Iterator[Row]:
@@ -215,6 +226,26 @@ def needed_seeds(generator: np.random.Generator, runs: int) -> Iterator[Row]:
         shown = sum(paired_interval(list(generator.normal(effect, 1.0, seeds)), level)[1] > 0 for _ in range(runs))
         case = f"gain of {effect:g} standard deviations, {seeds} seeds"
         yield Row("seeds that show a gain in 8 of 10", case, None, shown, runs, (0.75, 0.85))
+
+
+def needed_seeds_of_people(generator: np.random.Generator, runs: int) -> Iterator[Row]:
+    """The same where people differ: the people that were measured stay, only seeds are new."""
+    level = corrected_level(3, 2)
+    by_person = 1.0 + 0.1 * np.array([-1.0, 1, -1, 1])  # the gain of each
+    seeds = seeds_needed(_gain_of(by_person + np.array([[-(0.5**0.5)], [0.5**0.5]]), level), level)
+    assert seeds is not None
+    drawn = (by_person + generator.normal(size=(seeds, 1)) for _ in range(runs))
+    lows = [_gain_of(differences, level).low for differences in drawn]
+    shown = sum(low is not None and low > 0 for low in lows)
+    case = f"gain of 1 standard deviation, 4 people that differ, {seeds} seeds"
+    yield Row("seeds that show a gain in 8 of 10", case, None, shown, runs, (0.75, 0.85))
+
+
+def _gain_of(differences: Floats, level: float) -> PairedGain:
+    """Gain of differences. [seeds, people]."""
+    rows = [tuple(map(float, -row)) for row in differences]
+    zero = Sample((0.0,) * len(rows), ((0.0,) * differences.shape[1],) * len(rows))
+    return paired_gain(Sample(tuple(float(np.mean(row)) for row in rows), tuple(rows)), zero, 1, level)
 
 
 def price_of_pruning(generator: np.random.Generator, runs: int) -> Iterator[Row]:
@@ -272,12 +303,14 @@ CHECKS: tuple[Check, ...] = (
     interval_of_seeds,
     interval_of_people,
     false_better,
+    few_test_people,
     luck_of_people,
     noise_of_epochs,
     failed_seeds,
     constraints,
     single_training,
     needed_seeds,
+    needed_seeds_of_people,
     price_of_pruning,
     memory,
     best_of_equals,

@@ -12,8 +12,8 @@ from typing import Any
 
 from gazegaussian.utils.plain_files import read_plain
 from helpers.analysis.confirmed import Confirmed, confirmed
-from helpers.analysis.gain_text import GainFacts, sentences, share
-from helpers.analysis.paired_gain import Sample, corrected_level, paired_gain, seeds_needed
+from helpers.analysis.gain_text import ONE_PERSON, GainFacts, sentences, share
+from helpers.analysis.paired_gain import Sample, corrected_level, paired_gain
 from helpers.utils.files import content_of
 
 CONFIRM_FILE = "confirm.json"
@@ -112,7 +112,7 @@ class ConfirmReport:
             missed=best.infeasible,
             baseline_missed=baseline.infeasible,
             constraints=tuple(dict.fromkeys(names)),
-            needed=seeds_needed(best.gain, corrected_level(self.candidates, self.looks + 1)),
+            next_level=corrected_level(self.candidates, self.looks + 1),
             mesh_heads=self.mesh_heads,
         )
 
@@ -147,6 +147,8 @@ class ConfirmReport:
             said.append(
                 f"The gain over seeds was measured on the validation people, which chose epoch and trial ({self.no_people})."
             )
+        if len(self.people) == 1:
+            said.append(ONE_PERSON)
         if best is None or best.gain.mean is None or best.gain.error is None:
             return said
         if best.gain.error > abs(best.gain.mean):

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from helpers.analysis.paired_gain import MOST_SEEDS, PairedGain
+from helpers.analysis.paired_gain import MOST_SEEDS, PairedGain, seeds_needed
 from helpers.analysis.shares import expected_best
+
+ONE_PERSON = (
+    "One test person says nothing of other people, so no gain is claimed: name more in train_test_split.json, or give more "
+    "subjects."
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class GainFacts:
         missed: Seeds in which the configuration missed a constraint.
         baseline_missed: Seeds in which the baseline did.
         constraints: That were missed, such as `gaze_error_deg <= 8`.
-        needed: Seeds that a gain like this needs; None: not known or too many.
+        next_level: Level of the interval at a further look.
         mesh_heads: Stage one was trained with every seed, too.
     """
 
@@ -47,14 +52,17 @@ class GainFacts:
     missed: int
     baseline_missed: int
     constraints: tuple[str, ...]
-    needed: int | None
+    next_level: float
     mesh_heads: bool = False
 
     @property
     def claimed(self) -> bool:
-        """Whether the gain is said without reserve: no training failed, constraints hold, and the interval is above zero."""
+        """Whether the gain is said without reserve.
+
+        No training failed, constraints hold, and the interval, which several test people are in, is above zero.
+        """
         above = self.gain.low is not None and self.gain.low > 0
-        return above and bool(self.people) and not (self.failed or self.missed or self.baseline_missed)
+        return above and bool(self.gain.people) and not (self.failed or self.missed or self.baseline_missed)
 
 
 def sentences(facts: GainFacts) -> list[str]:
@@ -96,6 +104,11 @@ def _size(facts: GainFacts) -> str:
     if gain.mean is None:
         return f"{_upper(facts.name)} and the baseline share no finished seed: no gain can be measured."
     whose = f"{facts.name} against the baseline (the run configuration)"
+    if gain.std is not None and (gain.low is None or gain.high is None):
+        return (
+            f"The seed changes nothing: {whose}, {facts.metric} differs by {gain.mean:.4g} in each of {gain.pairs} seeds. A "
+            "training that ignores its seed shows no noise; nothing can be said about how sure that is."
+        )
     if gain.low is None or gain.high is None:
         return (
             f"One seed says nothing about noise: {whose}, {facts.metric} differs by {gain.mean:.4g} in favour of "
@@ -113,17 +126,20 @@ def _verdict(facts: GainFacts) -> str:
     gain = facts.gain
     assert gain.mean is not None
     assert gain.low is not None
+    assert gain.high is not None
     if gain.mean == 0:
         return "No difference"
     if gain.mean < 0:
-        return "Not better: worse"
+        return "Not better: worse" if gain.high < 0 else "Not better: worse on average, though that may be chance,"
     if gain.low <= 0:
         return "Better on average, though that may be chance,"
     if facts.failed:
         return "In the seeds that both finished, better"
     if facts.missed or facts.baseline_missed:
         return "Constraints aside, better"
-    return "Better" if facts.people else "Better on the validation people alone"
+    if facts.people:
+        return "Better" if gain.people else "Better on one test person alone"
+    return "Better on the validation people alone"
 
 
 def _corrections(facts: GainFacts) -> str:
@@ -134,7 +150,7 @@ def _corrections(facts: GainFacts) -> str:
 
 
 def _mean_over(facts: GainFacts) -> str:
-    people = f" and {facts.people} test people" if facts.people else ""
+    people = f" and {facts.people} test {'people' if facts.people > 1 else 'person'}" if facts.people else ""
     stages = "seeds of both stages" if facts.mesh_heads else "training seeds"
     return f"the mean over {facts.gain.pairs} {stages} of each{people}"
 
@@ -155,9 +171,10 @@ def _single_training(facts: GainFacts) -> str:
 def _people(facts: GainFacts) -> str:
     """Which people the values are from, and what the others say."""
     if facts.people:
-        if facts.seen_gain is None:
-            return ""
-        return f"On the validation people, which chose epoch and trial, the gain is {facts.seen_gain:.4g}."
+        said = [ONE_PERSON] if facts.people == 1 else []
+        if facts.seen_gain is not None:
+            said.append(f"On the validation people, which chose epoch and trial, the gain is {facts.seen_gain:.4g}.")
+        return " ".join(said)
     return (
         f"No test people were measured ({facts.no_people}): the validation people chose epoch and trial, too, and part of a "
         "gain on them is their luck."
@@ -169,12 +186,13 @@ def _needed(facts: GainFacts) -> str:
     gain = facts.gain
     if gain.mean is None or gain.std is None or gain.low is None or gain.mean <= 0 or gain.low > 0:
         return ""
-    if facts.needed is not None:
+    needed = seeds_needed(gain, facts.next_level)
+    if needed is not None:
         return (
-            f"If the gain is as large as it seems, {facts.needed} seeds in all would show it in 8 of 10 confirmations, the "
+            f"If the gain is as large as it seems, {needed} seeds in all would show it in 8 of 10 confirmations, the "
             "correction for the further look included."
         )
-    if gain.people_half >= gain.mean:
+    if gain.people_half(facts.next_level) >= gain.mean:
         return "More seeds alone would not show a gain of this size: the test people differ too much, so it takes more of them."
     return f"More than {MOST_SEEDS} seeds would be needed to show a gain of this size."
 

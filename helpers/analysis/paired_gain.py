@@ -52,12 +52,13 @@ class PairedGain:
         pairs: Seeds that both finished.
         mean: Over them; None without any.
         std: Sample standard deviation of the differences between seeds; None below two.
-        low: Lower end of the interval of the mean; None below two seeds.
+        low: Lower end of the interval of the mean; None below two seeds, and where all differ by the same: a training that
+            its seed does not reach shows no noise.
         high: Upper end.
         level: Of both intervals, corrected for candidates and looks.
         error: Standard error of the mean, over seeds and people.
-        people: Test people behind every value; 0: not measured by person.
-        people_half: The part of the half-width that more seeds do not reduce.
+        people: Test people behind every value, at least two; 0: not measured by person, or one person alone.
+        people_error: Standard error that people add to that of the seeds.
         won: Seeds in which it was better; a seed that only the baseline failed in is won.
         compared: Seeds that at least one of both finished.
         won_low: Lower end of the interval of the probability to win a seed; None without a seed.
@@ -74,12 +75,16 @@ class PairedGain:
     level: float
     error: float | None
     people: int
-    people_half: float
+    people_error: float
     won: int
     compared: int
     won_low: float | None
     won_high: float | None
     probability: float | None
+
+    def people_half(self, level: float) -> float:
+        """Return the part of the half-width of an interval that more seeds do not reduce."""
+        return _quantile(level, self.people - 1) * self.people_error if self.people else 0.0
 
 
 def corrected_level(candidates: int = 1, looks: int = 1) -> float:
@@ -120,9 +125,10 @@ def paired_gain(ours: Sample, baseline: Sample, sign: int, level: float = LEVEL)
     mean = statistics.fmean(differences) if differences else None
     std = statistics.stdev(differences) if several else None
     error = half = probability = None
-    people_error, people_half = _people_part(people, level) if several else (0.0, 0.0)
-    if mean is not None and std is not None:
+    people_error = _people_error(people) if several else 0.0
+    if mean is not None and std is not None and (std > 0 or mean == 0):
         seeds_error = std / math.sqrt(len(differences))
+        people_half = _quantile(level, len(people[0]) - 1) * people_error if people else 0.0
         half = math.hypot(_quantile(level, len(differences) - 1) * seeds_error, people_half)
         error = math.hypot(seeds_error, people_error)
         wins = _predictive(mean, std, len(differences))
@@ -136,7 +142,7 @@ def paired_gain(ours: Sample, baseline: Sample, sign: int, level: float = LEVEL)
         level=level,
         error=error,
         people=len(people[0]) if people else 0,
-        people_half=people_half,
+        people_error=people_error,
         won=won,
         compared=compared,
         won_low=won_low,
@@ -149,7 +155,7 @@ def paired_interval(differences: Sequence[float], level: float = LEVEL) -> tuple
     """Student's t of paired differences.
 
     Args:
-        differences: One per seed, at least two; positive when the configuration was better.
+        differences: One per seed, at least two, not all the same but zero; positive when the configuration was better.
         level: Of the interval.
 
     Returns:
@@ -160,9 +166,11 @@ def paired_interval(differences: Sequence[float], level: float = LEVEL) -> tuple
 
     gain = paired_gain(Sample(tuple(-value for value in differences)), Sample((0.0,) * len(differences)), 1, level)
     if gain.mean is None or gain.low is None or gain.high is None or gain.error is None:
-        raise ValueError("an interval needs at least two differences")
+        raise ValueError(
+            f"an interval needs at least two differences that are not all the same, not {list(differences)}"
+        )
     if gain.error == 0:
-        return _certain(gain.mean), gain.low, gain.high
+        return 0.5, gain.low, gain.high
     return float(stdtr(len(differences) - 1, gain.mean / gain.error)), gain.low, gain.high
 
 
@@ -183,7 +191,7 @@ def seeds_needed(gain: PairedGain, level: float) -> int | None:
 
     def shown(seeds: int) -> bool:
         error = std / math.sqrt(seeds)
-        half = math.hypot(_quantile(level, seeds - 1) * error, gain.people_half)
+        half = math.hypot(_quantile(level, seeds - 1) * error, gain.people_half(level))
         return mean >= half + _POWER_QUANTILE * error
 
     enough = bisect.bisect_left(range(2, MOST_SEEDS + 1), True, key=shown) + 2
@@ -203,10 +211,10 @@ def _by_person(
     return rows if whole and len(rows[0]) >= 2 else []
 
 
-def _people_part(rows: Sequence[tuple[float, ...]], level: float) -> tuple[float, float]:
-    """Standard error and half-width that people add to those of seeds."""
+def _people_error(rows: Sequence[tuple[float, ...]]) -> float:
+    """Standard error that people add to that of seeds."""
     if not rows:
-        return 0.0, 0.0
+        return 0.0
     seeds = len(rows)
     people = len(rows[0])
     by_seed = [statistics.fmean(row) for row in rows]
@@ -216,21 +224,14 @@ def _people_part(rows: Sequence[tuple[float, ...]], level: float) -> tuple[float
         (value - by_seed[s] - by_person[p] + mean) ** 2 for s, row in enumerate(rows) for p, value in enumerate(row)
     )
     rest_error2 = rest / ((seeds - 1) * (people - 1)) / (seeds * people)
-    error = math.sqrt(max(statistics.variance(by_person) / people - rest_error2, 0.0))
-    return error, _quantile(level, people - 1) * error
+    return math.sqrt(max(statistics.variance(by_person) / people - rest_error2, 0.0))
 
 
 def _predictive(mean: float, std: float, count: int) -> float:
     """Probability that the next difference is positive."""
     from scipy.special import stdtr
 
-    if std == 0:
-        return _certain(mean)
-    return float(stdtr(count - 1, mean / (std * math.sqrt(1 + 1 / count))))
-
-
-def _certain(mean: float) -> float:
-    return 0.5 if mean == 0 else float(mean > 0)
+    return float(stdtr(count - 1, mean / (std * math.sqrt(1 + 1 / count)))) if std else 0.5
 
 
 def _quantile(level: float, freedom: int) -> float:

@@ -37,6 +37,42 @@ def test_people_that_differ_widen_the_interval():
     assert seeds_needed(with_people, 0.95) is None
 
 
+def reported(differences, people):
+    """What is said of differences of seeds that all of some people share."""
+    names = tuple(f"subject{person:04d}.h5" for person in range(people))
+    rows = tuple(
+        confirmed(name, trial, {}, values, people=[(value,) * people for value in values])
+        for name, trial, values in (
+            ("baseline", 0, (1.0,) * len(differences)),
+            ("trial_0001", 1, tuple(1.0 - difference for difference in differences)),
+        )
+    )
+    return ConfirmReport("val_loss", "minimize", tuple(range(1, len(differences) + 1)), rows, people=names)
+
+
+def test_one_test_person_says_nothing_of_others():
+    differences = (0.5, 0.52, 0.48, 0.51)
+    one = reported(differences, 1)
+    assert one.best.gain.low > 0
+    assert one.sentences[0].startswith("Better on one test person alone by ")
+    assert "4 training seeds of each and 1 test person." in one.sentences[0]
+    assert not one.facts.claimed
+    assert any("says nothing of other people" in warning for warning in one.warnings())
+    two = reported(differences, 2)
+    assert two.sentences[0].startswith("Better by ")
+    assert not two.warnings()
+
+
+def test_a_training_that_ignores_its_seed_shows_no_noise():
+    report = reported((0.25, 0.25), 2)
+    assert report.best.gain.low is None
+    assert report.best.gain.probability is None
+    assert report.sentences[0].startswith("The seed changes nothing: ")
+    assert not report.facts.claimed
+    with pytest.raises(ValueError, match="not all the same"):
+        paired_interval([0.25, 0.25])
+
+
 @pytest.mark.parametrize(("cases", "looked_at", "total"), [(0, 2, 17), (0, 16, 17), (1, 5, 9), (3, 3, 8)])
 def test_the_upper_count_is_the_largest_that_the_sample_does_not_exclude(cases, looked_at, total):
     most = largest_count(cases, looked_at, total)

@@ -197,7 +197,10 @@ def test_an_answer_that_may_be_chance_says_so():
     assert headline(study, confirmed(0.5, -0.4, 0.2, -0.1))[0].startswith(
         "Better on average, though that may be chance"
     )
-    assert headline(study, confirmed(-0.5, -0.4))[0].startswith("Not better: worse by 0.")
+    assert headline(study, confirmed(-0.5, -0.4))[0].startswith(
+        "Not better: worse on average, though that may be chance,"
+    )
+    assert headline(study, confirmed(-0.5, -0.4, -0.45))[0].startswith("Not better: worse by 0.")
     other = study_of(BASE, BEST, (TrialState.COMPLETE, 0.4, EPOCHS, {}, 3e-3))
     assert any("trial 1 is ahead of trial 2, the best of the search" in s for s in headline(other, confirmed(0.5, 0.4)))
     assert headline(study, confirmed(0.0, 0.0, 0.0))[0].startswith("No difference in val_loss")
