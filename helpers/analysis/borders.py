@@ -23,7 +23,8 @@ FEWEST_CHOICES = 3  # of two, both are ends
 def borders(study: optuna.Study, trial: FrozenTrial) -> list[str]:
     """Name the parameters of a trial that matter and lie at an end of what was searched.
 
-    A parameter matters when its importance is clear of what a parameter without effect reaches.
+    A parameter matters when its importance is clear of what a parameter without effect reaches. Where pruned trials count
+    with what they reached early, that is said: what matters early need not matter at the end.
 
     Args:
         study: The trial's, for the importances.
@@ -32,8 +33,9 @@ def borders(study: optuna.Study, trial: FrozenTrial) -> list[str]:
     at_ends = {name: end for name, space in trial.distributions.items() if (end := _end(trial.params[name], space))}
     if not at_ends:
         return []
-    clear = parameter_importances(study).clear
-    return [f"{name} = {end}" for name, end in at_ends.items() if name in clear]
+    importances = parameter_importances(study)
+    judged = "" if importances.epoch is None else f", which matters up to epoch {importances.epoch}"
+    return [f"{name} = {end}{judged}" for name, end in at_ends.items() if name in importances.clear]
 
 
 def _end(value: Any, space: BaseDistribution) -> str:

@@ -1,13 +1,15 @@
 """Trials whose values can be compared: those trained to the end, or all that reached a common epoch.
 
-A pruner stops trials because of their values. Where it stopped many, the complete ones are the good ones, and what they
-tell of the parameters is wrong: the bad part of the space is missing. All trials are then valued at one epoch.
+A pruner stops trials because of their values, and trials that diverge fail because of theirs. Where many ended so, the
+complete ones are the good ones, and what they tell of the parameters is wrong: the bad part of the space is missing. All
+trials are then valued at one epoch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,7 @@ from helpers.results.lookup import study_in_memory
 from helpers.results.ranking import signs
 from helpers.results.trial_states import successors
 
+_WORDS = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 ENOUGH = 0.8  # share of the trials that suffices: of complete ones, or of those that reached an epoch
 
 
@@ -28,64 +31,72 @@ class ComparableTrials:
     trials: tuple[FrozenTrial, ...]
     values: np.ndarray  # of one objective. [trials]
     epoch: int | None  # up to which the values are the best, counted from 1; None: the values of the whole trials
-    complete: int  # of them
-    left_out: int  # finished trials that did not get so far or have no value
+    pruned_left_out: int = 0  # that did not get so far or have no value
+    failed_left_out: int = 0
+
+    def count(self, state: TrialState) -> int:
+        """How many of them ended in a state."""
+        return sum(trial.state == state for trial in self.trials)
 
     @property
-    def pruned(self) -> int:
-        """Pruned trials among them."""
-        return len(self.trials) - self.complete
+    def biased(self) -> bool:
+        """Whether so many failed ones are missing that the others may be the good part of the space."""
+        return self.failed_left_out > (1 - ENOUGH) * (len(self.trials) + self.failed_left_out)
 
     @property
     def sentence(self) -> str:
         """How many trials, of what kind, and how they are valued."""
+        missing = {"pruned": self.pruned_left_out, "failed": self.failed_left_out}
+        left = " and ".join(f"{count} {kind}" for kind, count in missing.items() if count)
         if self.epoch is None:
-            used = f"{len(self.trials)} complete trials"
-            left = f" ({self.left_out} pruned ones left out)" if self.left_out else ""
-            return f"{used}{left}"
-        left = f"; {self.left_out} left out that ended before" if self.left_out else ""
-        return (
-            f"{len(self.trials)} trials ({self.complete} complete, {self.pruned} pruned), each valued at its best up to "
-            f"epoch {self.epoch}{left}"
-        )
+            return f"{len(self.trials)} complete trials" + (f" ({left} ones left out)" if left else "")
+        kinds = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        used = ", ".join(f"{self.count(kind)} {_WORDS[kind]}" for kind in kinds if self.count(kind))
+        before = f"; {left} left out that ended before" if left else ""
+        return f"{len(self.trials)} trials ({used}), each valued at its best up to epoch {self.epoch}{before}"
 
     def label(self, metric: str) -> str:
         """Name of the values, for an axis."""
-        return metric if self.epoch is None else f"{metric}, best up to epoch {self.epoch}"
+        return value_label(metric, self.epoch)
+
+
+def value_label(metric: str, epoch: int | None) -> str:
+    """Name the values of trials: the metric, and up to which epoch it is the best, if not to the end."""
+    return metric if epoch is None else f"{metric}, best up to epoch {epoch}"
 
 
 def comparable_trials(study: optuna.Study, objective: int = 0) -> ComparableTrials:
     """Choose the trials of a study that can be compared, and value them.
 
-    Complete trials alone when they are 4 of 5 of all that ended by themselves or by the pruner. If not, all trials that
-    reached the last epoch that 4 of 5 of them reached, each with its best value up to there.
+    Complete trials alone when they are 4 of 5 of all that reported a value. If not, all trials that reached the last epoch
+    that 4 of 5 of them reached, each with its best value up to there.
 
     Args:
         study: A loaded study.
         objective: Which one; with several there is no pruning, and values are those of complete trials.
     """
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     resumed = successors(study.get_trials(deepcopy=False))
-    trials = [trial for trial in trials if trial.number not in resumed]
+    trials = sorted((trial for trial in ended if trial.number not in resumed), key=lambda trial: trial.number)
     complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values is not None]
-    pruned = [t for t in trials if t.state == TrialState.PRUNED and _finite(t)] if len(study.directions) == 1 else []
-    stopped = sum(t.state == TrialState.PRUNED for t in trials)
-    if not pruned or len(complete) >= ENOUGH * (len(complete) + len(pruned)):
-        values = np.array([t.values[objective] for t in complete], dtype=float)
-        return ComparableTrials(tuple(complete), values, None, len(complete), stopped)
-    reached = sorted((max(_finite(t)) + 1 for t in pruned), reverse=True)
-    wanted = math.ceil(ENOUGH * (len(complete) + len(pruned))) - len(complete)
-    epoch = reached[wanted - 1]
+    stopped = [t for t in trials if t.state != TrialState.COMPLETE and _finite(t)] if len(study.directions) == 1 else []
+    wanted = math.ceil(ENOUGH * (len(complete) + len(stopped))) - len(complete)
+    if wanted <= 0:
+        values = [t.values[objective] for t in complete]
+        return _comparable(trials, complete, values, None)
+    epoch = sorted((max(_finite(t)) + 1 for t in stopped), reverse=True)[wanted - 1]
     sign = signs(study)[0]
-    used = list[FrozenTrial]()
-    best_values = list[float]()
-    for trial in sorted([*complete, *pruned], key=lambda t: t.number):
-        value = _best_until(trial, epoch, sign)
-        if value is not None:
-            used.append(trial)
-            best_values.append(value)
-    whole = sum(t.state == TrialState.COMPLETE for t in used)
-    return ComparableTrials(tuple(used), np.array(best_values), epoch, whole, len(complete) + stopped - len(used))
+    known = {t.number: _best_until(t, epoch, sign) for t in (*complete, *stopped)}
+    used = [t for t in trials if known.get(t.number) is not None]
+    return _comparable(trials, used, [known[t.number] for t in used], epoch)
+
+
+def _comparable(
+    ended: Sequence[FrozenTrial], used: Sequence[FrozenTrial], values: Sequence[float | None], epoch: int | None
+) -> ComparableTrials:
+    left = Counter(trial.state for trial in ended) - Counter(trial.state for trial in used)
+    pruned, failed = left[TrialState.PRUNED], left[TrialState.FAIL]
+    return ComparableTrials(tuple(used), np.array(values, dtype=float), epoch, pruned, failed)
 
 
 def _finite(trial: FrozenTrial) -> Mapping[int, float]:
@@ -93,16 +104,16 @@ def _finite(trial: FrozenTrial) -> Mapping[int, float]:
 
 
 def _best_until(trial: FrozenTrial, epoch: int, sign: float) -> float | None:
-    """Best value of the first epochs; None for a pruned trial that did not get there and for one without values.
+    """Best value of the first epochs; None for a trial that was stopped before and for one without values.
 
     Args:
-        trial: Complete (it may have stopped early by itself) or pruned.
+        trial: Complete (it may have stopped early by itself), pruned or failed.
         epoch: Number of epochs.
         sign: 1 where small values are good, -1 where large ones are.
     """
     reported = _finite(trial)
     known = [value for at, value in reported.items() if at < epoch]
-    short = trial.state == TrialState.PRUNED and max(reported, default=-1) + 1 < epoch
+    short = trial.state != TrialState.COMPLETE and max(reported, default=-1) + 1 < epoch
     return None if short or not known else sign * min(sign * value for value in known)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 from optuna.search_space import intersection_search_space
 from optuna.trial import FrozenTrial
 
-from helpers.analysis.comparable_trials import ComparableTrials, comparable_trials
+from helpers.analysis.comparable_trials import ComparableTrials, comparable_trials, value_label
 from helpers.analysis.functional_anova import Shares, variance_shares
 from helpers.analysis.scales import searched_scale
 from helpers.results.ranking import metric_names
@@ -57,6 +57,8 @@ class Importances:
     rest: Importance | None = None  # noise, and what more than two parameters do together
     level: float = 0.0  # share that a parameter without effect reaches in 1 of 20
     out_of_bag: float | None = None  # R2 of predictions for trials left out of the fit
+    epoch: int | None = None  # up to which the trials are valued; None: to their end
+    biased: bool = False  # too many trials failed and are missing
 
     @property
     def names(self) -> list[str]:
@@ -66,7 +68,12 @@ class Importances:
     @property
     def telling(self) -> bool:
         """Whether the trials tell anything about their parameters."""
-        return self.out_of_bag is not None and self.out_of_bag >= TELLING
+        return self.out_of_bag is not None and self.out_of_bag >= TELLING and not self.biased
+
+    @property
+    def label(self) -> str:
+        """Name of the values that are explained, for an axis."""
+        return value_label(self.metric, self.epoch)
 
     @property
     def clear(self) -> list[str]:
@@ -153,7 +160,7 @@ def _summary(
     shares: Shares, names: list[str], comparable: ComparableTrials, metric: str, absent: Sequence[str]
 ) -> Importances:
     """Means and intervals of the draws, in words and numbers."""
-    telling = shares.out_of_bag >= TELLING
+    telling = shares.out_of_bag >= TELLING and not comparable.biased
     # Fewer trials than parameters and pairs: what is a pair's cannot be told from the rest.
     few = len(comparable.trials) <= len(names) * (len(names) + 1) // 2
     percentiles = INTERVAL if telling and not few else UNKNOWN
@@ -171,20 +178,44 @@ def _summary(
         pairs, rest = (Importance(row.parameter, row.value, 0.0, max(row.value, free)) for row in (pairs, rest))
     elif all(row.low == 0 for row in (*rows, pairs)):
         rest = Importance(REST, rest.value, rest.low, 1.0)
+    importances = Importances(
+        parameters=tuple(rows),
+        metric=metric,
+        trials=len(comparable.trials),
+        statement="",
+        pairs=pairs,
+        rest=rest,
+        level=shares.level,
+        out_of_bag=shares.out_of_bag,
+        epoch=comparable.epoch,
+        biased=comparable.biased,
+    )
+    return replace(importances, statement=" ".join(_sentences(importances, comparable, absent)))
+
+
+def _sentences(importances: Importances, comparable: ComparableTrials, absent: Sequence[str]) -> list[str]:
+    """What was done and how far to trust it."""
     said = [f"Shares of the variance over the searched space with 90% intervals, from {comparable.sentence}."]
-    fit = f"out-of-bag R2 {shares.out_of_bag:.2f}"
-    if telling:
+    if comparable.epoch is not None:
+        said.append("At the end of training they may be others.")
+    fit = f"out-of-bag R2 {importances.out_of_bag:.2f}"
+    if comparable.biased:
+        said.append(
+            f"The trials do not tell which parameters matter: {comparable.failed_left_out} failed ones are missing, and what "
+            "made them fail is not in these shares."
+        )
+    elif importances.telling:
         said.append(
             f"Predictions for trials left out: {fit}. Where intervals overlap there is no order; "
-            f"{_number(shares.level)} is what a parameter without effect reaches in 1 of 20."
+            f"{_number(importances.level)} is what a parameter without effect reaches in 1 of 20."
         )
+        if not importances.clear:
+            said.append("No parameter is clear of that.")
     else:
         said.append(f"The trials do not tell which parameters matter: {fit}, from {TELLING} on they would.")
     if absent:
         said.append(f"Left out, since not every trial has it: {', '.join(absent)}.")
-    return Importances(
-        tuple(rows), metric, len(comparable.trials), " ".join(said), pairs, rest, shares.level, shares.out_of_bag
-    )
+    return said
 
 
 def _widened(rows: list[Importance]) -> list[Importance]:

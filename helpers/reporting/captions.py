@@ -44,7 +44,7 @@ def missing_figures(study: optuna.Study, drawn: Collection[str]) -> dict[str, st
     """
     comparable = comparable_trials(study)
     usable = len(comparable.trials)
-    kind = "comparable trials" if comparable.pruned else "complete trials"
+    kind = "complete trials" if comparable.epoch is None else "comparable trials"
     two, few = (f"{wanted} {kind}, there are {usable}" for wanted in (2, FEW_TRIALS))
     single = len(study.directions) == 1
     needs = {

@@ -46,7 +46,7 @@ def importance_figure(importances: Importances) -> go.Figure:
             hovertemplate=f"{LEVEL}: {importances.level:.3f}<extra></extra>",
         )
     )
-    figure.update_xaxes(title_text=f"share of the variance of {importances.metric}", range=[0, 1.02], tickformat=".0%")
+    figure.update_xaxes(title_text=f"share of the variance of {importances.label}", range=[0, 1.02], tickformat=".0%")
     # The first parameter stands at the top.
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], ticksuffix=" ")
     return figure.update_layout(

@@ -92,7 +92,7 @@ def parameter_figures(
         makers["contour"] = lambda: _ticked(pair().update_traces(**bands), ticks)
     hints = [] if comparable.epoch is None else [f"From {comparable.sentence}."]
     if len(trials) < HINT_TRIALS:
-        few = f"{len(trials)}{'' if comparable.pruned else ' complete'} trials"
+        few = f"{len(trials)}{' complete' if comparable.epoch is None else ''} trials"
         hints.append(f"{few}: a hint, not a finding; {HINT_TRIALS} would say more.")
     return makers, " ".join(hints)
 

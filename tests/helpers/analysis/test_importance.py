@@ -91,6 +91,46 @@ def test_failed_trials_and_pruned_ones_without_values_do_not_count():
     assert parameter_importances(study).trials == FEW_TRIALS - 1
 
 
+def diverging(trials, epochs_before):
+    """Random studies of two parameters; where lr is large the training fails after some epochs."""
+    generator = np.random.default_rng(0)
+    study = optuna.create_study()
+    study.set_user_attr("metric", "val_loss")
+    for _ in range(trials):
+        lr, w = generator.uniform(size=2)
+        curve = {epoch: 2 * max(lr - 0.6, 0) + 0.1 * w + 1 / (1 + epoch) for epoch in range(6)}
+        failed = lr > 0.7
+        study.add_trial(
+            create_trial(
+                state=TrialState.FAIL if failed else TrialState.COMPLETE,
+                value=None if failed else min(curve.values()),
+                params={"lr": lr, "w": w},
+                distributions={"lr": UNIT, "w": UNIT},
+                intermediate_values=dict(list(curve.items())[:epochs_before]) if failed else curve,
+            )
+        )
+    return study
+
+
+def test_failed_trials_are_valued_where_they_got_or_named():
+    reached = parameter_importances(diverging(30, 3))
+    assert "failed), each valued at its best up to epoch 3" in reached.statement
+    assert "At the end of training they may be others." in reached.statement
+    assert reached.label == "val_loss, best up to epoch 3"
+    assert reached.clear[0] == "lr"
+    never = parameter_importances(diverging(30, 0))
+    assert not never.telling
+    assert not never.clear
+    assert "failed ones are missing, and what made them fail is not in these shares" in never.statement
+
+
+def test_trials_that_tell_of_no_single_parameter_say_so():
+    importances = parameter_importances(simulate(FUNCTIONS["interaction"], 40, 0))
+    assert importances.telling
+    assert not importances.clear
+    assert "No parameter is clear of that." in importances.statement
+
+
 def test_values_that_never_vary_give_a_reason():
     importances = parameter_importances(planted(12, value=lambda x: 1.0))
     assert importances.parameters == ()
@@ -138,7 +178,7 @@ def test_trials_are_compared_at_the_last_epoch_that_most_of_them_reached(lengths
         study = curves_study(lengths, direction)
         compared = comparable_trials(study)
         assert (compared.epoch, [trial.number for trial in compared.trials]) == (epoch, numbers)
-        assert compared.left_out == len(lengths) - len(numbers)
+        assert compared.pruned_left_out == len(lengths) - len(numbers)
         if epoch:
             curves = [[study.trials[number].intermediate_values[e] for e in range(epoch)] for number in numbers]
             assert list(compared.values) == [best(curve) for curve in curves]
