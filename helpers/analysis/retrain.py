@@ -26,6 +26,7 @@ from gazegaussian.utils.atomic_files import atomic_copy
 from helpers.results.attributes import FINGERPRINT
 from helpers.results.lookup import find_study, stored_config
 from helpers.search.constraints import Constraint
+from helpers.study.people import require_same_people
 from helpers.study.spec import StudySpec, preflight, train_run
 from helpers.utils.files import stored_json, write_json
 
@@ -76,7 +77,7 @@ def open_source(
         storage: URL, when a folder is given and the study is not in its own SQLite file.
 
     Raises:
-        UserError: There is no such study, or its configuration cannot be used here.
+        UserError: There is no such study, its configuration cannot be used here, or its data have other people by now.
     """
     spec = source if isinstance(source, StudySpec) else None
     folder = spec.folder if spec else Path(source)  # type: ignore[arg-type]
@@ -87,6 +88,7 @@ def open_source(
         known = parameter_fields(config)
         runtime = {key: content[known[key][0]][key] for key in sorted(RUNTIME_FIELDS) if key in known}
         config = with_parameters(config, runtime)
+    require_same_people(study, config)
     (check or (spec.check if spec else preflight))(config)
     return Source(study, folder, config, train or (spec.train if spec else train_run), study_limits(study))
 

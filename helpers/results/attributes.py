@@ -13,6 +13,7 @@ MESHHEAD_SHA256 = "meshhead_sha256"
 INIT_FROM = "init_from_sha256"
 WANTED = "trials_wanted"  # finished trials that the last call was to reach
 ENVIRONMENT = "environment"
+PEOPLE = "people"  # {train, val, test}: file names; absent for synthetic heads
 SAMPLER_SEED = "sampler_seed"
 EARLIER_SEARCHES = "earlier_searches"  # list: sampler, seed and pruner before a change, and the first trial after it
 SAMPLER = "sampler"

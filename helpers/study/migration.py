@@ -31,6 +31,7 @@ from helpers.search.study_config import StudyFile
 from helpers.search.trial_names import valid_study_name
 from helpers.storage.backends import open_storage
 from helpers.storage.location import snapshots_of
+from helpers.study.people import require_same_people
 from helpers.study.resume import store_settings
 from helpers.utils.files import write_yaml
 from helpers.utils.paths import study_folder_of
@@ -136,6 +137,7 @@ def _plan(old: optuna.Study, study_file: StudyFile) -> _Plan:
     stored = json.loads(old.user_attrs[FINGERPRINT])
     config = stored_config(old)
     _check_comparable(old, stored, config, study_file)
+    require_same_people(old, config)
     start = baseline(study_file, config)
     check_space(study_file, config)
     limits = {metric: Constraint.parse(metric, text) for metric, text in stored.get("constraints", {}).items()}

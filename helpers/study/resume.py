@@ -26,6 +26,7 @@ from helpers.results.attributes import (
     INIT_FROM,
     MESHHEAD_SHA256,
     METRIC,
+    PEOPLE,
     PRUNER,
     SAMPLER,
     SAMPLER_SEED,
@@ -38,6 +39,7 @@ from helpers.search.samplers_and_pruners import describe_pruner, describe_sample
 from helpers.search.study_config import StudyFile
 from helpers.storage.backends import open_storage
 from helpers.storage.location import has_store, require_plain
+from helpers.study.people import groups_of, require_same_people
 from helpers.study.spec import StudySpec
 from helpers.study.trial_files import remove_old_checkpoints, sweep
 from helpers.utils.environment import environment
@@ -57,6 +59,9 @@ def store_settings(study: optuna.Study, study_file: StudyFile, config: RunConfig
     study.set_user_attr(CONFIG, config.model_dump_json())
     study.set_user_attr(MESHHEAD_SHA256, _digest(config.starts_from))
     study.set_user_attr(INIT_FROM, _digest(config.init_from))
+    people = groups_of(config)
+    if people is not None:
+        study.set_user_attr(PEOPLE, people)
     for name, value in _search(study_file, config).items():
         study.set_user_attr(name, value)
     study.set_user_attr(FINGERPRINT, study_file.fingerprint())  # last: the mark that all is stored
@@ -97,7 +102,7 @@ def require_compatible(study: optuna.Study, study_file: StudyFile, config: RunCo
     """Reject to add trials that cannot be compared with the ones there are.
 
     Raises:
-        ConfigError: Another stage, search space, metric, configuration or MeshHead; with what to do.
+        ConfigError: Another stage, search space, metric, configuration, MeshHead or people; with what to do.
     """
     name = study_file.study_name
     if study.user_attrs[STAGE] != config.stage:
@@ -129,6 +134,7 @@ def require_compatible(study: optuna.Study, study_file: StudyFile, config: RunCo
             f"with those of {config.init_from or 'no checkpoint'}: they could not be compared. Give --init-from as at "
             "first, or another --study-name."
         )
+    require_same_people(study, config)
     root = str(config.data.root) if config.data.root else None
     if stored["data"]["root"] != root:
         logger.warning("study %s was created with the data in %s; now %s", name, stored["data"]["root"], root)
