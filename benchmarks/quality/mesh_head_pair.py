@@ -51,8 +51,9 @@ def main() -> None:
         print(LINE.format(seed, *(f"{sample(rows[-1:]).values[0]:.5f}" for rows in people.values())), flush=True)
     ours, theirs = map(sample, people.values())
     gain = paired_gain(ours, theirs, 1)
+    interval = "no interval" if gain.low is None else f"95% interval {gain.low:.5f} to {gain.high:.5f}"
     print(
-        f"gain of the challenger in {METRIC}: {gain.mean:.5f}, 95% interval {gain.low:.5f} to {gain.high:.5f} "
+        f"gain of the challenger in {METRIC}: {gain.mean:.5f}, {interval} "
         f"({gain.pairs} seeds, {gain.people} test people); it won {gain.won} of {gain.compared}"
     )
 

@@ -54,7 +54,7 @@ def line(name: str, rows: Sequence[People], shipped: Sequence[People] | None) ->
         cells += ["", "", ""]
     else:
         loss = paired_gain(sample(shipped), sample(rows), 1)
-        interval = f"{loss.low:.4f} to {loss.high:.4f}" if loss.low is not None else "one seed has none"
+        interval = f"{loss.low:.4f} to {loss.high:.4f}" if loss.low is not None else "none: one seed, or all the same"
         cells += [f"{loss.mean:.4f}", interval, f"{loss.won} of {loss.compared}"]
     return f"| {' | '.join(cells)} |"
 

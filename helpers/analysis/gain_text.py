@@ -106,8 +106,9 @@ def _size(facts: GainFacts) -> str:
     whose = f"{facts.name} against the baseline (the run configuration)"
     if gain.std is not None and (gain.low is None or gain.high is None):
         return (
-            f"The seed changes nothing: {whose}, {facts.metric} differs by {gain.mean:.4g} in each of {gain.pairs} seeds. A "
-            "training that ignores its seed shows no noise; nothing can be said about how sure that is."
+            f"The seed changes nothing: {whose}, {facts.metric} differs by the same {gain.mean:.4g} in all of "
+            f"{gain.pairs} {_seeds(facts)}. A training that ignores its seed shows no noise; nothing can be said about how "
+            "sure that is."
         )
     if gain.low is None or gain.high is None:
         return (
@@ -151,8 +152,11 @@ def _corrections(facts: GainFacts) -> str:
 
 def _mean_over(facts: GainFacts) -> str:
     people = f" and {facts.people} test {'people' if facts.people > 1 else 'person'}" if facts.people else ""
-    stages = "seeds of both stages" if facts.mesh_heads else "training seeds"
-    return f"the mean over {facts.gain.pairs} {stages} of each{people}"
+    return f"the mean over {facts.gain.pairs} {_seeds(facts)} of each{people}"
+
+
+def _seeds(facts: GainFacts) -> str:
+    return "seeds of both stages" if facts.mesh_heads else "training seeds"
 
 
 def _single_training(facts: GainFacts) -> str:
