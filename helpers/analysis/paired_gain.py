@@ -84,7 +84,7 @@ class PairedGain:
 
     def people_half(self, level: float) -> float:
         """Return the part of the half-width of an interval that more seeds do not reduce."""
-        return _quantile(level, self.people - 1) * self.people_error if self.people else 0.0
+        return _people_half(self.people_error, self.people, level)
 
 
 def corrected_level(candidates: int = 1, looks: int = 1) -> float:
@@ -121,6 +121,7 @@ def paired_gain(ours: Sample, baseline: Sample, sign: int, level: float = LEVEL)
     won = given + sum(difference > 0 for difference in differences)
     won_low, won_high = clopper_pearson(won, compared, level) if compared else (None, None)
     people = _by_person([(ours.by_person(seed), baseline.by_person(seed)) for seed, _, _ in both], sign)
+    count = len(people[0]) if people else 0
     several = len(differences) >= 2
     mean = statistics.fmean(differences) if differences else None
     std = statistics.stdev(differences) if several else None
@@ -128,7 +129,7 @@ def paired_gain(ours: Sample, baseline: Sample, sign: int, level: float = LEVEL)
     people_error = _people_error(people) if several else 0.0
     if mean is not None and std is not None and (std > 0 or mean == 0):
         seeds_error = std / math.sqrt(len(differences))
-        people_half = _quantile(level, len(people[0]) - 1) * people_error if people else 0.0
+        people_half = _people_half(people_error, count, level)
         half = math.hypot(_quantile(level, len(differences) - 1) * seeds_error, people_half)
         error = math.hypot(seeds_error, people_error)
         wins = _predictive(mean, std, len(differences))
@@ -141,7 +142,7 @@ def paired_gain(ours: Sample, baseline: Sample, sign: int, level: float = LEVEL)
         high=None if mean is None or half is None else mean + half,
         level=level,
         error=error,
-        people=len(people[0]) if people else 0,
+        people=count,
         people_error=people_error,
         won=won,
         compared=compared,
@@ -225,6 +226,11 @@ def _people_error(rows: Sequence[tuple[float, ...]]) -> float:
     )
     rest_error2 = rest / ((seeds - 1) * (people - 1)) / (seeds * people)
     return math.sqrt(max(statistics.variance(by_person) / people - rest_error2, 0.0))
+
+
+def _people_half(error: float, people: int, level: float) -> float:
+    """Half-width that people with this standard error add."""
+    return _quantile(level, people - 1) * error if people else 0.0
 
 
 def _predictive(mean: float, std: float, count: int) -> float:
