@@ -7,6 +7,7 @@ compared, and a gain would be confirmed on people that the weights know.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import optuna
 
@@ -18,22 +19,19 @@ GROUPS = ("train", "val", "test")
 SHOWN = 3  # names in a message
 
 
-def groups_of(config: RunConfig) -> dict[str, list[str]] | None:
-    """Read the three groups of a run's data folder.
+def groups_of(root: Path) -> dict[str, list[str]] | None:
+    """Read the three groups of a data folder.
 
     Args:
-        config: Of the run.
+        root: The folder. Synthetic heads have none: the configuration decides their groups.
 
     Returns:
-        File names by group; None for synthetic heads, whose groups the configuration decides, and for a folder that is not
-        in this project's format, as a stage of one's own may have.
+        File names by group; None for a folder that is not in this project's format, as a stage of one's own may have.
     """
-    if config.data.root is None:
-        return None
     from gazegaussian.data import people_of
 
     try:
-        people = people_of(config.data.root)
+        people = people_of(root)
     except DataError:
         return None
     return {name: list(getattr(people, name)) for name in GROUPS}
@@ -50,8 +48,10 @@ def require_same_people(study: optuna.Study, config: RunConfig) -> None:
         ConfigError: Somebody changed groups, came or left.
     """
     stored = study.user_attrs.get(PEOPLE)
-    now = groups_of(config) if stored is not None else None
-    if stored is None or now is None or stored == now:
+    if stored is None or config.data.root is None:
+        return
+    now = groups_of(config.data.root)
+    if now is None or now == stored:
         return
     raise ConfigError(
         f"Study {study.study_name!r} was created with other people: {'; '.join(_differences(stored, now))} in {config.data.root}. "

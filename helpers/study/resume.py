@@ -59,9 +59,8 @@ def store_settings(study: optuna.Study, study_file: StudyFile, config: RunConfig
     study.set_user_attr(CONFIG, config.model_dump_json())
     study.set_user_attr(MESHHEAD_SHA256, _digest(config.starts_from))
     study.set_user_attr(INIT_FROM, _digest(config.init_from))
-    people = groups_of(config)
-    if people is not None:
-        study.set_user_attr(PEOPLE, people)
+    if config.data.root is not None:
+        study.set_user_attr(PEOPLE, groups_of(config.data.root))
     for name, value in _search(study_file, config).items():
         study.set_user_attr(name, value)
     study.set_user_attr(FINGERPRINT, study_file.fingerprint())  # last: the mark that all is stored

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from optuna.trial import TrialState
@@ -11,6 +12,7 @@ from gazegaussian.errors import ConfigError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
 from helpers import load_study
+from helpers.study import report_hook, stop
 from helpers.study.stop import study_usage
 
 NONE = {"pruner": {"name": "none"}}
@@ -73,12 +75,23 @@ def test_an_epoch_that_was_saved_but_not_reported_is_counted_once(tmp_path):
 
 
 @pytest.mark.parametrize("limit", ["timeout", "max_compute"])
-def test_seconds_end_a_study_in_the_middle_of_a_trial(tmp_path, limit, caplog):
-    slow = partial(fake_train, seconds=0.05)
+def test_seconds_end_a_study_in_the_middle_of_a_trial(tmp_path, limit, caplog, monkeypatch):
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(stop, "time", clock)
+    monkeypatch.setattr(report_hook, "time", clock)
+
+    class Second(Hook):
+        def on_epoch_end(self, trainer, epoch, metrics):
+            now[0] += 1
+
+    def slow(config, run_dir, hooks, resume):
+        return line_train(config, run_dir, [Second(), *hooks], resume)
+
     with caplog.at_level("INFO"):
-        study = run_study(spec(tmp_path, slow, budget={limit: 0.1}, **NONE))
+        study = run_study(spec(tmp_path, slow, budget={limit: 3}, **NONE))
     assert states(study) == [FAIL, WAITING], "neither a result nor a loss"
-    assert 1 <= len(study.trials[0].intermediate_values) < 8
+    assert len(study.trials[0].intermediate_values) == 3
     assert limit in study.user_attrs["stop_reason"]
     assert len([record for record in caplog.records if "stops:" in record.message]) == 1
 

@@ -57,7 +57,7 @@ def test_the_same_people_in_another_folder_go_on(tmp_path):
 
 
 def test_synthetic_heads_and_files_of_another_kind_have_no_groups(tmp_path):
-    assert groups_of(MeshHeadRun()) is None
+    assert PEOPLE not in run_study(spec(tmp_path / "studies", trials=1)).user_attrs
     (tmp_path / "data.npz").touch()
-    assert groups_of(on(tmp_path)) is None
-    assert groups_of(on(tmp_path / "data.npz")) is None
+    assert groups_of(tmp_path) is None
+    assert groups_of(tmp_path / "data.npz") is None
