@@ -6,7 +6,6 @@ batching agree.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -96,22 +95,3 @@ def summarise(parts: Sequence[dict[str, Tensor]]) -> dict[str, float]:
     """
     names = parts[0] if parts else ()
     return {name: torch.cat([part[name] for part in parts]).double().mean().item() for name in names}
-
-
-def gaze_agreement(commanded: Tensor, read: Tensor) -> dict[str, float]:
-    """How well readings follow commands.
-
-    Args:
-        commanded: Pitch and yaw, rad. [N, 2]
-        read: The same, as read from the renders. [N, 2]
-
-    Returns:
-        pearson_pitch, pearson_yaw, mean_error_deg; correlations are NaN when a column is constant.
-    """
-    agreement = {}
-    for axis, name in enumerate(("pitch", "yaw")):
-        pair = torch.stack([commanded[:, axis], read[:, axis]]).double()
-        constant = bool((pair.std(dim=1) < 1e-12).any())
-        agreement[f"pearson_{name}"] = math.nan if constant else torch.corrcoef(pair)[0, 1].item()
-    agreement["mean_error_deg"] = angular_error(commanded, read).rad2deg().mean().item()
-    return agreement

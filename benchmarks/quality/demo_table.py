@@ -22,7 +22,7 @@ from benchmarks.quality.expression import mouth_slope
 from benchmarks.quality.gaze_agreement import agreement
 from gazegaussian.data import HeadDataset
 from gazegaussian.evaluation.protocol import evaluate_checkpoint
-from gazegaussian.evaluation.results import Evaluation
+from gazegaussian.evaluation.results import Evaluation, Measured
 from gazegaussian.inference import Redirector, load_redirector
 from gazegaussian.training.checkpoints import load_checkpoint
 from gazegaussian.utils.image_grid import save_image, spread
@@ -70,25 +70,36 @@ EVALUATED = (
 )
 
 
-def rows_of(evaluation: Evaluation, mouth: dict[str, float], gaze: dict[str, float]) -> list[Row]:
+# Name in the agreement, title, decimals.
+AGREED = (
+    ("pearson_pitch", "commanded pitch, Pearson r", 3),
+    ("pearson_yaw", "commanded yaw, Pearson r", 3),
+    ("mean_error_deg", "commanded gaze against reading, degrees", 2),
+)
+
+
+def rows_of(
+    evaluation: Evaluation, mouth: dict[str, float], gaze: dict[str, Measured], judge_error_deg: float
+) -> list[Row]:
     """Put the table together.
 
     Args:
         evaluation: Of `evaluate_checkpoint`.
         mouth: Of `mouth_slope`.
         gaze: Of `agreement`.
+        judge_error_deg: Of `agreement`.
     """
-    rows = []
-    for name, title, decimals, target in EVALUATED:
-        one = evaluation.metrics[name]
-        ends = None if one.low is None or one.high is None else (one.low, one.high)
-        rows.append(Row(title, one.value, decimals, ends, one.source, target, "" if one.value is not None else one.by))
+    rows = [row_of(title, evaluation.metrics[name], decimals, target) for name, title, decimals, target in EVALUATED]
     rows.append(Row("mouth slope", mouth["mouth_slope"], 2, (mouth["low"], mouth["high"]), None, ">= 0.5"))
-    for axis in ("pitch", "yaw"):
-        rows.append(Row(f"commanded {axis}, Pearson r", gaze[f"pearson_{axis}"], 3))
-    rows.append(Row("commanded gaze against reading, degrees", gaze["mean_error_deg"]))
-    rows.append(Row("judge's own error on the real images, degrees", gaze["judge_error_on_real_images_deg"]))
+    rows.extend(row_of(title, gaze[name], decimals) for name, title, decimals in AGREED)
+    rows.append(Row("judge's own error on the real images, degrees", judge_error_deg))
     return rows
+
+
+def row_of(title: str, one: Measured, decimals: int, target: str = "") -> Row:
+    """Make the row of something measured, or of why nothing could."""
+    ends = None if one.low is None or one.high is None else (one.low, one.high)
+    return Row(title, one.value, decimals, ends, one.source, target, "" if one.value is not None else one.by)
 
 
 def as_markdown(rows: list[Row]) -> str:
@@ -131,7 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
     evaluation = evaluate_checkpoint(given.checkpoint, data, given.pairs, split=given.split)
     redirector = load_redirector(given.checkpoint)
     dataset = HeadDataset(data, given.split, redirector.image_size)
-    rows = rows_of(evaluation, mouth_slope(redirector, dataset), agreement(redirector, dataset, GRID_DEG, GRID_STEPS))
+    rows = rows_of(evaluation, mouth_slope(redirector, dataset), *agreement(redirector, dataset, GRID_DEG, GRID_STEPS))
     if given.strip:
         save_image(given.strip, strip_of(redirector, dataset).numpy())
     if given.json:

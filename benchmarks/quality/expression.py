@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.stats import t as student
 from torch import Tensor
 
 from gazegaussian.data import HeadDataset, redirection_pairs
+from gazegaussian.evaluation.results import jackknife_half
 from gazegaussian.inference import Redirector, load_redirector
 from gazegaussian.training.gaze_gaussian_stage import redirection_batch
 
@@ -66,11 +65,8 @@ def slope_with_interval(
     products = np.bincount(people, x * y)
     squares = np.bincount(people, x * x)
     slope = products.sum() / squares.sum()
-    left_out = (products.sum() - products) / (squares.sum() - squares)
-    count = len(left_out)
-    error = math.sqrt((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum())
-    reach = float(student.ppf(0.975, count - 1)) * error
-    return float(slope), float(slope - reach), float(slope + reach)
+    half = jackknife_half((products.sum() - products) / (squares.sum() - squares))
+    return float(slope), float(slope - half), float(slope + half)
 
 
 def mouth_slope(redirector: Redirector, dataset: HeadDataset, per_person: int = 8) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 from synthetic_support import batch, gaze_run, gaze_stage, jiggle
 
 from gazegaussian.config import GazeGaussianLoss
-from gazegaussian.metrics import VALIDATION_WEIGHTS, gaze_agreement, summarise, validation_loss, validation_parts
+from gazegaussian.metrics import VALIDATION_WEIGHTS, summarise, validation_loss, validation_parts
 
 
 class Readings:
@@ -138,35 +138,3 @@ def test_offsets_of_training_images_do_not_enter_the_ruler():
                 parameter.fill_(offset)
             measured.append(stage.validate())
     assert measured[0] == measured[1]
-
-
-# Agreement of commanded and read gaze.
-
-
-def test_agreement_with_a_faithful_a_reversed_and_a_deaf_renderer():
-    commanded = torch.cartesian_prod(torch.linspace(-0.3, 0.3, 5), torch.linspace(-0.3, 0.3, 5))
-    faithful = gaze_agreement(commanded, commanded)
-    assert faithful["pearson_pitch"] == pytest.approx(1.0)
-    assert faithful["pearson_yaw"] == pytest.approx(1.0)
-    assert faithful["mean_error_deg"] == pytest.approx(0.0, abs=1e-4)
-
-    damped = gaze_agreement(commanded, 0.5 * commanded + 0.1)  # correlation does not see gain and offset
-    assert damped["pearson_yaw"] == pytest.approx(1.0)
-    assert damped["mean_error_deg"] > 5
-
-    reversed_yaw = gaze_agreement(commanded, commanded * torch.tensor([1.0, -1.0]))
-    assert reversed_yaw["pearson_pitch"] == pytest.approx(1.0)
-    assert reversed_yaw["pearson_yaw"] == pytest.approx(-1.0)
-
-    deaf = gaze_agreement(commanded, torch.zeros_like(commanded))
-    assert math.isnan(deaf["pearson_pitch"])
-    assert math.isnan(deaf["pearson_yaw"])
-
-
-def test_agreement_by_hand():
-    commanded = torch.tensor([[0.0, 0.0], [0.1, 0.0], [0.2, 0.0]])
-    read = torch.tensor([[0.0, 0.0], [0.2, 0.0], [0.1, 0.0]])
-    agreement = gaze_agreement(commanded, read)
-    assert agreement["pearson_pitch"] == pytest.approx(0.5)
-    assert agreement["mean_error_deg"] == pytest.approx(math.degrees(0.2 / 3), abs=1e-4)
-    assert math.isnan(agreement["pearson_yaw"])
