@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -96,6 +98,69 @@ def _noisy_images(value: float, stage: PlantedStage, epoch: int) -> list[Rows]:
     return [Rows(row.x + value * torch.randn(row.x.shape, generator=generator), row.y, row.image) for row in rows]
 
 
+def _mirrored(rows: list[Rows], generator: torch.Generator) -> list[Rows]:
+    signs = [1.0 - 2.0 * torch.randint(2, row.y.shape, generator=generator) for row in rows]
+    return [Rows(sign * row.x, sign * row.y, row.image) for sign, row in zip(signs, rows, strict=True)]
+
+
+def _same_images(stage: PlantedStage) -> list[Rows]:
+    x = torch.linspace(-2, 3, 2 * IMAGES).reshape(IMAGES, 2)
+    return stage.split(Rows(x, x.sum(-1, keepdim=True), torch.arange(IMAGES)), torch.arange(IMAGES))
+
+
+def _flips_or_none(value: float, stage: PlantedStage, epoch: int) -> list[Rows]:
+    rows = _same_images(stage)
+    return _mirrored(rows, torch.Generator().manual_seed(epoch)) if value > 0.2 else rows
+
+
+def _seed_of_flips(value: float, stage: PlantedStage, epoch: int) -> list[Rows]:
+    return _mirrored(_same_images(stage), torch.Generator().manual_seed(epoch + int(1000 * value)))
+
+
+def _flips_until(value: float, stage: PlantedStage, epoch: int) -> list[Rows]:
+    rows = _same_images(stage)
+    early = epoch < 20 * value
+    return _mirrored(rows, torch.Generator().manual_seed(epoch)) if early else rows
+
+
+def _fewer_batches(value: float, stage: PlantedStage, epoch: int) -> list[Rows]:
+    rows = stage.usual_batches(epoch)
+    return rows[: max(2, round(2 * value * len(rows)))]
+
+
+def _copy(value: float, stage: PlantedStage) -> None:
+    stage.module["copy"] = copy.deepcopy(stage.main).requires_grad_(False)
+
+
+def _copy_follows(value: float, epoch: int, stage: PlantedStage) -> float:
+    _follow(stage, value)
+    return 0.1
+
+
+def _copy_from_epoch(value: float, epoch: int, stage: PlantedStage) -> float:
+    if epoch >= 20 * value:
+        _follow(stage, 0.5)
+    return 0.1
+
+
+def _follow(stage: PlantedStage, share: float) -> None:
+    with torch.no_grad():
+        for average, weight in zip(stage.module["copy"].parameters(), stage.main.parameters(), strict=True):
+            average.lerp_(weight, share)
+
+
+def _copy_in_metric(value: float, stage: PlantedStage) -> float:
+    return 1 + sum(weight.square().sum().item() for weight in stage.module["copy"].parameters())
+
+
+def _frozen_network(value: float, stage: PlantedStage) -> None:
+    stage.module["idle"] = nn.Linear(2, stage.config.model.dit_head_dim).requires_grad_(False)
+
+
+def _frozen_in_loss(value: float, epoch: int, stage: PlantedStage) -> Any:
+    return 0.1 * stage.module["idle"](torch.ones(1, 2)).square().sum()
+
+
 def _random_metric(value: float, stage: PlantedStage) -> float:
     return 1 + 0.01 * torch.rand((), generator=CHANCE).item()
 
@@ -142,6 +207,13 @@ GOOD = [
     Case("size of the start", "good", Plant(weight=None, begin=_multiply_start)),
     Case("steps before training", "good", Plant(prepare=_shrink), "warm_start_steps", STEPS),
     Case("noise on the images", "good", Plant(weight=None, batches=_noisy_images)),
+    Case("flips or none", "good", Plant(weight=None, batches=_flips_or_none)),
+    Case("flips until an epoch", "good", Plant(weight=None, batches=_flips_until), config={"loss": {GAZE: 0.05}}),
+    Case("batches of an epoch", "good", Plant(weight=None, batches=_fewer_batches)),
+    Case("averaged copy", "good", Plant(weight=_copy_follows, begin=_copy, scale=_copy_in_metric)),
+    Case("first epoch of an averaged copy", "good", Plant(weight=_copy_from_epoch, begin=_copy, scale=_copy_in_metric)),
+    Case("size of a frozen network in the loss", "good", Plant(begin=_frozen_network, weight=_frozen_in_loss), "dit_head_dim",
+         WIDTHS),
     Case("weak", "good", Plant(weight=lambda v, epoch, s: 1e-2 * v), word="weak"),
     Case("weak beside chance", "good", Plant(weight=lambda v, e, s: 3e-2 * v, noise=True), word="weak"),
     Case("beside chance", "good", Plant(noise=True)),
@@ -169,6 +241,10 @@ UNREAD = [
          config={"model": {"renderer": "conv"}}),
     Case("constant buffer that is unread", "unread", Plant(weight=None, begin=_value_in_a_buffer)),
     Case("average that is unread", "unread", Plant(weight=_average_moves, begin=_average)),
+    Case("average that is unread, beside a metric that is NaN", "unread",
+         Plant(weight=_average_moves, begin=_average, also={"eye_error": math.nan})),
+    Case("averaged copy that is unread", "unread", Plant(weight=_copy_follows, begin=_copy)),
+    Case("size of a frozen network that is unread", "unread", Plant(begin=_frozen_network, weight=None), "dit_head_dim", WIDTHS),
     Case("unread beside chance", "unread", Plant(weight=None, noise=True)),
     Case("in the metric alone", "unread", Plant(weight=None, scale=lambda v, s: 1 + v)),
     Case("least improvement beside an unread weight", "unread", NO_TERM,
@@ -178,6 +254,7 @@ LUCK = [
     Case("seed of the start", "luck", Plant(weight=None, start=_seed_of)),
     Case("order of the images", "luck", Plant(weight=None, batches=_shuffled)),
     Case("seed of the images", "luck", Plant(weight=None, batches=_other_numbers)),
+    Case("seed of flips", "luck", Plant(weight=None, batches=_seed_of_flips)),
     Case("seed of start and order", "luck", Plant(weight=None, start=_seed_of, batches=_shuffled)),
 ]
 BENDS = [

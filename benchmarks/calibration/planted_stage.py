@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -45,6 +45,7 @@ class Plant:
         groups: The eye's learning rate is used.
         noise: Trainings cannot be repeated.
         idle: The branch is never called.
+        also: Metrics beside `val_loss`.
     """
 
     weight: Callable[[float, int, PlantedStage], float] | None = lambda value, epoch, stage: value
@@ -58,6 +59,7 @@ class Plant:
     groups: bool = False
     noise: bool = False
     idle: Callable[[GazeGaussianRun], bool] = lambda config: False
+    also: Mapping[str, float] = field(default_factory=dict)
 
 
 class PlantedStage:
@@ -136,7 +138,7 @@ class PlantedStage:
         """Measure the loss of fixed numbers, scaled as planted."""
         x = torch.linspace(-1, 1, 20).reshape(10, 2)
         loss = (self._predict(x) - x.sum(-1, keepdim=True)).square().mean().item()
-        return {"val_loss": loss * self.plant.scale(self.value, self)}
+        return {"val_loss": loss * self.plant.scale(self.value, self), **self.plant.also}
 
     def preview(self) -> Tensor | None:
         """There is nothing to see."""

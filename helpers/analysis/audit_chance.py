@@ -17,6 +17,7 @@ REPEATS = 32  # steps of each of two values where equal steps differ
 MOST_ELEMENTS = 500_000  # of a step that are kept of each repeat
 SIGNS = 4096  # changes of sign that are tried, no change among them
 BY_CHANCE = 4  # of them that may give as much as no change does: one in a thousand
+DEALS_BY_CHANCE = 41  # of so many deals of epochs that may be as far apart as the actual one: one in a hundred
 RELATED = 0.6  # correlation from which two draws of the same size are taken to have a common origin
 FEW = 8  # elements, of which no spread can be told
 ERRORS = 4.0  # standard errors within which two spreads are the same
@@ -123,23 +124,52 @@ def tensors_of(content: Any) -> Iterator[Tensor]:
         yield from tensors_of(vars(content))
 
 
-def only_reordered(base: Sequence[Any], pool: set[bytes], other: Sequence[Any]) -> bool:
-    """Tell whether batches of as many images differ from the run configuration's by which images come when.
+def only_reordered(base: Sequence[Sequence[bytes]], other: Sequence[Sequence[bytes]], one: Any, two: Any) -> bool:
+    """Tell whether a value merely draws other images, or other variants of them, than the run configuration does.
 
     Args:
-        base: Batches of the run configuration.
-        pool: Digests of rows that the run configuration trains on in some epoch.
-        other: As many batches of the other value.
+        base: Digests of the rows of some epochs of the run configuration.
+        other: Of the same epochs of the value.
+        one: A batch of the run configuration.
+        two: The value's batch in its place, which differs.
     """
-    if [len(rows_of(batch)) for batch in base] != [len(rows_of(batch)) for batch in other]:
+    if [len(epoch) for epoch in base] != [len(epoch) for epoch in other]:
         return False
-    if any(row in pool for batch in other for row in rows_of(batch)):
-        return True
+    known = {row for epoch in base for row in epoch}
+    new = [row not in known for row in rows_of(two)]
+    if known.isdisjoint(row for epoch in other for row in epoch):
+        repeated = len(known) < sum(map(len, base))  # images that come again and again are exchanged for others
+        return not repeated and _other_images(one, two, new)
+    return _as_often(base, other) and (not any(new) or _other_images(one, two, new))
+
+
+def _as_often(base: Sequence[Sequence[bytes]], other: Sequence[Sequence[bytes]]) -> bool:
+    """Tell whether rows come as often in the epochs of one value as in those of another, but for chance.
+
+    Epochs are dealt anew to the two values again and again; where they only draw, no deal differs from the actual one.
+    """
+    epochs = [*base, *other]
+    columns = {row: column for column, row in enumerate(dict.fromkeys(row for epoch in epochs for row in epoch))}
+    counts = torch.zeros(len(epochs), len(columns), dtype=torch.double)
+    for number, epoch in enumerate(epochs):
+        for row in epoch:
+            counts[number, columns[row]] += 1
+    alike = (counts / counts.sum(0)) @ counts.T  # [E, E]
+    deals = torch.rand(SIGNS, len(epochs), generator=torch.Generator().manual_seed(0)).argsort(1)
+    deals[0] = torch.arange(len(epochs))
+    signs = 1.0 - 2.0 * (deals >= len(base))
+    apart = ((signs.double() @ alike) * signs).sum(1)  # [SIGNS]
+    # The actual deal comes up again by chance, and so does its mirror image: twice in as many deals as there are.
+    expected = 2 * SIGNS / math.comb(len(epochs), len(base))
+    return float(apart[0]) < 1e-6 or int((apart >= apart[0] - 1e-6).sum()) > max(DEALS_BY_CHANCE, 1.25 * expected)
+
+
+def _other_images(one: Any, two: Any, rows: Sequence[bool]) -> bool:
+    """Tell whether some rows of two batches are unrelated."""
     numbers = {
-        f"{index}.{part}": (a, b)
-        for index, (one, two) in enumerate(zip(base, other, strict=True))
+        str(part): (a[torch.tensor(rows)], b[torch.tensor(rows)])
         for part, (a, b) in enumerate(zip(tensors_of(one), tensors_of(two), strict=True))
-        if a.is_floating_point() and a.shape == b.shape
+        if a.is_floating_point() and a.shape == b.shape and a.dim() and len(a) == len(rows)
     }
     if not numbers:
         return False

@@ -35,7 +35,7 @@ class AuditRow:
     parameter: str
     values: tuple[Any, ...]  # compared, the run configuration's first
     reaches_training: bool | None
-    changes_metric: Changes  # "shape": predictions of one shape do not fit the other
+    changes_metric: Changes  # "shape": could not be asked, as when predictions of one shape do not fit the other
     seconds: float
     verdict: str
     share: float | None = None  # of what another seed changes in a step; None where it reaches training by other ways
@@ -50,7 +50,7 @@ class AuditRow:
         """The verdict in a word."""
         if not self.ok:
             return "rejected"
-        if self.reaches_training is None:
+        if self.reaches_training is None or self.changes_metric == "shape":
             return "not asked"
         return "weak" if self.share is not None and self.share < REACHES else "ok"
 

@@ -22,7 +22,7 @@ from gazegaussian.training.stage import Stage, to_device
 from gazegaussian.training.step import autocast
 from helpers.analysis.audit_probe import TRAINING_ENDS, Probe, Snapshot
 from helpers.analysis.audit_values import own_value, shown
-from helpers.analysis.short_training import Build, quiet_package
+from helpers.analysis.short_training import Build, ShortTraining, quiet_package
 
 TOLERANCE = 1e-6  # of the metric, relative above 1
 REPEATS = 4  # of a metric that changes, of each of the two values: chance must not explain it
@@ -194,7 +194,7 @@ class MetricOfPredictions:
         return f"{difference} of the same predictions", ""
 
 
-def validated(probe: Probe) -> Metrics:
+def validated(probe: Probe | ShortTraining) -> Metrics:
     """Measure all that the stage measures, as the trainer does."""
     probe.stage.module.eval()
     torch.manual_seed(probe.config.training.seed)

@@ -7,7 +7,7 @@ turns gradients that are nothing but rounding into steps of full size, and those
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -57,6 +57,11 @@ class Step:
         return Step(updates, gradients, {}, self.terms, self.failure)
 
     @property
+    def untrained(self) -> dict[str, Tensor]:
+        """What a step did to buffers and to parameters without a gradient, such as those of an averaged network."""
+        return self.buffers | {name: value for name, value in self.updates.items() if name not in self.gradients}
+
+    @property
     def gradient_norm(self) -> float:
         """Euclidean norm of all gradients."""
         return norm(self.gradients.values())
@@ -83,6 +88,7 @@ class Probe:
             self.trainer = Trainer(self.stage, config.training, config.optim, Path("unused"))
         self.built = state_of(self.stage)
         self.names = {id(value): name for name, value in self.stage.module.named_parameters()}
+        self.trained = {name for name, value in self.stage.module.named_parameters() if value.requires_grad}
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -100,6 +106,12 @@ class Probe:
         with quiet_package(), repeatable(self.trainer.device):
             self.stage.prepare()
         return state_of(self.stage)
+
+    def count(self, epoch: int) -> int:
+        """How many batches an epoch has."""
+        torch.manual_seed(self.config.training.seed)
+        batches = self.stage.batches(epoch)
+        return len(batches) if isinstance(batches, Sized) else sum(1 for _ in batches)
 
     def batches(self, epoch: int, most: int) -> list[Any]:
         """The first batches of an epoch."""
@@ -201,13 +213,15 @@ class Probe:
 
         def hide(*_: Any) -> None:
             for name, value in named.items():
+                if value.grad is None:  # not the optimizer's: an average of the weights, say, that `losses` moved
+                    continue
                 before[name] = value.detach().clone()
                 value.detach().zero_()
 
         def show(*_: Any) -> None:
-            for name, value in named.items():
-                updates[name] = value.detach().double().cpu()
-                value.detach().add_(before[name])
+            for name, start in before.items():
+                updates[name] = named[name].detach().double().cpu()
+                named[name].detach().add_(start)
 
         if any(group.get("weight_decay") for group in optimizer.param_groups):
             yield updates

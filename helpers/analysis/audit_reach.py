@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import class_and_line
-from helpers.analysis.audit_chance import is_another_draw, only_reordered
+from helpers.analysis.audit_chance import is_another_draw, only_reordered, rows_of
 from helpers.analysis.audit_metric import validated
-from helpers.analysis.audit_probe import TRAINING_ENDS, Probe, difference, norm
+from helpers.analysis.audit_probe import TRAINING_ENDS, Probe, Step, difference, norm
 from helpers.analysis.audit_reference import Reference, repeated
 from helpers.analysis.short_training import ShortTraining, shortened, state_of
 
@@ -82,7 +84,7 @@ def _other_shapes(reference: Reference, probe: Probe) -> Reach:
     failure = next((step.failure for step in steps if step.failure), None)
     if failure:
         return Reach(failure=failure)
-    if not other & (reference.parameters | probe.parameters):  # buffers: the loss must tell
+    if not other & (reference.trained | probe.trained):  # buffers and frozen weights: the loss must tell
         before, now = (sum(step.terms.values()) for step in (reference.step, steps[0]))
         return Reach() if abs(now - before) > WEAKEST * abs(before) else NOTHING
     for step in (reference.step, *steps):
@@ -106,7 +108,7 @@ def otherwise(reference: Reference, config: RunConfig) -> Reach:
         if probe.shapes != reference.shapes:
             return NOTHING
         luck = False
-        for question in (_batches, _epochs, _buffers, _start):  # the likely and cheap ones first
+        for question in (_batches, _epochs, _start):  # the likely and cheap ones first
             answer = question(reference, probe)
             if answer.effective:
                 return answer
@@ -120,59 +122,88 @@ def otherwise(reference: Reference, config: RunConfig) -> Reach:
 
 
 def _epochs(reference: Reference, probe: Probe) -> Reach:
-    """Look at every epoch's step, or at many of them."""
+    """Look at every epoch's step, or at many of them: on the same batch, what it leaves to the metric, on the value's own batch."""
     count = reference.config.training.epochs
     base = reference.probe()
     best = 0.0
     for epoch in sorted({round(index * (count - 1) / (MOST_EPOCHS - 1)) for index in range(MOST_EPOCHS)}):
-        steps = []
-        for one in (base, probe):
-            one.batches(epoch, 1)
-            one.restore(reference.snapshot, reference.built)
-            steps.append(one.step(reference.batch, epoch))
-        if any(step.failure for step in steps):
+        own = [one.batches(epoch, 1) for one in (base, probe)]
+        before, now = (_step(reference, one, reference.batch, epoch) for one in (base, probe))
+        if before.failure or now.failure:
             continue
-        share = difference(steps[0], steps[1], reference.scale)
+        share = difference(before, now, reference.scale)
         if share > max(WEAKEST, CHANCE_OF_MANY * reference.chance):
             return Reach(share)
         best = max(best, share) if reference.chance == 0 else best
+        if (answer := _buffers(reference, probe, before, now)).effective:
+            return answer
+        if all(own) and rows_of(own[0][0]) != rows_of(own[1][0]):
+            answer = _other_batch(reference, probe, (own[0][0], own[1][0]), epoch)
+            if answer.effective or answer.luck:
+                return answer
     return Reach(best)
 
 
-def _buffers(reference: Reference, probe: Probe) -> Reach:
-    """Compare what a step does to buffers, such as an average of the weights, where the metric reads them."""
+def _step(reference: Reference, probe: Probe, batch: Any, epoch: int) -> Step:
     probe.restore(reference.snapshot, reference.built)
-    step = probe.step(reference.batch, reference.epoch)
-    before = reference.step.buffers
+    return probe.step(batch, epoch)
+
+
+def _buffers(reference: Reference, probe: Probe, before: Step, now: Step) -> Reach:
+    """Compare what a step does to buffers, such as an average of the weights, where the metric reads them.
+
+    Args:
+        reference: The run configuration.
+        probe: Of the value, just after its step.
+        before: Step of the run configuration.
+        now: Step of the value.
+    """
+    base = before.untrained
     changed = {
         name
-        for name, value in step.buffers.items()
-        if name in before and norm([value - before[name]]) > WEAKEST * norm([before[name]])
+        for name, value in now.untrained.items()
+        if name in base and norm([value - base[name]]) > WEAKEST * norm([base[name]])
     }
-    if not changed or reference.chance > 0 or step.failure:
+    if not changed or reference.chance > 0:
         return NOTHING
+    start = reference.snapshot.weights
+    return _read(probe, {name: start[name] + base[name].to(start[name]) for name in changed})
+
+
+def _read(probe: Probe | ShortTraining, values: dict[str, torch.Tensor]) -> Reach:
+    """Tell whether the metric reads entries of the state dict: it is measured with other values of them, too."""
     own = state_of(probe.stage)
     old = validated(probe)
-    start = reference.snapshot.weights
-    probe.stage.module.load_state_dict(
-        {**own, **{name: start[name] + before[name].to(start[name]) for name in changed}}
-    )
-    return Reach() if validated(probe) != old else NOTHING
+    probe.stage.module.load_state_dict({**own, **values})
+    now = validated(probe)
+    changed = [name for name in old if old[name] != now[name] and not math.isnan(old[name] + now[name])]
+    return Reach() if changed else NOTHING
 
 
 def _batches(reference: Reference, probe: Probe) -> Reach:
-    """Take the step on the value's own batch, and see whether it merely holds other images."""
-    own = probe.batches(0, len(reference.batches))
-    probe.restore(reference.snapshot, reference.built)
-    step = probe.step(own[0], reference.epoch) if own else None
-    if step is None:
+    """Take the step on the value's own batch, count its batches, and see whether it merely holds other images."""
+    own = probe.batches(0, 1)
+    if not own:
         return NOTHING
-    if step.failure:
-        return Reach(failure=step.failure)
-    share = difference(reference.step, step, reference.scale)
+    answer = _other_batch(reference, probe, (reference.batch, own[0]), 0)
+    if answer.effective or answer.luck or answer.failure:
+        return answer
+    return Reach() if probe.count(0) != reference.count else answer
+
+
+def _other_batch(reference: Reference, probe: Probe, batches: tuple[Any, Any], epoch: int) -> Reach:
+    """Take the steps of an epoch on the run configuration's batch and on the value's."""
+    before = reference.step
+    if epoch:
+        before = _step(reference, reference.probe(), batches[0], reference.epoch)
+    now = _step(reference, probe, batches[1], reference.epoch)
+    if before.failure or now.failure:
+        return Reach(failure=before.failure or now.failure)
+    share = difference(before, now, reference.scale)
     if share <= max(WEAKEST, CHANCE_OF_MANY * reference.chance):
         return Reach(0.0)
-    if len(own) == len(reference.batches) and only_reordered(reference.batches, reference.pool, own):
+    same_size = len(rows_of(batches[0])) == len(rows_of(batches[1]))
+    if same_size and only_reordered(reference.rows, reference.rows_of(probe), *batches):
         return Reach(luck=True)
     return Reach(share)
 
@@ -199,14 +230,18 @@ def _compared(base: dict[str, torch.Tensor], own: Callable[[], dict[str, torch.T
 
 def _short_training(reference: Reference, config: RunConfig) -> Reach:
     """Train two epochs of the real trainer: a stage may count its own steps."""
-    runs = [ShortTraining(reference.build, shortened(one)).run for one in (reference.config, config)]
-    if runs[1].failure:
-        return Reach(failure=runs[1].failure)
-    if runs[0].failure or runs[0].shapes != runs[1].shapes:
+    base = ShortTraining(reference.build, shortened(reference.config)).run
+    other = ShortTraining(reference.build, shortened(config))
+    run = other.run
+    if run.failure:
+        return Reach(failure=run.failure)
+    if base.failure or base.shapes != run.shapes:
         return NOTHING
-    way = runs[0].distance(runs[1])
-    allowed = SHORT_SHARE * runs[0].length
-    if way <= allowed:
+    way = base.distance(run)
+    allowed = SHORT_SHARE * base.length
+    if way > allowed:
+        runs = (ShortTraining(reference.build, shortened(reference.config)).run for _ in range(3))
+        return Reach() if way > 3 * max(base.distance(again) for again in runs) else NOTHING
+    if reference.chance > 0:
         return NOTHING
-    chance = max(runs[0].distance(ShortTraining(reference.build, shortened(reference.config)).run) for _ in range(3))
-    return Reach() if way > 3 * chance else NOTHING
+    return _read(other, {name: base.weights[name] for name in other.averages - base.parameters})

@@ -35,6 +35,7 @@ class Reference:
         self.epoch = config.training.epochs - 1  # late terms act, and a schedule has done its work
         probe = Probe(build, config)
         self.parameters = probe.parameters
+        self.trained = probe.trained
         self.shapes = probe.shapes
         self.built = probe.built
         self.prepared = probe.prepare()
@@ -64,11 +65,19 @@ class Reference:
         return repeated(self.probe(), self)
 
     @cached_property
-    def pool(self) -> set[bytes]:
-        """Digests of images that some epochs hold."""
-        probe = self.probe()
-        epochs = range(min(self.config.training.epochs, POOL_EPOCHS))
-        return {row for epoch in epochs for batch in probe.batches(epoch, 10**6) for row in rows_of(batch)}
+    def count(self) -> int:
+        """How many batches the first epoch has."""
+        return self.probe().count(0)
+
+    @cached_property
+    def rows(self) -> list[list[bytes]]:
+        """Digests of the images that some epochs hold."""
+        return self.rows_of(self.probe())
+
+    def rows_of(self, probe: Probe) -> list[list[bytes]]:
+        """The same of any value."""
+        epochs = range(max(2, min(self.config.training.epochs, POOL_EPOCHS)))
+        return [[row for batch in probe.batches(epoch, 10**6) for row in rows_of(batch)] for epoch in epochs]
 
     def effect(self, step: Step, again: Sequence[Step] | None = None) -> float:
         """Say how much a step differs from the run configuration's, beyond chance, as a share of another seed's."""

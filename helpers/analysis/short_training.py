@@ -33,7 +33,7 @@ class ShortRun:
     """What the audit compares of a short training; weights lie on the CPU."""
 
     weights: dict[str, Tensor]  # the whole state dict after training
-    parameters: frozenset[str]  # names of what can be trained
+    parameters: frozenset[str]  # names of what got a gradient
     length: float  # Euclidean distance of the trained parameters from where they started
     failure: str | None  # why training ended early, when it did
 
@@ -89,16 +89,19 @@ class ShortTraining:
         failure = None
         with tempfile.TemporaryDirectory(prefix="audit_") as folder, quiet_package():
             self.stage = build(config)
-            trainer = Trainer(_Twice(self.stage), config.training, config.optim, Path(folder), [start])
+            self.trainer = Trainer(_Twice(self.stage), config.training, config.optim, Path(folder), [start])
             try:
-                trainer.fit()
+                self.trainer.fit()
             except (NonFiniteError, torch.OutOfMemoryError) as error:  # it trained, if not for long
                 failure = class_and_line(error)
         weights = state_of(self.stage)
-        names = frozenset(name for name, _ in self.stage.module.named_parameters()) & weights.keys()
+        trained = {name for name, value in self.stage.module.named_parameters() if value.grad is not None}
+        names = frozenset(trained & weights.keys())
         run = ShortRun(weights, names, 0.0, failure)
         started = replace(run, weights=start.weights or weights)
         self.run = replace(run, length=run.distance(started))
+        # Moved without a gradient, as averages of the weights are.
+        self.averages = {name for name in weights if not torch.equal(weights[name], started.weights[name])} - names
 
 
 class _Start(Hook):
