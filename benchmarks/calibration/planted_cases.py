@@ -119,8 +119,7 @@ def _seed_of_flips(value: float, stage: PlantedStage, epoch: int) -> list[Rows]:
 
 def _flips_until(value: float, stage: PlantedStage, epoch: int) -> list[Rows]:
     rows = _same_images(stage)
-    early = epoch < 20 * value
-    return _mirrored(rows, torch.Generator().manual_seed(epoch)) if early else rows
+    return _mirrored(rows, torch.Generator().manual_seed(epoch)) if epoch < 20 * value else rows
 
 
 def _fewer_batches(value: float, stage: PlantedStage, epoch: int) -> list[Rows]:

@@ -68,8 +68,6 @@ EVALUATED = (
     ("perceptual", "perceptual distance (judge)", 4, ""),
     ("identity", "SFace similarity, %", 1, ">= 58"),
 )
-
-
 # Name in the agreement, title, decimals.
 AGREED = (
     ("pearson_pitch", "commanded pitch, Pearson r", 3),

@@ -203,7 +203,7 @@ def _other_batch(reference: Reference, probe: Probe, batches: tuple[Any, Any], e
     if share <= max(WEAKEST, CHANCE_OF_MANY * reference.chance):
         return Reach(0.0)
     same_size = len(rows_of(batches[0])) == len(rows_of(batches[1]))
-    if same_size and only_reordered(reference.rows, reference.rows_of(probe), *batches):
+    if same_size and only_reordered(reference.rows, reference.rows_by_epoch(probe), *batches):
         return Reach(luck=True)
     return Reach(share)
 

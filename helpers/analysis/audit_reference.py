@@ -72,9 +72,9 @@ class Reference:
     @cached_property
     def rows(self) -> list[list[bytes]]:
         """Digests of the images that some epochs hold."""
-        return self.rows_of(self.probe())
+        return self.rows_by_epoch(self.probe())
 
-    def rows_of(self, probe: Probe) -> list[list[bytes]]:
+    def rows_by_epoch(self, probe: Probe) -> list[list[bytes]]:
         """The same of any value."""
         epochs = range(max(2, min(self.config.training.epochs, POOL_EPOCHS)))
         return [[row for batch in probe.batches(epoch, 10**6) for row in rows_of(batch)] for epoch in epochs]

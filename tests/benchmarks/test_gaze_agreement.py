@@ -24,6 +24,7 @@ def test_a_faithful_a_damped_a_reversed_and_a_deaf_renderer():
     assert reversed_yaw["pearson_yaw"].value == pytest.approx(-1.0)
     deaf = follow(GRID, torch.zeros_like(everyone))
     assert math.isnan(deaf["pearson_pitch"].value)
+    assert math.isnan(deaf["pearson_yaw"].value)
     assert deaf["pearson_pitch"].low is None
 
 
