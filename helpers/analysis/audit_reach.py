@@ -138,7 +138,8 @@ def _epochs(reference: Reference, probe: Probe) -> Reach:
         if (answer := _buffers(reference, probe, before, now)).effective:
             return answer
         if all(own) and rows_of(own[0][0]) != rows_of(own[1][0]):
-            answer = _other_batch(reference, probe, (own[0][0], own[1][0]), epoch)
+            first, second = own[0][0], own[1][0]
+            answer = _other_batch(reference, probe, first, second, _step(reference, base, first, reference.epoch))
             if answer.effective or answer.luck:
                 return answer
     return Reach(best)
@@ -185,25 +186,30 @@ def _batches(reference: Reference, probe: Probe) -> Reach:
     own = probe.batches(0, 1)
     if not own:
         return NOTHING
-    answer = _other_batch(reference, probe, (reference.batch, own[0]), 0)
+    answer = _other_batch(reference, probe, reference.batch, own[0], reference.step)
     if answer.effective or answer.luck or answer.failure:
         return answer
     return Reach() if probe.count(0) != reference.count else answer
 
 
-def _other_batch(reference: Reference, probe: Probe, batches: tuple[Any, Any], epoch: int) -> Reach:
-    """Take the steps of an epoch on the run configuration's batch and on the value's."""
-    before = reference.step
-    if epoch:
-        before = _step(reference, reference.probe(), batches[0], reference.epoch)
-    now = _step(reference, probe, batches[1], reference.epoch)
+def _other_batch(reference: Reference, probe: Probe, first: Any, second: Any, before: Step) -> Reach:
+    """Take the step on a batch of the value, beside the one on the run configuration's.
+
+    Args:
+        reference: The run configuration.
+        probe: Of the value.
+        first: Batch of the run configuration.
+        second: The value's batch in its place.
+        before: Step of the run configuration on its batch.
+    """
+    now = _step(reference, probe, second, reference.epoch)
     if before.failure or now.failure:
         return Reach(failure=before.failure or now.failure)
     share = difference(before, now, reference.scale)
     if share <= max(WEAKEST, CHANCE_OF_MANY * reference.chance):
         return Reach(0.0)
-    same_size = len(rows_of(batches[0])) == len(rows_of(batches[1]))
-    if same_size and only_reordered(reference.rows, reference.rows_by_epoch(probe), *batches):
+    same_size = len(rows_of(first)) == len(rows_of(second))
+    if same_size and only_reordered(reference.rows, reference.rows_by_epoch(probe), first, second):
         return Reach(luck=True)
     return Reach(share)
 
