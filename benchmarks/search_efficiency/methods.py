@@ -103,12 +103,14 @@ def _sha(first: int, factor: int) -> dict[str, Any]:
 def methods() -> dict[str, Play]:
     """All methods by name, the reference first."""
     median_32 = {"name": "median", "kwargs": _MEDIAN_32}
+    median_21 = {"name": "median", "kwargs": {"n_startup_trials": 2, "n_warmup_steps": 1}}
     percentile = {"name": "percentile", "kwargs": {"percentile": 25.0, "n_startup_trials": 3, "n_warmup_steps": 2}}
     return {
         REFERENCE: _named("tpe", "median"),
         UNPRUNED: _named("tpe", "none"),
         ORACLE: _own("tpe", OraclePruner),
         "random, median (3, 5)": _named("random", "median"),
+        "tpe, median (2, 1)": _named("tpe", median_21),
         "tpe, median (3, 2)": _named("tpe", median_32),
         "tpe, percentile 25 (3, 2)": _named("tpe", percentile),
         "tpe, sha (1, 2)": _named("tpe", _sha(1, 2)),
