@@ -3,6 +3,7 @@
 import numpy as np
 
 from benchmarks.calibration import __main__ as calibration
+from benchmarks.calibration import estimators
 from benchmarks.calibration.checks import Row, false_better
 
 RUNS = 60
@@ -26,3 +27,20 @@ def test_the_interval_of_earlier_versions_is_found():
     assert not Row("coverage", "5 seeds", None, 850, 1000, (0.93, 0.97)).holds
     assert not Row("coverage", "5 seeds", None, 995, 1000, (0.93, 0.97)).holds
     assert Row("coverage", "5 seeds", None, 945, 1000, (0.93, 0.97)).holds
+
+
+def test_the_interval_that_was_chosen_covers_where_seeds_alone_do_not():
+    generator = np.random.default_rng(0)
+    covered = dict(zip(estimators.NAMES, estimators.coverage(generator, 400, 5, 8, 3.0), strict=True))
+    assert covered["seeds"] < 0.75
+    assert 0.93 <= covered["quadrature"] <= 0.99
+    assert 0 < estimators.joint_gain(generator, 40_000, 5, 10) < 0.04
+
+
+def test_people_that_agree_leave_the_t_of_seeds(capsys):
+    differences = np.random.default_rng(1).standard_normal((3, 5, 1)) + np.zeros((1, 1, 4))
+    alone, _, less_rest, larger = estimators.half_widths(differences)
+    np.testing.assert_allclose(less_rest, alone)
+    np.testing.assert_allclose(larger, alone)
+    estimators.main(["--runs", "20"])
+    assert capsys.readouterr().out.count("| ") > 50
