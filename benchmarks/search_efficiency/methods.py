@@ -95,6 +95,10 @@ def _own(sampler: str | None, pruner: Callable[[Table, list[Drawn], RecordedSamp
     return play
 
 
+def _tpe(startup_trials: int) -> dict[str, Any]:
+    return {"name": "tpe", "kwargs": {"n_startup_trials": startup_trials}}
+
+
 def _sha(first: int, factor: int) -> dict[str, Any]:
     return {"name": "sha", "kwargs": {"min_resource": first, "reduction_factor": factor}}
 
@@ -111,18 +115,20 @@ def methods() -> dict[str, Play]:
         ORACLE: _own("tpe", OraclePruner),
         "random, median (3, 5)": _named("random", "median"),
         "tpe, median (2, 1)": _named("tpe", median_21),
+        "tpe (3), median (2, 1)": _named(_tpe(3), median_21),
         "tpe, median (3, 2)": _named("tpe", median_32),
         "tpe, percentile 25 (3, 2)": _named("tpe", percentile),
         "tpe, sha (1, 2)": _named("tpe", _sha(1, 2)),
         "tpe, sha (2, 2)": _named("tpe", _sha(2, 2)),
         "tpe, sha (1, 3)": _named("tpe", _sha(1, 3)),
-        "tpe (5), sha (1, 2)": _named({"name": "tpe", "kwargs": {"n_startup_trials": 5}}, _sha(1, 2)),
+        "tpe (5), sha (1, 2)": _named(_tpe(5), _sha(1, 2)),
         "tpe, hyperband (1, 3)": _named(
             "tpe", {"name": "hyperband", "kwargs": {"min_resource": 1, "reduction_factor": 3}}
         ),
         "tpe, pfl (4)": _named("tpe", {"name": "pfl", "kwargs": {"warmup_epochs": 4}}),
         "tpe, curve (0.1)": _named("tpe", {"name": "curve", "kwargs": {"share": 0.1}}),
         "tpe, curve (0.25)": _named("tpe", "curve"),
+        "tpe (5), curve (0.25)": _named(_tpe(5), "curve"),
         "tpe, curve (0.5)": _named("tpe", {"name": "curve", "kwargs": {"share": 0.5}}),
         "gp, none": _named("gp", "none"),
         "tpe, waiting": _own("tpe", lambda table, drawn, chosen: WaitingPruner(table.epochs)),
