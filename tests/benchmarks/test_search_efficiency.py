@@ -21,6 +21,7 @@ from benchmarks.search_efficiency.peers import promoted
 from benchmarks.search_efficiency.replay import RecordedSampler, Replay, WorkerExit
 from benchmarks.search_efficiency.replay import replay as replay_study
 from benchmarks.search_efficiency.table import Table, from_unit, to_unit
+from benchmarks.search_efficiency.telling import importances_of, telling
 from benchmarks.search_efficiency.unoffered import OraclePruner, StartNearBaseline, WaitingPruner
 from gazegaussian.errors import ConfigError
 from helpers.search.parameters import Categorical, Float, Int
@@ -423,6 +424,16 @@ def test_every_method_replays_and_all_are_compared():
     assert budget == pytest.approx(6 * (EPOCHS + WARM_UP), rel=0.4)
     two, _ = program.run(table, {REFERENCE: methods()[REFERENCE]}, range(2), trials=6, patience=1.0, workers=2)
     assert two[0].share.value == 1.0
+
+
+def test_importances_of_a_replay_are_those_of_the_trials_that_it_saw():
+    table = valley(noise=0.05)
+    run = methods()["tpe, median (2, 1)"](table, 0, 10 * (EPOCHS + WARM_UP), 2)
+    found = importances_of(run, table.draw(0), 10)
+    assert found.trials == min(10, len(run.trials))
+    assert found.names[0] == "lr"
+    names = ("tpe, median (2, 1)", REFERENCE)
+    assert {name: len(studies) for name, studies in telling(table, names, 2).items()} == dict.fromkeys(names, 2)
 
 
 def test_a_file_to_choose_by_is_never_reported_on(tmp_path, capsys, monkeypatch):
