@@ -114,6 +114,7 @@ LONGEST = (
     "test_own_stage.py",
     "test_contributing.py",
     "test_packaging.py",
+    "test_device_cost.py",
     "test_jupyterlab.py",
     "test_ray.py",
     "test_signals.py",
