@@ -11,7 +11,7 @@ from benchmarks.calibration import worlds
 from benchmarks.calibration.worlds import Floats, Noise, better_before, percentile_bootstrap, report, says_better
 from benchmarks.study.soak import BLOCKS, growth
 from helpers.analysis.paired_gain import PairedGain, Sample, corrected_level, paired_gain, paired_interval, seeds_needed
-from helpers.analysis.shares import clopper_pearson, expected_best, largest_count
+from helpers.analysis.shares import LEVEL, clopper_pearson, expected_best, largest_count
 
 # what the shares are to be
 FALSE = (0.0, 0.035)
@@ -208,7 +208,7 @@ def single_training(generator: np.random.Generator, runs: int) -> Iterator[Row]:
         for seeds in (3, 5, 10):
             held = 0
             for _ in range(runs):
-                gain = of_differences(generator.normal(effect, 1.0, seeds))
+                gain = gain_of(generator.normal(effect, 1.0, (seeds, 1)))
                 held += (
                     gain.won_low is not None and gain.won_high is not None and gain.won_low <= truth <= gain.won_high
                 )
@@ -220,7 +220,7 @@ def needed_seeds(generator: np.random.Generator, runs: int) -> Iterator[Row]:
     """Seeds that 'would show it in 8 of 10 confirmations', where mean and noise are the true ones."""
     for effect in (0.5, 1.0):
         level = corrected_level(3, 2)
-        exact = of_differences(np.array([effect - 0.5**0.5, effect + 0.5**0.5]))  # this mean, standard deviation one
+        exact = gain_of(np.array([[effect - 0.5**0.5], [effect + 0.5**0.5]]))  # this mean, standard deviation one
         seeds = seeds_needed(exact, level)
         assert seeds is not None
         shown = sum(paired_interval(list(generator.normal(effect, 1.0, seeds)), level)[1] > 0 for _ in range(runs))
@@ -232,16 +232,16 @@ def needed_seeds_of_people(generator: np.random.Generator, runs: int) -> Iterato
     """The same where people differ: the people that were measured stay, only seeds are new."""
     level = corrected_level(3, 2)
     by_person = 1.0 + 0.1 * np.array([-1.0, 1, -1, 1])  # the gain of each
-    seeds = seeds_needed(_gain_of(by_person + np.array([[-(0.5**0.5)], [0.5**0.5]]), level), level)
+    seeds = seeds_needed(gain_of(by_person + np.array([[-(0.5**0.5)], [0.5**0.5]]), level), level)
     assert seeds is not None
     drawn = (by_person + generator.normal(size=(seeds, 1)) for _ in range(runs))
-    lows = [_gain_of(differences, level).low for differences in drawn]
+    lows = [gain_of(differences, level).low for differences in drawn]
     shown = sum(low is not None and low > 0 for low in lows)
     case = f"gain of 1 standard deviation, 4 people that differ, {seeds} seeds"
     yield Row("seeds that show a gain in 8 of 10", case, None, shown, runs, (0.75, 0.85))
 
 
-def _gain_of(differences: Floats, level: float) -> PairedGain:
+def gain_of(differences: Floats, level: float = LEVEL) -> PairedGain:
     """Gain of differences. [seeds, people]."""
     rows = [tuple(map(float, -row)) for row in differences]
     zero = Sample((0.0,) * len(rows), ((0.0,) * differences.shape[1],) * len(rows))
@@ -292,11 +292,6 @@ def covers(gain: PairedGain) -> bool:
     assert gain.low is not None
     assert gain.high is not None
     return gain.low <= 0 <= gain.high
-
-
-def of_differences(differences: Floats) -> PairedGain:
-    """The gain of paired differences."""
-    return paired_gain(Sample(tuple(float(-value) for value in differences)), Sample((0.0,) * len(differences)), 1)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -23,12 +23,12 @@ import argparse
 import itertools
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from helpers.analysis.paired_gain import Sample, corrected_level, paired_gain
+from benchmarks.calibration.checks import covers, gain_of
+from benchmarks.calibration.worlds import Floats
+from helpers.analysis.paired_gain import corrected_level
 
-Floats = NDArray[np.float64]
 SEEDS = (3, 5, 10)
 PEOPLE = (4, 8, 15)
 PERSON_SDS = (0.0, 0.3, 0.6, 1.0, 2.0, 3.0)
@@ -63,20 +63,12 @@ def half_widths(differences: Floats) -> Floats:
     )
 
 
-def holds_zero(differences: Floats) -> bool:
-    """Whether the program's own interval holds the true gain, zero. [S, P]."""
-    rows = tuple(tuple(map(float, row)) for row in differences)
-    zeros = Sample((0.0,) * len(rows), ((0.0,) * differences.shape[1],) * len(rows))
-    gain = paired_gain(Sample(tuple(float(np.mean(row)) for row in rows), rows), zeros, 1)
-    return gain.low is not None and gain.high is not None and gain.low <= 0 <= gain.high
-
-
 def coverage(generator: np.random.Generator, runs: int, seeds: int, people: int, person_sd: float) -> Floats:
     """Share of simulated differences whose interval holds the truth, by interval as in `NAMES`. [5]."""
     draw = generator.standard_normal
     differences = draw((runs, seeds, 1)) + person_sd * draw((runs, 1, people)) + draw((runs, seeds, people))
     held = np.abs(differences.mean(axis=(1, 2))) <= half_widths(differences)
-    own = np.array([holds_zero(one) for one in differences])
+    own = np.array([covers(gain_of(one)) for one in differences])
     return np.append(held.mean(axis=1), own.mean())
 
 
