@@ -23,7 +23,6 @@ Play = Callable[[Table, int, float, int], Replay]  # table, seed, horizon in epo
 REFERENCE = "tpe, median (3, 5)"
 UNPRUNED = "tpe, none"
 ORACLE = "tpe, oracle"
-_MEDIAN_32 = {"n_startup_trials": 3, "n_warmup_steps": 2}
 
 
 def of_components(sampler: Component, pruner: Component) -> Play:
@@ -69,7 +68,7 @@ def warm_started(earlier: Table, best: int = 20) -> Play:
         return replay(
             table,
             lambda table, seed: TPESampler(seed=seed),
-            lambda table, drawn, chosen: make_pruner(Component(name="median", kwargs=_MEDIAN_32), table.epochs),
+            lambda table, drawn, chosen: make_pruner(Component.model_validate(_median(3, 2)), table.epochs),
             seed,
             horizon,
             workers,
@@ -99,6 +98,10 @@ def _tpe(startup_trials: int) -> dict[str, Any]:
     return {"name": "tpe", "kwargs": {"n_startup_trials": startup_trials}}
 
 
+def _median(startup_trials: int, warmup_steps: int) -> dict[str, Any]:
+    return {"name": "median", "kwargs": {"n_startup_trials": startup_trials, "n_warmup_steps": warmup_steps}}
+
+
 def _sha(first: int, factor: int) -> dict[str, Any]:
     return {"name": "sha", "kwargs": {"min_resource": first, "reduction_factor": factor}}
 
@@ -106,17 +109,15 @@ def _sha(first: int, factor: int) -> dict[str, Any]:
 @functools.cache
 def methods() -> dict[str, Play]:
     """All methods by name, the reference first."""
-    median_32 = {"name": "median", "kwargs": _MEDIAN_32}
-    median_21 = {"name": "median", "kwargs": {"n_startup_trials": 2, "n_warmup_steps": 1}}
     percentile = {"name": "percentile", "kwargs": {"percentile": 25.0, "n_startup_trials": 3, "n_warmup_steps": 2}}
     return {
         REFERENCE: _named("tpe", "median"),
         UNPRUNED: _named("tpe", "none"),
         ORACLE: _own("tpe", OraclePruner),
         "random, median (3, 5)": _named("random", "median"),
-        "tpe, median (2, 1)": _named("tpe", median_21),
-        "tpe (3), median (2, 1)": _named(_tpe(3), median_21),
-        "tpe, median (3, 2)": _named("tpe", median_32),
+        "tpe, median (2, 1)": _named("tpe", _median(2, 1)),
+        "tpe (3), median (2, 1)": _named(_tpe(3), _median(2, 1)),
+        "tpe, median (3, 2)": _named("tpe", _median(3, 2)),
         "tpe, percentile 25 (3, 2)": _named("tpe", percentile),
         "tpe, sha (1, 2)": _named("tpe", _sha(1, 2)),
         "tpe, sha (2, 2)": _named("tpe", _sha(2, 2)),
@@ -133,7 +134,7 @@ def methods() -> dict[str, Play]:
         "gp, none": _named("gp", "none"),
         "tpe, waiting": _own("tpe", lambda table, drawn, chosen: WaitingPruner(table.epochs)),
         "tpe near the baseline, median (3, 2)": _own(
-            None, lambda table, drawn, chosen: make_pruner(Component.model_validate(median_32), table.epochs)
+            None, lambda table, drawn, chosen: make_pruner(Component.model_validate(_median(3, 2)), table.epochs)
         ),
         "tpe near the baseline, curve (0.25)": _own(
             None, lambda table, drawn, chosen: make_pruner(Component(name="curve"), table.epochs)
