@@ -29,7 +29,7 @@ Ranges = Sequence[tuple[float, float]]
 
 
 def way(index: int, study: StudyFile) -> Drawn:
-    """Tell how configuration `index` is drawn. Of 150 random ones, 76 come from the whole space."""
+    """Tell how configuration `index` is drawn. Of 150 random ones, 77 come from the whole space."""
     if index == 0:
         return "baseline"
     return "whole" if index <= FIRST or index % WHOLE_EVERY == 0 or not half_decades(study) else "good"
