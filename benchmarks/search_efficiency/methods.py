@@ -7,42 +7,48 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, TPESampler
-from optuna.trial import create_trial
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial, create_trial
 
 from benchmarks.search_efficiency.halving import BatchedHalving
-from benchmarks.search_efficiency.replay import RecordedSampler, Replay, replay
-from benchmarks.search_efficiency.table import Drawn, Table
+from benchmarks.search_efficiency.replay import MakePruner, MakeSampler, Replay, replay
+from benchmarks.search_efficiency.table import Table
 from benchmarks.search_efficiency.unoffered import OraclePruner, StartNearBaseline, WaitingPruner
 from helpers.search.samplers_and_pruners import make_pruner, make_sampler
 from helpers.search.study_config import Component
 
 Play = Callable[[Table, int, float, int], Replay]  # table, seed, horizon in epochs, workers
+Offered = str | dict[str, Any] | Component  # as a study file names it
 
 REFERENCE = "tpe, median (3, 5)"
 UNPRUNED = "tpe, none"
 ORACLE = "tpe, oracle"
 
 
-def of_components(sampler: Component, pruner: Component) -> Play:
-    """Replay a sampler and a pruner by the program's names."""
+def playing(sampler: MakeSampler, pruner: MakePruner, prior: list[FrozenTrial] | None = None) -> Play:
+    """Replay studies whose sampler and pruner are made anew for each (see `replay`)."""
 
     def play(table: Table, seed: int, horizon: float, workers: int) -> Replay:
-        return replay(
-            table,
-            lambda table, seed: make_sampler(sampler, seed, table.study),
-            lambda table, drawn, chosen: make_pruner(pruner, table.epochs),
-            seed,
-            horizon,
-            workers,
-        )
+        return replay(table, sampler, pruner, seed, horizon, workers, prior)
 
     return play
 
 
-def _named(sampler: str | dict[str, Any], pruner: str | dict[str, Any]) -> Play:
-    return of_components(Component.model_validate(sampler), Component.model_validate(pruner))
+def offered_sampler(component: Offered) -> MakeSampler:
+    """Make a sampler of the program."""
+    parsed = Component.model_validate(component)
+    return lambda table, seed: make_sampler(parsed, seed, table.study)
+
+
+def offered_pruner(component: Offered) -> MakePruner:
+    """Make a pruner of the program."""
+    parsed = Component.model_validate(component)
+    return lambda table, drawn, chosen: make_pruner(parsed, table.epochs)
+
+
+def of_components(sampler: Offered, pruner: Offered) -> Play:
+    """Replay a sampler and a pruner by the program's names."""
+    return playing(offered_sampler(sampler), offered_pruner(pruner))
 
 
 def warm_started(earlier: Table, best: int = 20) -> Play:
@@ -63,35 +69,7 @@ def warm_started(earlier: Table, best: int = 20) -> Play:
         )
         for row in [*ranked[:best], *map(int, rest)]
     ]
-
-    def play(table: Table, seed: int, horizon: float, workers: int) -> Replay:
-        return replay(
-            table,
-            lambda table, seed: TPESampler(seed=seed),
-            lambda table, drawn, chosen: make_pruner(Component.model_validate(_median(3, 2)), table.epochs),
-            seed,
-            horizon,
-            workers,
-            prior,
-        )
-
-    return play
-
-
-def _own(sampler: str | None, pruner: Callable[[Table, list[Drawn], RecordedSampler], BasePruner]) -> Play:
-    """Replay TPE (or the start near the baseline, for None) with a pruner that the program does not offer."""
-
-    def make(table: Table, seed: int) -> BaseSampler:
-        return (
-            StartNearBaseline(table, seed)
-            if sampler is None
-            else make_sampler(Component(name=sampler), seed, table.study)
-        )
-
-    def play(table: Table, seed: int, horizon: float, workers: int) -> Replay:
-        return replay(table, make, pruner, seed, horizon, workers)
-
-    return play
+    return playing(lambda table, seed: TPESampler(seed=seed), offered_pruner(_median(3, 2)), prior)
 
 
 def _tpe(startup_trials: int) -> dict[str, Any]:
@@ -111,34 +89,30 @@ def methods() -> dict[str, Play]:
     """All methods by name, the reference first."""
     percentile = {"name": "percentile", "kwargs": {"percentile": 25.0, "n_startup_trials": 3, "n_warmup_steps": 2}}
     return {
-        REFERENCE: _named("tpe", "median"),
-        UNPRUNED: _named("tpe", "none"),
-        ORACLE: _own("tpe", OraclePruner),
-        "random, median (3, 5)": _named("random", "median"),
-        "tpe, median (2, 1)": _named("tpe", _median(2, 1)),
-        "tpe (3), median (2, 1)": _named(_tpe(3), _median(2, 1)),
-        "tpe, median (3, 2)": _named("tpe", _median(3, 2)),
-        "tpe, percentile 25 (3, 2)": _named("tpe", percentile),
-        "tpe, sha (1, 2)": _named("tpe", _sha(1, 2)),
-        "tpe, sha (2, 2)": _named("tpe", _sha(2, 2)),
-        "tpe, sha (1, 3)": _named("tpe", _sha(1, 3)),
-        "tpe (5), sha (1, 2)": _named(_tpe(5), _sha(1, 2)),
-        "tpe, hyperband (1, 3)": _named(
+        REFERENCE: of_components("tpe", "median"),
+        UNPRUNED: of_components("tpe", "none"),
+        ORACLE: playing(offered_sampler("tpe"), OraclePruner),
+        "random, median (3, 5)": of_components("random", "median"),
+        "tpe, median (2, 1)": of_components("tpe", _median(2, 1)),
+        "tpe (3), median (2, 1)": of_components(_tpe(3), _median(2, 1)),
+        "tpe, median (3, 2)": of_components("tpe", _median(3, 2)),
+        "tpe, percentile 25 (3, 2)": of_components("tpe", percentile),
+        "tpe, sha (1, 2)": of_components("tpe", _sha(1, 2)),
+        "tpe, sha (2, 2)": of_components("tpe", _sha(2, 2)),
+        "tpe, sha (1, 3)": of_components("tpe", _sha(1, 3)),
+        "tpe (5), sha (1, 2)": of_components(_tpe(5), _sha(1, 2)),
+        "tpe, hyperband (1, 3)": of_components(
             "tpe", {"name": "hyperband", "kwargs": {"min_resource": 1, "reduction_factor": 3}}
         ),
-        "tpe, pfl (4)": _named("tpe", {"name": "pfl", "kwargs": {"warmup_epochs": 4}}),
-        "tpe, curve (0.1)": _named("tpe", {"name": "curve", "kwargs": {"share": 0.1}}),
-        "tpe, curve (0.25)": _named("tpe", "curve"),
-        "tpe (5), curve (0.25)": _named(_tpe(5), "curve"),
-        "tpe, curve (0.5)": _named("tpe", {"name": "curve", "kwargs": {"share": 0.5}}),
-        "gp, none": _named("gp", "none"),
-        "tpe, waiting": _own("tpe", lambda table, drawn, chosen: WaitingPruner(table.epochs)),
-        "tpe near the baseline, median (3, 2)": _own(
-            None, lambda table, drawn, chosen: make_pruner(Component.model_validate(_median(3, 2)), table.epochs)
-        ),
-        "tpe near the baseline, curve (0.25)": _own(
-            None, lambda table, drawn, chosen: make_pruner(Component(name="curve"), table.epochs)
-        ),
+        "tpe, pfl (4)": of_components("tpe", {"name": "pfl", "kwargs": {"warmup_epochs": 4}}),
+        "tpe, curve (0.1)": of_components("tpe", {"name": "curve", "kwargs": {"share": 0.1}}),
+        "tpe, curve (0.25)": of_components("tpe", "curve"),
+        "tpe (5), curve (0.25)": of_components(_tpe(5), "curve"),
+        "tpe, curve (0.5)": of_components("tpe", {"name": "curve", "kwargs": {"share": 0.5}}),
+        "gp, none": of_components("gp", "none"),
+        "tpe, waiting": playing(offered_sampler("tpe"), lambda table, drawn, chosen: WaitingPruner(table.epochs)),
+        "tpe near the baseline, median (3, 2)": playing(StartNearBaseline, offered_pruner(_median(3, 2))),
+        "tpe near the baseline, curve (0.25)": playing(StartNearBaseline, offered_pruner("curve")),
         "batched halving (8, margin 0.25)": BatchedHalving(),
         "batched halving (8, margin 0)": BatchedHalving(margin=0.0),
     }

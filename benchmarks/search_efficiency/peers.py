@@ -29,19 +29,16 @@ from typing import Any, Protocol
 import numpy as np
 import optuna
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from benchmarks.search_efficiency.__main__ import FIRST_SEED, describe, load, run
 from benchmarks.search_efficiency.curves import SEEDS
 from benchmarks.search_efficiency.figures import markdown
-from benchmarks.search_efficiency.methods import ORACLE, REFERENCE, Play, methods
-from benchmarks.search_efficiency.replay import RecordedSampler, Replay, WorkerExit, replay
-from benchmarks.search_efficiency.table import Drawn, Table, choice_index
+from benchmarks.search_efficiency.methods import ORACLE, REFERENCE, Play, methods, offered_sampler, playing
+from benchmarks.search_efficiency.replay import Replay, WorkerExit
+from benchmarks.search_efficiency.table import Table, choice_index
 from gazegaussian.errors import UserError
 from helpers.search.parameters import Categorical, Float, Int, Parameter
-from helpers.search.samplers_and_pruners import make_sampler
-from helpers.search.study_config import Component
 
 
 class RayAsha(BasePruner):
@@ -84,17 +81,7 @@ class _RayTrial:
 
 def ray_asha(sampler: str, first: int, factor: int) -> Play:
     """Replay a sampler of the program with Ray's ASHA."""
-
-    def make(table: Table, seed: int) -> BaseSampler:
-        return make_sampler(Component(name=sampler), seed, table.study)
-
-    def prune(table: Table, drawn: list[Drawn], chosen: RecordedSampler) -> BasePruner:
-        return RayAsha(table, first, factor)
-
-    def play(table: Table, seed: int, horizon: float, workers: int) -> Replay:
-        return replay(table, make, prune, seed, horizon, workers)
-
-    return play
+    return playing(offered_sampler(sampler), lambda table, drawn, chosen: RayAsha(table, first, factor))
 
 
 def syne_tune(name: str, **settings: Any) -> Play:
