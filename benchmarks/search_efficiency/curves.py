@@ -29,6 +29,11 @@ HALF_DECADES = "half_decades"
 CPU_SECONDS = "cpu_seconds"
 
 
+def sign_of(study: StudyFile) -> float:
+    """Return the factor that makes a study's metric one to be minimised."""
+    return -1.0 if study.directions[0] == "maximize" else 1.0
+
+
 @dataclass(frozen=True)
 class Curve:
     """One training without pruning.
@@ -70,6 +75,12 @@ class Curve:
     def seconds(self) -> float:
         """Duration of the whole training."""
         return self.warm_up_seconds + sum(second or 0.0 for second in self.metrics.get("seconds", []))
+
+    def result(self, study: StudyFile) -> float:
+        """Best value of the study's metric, to be minimised; infinite where training did not end well."""
+        if self.status != "complete":
+            return math.inf
+        return min(sign_of(study) * value for value in self.metrics[study.metrics[0]] if value is not None)
 
     def line(self) -> str:
         """Serialise with numbers rounded."""

@@ -80,24 +80,16 @@ def good_half_decades(study: StudyFile, curves: Sequence[Curve]) -> list[tuple[f
         study: Search space, metric and direction.
         curves: Of the first configurations from the whole space; those that diverged count as the worst.
     """
-    sign = -1.0 if study.directions[0] == "maximize" else 1.0
     results: dict[tuple[float, float], list[float]] = {piece: [] for piece in half_decades(study)}
     last = max((high for _, high in results), default=0.0)
     for curve in curves:
         for (low, high), values in results.items():
             if low <= curve.params[LR] < high or curve.params[LR] == high == last:
-                values.append(_result(curve, study.metrics[0], sign))
+                values.append(curve.result(study))
     known: Mapping[tuple[float, float], float] = {
         piece: float(np.median(values)) for piece, values in results.items() if len(values) >= ENOUGH
     }
     return sorted(sorted(known, key=lambda piece: known[piece])[:GOOD])
-
-
-def _result(curve: Curve, metric: str, sign: float) -> float:
-    """Best value of a training, to be minimised; infinite where it did not end well."""
-    if curve.status != "complete":
-        return math.inf
-    return min(sign * value for value in curve.metrics[metric] if value is not None)
 
 
 def _log_uniform(ranges: Ranges, generator: np.random.Generator) -> float:

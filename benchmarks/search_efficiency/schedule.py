@@ -56,9 +56,8 @@ class Plan:
 
     def _repeated(self, recording: Recording) -> list[int]:
         study = recording.header.study_file
-        sign = -1.0 if study.directions[0] == "maximize" else 1.0
         results = {
-            curve.index: min(sign * value for value in curve.metrics[study.metrics[0]] if value is not None)
+            curve.index: curve.result(study)
             for curve in recording.curves
             if curve.seed == self.training_seed and curve.status == "complete" and curve.index < self.count
         }

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.search_efficiency.curves import CPU_SECONDS, Curve, Recording, read
+from benchmarks.search_efficiency.curves import CPU_SECONDS, Curve, Recording, read, sign_of
 from gazegaussian.errors import ConfigError
 from helpers.search.parameters import Categorical, Parameter, same
 from helpers.search.space import StudyFile
@@ -62,7 +62,7 @@ class Table:
         self.header = header
         self.study: StudyFile = header.study_file
         self.epochs = header.epochs
-        self.sign = -1.0 if self.study.directions[0] == "maximize" else 1.0
+        self.sign = sign_of(self.study)
         grouped: dict[int, list[Curve]] = {}
         for curve in recording.curves:
             grouped.setdefault(curve.index, []).append(curve)
