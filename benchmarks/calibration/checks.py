@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -57,17 +58,7 @@ def interval_of_seeds(generator: np.random.Generator, runs: int) -> Iterator[Row
     """95% interval of the mean gain, one candidate, people that agree."""
     for name, draw, aim in (("normal", worlds.normal, COVERED), ("t3", worlds.heavy, HEAVY)):
         for seeds in (3, 5, 10):
-            noise = Noise(draw=draw)
-            now = 0
-            before = 0
-            for _ in range(runs):
-                losses = noise.losses(generator, 2, seeds, 1)
-                row = report(losses).configurations
-                gain = next(one.gain for one in row if not one.is_baseline)
-                now += covers(gain)
-                low, high = percentile_bootstrap(generator, (losses[0] - losses[1]).mean(axis=1))
-                before += low <= 0 <= high
-            yield Row("interval of the gain holds it", f"{name}, {seeds} seeds", before / runs, now, runs, aim)
+            yield _coverage(generator, runs, Noise(draw=draw), (seeds, 1), f"{name}, {seeds} seeds", aim)
 
 
 def interval_of_people(generator: np.random.Generator, runs: int) -> Iterator[Row]:
@@ -75,15 +66,27 @@ def interval_of_people(generator: np.random.Generator, runs: int) -> Iterator[Ro
     for people in (4, 8, 15):
         for seeds in (3, 5, 10):
             for noise in (Noise(1, 1, 1), Noise(0.3, 1, 1)):
-                now = 0
-                before = 0
-                for _ in range(runs):
-                    losses = noise.losses(generator, 2, seeds, people)
-                    now += covers(next(one.gain for one in report(losses).configurations if not one.is_baseline))
-                    low, high = percentile_bootstrap(generator, (losses[0] - losses[1]).mean(axis=1))
-                    before += low <= 0 <= high
                 case = f"{seeds} seeds, {people} people, sd of seeds {noise.seed:g}, of people {noise.person:g}"
-                yield Row("interval of the gain holds it", case, before / runs, now, runs, AT_LEAST_95)
+                yield _coverage(generator, runs, noise, (seeds, people), case, AT_LEAST_95)
+
+
+def _coverage(
+    generator: np.random.Generator,
+    runs: int,
+    noise: Noise,
+    shape: tuple[int, int],
+    case: str,
+    aim: tuple[float, float],
+) -> Row:
+    """How often the interval of one candidate that is no better holds 0; `shape` are seeds and people."""
+    now = 0
+    before = 0
+    for _ in range(runs):
+        losses = noise.losses(generator, 2, *shape)
+        now += covers(next(one.gain for one in report(losses).configurations if not one.is_baseline))
+        low, high = percentile_bootstrap(generator, (losses[0] - losses[1]).mean(axis=1))
+        before += low <= 0 <= high
+    return Row("interval of the gain holds it", case, before / runs, now, runs, aim)
 
 
 def false_better(
@@ -263,20 +266,18 @@ def price_of_pruning(generator: np.random.Generator, runs: int) -> Iterator[Row]
 
 def memory(generator: np.random.Generator, runs: int) -> Iterator[Row]:
     """The soak's interval of memory growth where memory does not grow."""
-    trials = np.arange(40 * BLOCKS)
-    for name in ("random walk", "autoregressive 0.98", "independent"):
+    trials = range(40 * BLOCKS)
+    for name, kept in (("random walk", 1.0), ("autoregressive 0.98", 0.98), ("independent", 0.0)):
         held = 0
         for _ in range(runs):
-            steps = generator.normal(size=len(trials))
-            walk = {"random walk": 1.0, "autoregressive 0.98": 0.98, "independent": 0.0}[name]
-            memory_now = 0.0
-            series = []
-            for step in steps:
-                memory_now = walk * memory_now + step
-                series.append(memory_now)
-            _, low, high = growth(list(map(int, trials)), series)
+            _, low, high = growth(trials, _drift_free(generator.normal(size=len(trials)), kept))
             held += low <= 0 <= high
         yield Row("the soak's interval holds no growth", name, None, held, runs, AT_LEAST_95)
+
+
+def _drift_free(steps: Floats, kept: float) -> list[float]:
+    """Memory that moves by steps and keeps a share of where it was."""
+    return list(accumulate(steps, lambda before, step: kept * before + step))
 
 
 def best_of_equals(generator: np.random.Generator, runs: int) -> Iterator[Row]:
