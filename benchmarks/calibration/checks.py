@@ -9,10 +9,19 @@ from itertools import accumulate
 import numpy as np
 
 from benchmarks.calibration import worlds
-from benchmarks.calibration.worlds import Floats, Noise, better_before, percentile_bootstrap, report, says_better
+from benchmarks.calibration.worlds import (
+    Floats,
+    Noise,
+    better_before,
+    covers,
+    gain_of,
+    percentile_bootstrap,
+    report,
+    says_better,
+)
 from benchmarks.study.soak import BLOCKS, growth
-from helpers.analysis.paired_gain import PairedGain, Sample, corrected_level, paired_gain, paired_interval, seeds_needed
-from helpers.analysis.shares import LEVEL, clopper_pearson, expected_best, largest_count
+from helpers.analysis.paired_gain import corrected_level, paired_interval, seeds_needed
+from helpers.analysis.shares import clopper_pearson, expected_best, largest_count
 
 # what the shares are to be
 FALSE = (0.0, 0.035)
@@ -244,13 +253,6 @@ def needed_seeds_of_people(generator: np.random.Generator, runs: int) -> Iterato
     yield Row("seeds that show a gain in 8 of 10", case, None, shown, runs, (0.75, 0.85))
 
 
-def gain_of(differences: Floats, level: float = LEVEL) -> PairedGain:
-    """Gain of differences. [seeds, people]."""
-    rows = [tuple(map(float, -row)) for row in differences]
-    zero = Sample((0.0,) * len(rows), ((0.0,) * differences.shape[1],) * len(rows))
-    return paired_gain(Sample(tuple(float(np.mean(row)) for row in rows), tuple(rows)), zero, 1, level)
-
-
 def price_of_pruning(generator: np.random.Generator, runs: int) -> Iterator[Row]:
     """Upper end of the number of pruned trials that would have won."""
     for total, lost, done in ((17, 1, 16), (17, 4, 5), (60, 12, 6)):
@@ -286,13 +288,6 @@ def best_of_equals(generator: np.random.Generator, runs: int) -> Iterator[Row]:
         drawn = generator.normal(size=(runs, trials)).max(axis=1) - generator.normal(size=runs)
         above = int((drawn > expected_best(trials)).sum())
         yield Row("the best of equals is ahead by more than said", f"{trials} trials", None, above, runs, (0.44, 0.54))
-
-
-def covers(gain: PairedGain) -> bool:
-    """Whether the interval holds no gain."""
-    assert gain.low is not None
-    assert gain.high is not None
-    return gain.low <= 0 <= gain.high
 
 
 CHECKS: tuple[Check, ...] = (

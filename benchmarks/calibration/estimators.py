@@ -25,8 +25,7 @@ import itertools
 import numpy as np
 from scipy.special import stdtrit
 
-from benchmarks.calibration.checks import covers, gain_of
-from benchmarks.calibration.worlds import Floats
+from benchmarks.calibration.worlds import Floats, covers, gain_of
 from helpers.analysis.paired_gain import corrected_level
 
 SEEDS = (3, 5, 10)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from helpers.analysis.confirm_report import ConfirmReport
 from helpers.analysis.confirmed import BASELINE_ROW, confirmed
+from helpers.analysis.paired_gain import PairedGain, Sample, paired_gain
+from helpers.analysis.shares import LEVEL
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Floats]
@@ -97,6 +99,20 @@ def report(
 def says_better(confirmation: ConfirmReport) -> bool:
     """Whether the headline claims a gain."""
     return confirmation.sentences[0].startswith("Better by")
+
+
+def gain_of(differences: Floats, level: float = LEVEL) -> PairedGain:
+    """Gain of differences. [seeds, people]."""
+    rows = [tuple(map(float, -row)) for row in differences]
+    zero = Sample((0.0,) * len(rows), ((0.0,) * differences.shape[1],) * len(rows))
+    return paired_gain(Sample(tuple(float(np.mean(row)) for row in rows), tuple(rows)), zero, 1, level)
+
+
+def covers(gain: PairedGain) -> bool:
+    """Whether the interval holds zero."""
+    assert gain.low is not None
+    assert gain.high is not None
+    return gain.low <= 0 <= gain.high
 
 
 def percentile_bootstrap(generator: np.random.Generator, differences: Floats) -> tuple[float, float]:
