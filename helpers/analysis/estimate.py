@@ -6,14 +6,11 @@ import errno
 import logging
 import shutil
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-import psutil
 import torch
 
 from gazegaussian.build import build_stage, cpu_threads
@@ -23,6 +20,7 @@ from gazegaussian.training.hooks import Hook
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer
 from helpers.analysis.expected_epochs import EpochForecast, expected_epochs
+from helpers.analysis.peak_memory import PeakMemory
 from helpers.analysis.short_training import Build, quiet_package, without_delays
 from helpers.results.lookup import created_study, study_in_memory
 from helpers.study.trial import release_memory
@@ -264,48 +262,3 @@ def _measure(spec: StudySpec, config: RunConfig, build: Build) -> tuple[Measured
 
 def _span(low: str, high: str) -> str:
     return low if low == high else f"{low} to {high}"
-
-
-_INTERVAL = 0.05  # seconds between two looks
-
-
-class PeakMemory:
-    """Watches this process and the GPU while a `with` block lasts.
-
-    Args:
-        device: Where the work is done; a GPU beside a training on the CPU tells nothing.
-
-    Attributes:
-        process_bytes: Largest resident size seen. Loader processes are not counted.
-        gpu_bytes: Largest amount that torch reserved on the device; None of work on the CPU.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self.process_bytes = 0
-        self.gpu_bytes: int | None = None
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> PeakMemory:
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-        self._look()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-        self._look()
-        if self._device.type == "cuda":
-            self.gpu_bytes = torch.cuda.max_memory_reserved(self._device)
-
-    def _watch(self) -> None:
-        while not self._done.wait(_INTERVAL):
-            self._look()
-
-    def _look(self) -> None:
-        self.process_bytes = max(self.process_bytes, psutil.Process().memory_info().rss)

@@ -14,8 +14,9 @@ from optuna.trial import TrialState, create_trial
 
 from gazegaussian.config import GazeGaussianRun
 from gazegaussian.errors import ConfigError, NonFiniteError
-from helpers.analysis.estimate import PeakMemory, estimate_study
+from helpers.analysis.estimate import estimate_study
 from helpers.analysis.expected_epochs import earliest_pruned_epoch
+from helpers.analysis.peak_memory import PeakMemory
 from helpers.search.space import StudyFile
 from helpers.storage.backends import open_storage
 from helpers.study.spec import StudySpec, WorkerPool
