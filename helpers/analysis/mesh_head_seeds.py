@@ -7,9 +7,7 @@ from pathlib import Path
 
 from gazegaussian.config import GazeGaussianRun, RunConfig, parse_run, with_parameters
 from gazegaussian.errors import ConfigError
-from gazegaussian.fields import parameter_fields
-from gazegaussian.training.changed_fields import RUNTIME_FIELDS
-from helpers.analysis.retrain import Source, rerun
+from helpers.analysis.retrain import Source, computed_as, rerun
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +30,7 @@ def stage_one(config: RunConfig) -> RunConfig:
     if not content["config"]:
         raise ConfigError(f"{origin} does not say how it was trained, so it cannot be trained again with other seeds.")
     first = parse_run(content["config"], "meshhead", origin)
-    here = config.model_dump(mode="json")
-    known = parameter_fields(first)
-    shared = {name: here[known[name][0]][name] for name in sorted(RUNTIME_FIELDS) if name in known}
-    return with_parameters(first.model_copy(update={"data": config.data}), shared)
+    return computed_as(first.model_copy(update={"data": config.data}), config)
 
 
 def mesh_head_of_seed(source: Source, first: RunConfig, seed: int, folder: Path) -> Path | None:

@@ -84,13 +84,18 @@ def open_source(
     study = find_study(folder, spec.storage if spec else storage)
     config = stored_config(study)
     if spec is not None:  # where to compute may differ from where the study ran, what to compute may not
-        content = spec.config.model_dump(mode="json")
-        known = parameter_fields(config)
-        runtime = {key: content[known[key][0]][key] for key in sorted(RUNTIME_FIELDS) if key in known}
-        config = with_parameters(config, runtime)
+        config = computed_as(config, spec.config)
     require_same_people(study, config)
     (check or (spec.check if spec else preflight))(config)
     return Source(study, folder, config, train or (spec.train if spec else train_run), study_limits(study))
+
+
+def computed_as(config: RunConfig, other: RunConfig) -> RunConfig:
+    """Return a configuration with another one's device, threads and whatever else decides where a training is computed."""
+    content = other.model_dump(mode="json")
+    known = parameter_fields(config)
+    runtime = {name: content[known[name][0]][name] for name in sorted(RUNTIME_FIELDS) if name in known}
+    return with_parameters(config, runtime)
 
 
 def study_limits(study: optuna.Study) -> tuple[Constraint, ...]:
