@@ -10,6 +10,7 @@ from pathlib import Path
 from gazegaussian.build import train_run
 from gazegaussian.config import GazeGaussianRun, load_run
 from gazegaussian.measurement import find_test_people, measure_checkpoint
+from gazegaussian.training.run_folder import find_run
 from gazegaussian.utils.atomic_files import atomic_file
 from helpers.analysis.paired_gain import Sample
 from helpers.utils.paths import run_file
@@ -31,13 +32,17 @@ def train_and_measure(config: GazeGaussianRun, folder: Path) -> People:
 
     Args:
         config: Of the training.
-        folder: Of it; a training that was stopped there goes on.
+        folder: Of it; a training that was stopped there continues.
 
     Returns:
         What validation measures, for every test person.
+
+    Raises:
+        ConfigError: The folder holds a training of another configuration, as from another MeshHead.
     """
     stored = folder / "test_people.json"
-    if stored.is_file():
+    earlier = find_run(config, folder)
+    if stored.is_file() and (earlier is None or earlier.finished):  # None: its checkpoints were freed
         return json.loads(stored.read_text())
     result = train_run(config, folder, resume=True)
     people, missing = find_test_people(config)

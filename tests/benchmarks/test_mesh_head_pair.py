@@ -1,11 +1,15 @@
 """Two MeshHeads are compared with paired seeds on test people, and what was measured is not measured again."""
 
+import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from synthetic_support import gaze_run, gaze_stage, train
 
 from benchmarks.quality import mesh_head_pair, on_test_people
+from gazegaussian.errors import ConfigError
 
 
 @pytest.fixture
@@ -49,3 +53,14 @@ def test_without_test_people_nothing_is_claimed(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pair", "good.pt", "other.pt", str(tmp_path / "runs")])
     with pytest.raises(SystemExit, match="no one is left"):
         mesh_head_pair.main()
+
+
+def test_what_another_start_left_in_the_folder_is_not_read(tmp_path):
+    config = gaze_run(max_train_images=2).model_copy(update={"meshhead_checkpoint": Path("one.pt")})
+    train(gaze_stage(config), config, tmp_path)
+    measured = {"a": {"val_loss": 0.5}}
+    (tmp_path / "test_people.json").write_text(json.dumps(measured))
+    assert on_test_people.train_and_measure(config, tmp_path) == measured
+    other = config.model_copy(update={"meshhead_checkpoint": Path("other.pt")})
+    with pytest.raises(ConfigError, match=r"another configuration \(meshhead_checkpoint: "):
+        on_test_people.train_and_measure(other, tmp_path)
