@@ -22,6 +22,7 @@ from helpers.analysis.shares import clopper_pearson
 RESAMPLES = 2000
 GRID = 0.25  # epochs between two looks at the incumbents
 LEVEL = 0.95
+ROUNDING = 1e-12  # of a mean regret
 COLUMNS = (
     "method",
     "seeds",
@@ -114,14 +115,16 @@ def compare(
         means = weights @ own
         goals = weights @ paired
         level = goals[:, at]
-        shares = times[_first(means, level)] / times[_first(goals, level)]
-        shares[~(means <= level[:, None] + 1e-12).any(axis=1)] = np.inf
+        arrived = _arrived(means, level)
+        shares = times[arrived.argmax(axis=1)] / times[_arrived(goals, level).argmax(axis=1)]
+        shares[~arrived.any(axis=1)] = np.inf
+        never = ~_arrived(own, level[:1]).any(axis=1)
         rows.append(
             Figures(
                 method=name,
                 seeds=count,
                 share=_interval(shares, count),
-                never=_share(int(np.sum(~(own <= level[0] + 1e-12).any(axis=1))), count),
+                never=_share(int(never.sum()), count),
                 regret=_interval(means[:, at], count),
                 difference=_interval(means[:, at] - level, count),
                 tail=float(np.quantile(own[:, at], 0.9)),
@@ -138,9 +141,9 @@ def markdown(rows: Sequence[Figures], budget: float) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _first(curves: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Index of the first time at which each curve is as good as its level. [R]"""
-    return (curves <= level[:, None] + 1e-12).argmax(axis=1)
+def _arrived(curves: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Whether each curve is as good as its level, at each time. [R, T], [R] or [1] -> [R, T]."""
+    return curves <= level[:, None] + ROUNDING
 
 
 def _share(hits: int, of: int) -> Interval:
