@@ -16,7 +16,6 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from benchmarks.search_efficiency.curves import read
 from benchmarks.search_efficiency.methods import REFERENCE, methods
 from benchmarks.search_efficiency.replay import Replay, WorkerExit
 from benchmarks.search_efficiency.table import Drawn, Table
@@ -34,7 +33,6 @@ METHODS = (
 )
 TRIALS = 10
 WORKERS = 2
-RESAMPLES = 20
 
 
 def importances_of(replay: Replay, drawn: list[Drawn], trials: int) -> Importances:
@@ -48,7 +46,7 @@ def importances_of(replay: Replay, drawn: list[Drawn], trials: int) -> Importanc
     study = optuna.create_study(direction=replay.table.study.directions[0])
     for one in replay.trials[:trials]:
         study.add_trial(_as_trial(replay.table, one, drawn[one.row]))
-    return parameter_importances(study, resamples=RESAMPLES)
+    return parameter_importances(study)
 
 
 def _as_trial(table: Table, one: WorkerExit, drawn: Drawn) -> FrozenTrial:
@@ -86,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        table = Table(read(given.curves))
+        table = Table.load(given.curves)
     except UserError as error:
         parser.exit(2, f"{error}\n")
     print("| method | studies whose importances tell | median R2 |\n|---|---|---|")

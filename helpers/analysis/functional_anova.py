@@ -60,7 +60,7 @@ class _Design:
     sizes: np.ndarray  # scales of the prior. [groups]
 
 
-def variance_shares(scales: Sequence[Scale], values: np.ndarray, seed: int = 0, resamples: int = 60) -> Shares:
+def variance_shares(scales: Sequence[Scale], values: np.ndarray, seed: int, resamples: int) -> Shares:
     """Estimate the shares of the variance over the searched space.
 
     Args:

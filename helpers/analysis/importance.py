@@ -24,8 +24,7 @@ from helpers.analysis.scales import searched_scale
 from helpers.results.ranking import metric_names
 
 FEW_TRIALS = 4  # comparable ones, below which nothing is said
-MAX_RESAMPLES = 20  # for the out-of-bag R2
-FEWEST_RESAMPLES = 10
+RESAMPLES = 20  # for the out-of-bag R2
 TELLING = 0.2  # out-of-bag R2, below which the trials do not tell
 # Percentiles of the draws. Narrower ones fall short of 90% at 12 to 30 trials (benchmarks/calibration/importances.py).
 INTERVAL = (2.5, 97.5)
@@ -93,16 +92,13 @@ class Importances:
         ]
 
 
-def parameter_importances(
-    study: optuna.Study, resamples: int = MAX_RESAMPLES, seed: int = 0, objective: int = 0
-) -> Importances:
+def parameter_importances(study: optuna.Study, seed: int = 0, objective: int = 0) -> Importances:
     """Estimate the importances of a study's parameters with intervals.
 
     Parameters that some of the trials lack (conditional ones) are left out and named.
 
     Args:
         study: A loaded study.
-        resamples: Of the trials, for the out-of-bag R2; between `FEWEST_RESAMPLES` and `MAX_RESAMPLES` are drawn.
         seed: Of all draws.
         objective: Which one, in a study with several.
     """
@@ -113,21 +109,18 @@ def parameter_importances(
     count = len(trials)
     if count < FEW_TRIALS:
         return Importances((), metric, count, f"Too few trials: {comparable.sentence}, importances need {FEW_TRIALS}.")
-    space = {name: kind for name, kind in intersection_search_space(_as_complete(trials)).items() if not kind.single()}
+    everywhere = intersection_search_space(_as_complete(trials))
+    space = {name: kind for name, kind in everywhere.items() if not kind.single()}
     if not space or np.ptp(values) == 0:
         why = "all values are the same" if space else "no parameter was varied in all of them"
         return Importances((), metric, count, f"No importances from {comparable.sentence}: {why}.")
-    drawn = min(max(resamples, FEWEST_RESAMPLES), MAX_RESAMPLES)
     shares = _shares(
         tuple(distribution_to_json(kind) for kind in space.values()),
         tuple(tuple(trial.params[name] for trial in trials) for name in space),
         tuple(values.tolist()),
         seed,
-        drawn,
     )
-    absent = sorted(
-        {name for trial in trials for name in trial.params} - set(intersection_search_space(_as_complete(trials)))
-    )
+    absent = sorted({name for trial in trials for name in trial.params} - everywhere.keys())
     return _summary(shares, list(space), comparable, metric, absent)
 
 
@@ -140,7 +133,7 @@ def _as_complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 @functools.lru_cache(maxsize=16)
 def _shares(
-    kinds: tuple[str, ...], columns: tuple[tuple[Any, ...], ...], values: tuple[float, ...], seed: int, resamples: int
+    kinds: tuple[str, ...], columns: tuple[tuple[Any, ...], ...], values: tuple[float, ...], seed: int
 ) -> Shares:
     """Shares of the same trials are asked for by figures, report and warnings: they are computed once.
 
@@ -149,11 +142,10 @@ def _shares(
         columns: Values of the parameters, one row per parameter.
         values: The metric.
         seed: Of all draws.
-        resamples: For the out-of-bag R2.
     """
     spaces: list[BaseDistribution] = [json_to_distribution(kind) for kind in kinds]
     scales = [searched_scale(space, column) for space, column in zip(spaces, columns, strict=True)]
-    return variance_shares(scales, np.array(values), seed, resamples)
+    return variance_shares(scales, np.array(values), seed, RESAMPLES)
 
 
 def _summary(
