@@ -30,10 +30,10 @@ from gazegaussian.config import load_run, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError
 from helpers.search.parameters import Categorical
 from helpers.search.space import baseline, load_study_file
+from helpers.utils.paths import run_file, study_file_of
 
 logger = logging.getLogger(__name__)
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 LR_RANGE = (1e-4, 1e-2)  # below, a quick MeshHead stays the ellipsoid that it starts as
 SEEDS = (0, 1)
 LARGER_IS_BETTER = ("silhouette_iou", "boundary_f", "ssim")
@@ -44,8 +44,8 @@ Row = dict[str, Any]
 
 def draw(seed: int, index: int) -> dict[str, Any]:
     """Searched parameters of MeshHead `index`: the baseline, then random ones with lr from `LR_RANGE`."""
-    config = load_run(CONFIGS / "runs/meshhead/quick.yaml", "meshhead")
-    study = load_study_file(CONFIGS / "studies/meshhead/quick.yaml", "meshhead")
+    config = load_run(run_file("meshhead"), "meshhead")
+    study = load_study_file(study_file_of("meshhead"), "meshhead")
     if index == 0:
         return baseline(study, config)
     rng = np.random.default_rng([seed, index])
@@ -74,13 +74,13 @@ def measure(index: int, folder: Path, seed: int, epochs: int | None) -> Row:
     """
     params = draw(seed, index)
     row: Row = {"index": index, "params": params, "stage_two": []}
-    config = with_parameters(load_run(CONFIGS / "runs/meshhead/quick.yaml", "meshhead"), params)
+    config = with_parameters(load_run(run_file("meshhead"), "meshhead"), params)
     try:
         mesh = train_run(config, folder / f"mesh_{index:03d}", resume=True)
     except NonFiniteError as error:
         return {**row, "failed": str(error)}
     row["mesh"] = {name: value for name, value in mesh.history[-1].items() if name not in NOT_CANDIDATES}
-    run = load_run(CONFIGS / "runs/gazegaussian/quick.yaml", "gazegaussian")
+    run = load_run(run_file("gazegaussian"), "gazegaussian")
     run = run.model_copy(update={"meshhead_checkpoint": mesh.last_checkpoint.resolve()})
     for training_seed in SEEDS:
         own = {"seed": training_seed, **({"epochs": epochs} if epochs else {})}

@@ -14,7 +14,7 @@ from gazegaussian.config import RunConfig, load_run, parse_run, with_parameters
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.training.changed_fields import PATHS, RUNTIME_FIELDS
 from helpers.search.space import StudyFile, load_study_file
-from helpers.utils.paths import run_file, study_file_of
+from helpers.utils.paths import ROOT, run_file, study_file_of
 
 _FREE = RUNTIME_FIELDS | PATHS | {"seed"}  # neither the machine's folders nor a training seed make other sizes
 
@@ -160,12 +160,11 @@ def _searched(study: StudyFile) -> dict[str, Any]:
 
 def _commit() -> str:
     """Name the commit of the program; empty where there is no repository."""
-    root = Path(__file__).resolve().parents[2]
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
         changes = subprocess.run(
             ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=root,
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=True,

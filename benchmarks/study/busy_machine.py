@@ -31,9 +31,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.rendering.timing import machine
+from helpers.utils.paths import SCRIPT
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "train_gazegaussian_optuna.py"
 OUT = "{out}"
 STAGES = ("meshhead", "gazegaussian")
 GB = 1e9

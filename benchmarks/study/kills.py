@@ -30,8 +30,8 @@ from tqdm.auto import tqdm
 from helpers import load_study
 from helpers.results.attributes import RESUME_OF
 from helpers.results.trial_states import FINISHED
+from helpers.utils.paths import SCRIPT
 
-ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 12
 ENDLESS = 10_000  # trials: the kills come first
 RUN = f"""stage: meshhead
@@ -54,7 +54,7 @@ def command(work: Path, trials: int) -> list[str]:
     """The command that is killed and repeated."""
     files = ["--config", "run.yaml", "--study", "study.yaml", "--out", "out"]
     args = ["study", "meshhead", *files, "--no-audit", "--workers", "1"]
-    return [sys.executable, str(ROOT / "train_gazegaussian_optuna.py"), *args, "--n-trials", str(trials)]
+    return [sys.executable, str(SCRIPT), *args, "--n-trials", str(trials)]
 
 
 def finished(folder: Path) -> dict[int, tuple[str, float | None]]:

@@ -43,12 +43,12 @@ from helpers.results.attributes import RESUME_OF
 from helpers.results.trial_states import FINISHED, state_name, successors
 from helpers.search.space import StudyFile
 from helpers.study.isolation import Train
+from helpers.utils.paths import ROOT
 
 NAME = "soak"
 EPOCHS = 8
 WARM_UP = 100
 BLOCKS = 10  # of trials, whose increments of memory are compared
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
