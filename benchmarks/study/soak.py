@@ -64,10 +64,14 @@ class Memory:
         self.megabytes.append(psutil.Process().memory_info().rss / 1e6)
         return train(config, folder, hooks, resume)
 
-    def slope(self) -> tuple[float, float, float]:
-        """Growth in MB per 100 trials of the study with its 95% interval, see `growth`."""
+    def growth(self) -> str:
+        """Growth in MB per 100 trials of the study with its 95% interval, in words (see `growth`)."""
         points = [(n, mb) for n, mb in zip(self.trials, self.megabytes, strict=True) if n >= WARM_UP]
-        return growth([n for n, _ in points], [mb for _, mb in points])
+        if len(points) <= BLOCKS:
+            return f"growth after trial {WARM_UP}: not measured, by {len(points)} trials here; it takes {BLOCKS + 1}"
+        middle, low, high = growth([n for n, _ in points], [mb for _, mb in points])
+        interval = f"(95% interval {low:.2f} to {high:.2f})"
+        return f"growth after trial {WARM_UP}: {middle:.2f} MB per 100 trials {interval}"
 
 
 def growth(trials: Sequence[int], megabytes: Sequence[float]) -> tuple[float, float, float]:
@@ -78,7 +82,7 @@ def growth(trials: Sequence[int], megabytes: Sequence[float]) -> tuple[float, fl
     narrow.
 
     Args:
-        trials: Numbers of the trials, in order.
+        trials: Numbers of the trials, in order; more than `BLOCKS`.
         megabytes: Memory after each.
 
     Returns:
@@ -199,21 +203,18 @@ def main() -> int:
     started = time.monotonic()
     with killed_again_and_again(out, arguments.trials, arguments.seed, arguments.longest) as lives:
         study = run(asked, audit=False, figures=False)
-    run(
-        asked, audit=False, figures=False
-    )  # what the last killed worker left is closed, as by the next start of anybody
+    run(asked, audit=False, figures=False)  # closes what the last killed worker left, as the next start would
     seconds = time.monotonic() - started
     report(study, asked.folder)
     problems = faults(study, asked.folder, arguments.trials)
     states = Counter(t.state.name for t in study.trials)
     retries = sum(RESUME_OF in t.user_attrs for t in study.trials)
-    middle, low, high = memory.slope()
     print(f"{len(study.trials)} trials in {seconds:.0f} s, states {dict(states)}; {len(memory.trials)} of them here")
     print(f"workers killed {len(lives)}, trials cut and queued again {retries}")
     print(
         f"memory after trial {memory.trials[0]}: {memory.megabytes[0]:.0f} MB, in the end {memory.megabytes[-1]:.0f} MB"
     )
-    print(f"growth after trial {WARM_UP}: {middle:.2f} MB per 100 trials (95% interval {low:.2f} to {high:.2f})")
+    print(memory.growth())
     print(
         "\n".join(["faults:", *problems]) if problems else "database, tables and report agree; nothing lost or doubled"
     )

@@ -16,7 +16,7 @@ from benchmarks.acceptance.__main__ import Phase, phases
 from benchmarks.acceptance.__main__ import run as run_phase
 from benchmarks.rendering import rasterizers, training_steps
 from benchmarks.rendering.naive import gaze_gaussian_terms, mesh_head_terms, whole_grid_mesh
-from benchmarks.study import busy_machine
+from benchmarks.study import busy_machine, soak
 
 
 def rows(capsys):
@@ -129,6 +129,14 @@ def test_busy_machine_studies_are_those_of_make_study(tmp_path, repo_root):
     ]
     assert [args[2:4] for args in quick] == made
     assert os.listdir(tmp_path) == []
+
+
+def test_the_soak_tells_growth_where_enough_trials_were_seen():
+    numbers = list(range(soak.WARM_UP + soak.BLOCKS + 1))
+    whole = soak.Memory(numbers, [100 + 0.02 * number + 0.001 * (number % 2) for number in numbers])
+    assert whole.growth().startswith("growth after trial 100: 2.00 MB per 100 trials (95% interval ")
+    for fewer in (0, 50, len(numbers) - 1):
+        assert "not measured" in soak.Memory(numbers[:fewer], whole.megabytes[:fewer]).growth()
 
 
 def test_the_acceptance_command_fits_into_its_limit_and_survives_its_phases(tmp_path):
