@@ -31,20 +31,20 @@ class Rows:
 
 @dataclass(frozen=True)
 class Plant:
-    """What is peculiar about a stage; every function gets the value of `gaze_loss_importance` first.
+    """What is peculiar about a stage; `value` is that of `gaze_loss_importance`.
 
     Attributes:
-        weight: Of the gaze term in (value, epoch, stage); None: there is no such term.
+        weight: Of the gaze term, of (value, epoch, stage); None: there is no such term.
         term: The gaze term itself, of (predictions, batch); by default it has a gradient.
-        color: Factor of the colour term.
+        color: Factor of the colour term, of (value).
         scale: Factor of the metric, of (value, stage).
-        begin: Called on the stage when it is built.
-        start: Seed of the weights.
-        prepare: Called on the stage before the first epoch.
-        batches: Makes the batches of (value, stage, epoch).
+        begin: Called when the stage is built, with (value, stage).
+        start: Seed of the weights, of (value); None: they are drawn as the audit has seeded them.
+        prepare: Called before the first epoch, with (stage).
+        batches: Makes the batches, of (value, stage, epoch).
         groups: The eye's learning rate is used.
         noise: Trainings cannot be repeated.
-        idle: The branch is never called.
+        idle: Whether the branch is never called, of (run configuration).
         also: Metrics beside `val_loss`.
     """
 

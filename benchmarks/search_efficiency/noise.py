@@ -2,8 +2,8 @@
 
     python -m benchmarks.search_efficiency.noise benchmarks/search_efficiency/meshhead_choose.jsonl
 
-Every configuration with several seeds is reduced to one of them in turn, and what the table then makes of it is compared
-with what its seeds gave.
+Every configuration with several seeds, the baseline aside, is reduced to one of them in turn, and what the table then makes
+of it is compared with what its seeds gave.
 """
 
 from __future__ import annotations

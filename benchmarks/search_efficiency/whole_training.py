@@ -94,7 +94,7 @@ def train(config: RunConfig, stop: Callable[[], bool]) -> Training:
 
     Args:
         config: Of this training; its monitored metric decides whether it diverged.
-        stop: Asked after every epoch.
+        stop: Asked after every epoch but the last.
 
     Raises:
         Stopped: The recording stops.

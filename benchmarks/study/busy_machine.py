@@ -6,10 +6,10 @@ Without a command: a tiny study of both stages (seconds of training; mostly star
 folder. A command of one's own is run as it stands; `{out}` in its words becomes a fresh folder each time. The built-in ones are
 first run once untimed with one trial of one epoch, which makes the heads and compiles the kernels.
 
-Printed for both: wall time, CPU time (as seen once a second, of processes that nobody waits for, too) and the largest memory of all processes together (PSS: what several processes share is
-counted once), and the ratio of the wall times. The loops are sessions of their own, as a browser is: where the kernel groups
-processes by session, each gets the share of a program. They end with the benchmark, even when that is killed. Run it on a
-machine that does nothing else.
+Printed for both: wall time, CPU time (as seen once a second, of processes that nobody waits for, too) and the largest memory
+of all processes together (PSS: what several processes share is counted once), and the ratio of the wall times. The loops are
+sessions of their own, as a browser is: where the kernel groups processes by session, each gets the share of a program. They
+end with the benchmark, even when that is killed. Run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
