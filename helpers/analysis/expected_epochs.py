@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 ASSUMED_SHARE = 0.5  # of the trials, as long as nothing was measured
 ENOUGH_TRIALS = 5  # finished ones, for a measured share
-_GOOD_TRIALS, _HOPELESS_TRIALS = 30, 6  # of the simulation; several, since Hyperband draws a bracket per trial
+# of the simulation; several, since Hyperband draws a bracket per trial
+_GOOD_TRIALS = 30
+_HOPELESS_TRIALS = 6
 
 
 @dataclass(frozen=True)

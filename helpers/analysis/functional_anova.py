@@ -24,11 +24,10 @@ from helpers.analysis.scales import Scale
 PAIRED = 240  # functions of pairs together, at least one of each pair
 SHADOWS = 5  # shuffled parameters in a chain
 MANY = 80  # trials, from which on fewer draws do
-MAIN_SIZE, PAIR_SIZE, MEAN_SIZE = (
-    0.5,
-    0.05,
-    3.0,
-)  # scales of the half-Cauchy priors; the metric's standard deviation is 1
+# scales of the half-Cauchy priors; the metric's standard deviation is 1
+MAIN_SIZE = 0.5
+PAIR_SIZE = 0.05
+MEAN_SIZE = 3.0
 LEVEL = 0.95  # of the shadows stay below the level
 # variances, so that nothing is divided by 0
 LEAST_SIZE = 1e-10

@@ -25,9 +25,8 @@ class Scale:
     """Values of one parameter, seen through orthonormal functions of the searched scale."""
 
     functions: np.ndarray  # of each trial's value. [trials, functions]
-    variances: (
-        np.ndarray
-    )  # expected of the coefficients, a row per entry of `DECAYS`; rows sum to 1. [decays, functions]
+    # Expected of the coefficients, a row per entry of `DECAYS`; rows sum to 1. [decays, functions]
+    variances: np.ndarray
 
 
 def is_ordered(space: BaseDistribution) -> bool:
@@ -103,7 +102,7 @@ def _ends(space: FloatDistribution | IntDistribution) -> tuple[float, float]:
 
 
 def _cosines(positions: np.ndarray, count: int) -> np.ndarray:
-    """Cosines of 1 to `count` half periods. [len(places), count]"""
+    """Cosines of 1 to `count` half periods. [N] -> [N, count]."""
     return np.sqrt(2.0) * np.cos(np.pi * np.arange(1, count + 1) * positions[:, None])
 
 
