@@ -17,7 +17,7 @@ from benchmarks.search_efficiency.figures import budget_of, compare, markdown
 from benchmarks.search_efficiency.halving import BatchedHalving
 from benchmarks.search_efficiency.methods import ORACLE, REFERENCE, UNPRUNED, methods, of_components, warm_started
 from benchmarks.search_efficiency.noise import leave_one_out
-from benchmarks.search_efficiency.peers import promoted
+from benchmarks.search_efficiency.promoters import promoted
 from benchmarks.search_efficiency.replay import RecordedSampler, Replay, WorkerExit
 from benchmarks.search_efficiency.replay import replay as replay_study
 from benchmarks.search_efficiency.table import Table, from_unit, to_unit
