@@ -14,7 +14,7 @@ only, which favours them.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import logging
 import time
 import warnings
@@ -157,9 +157,10 @@ PEERS: dict[str, dict[str, Play]] = {  # by the module that they need
 
 def _is_installed(module: str) -> bool:
     try:
-        return importlib.util.find_spec(module) is not None
-    except ImportError:  # its package is missing
+        importlib.import_module(module)
+    except ImportError:  # it is missing, or what it needs is: Ray comes without the extras of its Tune
         return False
+    return True
 
 
 def main() -> None:
