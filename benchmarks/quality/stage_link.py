@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from gazegaussian.build import train_run
-from gazegaussian.config import load_run, with_parameters
+from gazegaussian.config import RunConfig, load_run, with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.training.run_folder import find_run
+from gazegaussian.training.trainer import TrainResult
 from helpers.search.parameters import Categorical
 from helpers.search.space import baseline, load_study_file
 from helpers.utils.paths import run_file, study_file_of
@@ -76,7 +78,7 @@ def measure(index: int, folder: Path, seed: int, epochs: int | None) -> Row:
     row: Row = {"index": index, "params": params, "stage_two": []}
     config = with_parameters(load_run(run_file("meshhead"), "meshhead"), params)
     try:
-        mesh = train_run(config, folder / f"mesh_{index:03d}", resume=True)
+        mesh = _resumed(config, folder / f"mesh_{index:03d}")
     except NonFiniteError as error:
         return {**row, "failed": str(error)}
     row["mesh"] = {name: value for name, value in mesh.history[-1].items() if name not in NOT_CANDIDATES}
@@ -84,11 +86,16 @@ def measure(index: int, folder: Path, seed: int, epochs: int | None) -> Row:
     run = run.model_copy(update={"meshhead_checkpoint": mesh.last_checkpoint.resolve()})
     for training_seed in SEEDS:
         own = {"seed": training_seed, **({"epochs": epochs} if epochs else {})}
-        result = train_run(with_parameters(run, own), folder / f"gaze_{index:03d}_{training_seed}", resume=True)
+        result = _resumed(with_parameters(run, own), folder / f"gaze_{index:03d}_{training_seed}")
         best = result.history[result.best_epoch]
         measured = {name: best[name] for name in ("val_loss", "psnr", "gaze_error_deg")}
         row["stage_two"].append({**measured, "epochs": [epoch["val_loss"] for epoch in result.history]})
     return row
+
+
+def _resumed(config: RunConfig, folder: Path) -> TrainResult:
+    find_run(config, folder)  # rejects a training of another configuration
+    return train_run(config, folder, resume=True)
 
 
 def read(folder: Path) -> list[Row]:
@@ -98,11 +105,17 @@ def read(folder: Path) -> list[Row]:
 
 
 def record(folder: Path, count: int, part: tuple[int, int], seed: int, epochs: int | None) -> None:
-    """Measure what is not recorded yet."""
+    """Measure what is not recorded yet.
+
+    Raises:
+        ConfigError: The folder holds MeshHeads of another seed, or a training of another configuration.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    done = {row["index"] for row in read(folder)}
+    done = {row["index"]: row["params"] for row in read(folder)}
     for index in range(part[0], count, part[1]):
         if index in done:
+            if done[index] != draw(seed, index):
+                raise ConfigError(f"{folder} holds the MeshHeads of another --seed than {seed}; give another FOLDER.")
             continue
         row = measure(index, folder, seed, epochs)
         with (folder / f"stage_link-{part[0]}.jsonl").open("a") as file:

@@ -9,6 +9,7 @@ import trimesh
 
 from benchmarks.quality import stage_link
 from benchmarks.quality.expression import darkness, slope_with_interval
+from gazegaussian.errors import ConfigError
 from gazegaussian.mesh_metrics import boundary_f_score, roughness
 
 
@@ -85,6 +86,14 @@ def test_random_mesh_heads_stay_inside_the_searched_space():
     assert first == stage_link.draw(0, 1)
     assert first != stage_link.draw(0, 2)
     assert stage_link.LR_RANGE[0] <= first["lr"] <= stage_link.LR_RANGE[1]
+
+
+def test_mesh_heads_of_another_seed_are_not_taken_for_recorded(tmp_path):
+    row = {"index": 1, "params": stage_link.draw(0, 1), "mesh": {}, "stage_two": []}
+    (tmp_path / "stage_link-1.jsonl").write_text(json.dumps(row) + "\n")
+    stage_link.record(tmp_path, count=2, part=(1, 2), seed=0, epochs=None)
+    with pytest.raises(ConfigError, match="another --seed than 1"):
+        stage_link.record(tmp_path, count=2, part=(1, 2), seed=1, epochs=None)
 
 
 def test_the_slope_of_the_mouth_is_found_within_people_and_its_interval_covers():
