@@ -30,6 +30,7 @@ from tqdm.auto import tqdm
 from helpers import load_study
 from helpers.results.attributes import RESUME_OF
 from helpers.results.trial_states import FINISHED
+from helpers.storage.errors import StorageError
 from helpers.utils.paths import SCRIPT
 
 EPOCHS = 12
@@ -63,8 +64,8 @@ def finished(folder: Path) -> dict[int, tuple[str, float | None]]:
         return {}
     try:
         study = load_study(folder)
-    except Exception as error:  # killed before the tables were made
-        if "no study" not in str(error):
+    except StorageError as error:  # killed before the tables were made, or the study in them
+        if not re.search(r"no study( in .+)? yet", str(error)):
             raise
         return {}
     return {t.number: (t.state.name, t.value) for t in study.get_trials(states=FINISHED)}
