@@ -77,7 +77,7 @@ class Auditor:
         self.study = study
         self.base = as_audited(base)
         self.build = build
-        self.metrics = study.metrics
+        self.metrics = list(dict.fromkeys([*study.metrics, *(limit.metric for limit in study.limits)]))
         self.contexts: dict[str, _Context] = {}
 
     def parameter(self, name: str) -> AuditRow:

@@ -77,6 +77,16 @@ def test_a_loss_weight_inside_the_metric_is_named(tmp_path):
         report.raise_if_failed()
 
 
+def test_a_parameter_inside_the_metric_of_a_constraint_is_named(tmp_path):
+    plain = spec(tmp_path, "lr", "gaze_loss_importance")
+    study = plain.study.model_copy(update={"metric": "other"})
+    builder = Builder("weighted validation metric")
+    assert audit_study(replace(plain, study=study), builder).ok
+    limited = StudyFile.model_validate({**study.model_dump(), "constraints": {"val_loss": "<= 9"}})
+    report = audit_study(replace(plain, study=limited), builder)
+    assert [row.parameter for row in report.parameters if row.changes_metric] == ["gaze_loss_importance"]
+
+
 def test_both_faults_of_one_parameter_are_told(tmp_path):
     _, rows = audit(tmp_path, "gaze_loss_importance", faults=["unread", "weighted validation metric"])
     verdict = rows["gaze_loss_importance"].verdict
