@@ -163,7 +163,7 @@ def _continue(source: Source, trial: FrozenTrial, best: FrozenTrial) -> Continue
         value=run.value,
         epochs=run.epochs,
         seconds=run.seconds,
-        beats_winner=better and not missed,
+        beats_winner=bool(better and not missed),
         reason=run.reason,
         missed=missed,
     )

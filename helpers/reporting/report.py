@@ -15,6 +15,7 @@ import optuna
 import plotly.graph_objects as go
 import plotly.offline
 from markupsafe import Markup, escape
+from optuna.trial import TrialState
 
 from gazegaussian.errors import ConfigError
 from helpers.analysis.confirm_report import ConfirmReport, load_confirm
@@ -226,7 +227,12 @@ def report_sections(
         sections.append(Section("Confirmation", [confirm.statement], confirm.rows()))
     sections += [_search(study), _usage(study, usage)]
     if continued:
-        sections.append(Section("Pruned trials, continued", [continued.statement], continued.rows()))
+        lines = [continued.statement]
+        best = best_trial(study)
+        now = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+        if best is None or best.number != continued.winner or len(now) > continued.pruned:
+            lines.append("The study went on since then: best and pruned trials are those of that time; continue anew.")
+        sections.append(Section("Pruned trials, continued", lines, continued.rows()))
     sections.append(Section("Problems and what to change", rows=diagnostics))
     if importances.parameters:
         sections.append(Section("Importances", [importances.statement], importances.rows()))
