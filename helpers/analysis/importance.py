@@ -175,7 +175,7 @@ def _summary(
         metric=metric,
         trials=len(comparable.trials),
         statement="",
-        pairs=pairs,
+        pairs=pairs if len(names) > 1 else None,
         rest=rest,
         level=shares.level,
         out_of_bag=shares.out_of_bag,

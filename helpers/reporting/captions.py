@@ -22,7 +22,7 @@ SHOWS = {
     "parallel_coordinate": "A line per trial through all its values, dark is good: where dark lines meet, good trials "
     "agree.",
     "slice": "Each parameter against the metric, dark trials are late ones: look for a trend within a panel.",
-    "rank": "Pairs of the most important parameters, coloured by the rank of the trial; blue is good.",
+    "rank": "Pairs of the most important parameters, coloured by the rank of the value: blue is small, red is large.",
     "contour": "The metric interpolated between trials, over two parameters: a guess away from the points.",
 }
 

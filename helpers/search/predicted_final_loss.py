@@ -38,7 +38,9 @@ class Prediction:
     """Where a curve is heading; values to be minimised."""
 
     final: float  # at the target epoch
-    spread: float  # at least 68% of the finals lie within it, in the metric's unit: rates in doubt, scatter, other laws
+    # In the metric's unit: rates in doubt, scatter, other laws. 68% or more of the finals of the recorded curves lie within it; of
+    # curves that fall steadily, or drop late, far fewer do.
+    spread: float
 
 
 @functools.lru_cache(maxsize=64)
