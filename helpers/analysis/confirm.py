@@ -82,7 +82,7 @@ def confirm_study(
     test = measure or find_test_people(opened.config, opened.train)
     names = [name for name in chosen if name != BASELINE_ROW]
     folder = opened.folder / CONFIRM_FOLDER
-    plan = record_look(folder, planned(seeds, names, vary_meshhead), stored_report(opened.folder))
+    plan = record_look(folder, planned(seeds, names, vary_meshhead, test.people), stored_report(opened.folder))
     begin = opened.config.training.seed + 1
     numbers = tuple(range(begin, begin + seeds))
     trained: dict[str, list[_Trained]] = {name: [] for name in chosen}

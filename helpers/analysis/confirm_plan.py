@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,11 @@ class Look:
     seeds: int
     candidates: tuple[str, ...]
     mesh_heads: bool = False  # stage one is trained with every seed, too
+    people: tuple[str, ...] = ()  # that test; empty: a plan that does not name them
+
+    def repeats(self, other: Look) -> bool:
+        """Whether it asks what another look asked."""
+        return self == (other if other.people else replace(other, people=self.people))
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def record_look(folder: Path, look: Look, earlier: Mapping[str, Any] | None = No
         looks = [Look(len(earlier["seeds"]), tuple(sorted(names)))]
     if not _anything_finished(folder):
         looks = []  # nothing was seen, so the plan may still change
-    if look not in looks:
+    if not any(look.repeats(one) for one in looks):
         if looks:
             logger.warning(
                 "confirm: planned were %d seeds of %d candidates, now it is %d of %d: this counts as look %d at the results and "
@@ -73,9 +78,9 @@ def record_look(folder: Path, look: Look, earlier: Mapping[str, Any] | None = No
     return Plan(tuple(looks))
 
 
-def planned(seeds: int, candidates: Sequence[str], mesh_heads: bool) -> Look:
-    """Make a look whose order of candidates does not matter."""
-    return Look(seeds, tuple(sorted(candidates)), mesh_heads)
+def planned(seeds: int, candidates: Sequence[str], mesh_heads: bool, people: Sequence[str] = ()) -> Look:
+    """Make a look whose order of candidates and people does not matter."""
+    return Look(seeds, tuple(sorted(candidates)), mesh_heads, tuple(sorted(people)))
 
 
 def _read(path: Path) -> list[Look]:
@@ -84,7 +89,8 @@ def _read(path: Path) -> list[Look]:
     try:
         content = json.loads(read_plain(path))
         return [
-            Look(int(row["seeds"]), tuple(row["candidates"]), bool(row.get("mesh_heads"))) for row in content["looks"]
+            Look(int(row["seeds"]), tuple(row["candidates"]), bool(row.get("mesh_heads")), tuple(row.get("people", ())))
+            for row in content["looks"]
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
