@@ -65,12 +65,14 @@ def record_look(folder: Path, look: Look, earlier: Mapping[str, Any] | None = No
         looks = [Look(len(earlier["seeds"]), tuple(sorted(names)))]
     if not _anything_finished(folder):
         looks = []  # nothing was seen, so the plan may still change
-    if not any(look.repeats(one) for one in looks):
+    looks = [look if look.repeats(one) else one for one in looks]
+    if look not in looks:
         if looks:
+            others = " on other test people" if looks[0].people not in ((), look.people) else ""
             logger.warning(
-                "confirm: planned were %d seeds of %d candidates, now it is %d of %d: this counts as look %d at the results and "
+                "confirm: planned were %d seeds of %d candidates, now it is %d of %d%s: this counts as look %d at the results and "
                 "widens the intervals",
-                looks[0].seeds, len(looks[0].candidates), look.seeds, len(look.candidates), len(looks) + 1,
+                looks[0].seeds, len(looks[0].candidates), look.seeds, len(look.candidates), others, len(looks) + 1,
             )  # fmt: skip
         looks = [*looks, look]
     folder.mkdir(parents=True, exist_ok=True)
