@@ -2,19 +2,23 @@
 
     python -m benchmarks.calibration.estimators [--runs 2000]
 
-First table: how often five intervals of 95% hold the true gain when seeds and people are two random samples. Differences are
-d[s, p] = a[s] + b[p] + e[s, p], normal, the standard deviation of a and e is 1, that of b is given. In the words of
+First table: how often six intervals of 95% hold the true gain when seeds and people are two random samples. Differences are
+d[s, p] = a[s] + b[p] + e[s, p], normal, the standard deviation of e is 1, those of a and b are given. In the words of
 `helpers.analysis.paired_gain`, whose interval is the last one:
 
 - seeds: t[S-1] SE_seeds
 - sum, sum less rest: the t of Satterthwaite's degrees of freedom times the root of SE_seeds^2 + SE_people^2, less SE_rest^2 for
   the second (Satterthwaite, Biometrics Bulletin 2, 1946)
 - larger: the larger one of the two half-widths t[S-1] SE_seeds and t[P-1] SE_people
-- quadrature: both half-widths in quadrature, the people's less what the rest explains
+- quadrature less rest: both half-widths in quadrature, the people's with SE_people^2 - SE_rest^2
+- quadrature: both half-widths in quadrature
 
 Second table: how much narrower intervals with a joint critical value of k candidates against one baseline would be than with
 Bonferroni's. The joint value is the 95% quantile of the largest |t|, each with its candidate's own variance (after Dunnett,
 Journal of the American Statistical Association 50, 1955, who pools the variances).
+
+Third table: how often Student's t of the seeds, and the bootstrap that it replaced, hold the true gain when differences are
+strongly skewed (log-normal, sigma 1) and people agree.
 """
 
 from __future__ import annotations
@@ -25,19 +29,20 @@ import itertools
 import numpy as np
 from scipy.special import stdtrit
 
-from benchmarks.calibration.worlds import Floats, covers, gain_of
+from benchmarks.calibration.worlds import Floats, covers, gain_of, percentile_bootstrap, skewed
 from helpers.analysis.paired_gain import corrected_level
 
 SEEDS = (3, 5, 10)
-PEOPLE = (4, 8, 15)
+PEOPLE = (2, 4, 8, 15)
+SEED_SDS = (0.1, 1.0)
 PERSON_SDS = (0.0, 0.3, 0.6, 1.0, 2.0, 3.0)
 CANDIDATES = (3, 5)
 UPPER = 0.975
-NAMES = ("seeds", "sum", "sum less rest", "larger", "quadrature")
+NAMES = ("seeds", "sum", "sum less rest", "larger", "quadrature less rest", "quadrature")
 
 
 def half_widths(differences: Floats) -> Floats:
-    """Half-widths of the first four intervals. [runs, S, P] -> [4, runs]."""
+    """Half-widths of the first five intervals. [runs, S, P] -> [5, runs]."""
     _, seeds, people = differences.shape
     by_seed = differences.mean(axis=2)
     by_person = differences.mean(axis=1)
@@ -52,20 +57,33 @@ def half_widths(differences: Floats) -> Floats:
     parts = of_seeds**2 / (seeds - 1) + of_people**2 / (people - 1)
     rest_part = of_rest**2 / ((seeds - 1) * (people - 1))
     alone = stdtrit(seeds - 1, UPPER) * np.sqrt(of_seeds)
+    by_people = stdtrit(people - 1, UPPER)
     return np.stack(
         [
             alone,
             stdtrit(total**2 / parts, UPPER) * np.sqrt(total),
             stdtrit(np.maximum(less_rest**2 / (parts + rest_part), 1.0), UPPER) * np.sqrt(less_rest),
-            np.maximum(alone, stdtrit(people - 1, UPPER) * np.sqrt(of_people)),
+            np.maximum(alone, by_people * np.sqrt(of_people)),
+            np.hypot(alone, by_people * np.sqrt(np.maximum(of_people - of_rest, 0.0))),
         ]
     )
 
 
-def coverage(generator: np.random.Generator, runs: int, seeds: int, people: int, person_sd: float) -> Floats:
-    """Share of simulated differences whose interval holds the truth, by interval as in `NAMES`. [5]."""
+def coverage(
+    generator: np.random.Generator, runs: int, shape: tuple[int, int], seed_sd: float, person_sd: float
+) -> Floats:
+    """Share of simulated differences whose interval holds the truth, by interval as in `NAMES`. [6].
+
+    Args:
+        generator: Of the differences.
+        runs: How many confirmations.
+        shape: Seeds and people of each.
+        seed_sd: Standard deviation between seeds.
+        person_sd: Between people.
+    """
+    seeds, people = shape
     draw = generator.standard_normal
-    differences = draw((runs, seeds, 1)) + person_sd * draw((runs, 1, people)) + draw((runs, seeds, people))
+    differences = seed_sd * draw((runs, seeds, 1)) + person_sd * draw((runs, 1, people)) + draw((runs, seeds, people))
     held = np.abs(differences.mean(axis=(1, 2))) <= half_widths(differences)
     own = np.array([covers(gain_of(one)) for one in differences])
     return np.append(held.mean(axis=1), own.mean())
@@ -80,26 +98,45 @@ def joint_gain(generator: np.random.Generator, runs: int, candidates: int, seeds
     return float(1 - joint / stdtrit(seeds - 1, 0.5 + corrected_level(candidates) / 2))
 
 
+def skewed_coverage(generator: np.random.Generator, runs: int, seeds: int) -> tuple[float, float]:
+    """Shares of skewed differences whose interval by t and by bootstrap holds the truth."""
+    by_t = 0
+    by_bootstrap = 0
+    for _ in range(runs):
+        differences = skewed(generator, (seeds, 1), sigma=1.0)
+        by_t += covers(gain_of(differences))
+        low, high = percentile_bootstrap(generator, differences[:, 0])
+        by_bootstrap += low <= 0 <= high
+    return by_t / runs, by_bootstrap / runs
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Simulate and print both tables."""
+    """Simulate and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2000, help="simulated confirmations per combination")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     generator = np.random.default_rng(given.seed)
-    print("| people's sd | " + " | ".join(NAMES) + " |\n|" + "---|" * (len(NAMES) + 1))
+    print("| seeds' sd | people's sd | " + " | ".join(NAMES) + " |\n|" + "---|" * (len(NAMES) + 2))
     every = []
-    for person_sd in PERSON_SDS:
+    for seed_sd, person_sd in itertools.product(SEED_SDS, PERSON_SDS):
         shares = [
-            coverage(generator, given.runs, seeds, people, person_sd)
-            for seeds, people in itertools.product(SEEDS, PEOPLE)
+            coverage(generator, given.runs, shape, seed_sd, person_sd) for shape in itertools.product(SEEDS, PEOPLE)
         ]
         every.extend(shares)
-        print(f"| {person_sd:g} | " + " | ".join(_span(column) for column in np.transpose(shares)) + " |", flush=True)
-    print("| all | " + " | ".join(_span(column) for column in np.transpose(every)) + " |")
+        cells = " | ".join(_span(column) for column in np.transpose(shares))
+        print(f"| {seed_sd:g} | {person_sd:g} | {cells} |", flush=True)
+    print("| all | all | " + " | ".join(_span(column) for column in np.transpose(every)) + " |")
     print("\n| candidates | seeds | joint critical value below Bonferroni's by |\n|---|---|---|")
     for candidates, seeds in itertools.product(CANDIDATES, SEEDS):
         print(f"| {candidates} | {seeds} | {joint_gain(generator, 100 * given.runs, candidates, seeds):.1%} |")
+    print("\n| skewed differences, seeds | Student's t | bootstrap |\n|---|---|---|")
+    for seeds in SEEDS:
+        print(
+            f"| {seeds} | "
+            + " | ".join(f"{share:.3f}" for share in skewed_coverage(generator, given.runs, seeds))
+            + " |"
+        )
 
 
 def _span(shares: Floats) -> str:

@@ -31,6 +31,11 @@ def heavy(generator: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     return generator.standard_t(3, size=shape) / np.sqrt(3)
 
 
+def skewed(generator: np.random.Generator, shape: tuple[int, ...], sigma: float = 0.75) -> Floats:
+    """Log-normal noise, its mean taken off."""
+    return generator.lognormal(sigma=sigma, size=shape) - np.exp(sigma**2 / 2)
+
+
 @dataclass(frozen=True)
 class Noise:
     """Standard deviations of a loss; every configuration draws its own, except for `shared`.

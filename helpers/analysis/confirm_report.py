@@ -81,9 +81,17 @@ class ConfirmReport:
 
     @property
     def noise(self) -> float | None:
-        """Standard deviation between seeds on the validation people, pooled over the configurations."""
-        groups = [[value for value in row.seen or row.values if value is not None] for row in self.configurations]
-        squares = [(len(group) - 1, statistics.variance(group)) for group in groups if len(group) >= 2]
+        """Standard deviation between trainings with the same seed, as those of a search have, on the validation people.
+
+        What a seed does to all configurations alike is not in it: half the variance of the differences to the baseline, pooled.
+        """
+        theirs = Sample(self.baseline.seen or self.baseline.values)
+        gains = [
+            paired_gain(Sample(row.seen or row.values), theirs, self.sign)
+            for row in self.configurations
+            if not row.is_baseline
+        ]
+        squares = [(gain.pairs - 1, gain.std**2 / 2) for gain in gains if gain.std is not None]
         freedom = sum(count for count, _ in squares)
         return math.sqrt(sum(count * variance for count, variance in squares) / freedom) if freedom else None
 
@@ -95,7 +103,6 @@ class ConfirmReport:
         if best is None:
             return None
         seen = paired_gain(Sample(best.seen), Sample(baseline.seen), self.sign).mean if self.people else None
-        names = [name for row in (best, baseline) for missed in row.missed for name in missed]
         return GainFacts(
             name=f"trial {best.trial}" if best.trial is not None else best.name,
             metric=self.metric,
@@ -111,7 +118,8 @@ class ConfirmReport:
             baseline_failed=baseline.failed,
             missed=best.infeasible,
             baseline_missed=baseline.infeasible,
-            constraints=tuple(dict.fromkeys(names)),
+            constraints=_names(best),
+            baseline_constraints=_names(baseline),
             next_level=corrected_level(self.candidates, self.looks + 1),
             mesh_heads=self.mesh_heads,
         )
@@ -189,6 +197,11 @@ class ConfirmReport:
             else f"{gain.won_low:.0%} to {gain.won_high:.0%}",
             "t model": "" if gain is None or gain.probability is None else share(gain.probability),
         }
+
+
+def _names(row: Confirmed) -> tuple[str, ...]:
+    """Constraints that it missed in any seed."""
+    return tuple(dict.fromkeys(name for missed in row.missed for name in missed))
 
 
 def judge(

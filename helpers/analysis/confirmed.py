@@ -48,7 +48,7 @@ class Confirmed:
     @property
     def sample(self) -> Sample:
         """What the comparison needs of it."""
-        return Sample(self.values, self.people)
+        return Sample(self.values, self.people, tuple(bool(names) for names in self.missed))
 
 
 def confirmed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from helpers.analysis.paired_gain import MOST_SEEDS, PairedGain, seeds_needed
-from helpers.analysis.shares import expected_best
+from helpers.analysis.shares import expected_lead
 
 ONE_PERSON = (
     "One test person says nothing of other people, so no gain is claimed: name more in train_test_split.json, or give more "
@@ -32,7 +32,8 @@ class GainFacts:
         baseline_failed: Of them, trainings of the baseline that failed.
         missed: Seeds in which the configuration missed a constraint.
         baseline_missed: Seeds in which the baseline did.
-        constraints: That were missed, such as `gaze_error_deg <= 8`.
+        constraints: That the configuration missed, such as `gaze_error_deg <= 8`.
+        baseline_constraints: That the baseline missed.
         next_level: Level of the interval at a further look.
         mesh_heads: Stage one was trained with every seed, too.
     """
@@ -52,6 +53,7 @@ class GainFacts:
     missed: int
     baseline_missed: int
     constraints: tuple[str, ...]
+    baseline_constraints: tuple[str, ...]
     next_level: float
     mesh_heads: bool = False
 
@@ -82,20 +84,23 @@ def _reserve(facts: GainFacts) -> str:
             "gain is claimed."
         )
     missing = [
-        f"{name} misses {_bounds(facts)} in {count} of {facts.seeds} seeds"
-        for name, count in ((facts.name, facts.missed), ("the baseline", facts.baseline_missed))
+        f"{name} misses {_bounds(names)} in {count} of {facts.seeds} seeds"
+        for name, count, names in (
+            (facts.name, facts.missed, facts.constraints),
+            ("the baseline", facts.baseline_missed, facts.baseline_constraints),
+        )
         if count
     ]
     if missing:
-        meets = "" if facts.missed else f"; {facts.name} meets it in all"
+        meets = "" if facts.missed or facts.failed else f"; {facts.name} meets it in all"
         parts.append(f"No gain is claimed: {', '.join(missing)}{meets}.")
     if facts.baseline_failed:
         parts.append(f"The baseline failed in {facts.baseline_failed} of {facts.seeds} seeds.")
     return " ".join(parts)
 
 
-def _bounds(facts: GainFacts) -> str:
-    return f"the constraint {' and '.join(facts.constraints)}" if facts.constraints else "a constraint"
+def _bounds(names: tuple[str, ...]) -> str:
+    return f"the constraint{'s' if len(names) > 1 else ''} {' or '.join(names)}" if names else "a constraint"
 
 
 def _size(facts: GainFacts) -> str:
@@ -106,14 +111,13 @@ def _size(facts: GainFacts) -> str:
     whose = f"{facts.name} against the baseline (the run configuration)"
     if gain.std is not None and (gain.low is None or gain.high is None):
         return (
-            f"The seed changes nothing: {whose}, {facts.metric} differs by the same {gain.mean:.4g} in all of "
-            f"{gain.pairs} {_seeds(facts)}. A training that ignores its seed shows no noise; nothing can be said about how "
-            "sure that is."
+            f"The seed changes nothing in the difference: {whose}, {facts.metric} {_difference(facts, gain.mean)}, the same in "
+            f"all of {gain.pairs} {_seeds(facts)}. That shows no noise; nothing can be said about how sure it is."
         )
     if gain.low is None or gain.high is None:
         return (
-            f"One seed says nothing about noise: {whose}, {facts.metric} differs by {gain.mean:.4g} in favour of "
-            f"{facts.name if gain.mean > 0 else 'the baseline'}; nothing can be said about how sure that is."
+            f"One seed says nothing about noise: {whose}, {facts.metric} {_difference(facts, gain.mean)}; nothing can be said "
+            "about how sure that is."
         )
     relative = f" ({abs(gain.mean / facts.scale):.1%})" if facts.scale else ""
     amount = f"by {abs(gain.mean):.4g}{relative} in {facts.metric}"
@@ -123,13 +127,19 @@ def _size(facts: GainFacts) -> str:
     return f"{_verdict(facts)} {amount}, {interval}: {whose}, {_mean_over(facts)}."
 
 
+def _difference(facts: GainFacts, mean: float) -> str:
+    if mean == 0:
+        return "is the same"
+    return f"differs by {abs(mean):.4g} in favour of {facts.name if mean > 0 else 'the baseline'}"
+
+
 def _verdict(facts: GainFacts) -> str:
     gain = facts.gain
     assert gain.mean is not None
     assert gain.low is not None
     assert gain.high is not None
     if gain.mean == 0:
-        return "No difference"
+        return "No difference was seen"
     if gain.mean < 0:
         return "Not better: worse" if gain.high < 0 else "Not better: worse on average, though that may be chance,"
     if gain.low <= 0:
@@ -164,7 +174,8 @@ def _single_training(facts: GainFacts) -> str:
     gain = facts.gain
     if gain.won_low is None or gain.won_high is None or gain.compared < 2:
         return ""
-    modelled = "" if gain.probability is None else f" with probability {share(gain.probability)} (t model)"
+    chosen = f", not corrected for the choice among {facts.candidates} candidates" if facts.candidates > 1 else ""
+    modelled = "" if gain.probability is None else f" with probability {share(gain.probability)} (t model{chosen})"
     return (
         f"A new training of {facts.name} beats one of the baseline with the same new seed{modelled}; it won in {gain.won} of "
         f"{gain.compared} seeds, which alone says {gain.won_low:.0%} to {gain.won_high:.0%} (95% Clopper-Pearson"
@@ -190,6 +201,8 @@ def _needed(facts: GainFacts) -> str:
     gain = facts.gain
     if gain.mean is None or gain.std is None or gain.low is None or gain.mean <= 0 or gain.low > 0:
         return ""
+    if facts.failed or facts.missed or facts.baseline_missed:
+        return ""  # whatever the interval, no gain would be claimed
     needed = seeds_needed(gain, facts.next_level)
     if needed is not None:
         return (
@@ -216,10 +229,10 @@ def chance_alone(trials: int, noise: float | None) -> str:
     chosen = f"It is the best of {trials} trials beside the baseline, chosen for this value, so part of that is chance"
     if noise is None:
         return f"{chosen}: how much is unknown, since the noise of a training was not measured"
-    expected = noise * expected_best(max(trials, 1))
+    expected = noise * expected_lead(max(trials, 1))
     return (
-        f"{chosen}: as many equal configurations would be ahead by about {expected:.3g} (expected best at the measured "
-        f"standard deviation between seeds, {noise:.3g})"
+        f"{chosen}: as many equal configurations would be ahead by about {expected:.3g} (expected lead at the measured "
+        f"standard deviation between trainings, {noise:.3g})"
     )
 
 

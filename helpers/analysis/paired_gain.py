@@ -4,10 +4,11 @@ Notation: `d[s, p]` is the difference in favour of the configuration for seed s 
 the people. Seeds and people are two independent random samples. The interval of the mean gain is Student's t over the
 seeds; where several people were measured, the uncertainty that they add is a second half-width, added in quadrature:
 
-    half^2 = (t[S-1] SE_seeds)^2 + t[P-1]^2 max(SE_people^2 - SE_rest^2, 0)
+    half^2 = (t[S-1] SE_seeds)^2 + (t[P-1] SE_people)^2
 
-with SE_seeds^2 = var(d[s]) / S, SE_people^2 = var(d[p]) / P and SE_rest^2 = var(residual) / (S P), the part of both that
-neither seed nor person explains and that SE_seeds holds already. `docs/statistics.md` has the simulated coverage.
+with SE_seeds^2 = var(d[s]) / S and SE_people^2 = var(d[p]) / P. Both hold SE_rest^2 = var(residual) / (S P), what neither seed
+nor person explains: taken off once, it leaves nothing by luck where people are few. `docs/statistics.md` has the simulated
+coverage.
 """
 
 from __future__ import annotations
@@ -34,10 +35,16 @@ class Sample:
     Attributes:
         values: The metric per seed; None: the training failed.
         people: The metric per seed and test person (the value is their mean); empty: not measured by person.
+        missed: Per seed, whether it missed a constraint; empty: none did.
     """
 
     values: tuple[float | None, ...]
     people: tuple[tuple[float, ...] | None, ...] = ()
+    missed: tuple[bool, ...] = ()
+
+    def counts(self, seed: int) -> bool:
+        """Whether a seed finished and met the constraints."""
+        return self.values[seed] is not None and not (seed < len(self.missed) and self.missed[seed])
 
     def by_person(self, seed: int) -> tuple[float, ...] | None:
         """Values of the people of one seed."""
@@ -59,8 +66,9 @@ class PairedGain:
         error: Standard error of the mean, over seeds and people.
         people: Test people behind every value, at least two; 0: not measured by person, or one person alone.
         people_error: Standard error that people add to that of the seeds.
-        won: Seeds in which it was better; a seed that only the baseline failed in is won.
-        compared: Seeds that at least one of both finished.
+        rest_error: Standard error of what neither seed nor person explains; more seeds reduce it.
+        won: Seeds in which it was better; a seed in which only the baseline failed or missed a constraint is won.
+        compared: Seeds in which at least one of both neither failed nor missed a constraint.
         won_low: Lower end of the interval of the probability to win a seed; None without a seed.
         won_high: Upper end.
         probability: That it wins the next seed: predictive t distribution of the differences, failed seeds counted as
@@ -76,15 +84,17 @@ class PairedGain:
     error: float | None
     people: int
     people_error: float
+    rest_error: float
     won: int
     compared: int
     won_low: float | None
     won_high: float | None
     probability: float | None
 
-    def people_half(self, level: float) -> float:
-        """Return the part of the half-width of an interval that more seeds do not reduce."""
-        return _people_half(self.people_error, self.people, level)
+    def people_half(self, level: float, seeds: float = math.inf) -> float:
+        """Return the part of the half-width that people give with so many seeds; by default what no seeds reduce."""
+        rest = self.rest_error * math.sqrt(self.pairs / seeds)
+        return _people_half(math.hypot(self.people_error, rest), self.people, level)
 
 
 def corrected_level(candidates: int = 1, looks: int = 1) -> float:
@@ -115,25 +125,27 @@ def paired_gain(ours: Sample, baseline: Sample, sign: int, level: float = LEVEL)
         if own is not None and theirs is not None
     ]
     differences = [_rounded(sign * (theirs - own), own, theirs) for _, own, theirs in both]
-    lost = sum(o is None and t is not None for o, t in zip(ours.values, baseline.values, strict=True))
-    given = sum(o is not None and t is None for o, t in zip(ours.values, baseline.values, strict=True))
-    compared = len(both) + lost + given
-    won = given + sum(difference > 0 for difference in differences)
+    sound = [(ours.counts(seed), baseline.counts(seed)) for seed in range(len(ours.values))]
+    given = sum(own and not theirs for own, theirs in sound)
+    compared = sum(own or theirs for own, theirs in sound)
+    fair = [difference for (seed, _, _), difference in zip(both, differences, strict=True) if all(sound[seed])]
+    won = given + sum(difference > 0 for difference in fair)
     won_low, won_high = clopper_pearson(won, compared, level) if compared else (None, None)
     people = _by_person([(ours.by_person(seed), baseline.by_person(seed)) for seed, _, _ in both], sign)
     count = len(people[0]) if people else 0
     several = len(differences) >= 2
     mean = statistics.fmean(differences) if differences else None
-    std = statistics.stdev(differences) if several else None
+    std = _spread(differences, both) if several else None
     error = half = probability = None
-    people_error = _people_error(people) if several else 0.0
+    total_error, rest_error = _people_errors(people) if several else (0.0, 0.0)
+    people_error = math.sqrt(max(total_error**2 - rest_error**2, 0.0))
     if mean is not None and std is not None and (std > 0 or mean == 0):
         seeds_error = std / math.sqrt(len(differences))
-        people_half = _people_half(people_error, count, level)
+        people_half = _people_half(total_error, count, level)
         half = math.hypot(_quantile(level, len(differences) - 1) * seeds_error, people_half)
         error = math.hypot(seeds_error, people_error)
         wins = _predictive(mean, std, len(differences))
-        probability = (given + wins * len(differences)) / compared
+        probability = (given + wins * len(fair)) / compared if compared else None
     return PairedGain(
         pairs=len(both),
         mean=mean,
@@ -144,6 +156,7 @@ def paired_gain(ours: Sample, baseline: Sample, sign: int, level: float = LEVEL)
         error=error,
         people=count,
         people_error=people_error,
+        rest_error=rest_error,
         won=won,
         compared=compared,
         won_low=won_low,
@@ -192,7 +205,7 @@ def seeds_needed(gain: PairedGain, level: float) -> int | None:
 
     def shown(seeds: int) -> bool:
         error = std / math.sqrt(seeds)
-        half = math.hypot(_quantile(level, seeds - 1) * error, gain.people_half(level))
+        half = math.hypot(_quantile(level, seeds - 1) * error, gain.people_half(level, seeds))
         return mean >= half + _POWER_QUANTILE * error
 
     enough = bisect.bisect_left(range(2, MOST_SEEDS + 1), True, key=shown) + 2
@@ -212,10 +225,10 @@ def _by_person(
     return rows if whole and len(rows[0]) >= 2 else []
 
 
-def _people_error(rows: Sequence[tuple[float, ...]]) -> float:
-    """Standard error that people add to that of seeds."""
+def _people_errors(rows: Sequence[tuple[float, ...]]) -> tuple[float, float]:
+    """Standard errors: of the mean over people, and of the rest, which it holds."""
     if not rows:
-        return 0.0
+        return 0.0, 0.0
     seeds = len(rows)
     people = len(rows[0])
     by_seed = [statistics.fmean(row) for row in rows]
@@ -225,7 +238,7 @@ def _people_error(rows: Sequence[tuple[float, ...]]) -> float:
         (value - by_seed[s] - by_person[p] + mean) ** 2 for s, row in enumerate(rows) for p, value in enumerate(row)
     )
     rest_error2 = rest / ((seeds - 1) * (people - 1)) / (seeds * people)
-    return math.sqrt(max(statistics.variance(by_person) / people - rest_error2, 0.0))
+    return math.sqrt(statistics.variance(by_person) / people), math.sqrt(rest_error2)
 
 
 def _people_half(error: float, people: int, level: float) -> float:
@@ -237,13 +250,19 @@ def _predictive(mean: float, std: float, count: int) -> float:
     """Probability that the next difference is positive."""
     from scipy.special import stdtr
 
-    return float(stdtr(count - 1, mean / (std * math.sqrt(1 + 1 / count)))) if std else 0.5
+    return float(stdtr(count - 1, mean / (std * math.sqrt(1 + 1 / count)))) if std else 0.0  # all equal: none beats
 
 
 def _quantile(level: float, freedom: int) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + level / 2))
+
+
+def _spread(differences: Sequence[float], both: Sequence[tuple[int, float, float]]) -> float:
+    """Standard deviation; 0 where they differ by rounding alone."""
+    std = statistics.stdev(differences)
+    return 0.0 if std <= _ROUNDING * max(abs(value) for _, *pair in both for value in pair) else std
 
 
 def _rounded(difference: float, own: float, theirs: float) -> float:

@@ -53,6 +53,21 @@ def _at_most(cases: int, looked_at: int, total: int, count: int) -> float:
     return ways / math.comb(total, looked_at)
 
 
+def expected_lead(count: int) -> float:
+    """Expected lead of the best of so many equal trials over one more, the baseline, where a trial is ahead at all.
+
+    Of `count` + 1 standard normal numbers the largest is E on average; it is the baseline's in one of `count` + 1 cases, so the
+    baseline's is -E / `count` on average over the others, and the lead is E (1 + 1 / `count`).
+
+    Args:
+        count: At least one.
+
+    Returns:
+        In standard deviations.
+    """
+    return expected_best(count + 1) * (1 + 1 / count)
+
+
 def expected_best(count: int) -> float:
     """Expected maximum of so many independent standard normal numbers; 0 for one.
 

@@ -132,7 +132,8 @@ def _in_search(study: optuna.Study, best: FrozenTrial, confirm: ConfirmReport | 
 def _over_seeds(confirm: ConfirmReport, best: FrozenTrial) -> list[str]:
     said = list(confirm.sentences)
     leader = confirm.best
-    if leader is not None and leader.trial != best.number:
+    order = [row.trial for row in confirm.configurations if row.mean is not None]  # best first, the baseline among them
+    if leader is not None and best.number in order and order.index(leader.trial) < order.index(best.number):
         said.append(
             f"Over seeds trial {leader.trial} is ahead of trial {best.number}, the best of the search, whose values "
             "`best.yaml` holds."
@@ -185,8 +186,9 @@ def parameter_rows(study: optuna.Study, confirm: ConfirmReport | None) -> list[d
         return []
     columns: dict[str, Mapping[str, Any]] = {f"trial {best.number}, best of the search": best.params}
     leader = confirm.best if confirm else None
-    if leader is not None and leader.trial != best.number:
-        columns[f"trial {leader.trial}, best over seeds"] = leader.parameters
+    if confirm is not None and leader is not None and leader.trial != best.number:
+        ahead = "best over seeds" if confirm.configurations[0] is leader else "best over seeds but for the baseline"
+        columns[f"trial {leader.trial}, {ahead}"] = leader.parameters
     if first is not None and first.number != best.number:
         columns["baseline"] = first.params
     spaces = {name: space for trial in (first, best) if trial for name, space in trial.distributions.items()}

@@ -15,9 +15,18 @@ from report_support import BASE, EPOCHS, failed, study_of
 from study_support import run_study, spec
 
 from helpers.analysis.confirm_report import ConfirmReport, judge
+from helpers.analysis.continue_pruned import Continued, ContinuedReport
 from helpers.analysis.importance import parameter_importances
-from helpers.analysis.shares import expected_best
-from helpers.reporting.findings import all_pruned, diagnostics_of, gain, headline, measure_usage, warnings_of
+from helpers.analysis.shares import expected_lead
+from helpers.reporting.findings import (
+    all_pruned,
+    diagnostics_of,
+    gain,
+    headline,
+    measure_usage,
+    parameter_rows,
+    warnings_of,
+)
 from helpers.reporting.report import report_sections, write_report
 from helpers.reporting.report_images import WIDEST, picture_key, picture_lines, report_pictures
 
@@ -183,9 +192,23 @@ def test_the_confirmation_is_part_of_the_report(tmp_path):
     )
     assert lines[0].startswith(said)
     assert "In the search, with one training each: trial 1 is ahead by 0.5 (50.0%) in val_loss" in lines[-1]
-    assert "as many equal configurations would be ahead by about 0 (expected best at" in lines[-1], "one to choose from"
+    assert "as many equal configurations would be ahead by about 0.0382 (expected lead at" in lines[-1]
     assert sections["Confirmation"].lines[0] == " ".join(lines[:-1]), "headline and section say different things"
     assert len(sections["Confirmation"].rows) == 2
+
+
+def test_continued_trials_of_an_earlier_state_of_the_study_say_so(tmp_path):
+    report = ContinuedReport("val_loss", 1, 0.5, 1, (Continued(2, 3, 0.8, 0.7, EPOCHS, 1.0, False),))
+    (tmp_path / "continued.json").write_text(json.dumps(asdict(report)))
+
+    def lines(*trials):
+        study = study_of(BASE, *trials)
+        sections = report_sections(study, tmp_path, parameter_importances(study))
+        return next(section.lines for section in sections if section.title == "Pruned trials, continued")
+
+    assert lines(BEST, PRUNED) == [report.statement]
+    assert "went on since then" in lines(BEST, PRUNED, PRUNED)[1]
+    assert "went on since then" in lines(BEST, PRUNED, (TrialState.COMPLETE, 0.1, EPOCHS, {}, 3e-3))[1]
 
 
 def test_a_study_without_any_trial_has_a_report(tmp_path):
@@ -201,16 +224,27 @@ def test_an_answer_that_may_be_chance_says_so():
         "Not better: worse on average, though that may be chance,"
     )
     assert headline(study, confirmed(-0.5, -0.4, -0.45))[0].startswith("Not better: worse by 0.")
-    other = study_of(BASE, BEST, (TrialState.COMPLETE, 0.4, EPOCHS, {}, 3e-3))
-    assert any("trial 1 is ahead of trial 2, the best of the search" in s for s in headline(other, confirmed(0.5, 0.4)))
-    assert headline(study, confirmed(0.0, 0.0, 0.0))[0].startswith("No difference in val_loss")
+    assert headline(study, confirmed(0.0, 0.0, 0.0))[0].startswith("No difference was seen in val_loss")
 
 
-def test_chance_alone_is_the_expected_best_of_as_many_equal_ones():
+def test_who_is_ahead_over_seeds_is_said_of_configurations_that_were_compared():
+    worse = study_of(BASE, (TrialState.COMPLETE, 1.5, EPOCHS, {}, 3e-3))  # the baseline is the best of the search
+    assert any("trial 1 is ahead of trial 0, the best of the search" in s for s in headline(worse, confirmed(0.5, 0.4)))
+    assert "trial 1, best over seeds" in parameter_rows(worse, confirmed(0.5, 0.4))[0]
+    lost = confirmed(-0.5, -0.4)
+    assert not any("ahead of" in sentence for sentence in headline(worse, lost))
+    assert "trial 1, best over seeds but for the baseline" in parameter_rows(worse, lost)[0]
+    later = study_of(BASE, BEST, (TrialState.COMPLETE, 0.4, EPOCHS, {}, 3e-3))
+    assert not any("is ahead of trial 2" in s for s in headline(later, confirmed(0.5, 0.4))), (
+        "trial 2 was not confirmed"
+    )
+
+
+def test_chance_alone_is_the_expected_lead_of_the_best_of_as_many_equal_ones():
     many = [(TrialState.COMPLETE, 0.6, EPOCHS, {}, 3e-3)] * 18
     said = headline(study_of(BASE, BEST, *many), confirmed(0.5, 0.4, 0.45, 0.5))[-1]
-    noise = 0.0479 / 2**0.5  # pooled with a baseline that does not vary
-    assert float(re.search(r"ahead by about ([0-9.]+)", said)[1]) == pytest.approx(expected_best(19) * noise, rel=0.02)
+    noise = 0.0479 / 2**0.5  # half the variance of the differences
+    assert float(re.search(r"ahead by about ([0-9.]+)", said)[1]) == pytest.approx(expected_lead(19) * noise, rel=0.02)
     assert "best of 19 trials beside the baseline" in said
 
 
