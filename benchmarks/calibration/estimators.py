@@ -11,7 +11,7 @@ d[s, p] = a[s] + b[p] + e[s, p], normal, the standard deviation of e is 1, those
   the second (Satterthwaite, Biometrics Bulletin 2, 1946)
 - larger: the larger one of the two half-widths t[S-1] SE_seeds and t[P-1] SE_people
 - quadrature less rest: both half-widths in quadrature, the people's with SE_people^2 - SE_rest^2
-- quadrature: both half-widths in quadrature
+- quadrature: the same, with the whole SE_people^2 where people are few
 
 Second table: how much narrower intervals with a joint critical value of k candidates against one baseline would be than with
 Bonferroni's. The joint value is the 95% quantile of the largest |t|, each with its candidate's own variance (after Dunnett,
@@ -33,7 +33,7 @@ from benchmarks.calibration.worlds import Floats, covers, gain_of, percentile_bo
 from helpers.analysis.paired_gain import corrected_level
 
 SEEDS = (3, 5, 10)
-PEOPLE = (2, 4, 8, 15)
+PEOPLE = (2, 4, 8, 15, 40)
 SEED_SDS = (0.1, 1.0)
 PERSON_SDS = (0.0, 0.3, 0.6, 1.0, 2.0, 3.0)
 CANDIDATES = (3, 5)

@@ -7,8 +7,8 @@ seeds; where several people were measured, the uncertainty that they add is a se
     half^2 = (t[S-1] SE_seeds)^2 + (t[P-1] SE_people)^2
 
 with SE_seeds^2 = var(d[s]) / S and SE_people^2 = var(d[p]) / P. Both hold SE_rest^2 = var(residual) / (S P), what neither seed
-nor person explains: taken off once, it leaves nothing by luck where people are few. `docs/statistics.md` has the simulated
-coverage.
+nor person explains. With `MANY_PEOPLE` it is taken off SE_people^2; of fewer people that may leave nothing by luck.
+`docs/statistics.md` has the simulated coverage.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from helpers.analysis.shares import LEVEL, clopper_pearson
 
 POWER = 0.8  # share of confirmations that would show the gain, of "seeds that it needs"
 MOST_SEEDS = 1000
+MANY_PEOPLE = 15  # test people, from which on the rest is not counted twice
 LATER_LOOK = 4.0  # every later look may err so many times less often than the one before
 _POWER_QUANTILE = 0.8416212335729143  # of the standard normal distribution, for POWER
 _ROUNDING = 1e-12  # of the values: a smaller mean difference is none
@@ -66,7 +67,7 @@ class PairedGain:
         error: Standard error of the mean, over seeds and people.
         people: Test people behind every value, at least two; 0: not measured by person, or one person alone.
         people_error: Standard error that people add to that of the seeds.
-        rest_error: Standard error of what neither seed nor person explains; more seeds reduce it.
+        rest_error: Standard error of the rest where the people's half-width holds it, too; more seeds reduce it. Else 0.
         won: Seeds in which it was better; a seed in which only the baseline failed or missed a constraint is won.
         compared: Seeds in which at least one of both neither failed nor missed a constraint.
         won_low: Lower end of the interval of the probability to win a seed; None without a seed.
@@ -137,11 +138,10 @@ def paired_gain(ours: Sample, baseline: Sample, sign: int, level: float = LEVEL)
     mean = statistics.fmean(differences) if differences else None
     std = _spread(differences, both) if several else None
     error = half = probability = None
-    total_error, rest_error = _people_errors(people) if several else (0.0, 0.0)
-    people_error = math.sqrt(max(total_error**2 - rest_error**2, 0.0))
+    people_error, rest_error = _people_errors(people) if several else (0.0, 0.0)
     if mean is not None and std is not None and (std > 0 or mean == 0):
         seeds_error = std / math.sqrt(len(differences))
-        people_half = _people_half(total_error, count, level)
+        people_half = _people_half(math.hypot(people_error, rest_error), count, level)
         half = math.hypot(_quantile(level, len(differences) - 1) * seeds_error, people_half)
         error = math.hypot(seeds_error, people_error)
         wins = _predictive(mean, std, len(differences))
@@ -226,7 +226,7 @@ def _by_person(
 
 
 def _people_errors(rows: Sequence[tuple[float, ...]]) -> tuple[float, float]:
-    """Standard errors: of the mean over people, and of the rest, which it holds."""
+    """Standard errors that people add to that of seeds, and of the rest where it counts with the people, too."""
     if not rows:
         return 0.0, 0.0
     seeds = len(rows)
@@ -238,7 +238,9 @@ def _people_errors(rows: Sequence[tuple[float, ...]]) -> tuple[float, float]:
         (value - by_seed[s] - by_person[p] + mean) ** 2 for s, row in enumerate(rows) for p, value in enumerate(row)
     )
     rest_error2 = rest / ((seeds - 1) * (people - 1)) / (seeds * people)
-    return math.sqrt(statistics.variance(by_person) / people), math.sqrt(rest_error2)
+    error2 = statistics.variance(by_person) / people
+    counted_twice = 0.0 if people >= MANY_PEOPLE else min(rest_error2, error2)
+    return math.sqrt(max(error2 - rest_error2, 0.0)), math.sqrt(counted_twice)
 
 
 def _people_half(error: float, people: int, level: float) -> float:
