@@ -65,8 +65,11 @@ class Plan:
         best = ranked[: self.best]
         others = sorted(ranked[self.best :])
         generator = np.random.default_rng(recording.header.seed)
-        drawn = generator.permutation(others)[: self.random].tolist()
-        return [0, *best, *drawn]
+        drawn = generator.permutation(others).tolist()
+        # With another number of best ones the draw is another; what was repeated already counts first.
+        begun = {curve.index for curve in recording.curves if curve.seed != self.training_seed}
+        chosen = set(sorted(drawn, key=lambda index: index not in begun)[: self.random])
+        return [0, *best, *(index for index in drawn if index in chosen)]
 
 
 def outstanding(keys: Sequence[Key], done: set[Key], part: int, parts: int) -> Key | None:

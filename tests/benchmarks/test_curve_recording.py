@@ -177,6 +177,12 @@ def test_the_second_pass_repeats_the_best_and_some_others(run, tmp_path, pretend
     assert {0, *sorted(range(1, 30), key=final.__getitem__)[:5]} < repeated
     assert len(recording.curves) == Plan(30, 5, 4, 0).trainings == 50
     assert len(set(pretend)) == 50
+    list(recorder(path, run, Plan(30, 8, 4, 0)))
+    best = set(sorted(range(1, 30), key=final.__getitem__)[:8])
+    kept = repeated - best - {0}
+    again = {one.index for one in read(path).curves if one.seed == 2}
+    assert again > repeated, "others that were repeated before count"
+    assert len(again) == 1 + len(best | kept) + max(0, 4 - len(kept))
 
 
 def test_other_sizes_purposes_and_spaces_are_rejected_and_a_study_s_own_search_is_not(run, tmp_path, pretend):
