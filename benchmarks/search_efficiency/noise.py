@@ -2,8 +2,8 @@
 
     python -m benchmarks.search_efficiency.noise benchmarks/search_efficiency/meshhead_choose.jsonl
 
-Every configuration with several seeds, the baseline aside, is reduced to one of them in turn, and what the table then makes
-of it is compared with what its seeds gave.
+Every configuration with several seeds, the baseline aside, is reduced to the first of them, by which it was chosen for the
+others, and what the table then makes of it is compared with what its seeds gave.
 """
 
 from __future__ import annotations
@@ -20,27 +20,25 @@ from benchmarks.search_efficiency.table import Table
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A configuration that was reduced to one seed, in the metric's unit."""
+    """A configuration that was reduced to its first seed, in the metric's unit."""
 
-    bias: float  # mean result that the table gives less the recorded one; below 0 is too good
+    bias: float  # mean result that the table gives less the mean of its seeds; below 0 is too good
     spread: float  # standard deviation of the results that the table gives
-    truth: float  # standard deviation of the results of its seeds
+    truth: float  # standard deviation of the results of its seeds, which are all that it can give
 
 
 def leave_one_out(recording: Recording) -> list[LeftOut]:
-    """Reduce every complete repeated configuration but the baseline to each of its seeds."""
+    """Reduce every complete repeated configuration but the baseline to its first seed."""
     whole = Table(recording)
     compared = []
     for row, curves in enumerate(whole.curves):
-        own = [curve for curve in curves if curve.status == "complete"]
-        if row == 0 or len(own) < 2:
-            continue
         results = whole.complete(row).min(axis=1)
+        if row == 0 or len(results) < 2 or curves[0].status != "complete":
+            continue
         others = [curve for curve in recording.curves if curve.index != curves[0].index]
-        for kept, result in zip(own, results, strict=True):
-            reduced = Table(Recording(recording.header, [*others, kept]))
-            given = [whole.sign * drawn.result for drawn in reduced.candidates[row] if drawn.result is not None]
-            compared.append(LeftOut(float(np.mean(given) - result), float(np.std(given)), float(results.std(ddof=1))))
+        reduced = Table(Recording(recording.header, [*others, curves[0]]))
+        given = [whole.sign * drawn.result for drawn in reduced.candidates[row] if drawn.result is not None]
+        compared.append(LeftOut(float(np.mean(given) - results.mean()), float(np.std(given)), float(results.std())))
     return compared
 
 
@@ -52,7 +50,7 @@ def main() -> None:
     biases = np.array([one.bias for one in compared])
     spreads = np.sqrt(np.mean([(one.spread**2, one.truth**2) for one in compared], axis=0))
     print(
-        f"{len(compared)} curves of repeated configurations, each as if it were the only one: mean result {biases.mean():+.5f} "
+        f"{len(compared)} repeated configurations, each as if it had its first seed alone: mean result {biases.mean():+.5f} "
         f"(worst {biases[np.abs(biases).argmax()]:+.5f}), standard deviation {spreads[0]:.5f} where seeds have {spreads[1]:.5f} "
         f"(ratio {spreads[0] / spreads[1]:.2f})"
     )

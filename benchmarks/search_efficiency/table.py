@@ -1,9 +1,11 @@
 """Recorded curves as something that a study can search.
 
 A training seed is drawn per configuration and replay. A configuration with several seeds gives the curve of one of them. One
-with a single seed gives its curve plus a residual of a repeated configuration of similar quality: the whole curve of
-differences between a seed and the mean of the seeds, so that noise keeps its correlation over the epochs. Seeds differ most
-while a curve falls, so a residual shrinks where the configuration that gets it is nearer to its best value than the one that
+with a single seed, the first, gives its curve plus what another seed, or the first itself, gave of a repeated configuration
+whose first seed reached a similar result: the whole curve of differences to the first seed, so that noise keeps its correlation
+over the epochs. By their first seed configurations are chosen for repeats, so a lucky one among these is never the measure of
+one that was not: given the result of the first seed, what the others give does not depend on the choice. Seeds differ most
+while a curve falls, so a difference shrinks where the configuration that gets it is nearer to its best value than the one that
 it comes from: else the best epoch would be one that noise made. What a configuration is worth, its `truth`, is the mean
 result over the curves that it can give.
 """
@@ -24,7 +26,7 @@ from helpers.search.parameters import Categorical, Parameter, same
 from helpers.search.space import StudyFile
 
 BINS = 8  # of a numeric parameter, when its share in the variance is measured
-NEAREST = 10  # repeated configurations whose residuals a single-seed configuration may get
+NEAREST = 10  # repeated configurations whose differences a single-seed configuration may get
 _ABSENT = np.nan  # a parameter that does not act
 
 
@@ -49,7 +51,7 @@ class Table:
         sign: -1 where the metric is maximised.
         params: Of each row; the first is the baseline.
         warm_up: What starting a training costs, in epochs.
-        residuals: Curves of differences between a seed and its configuration's mean. [R, epochs]
+        differences: Curves of a seed less those of its configuration's first seed. [R, epochs]
         spread: Standard deviation of the result over the training seeds of a configuration.
         candidates: Curves that each row can give. [N]
         weights: Share of each parameter in the variance of the results. [D]
@@ -74,7 +76,7 @@ class Table:
         self.warm_up = self._warm_up()
         repeated = [curves for curves in map(self.complete, range(len(self))) if len(curves) > 1]
         self.spread = math.sqrt(np.mean([curves.min(axis=1).var(ddof=1) for curves in repeated])) if repeated else 0.0
-        self.residuals, self._levels, self._excesses = self._noise(repeated)
+        self.differences, self._levels, self._excesses = self._noise()
         self.candidates = [self._possible(row) for row in range(len(self))]
         self.truths = np.array([self._truth(row) for row in range(len(self))])
         if not math.isfinite(self.truths[0]):
@@ -142,31 +144,33 @@ class Table:
         complete = [self.values(curve) for curve in self.curves[row] if curve.status == "complete"]
         return self.sign * np.array(complete, dtype=float).reshape(len(complete), self.epochs)
 
-    def _noise(self, repeated: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Residuals of repeated configurations [R, epochs]; mean result [R] and `_excess` [R, epochs] of where each is from."""
-        residuals = [np.zeros((0, self.epochs))]
+    def _noise(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Differences of repeated configurations [R, epochs]; result [R] and `_excess` [R, epochs] of the first seed of each."""
+        differences = [np.zeros((0, self.epochs))]
         excesses = [np.zeros((0, self.epochs))]
         levels: list[float] = []
-        for curves in repeated:
-            unbiased = math.sqrt(len(curves) / (len(curves) - 1))
-            mean = curves.mean(axis=0)
-            residuals.append((curves - mean) * unbiased)
-            excesses.append(np.tile(_excess(mean), (len(curves), 1)))
-            levels += [float(curves.min(axis=1).mean())] * len(curves)
-        return np.concatenate(residuals), np.array(levels), np.concatenate(excesses)
+        for row, recorded in enumerate(self.curves):
+            curves = self.complete(row)
+            if len(curves) < 2 or recorded[0].status != "complete":
+                continue
+            first = curves[0]
+            differences.append(curves - first)
+            excesses.append(np.tile(_excess(first), (len(curves), 1)))
+            levels += [float(first.min())] * len(curves)
+        return np.concatenate(differences), np.array(levels), np.concatenate(excesses)
 
     def _possible(self, row: int) -> list[Drawn]:
         """Curves that a row can give."""
         curves = self.curves[row]
         complete = self.complete(row)
-        if len(curves) > 1 or not len(complete) or not len(self.residuals):
+        if len(curves) > 1 or not len(complete) or not len(self.differences):
             return [self._as_drawn(self.values(curve), curve.status == "complete") for curve in curves]
         gaps = np.abs(self._levels - complete.min())
         seeds = max(len(curves) for curves in self.curves)
         chosen = np.argsort(gaps, kind="stable")[: NEAREST * seeds]
         spread = max(self.spread, 1e-12)
         shares = np.minimum(1, (_excess(complete[0]) + spread) / (self._excesses[chosen] + spread))
-        noisy = complete[0] + shares * self.residuals[chosen]  # [S, epochs]
+        noisy = complete[0] + shares * self.differences[chosen]  # [S, epochs]
         return [self._as_drawn((self.sign * curve).tolist(), True) for curve in noisy]
 
     def _as_drawn(self, values: Sequence[float | None], complete: bool) -> Drawn:
