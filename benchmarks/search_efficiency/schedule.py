@@ -67,8 +67,8 @@ class Plan:
         generator = np.random.default_rng(recording.header.seed)
         drawn = generator.permutation(others).tolist()
         # With another number of best ones the draw is another; what was repeated already counts first.
-        begun = {curve.index for curve in recording.curves if curve.seed != self.training_seed}
-        chosen = set(sorted(drawn, key=lambda index: index not in begun)[: self.random])
+        repeated = {curve.index for curve in recording.curves if curve.seed != self.training_seed}
+        chosen = set(sorted(drawn, key=lambda index: index not in repeated)[: self.random])
         return [0, *best, *(index for index in drawn if index in chosen)]
 
 

@@ -148,8 +148,9 @@ class ConfirmReport:
                     f"{name} failed in {row.failed} of {seeds} confirmation seeds; failed ones count as the worst."
                 )
             if row.infeasible:
-                bounds = dict.fromkeys(bound for names in row.missed for bound in names)
-                said.append(f"{name} misses {' and '.join(bounds)} in {row.infeasible} of {seeds} confirmation seeds.")
+                said.append(
+                    f"{name} misses {' and '.join(_names(row))} in {row.infeasible} of {seeds} confirmation seeds."
+                )
         best = self.best
         if not self.people:
             said.append(
