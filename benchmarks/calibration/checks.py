@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 
@@ -288,7 +287,7 @@ def memory(generator: np.random.Generator, runs: int) -> Iterator[Row]:
 
 def _drift_free(steps: Floats, kept: float) -> list[float]:
     """Memory that moves by steps and keeps a share of where it was."""
-    return list(accumulate(steps, lambda before, step: kept * before + step))
+    return list(itertools.accumulate(steps, lambda before, step: kept * before + step))
 
 
 def best_of_equals(generator: np.random.Generator, runs: int) -> Iterator[Row]:
@@ -325,8 +324,9 @@ def evaluation_of_people(generator: np.random.Generator, runs: int) -> Iterator[
                 assert of_people.low is not None
                 assert of_people.high is not None
                 now += of_people.low <= 0 <= of_people.high
-                low, high = percentile_bootstrap(generator, persons)
-                before += low <= 0 <= high
+                if most == 1:  # what was resampled before were people, one value each
+                    low, high = percentile_bootstrap(generator, persons)
+                    before += low <= 0 <= high
             case = f"{name}, {people} people with {'one image' if most == 1 else f'1 to {most} images'} each"
             share = before / runs if most == 1 else None
             yield Row("an evaluation's interval holds the mean of other people", case, share, now, runs, aim)
