@@ -186,7 +186,8 @@ def train_run(config: RunConfig, run_dir: Path, hooks: Sequence[Hook] = (), resu
         config: What to train.
         run_dir: Folder of the run; made when missing.
         hooks: Called after each epoch, after the checkpoints are on disk.
-        resume: Continue from `last.pt` of this folder when it is there; else what an earlier run left there is deleted.
+        resume: Continue from `last.pt` of this folder when it is there; else what an earlier run left there is deleted. That
+            it is of this configuration was made sure by who calls (`find_run`; a study compares its own).
 
     Raises:
         UserError: Bad configuration, data, checkpoint or device.

@@ -116,7 +116,7 @@ def describe(table: Table, seeds: Sequence[int], workers: int) -> str:
     return (
         f"{header.stage}, to {header.purpose}: {len(table)} configurations ({parts}), {noise}; {table.epochs} epochs of "
         f"{table.study.metrics[0]}, warm-up {table.warm_up:.2f} epochs, digest {header.digest}. {len(seeds)} seeds from "
-        f"{seeds[0]} on, {workers} at a time{', without the baseline first' if table.cold else ''}. Good: 0.5 times the reference's epochs."
+        f"{seeds[0]} on, {workers} at a time{', without the baseline first' if table.cold else ''}. Target: half the reference's epochs."
     )
 
 
