@@ -175,6 +175,10 @@ class GazeGaussianLoss(Section):
     features_region_importance: NonNegative = Field(
         0.0, description="variant default: L1 of the image around mouth, nose and brows over their own area"
     )
+    features_coarse_importance: NonNegative = Field(
+        0.0,
+        description="variant default: the same of means over squares of 1/32 of the image: a mouth that opens a few pixels beside its place counts as open",
+    )
     layer_images: bool = Field(
         True,
         description="published: render the face alone and the eyes alone, too; false: L1 of their splatted colours only",

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from synthetic_support import batch, gaze_run, gaze_stage, without_gradient
 
 from gazegaussian.config import GazeGaussianModel
-from gazegaussian.losses.image import features_region
+from gazegaussian.losses.image import features_region, features_region_losses, on_white
 from gazegaussian.models.neural_renderers import build_renderer
 from gazegaussian.models.streams import FOCUS_LANDMARKS, FOCUS_RADIUS
 from gazegaussian.types import HeadParameters
@@ -21,6 +21,7 @@ QUICK = {
     "layer_images": False,
     "eye_region_importance": 1.0,
     "features_region_importance": 0.5,
+    "features_coarse_importance": 0.5,
 }
 
 
@@ -114,6 +115,21 @@ def test_the_features_region_weighs_mouth_nose_and_brows_inside_the_head():
         x, y = landmarks[62].round().long().clamp(0, size - 1).tolist()
         assert image[y, x] > 0.5, "the mouth"
     assert weight[:, :, : size // 8].max() < 0.05, "the hair"
+
+
+def test_means_over_squares_see_that_a_mouth_is_open_where_its_pixels_lie_beside_it():
+    rows = batch(2)
+    target = on_white(rows.image, rows.head_mask)
+    apart = torch.zeros_like(target)
+    apart[..., ::2] = 0.2  # every second column too bright, its neighbour too dark
+    apart[..., 1::2] = -0.2
+    same = torch.full_like(target, 0.2)
+    fine, coarse = features_region_losses(target + apart, rows)
+    assert fine.item() == pytest.approx(0.2)
+    assert coarse.item() < 1e-6
+    fine, coarse = features_region_losses(target + same, rows)
+    assert fine.item() == pytest.approx(0.2)
+    assert coarse.item() == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("option", ["feature_downscale", "exact_colors", "focus_subdivisions", "code_basis_rank"])
