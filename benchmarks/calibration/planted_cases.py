@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.calibration.planted_stage import CHANCE, IMAGES, Plant, PlantedStage, Rows
 
@@ -169,6 +169,20 @@ def _share_of_metric(value: float, stage: PlantedStage) -> float:
     return (2 * value + other) / (value + other)
 
 
+def _named_order(value: float, stage: PlantedStage, epoch: int) -> list[Rows]:
+    return _shuffled(0.1 if stage.config.model.renderer == "dit" else 0.2, stage, epoch)
+
+
+def _refuses(value: float, stage: PlantedStage) -> None:
+    if value > 0.4:
+        raise ValueError("no more than 0.4")
+
+
+def _written_to(predicted: Tensor, batch: Rows) -> Tensor:
+    batch.x.data.mul_(0.9)  # autograd forbids writing to x itself
+    return predicted.abs().mean()
+
+
 def _seed_of(value: float) -> int:
     return int(1000 * value)
 
@@ -220,6 +234,12 @@ GOOD = [
     Case("under its condition", "good", Plant(idle=lambda c: c.model.renderer != "dit"), "dit_depth",
          {**DEPTH, "when": {"renderer": "dit"}}, others={"renderer": KINDS}, config={"model": {"renderer": "conv"}}),
     Case("kind", "good", Plant(weight=lambda v, e, s: 0.5 if s.config.model.renderer == "dit" else 0.1), "renderer", KINDS),
+    Case("beside another's value, which is off by itself", "good",
+         Plant(weight=lambda v, e, s: v * s.config.loss.features_region_importance),
+         others={"features_region_importance": {"type": "float", "min": 0.0, "max": 1.0}}),
+    Case("named order of the images", "good", Plant(weight=None, batches=_named_order), "renderer", KINDS, word="not asked"),
+    Case("values that the stage refuses", "good", Plant(begin=_refuses)),
+    Case("beside a metric that is NaN", "good", Plant(scale=lambda v, s: math.nan), word="not asked"),
     Case("all images in one batch", "good", config={"training": {"batch_size": 12}}),
 ]  # fmt: skip
 UNREAD = [
@@ -245,6 +265,7 @@ UNREAD = [
     Case("averaged copy that is unread", "unread", Plant(weight=_copy_follows, begin=_copy)),
     Case("size of a frozen network that is unread", "unread", Plant(begin=_frozen_network, weight=None), "dit_head_dim", WIDTHS),
     Case("unread beside chance", "unread", Plant(weight=None, noise=True)),
+    Case("unread beside a batch that the loss writes to", "unread", Plant(weight=lambda v, e, s: 0.1, term=_written_to)),
     Case("in the metric alone", "unread", Plant(weight=None, scale=lambda v, s: 1 + v)),
     Case("least improvement beside an unread weight", "unread", NO_TERM,
          others={"min_delta": {"type": "float", "min": 0.0, "max": 0.1}}),
@@ -259,6 +280,7 @@ LUCK = [
 BENDS = [
     Case("weight of the metric", "bends", Plant(scale=lambda v, s: 1 + v)),
     Case("small weight of the metric", "bends", Plant(scale=lambda v, s: 1 + 1e-3 * v)),
+    Case("weight of a metric of small size", "bends", Plant(scale=lambda v, s: 1e-8 * (1 + v))),
     Case("weight of the metric beside chance", "bends", Plant(scale=lambda v, s: 1 + v, noise=True)),
     Case("weight of a random metric", "bends", Plant(scale=lambda v, s: v + _random_metric(v, s))),
     Case("metric between 0.15 and 0.3", "bends", Plant(scale=lambda v, s: 1.1 if 0.15 < v < 0.3 else 1.0)),

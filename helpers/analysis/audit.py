@@ -214,14 +214,21 @@ def _key(study: StudyFile, config: RunConfig, build: Build, amounts: bool = True
     content = config.model_dump_json() if amounts else json.dumps(_without(config.model_dump(mode="json"), AMOUNTS))
     digest = hashlib.sha256(f"{study.fingerprint()}\n{content}\n".encode())
     own = stage_spec(config.stage).source  # of a stage of this repository it is in the package anyway
-    checks = [
-        *([own] if own is not None and own.is_file() else []),
-        *sorted(RULES.glob("audit*.py")),
-        *sorted(RULES.glob("short_training.py")),
-    ]
-    for path in [*sorted(Path(gazegaussian.__file__).parent.rglob("*.py")), *checks, *_source(build)]:
+    beside = [path for file in (own, *_source(build)) if file is not None and file.is_file() for path in _beside(file)]
+    checks = [*sorted(RULES.glob("audit*.py")), *sorted(RULES.glob("short_training.py"))]
+    for path in [*sorted(Path(gazegaussian.__file__).parent.rglob("*.py")), *checks, *beside]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _beside(file: Path) -> list[Path]:
+    """What a file may import of its own: its whole package, or the modules and packages in its folder."""
+    folder = file.resolve().parent
+    if not (folder / "__init__.py").is_file():
+        return sorted([*folder.glob("*.py"), *folder.glob("*/*.py")])
+    while (folder.parent / "__init__.py").is_file():
+        folder = folder.parent
+    return sorted(folder.rglob("*.py"))
 
 
 def _source(build: Build) -> list[Path]:

@@ -7,22 +7,25 @@ may change the metric of equal weights, or of equal predictions (`helpers.analys
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from gazegaussian.config import RunConfig, with_parameters
+from gazegaussian.errors import UserError, class_and_line
 from gazegaussian.fields import parameter_fields
 from helpers.analysis.audit_metric import MetricOfPredictions, MetricOfWeights
-from helpers.analysis.audit_probe import TRAINING_ENDS, Probe
+from helpers.analysis.audit_probe import Probe
 from helpers.analysis.audit_reach import NOTHING, REACHES, Reach, one_step, otherwise
 from helpers.analysis.audit_reference import Reference
 from helpers.analysis.audit_values import context_of, own_value, shown, values_to_try
-from helpers.analysis.short_training import Build, without_delays
+from helpers.analysis.short_training import Build, few_validation_images, without_delays
 from helpers.search.parameters import Categorical
 from helpers.search.study_config import StudyFile
 
-VALIDATION_IMAGES = 2  # where predictions, not the metric, are what matters
+logger = logging.getLogger(__name__)
 
 Changes = bool | Literal["shape"] | None
 Word = Literal["ok", "weak", "not asked", "rejected"]
@@ -61,6 +64,7 @@ class _Context:
 
     reference: Reference
     bent: dict[str, str]  # by parameter: what it changes of the metric of the same weights
+    blind: str  # why no change could be seen
     predictions: MetricOfPredictions | None = None
 
 
@@ -100,7 +104,7 @@ class Auditor:
                 break
             if reach.effective and (reach.share is None or reach.share >= REACHES) and not own_shape:
                 break
-            changed = with_parameters(_few_images(config), {name: value}, f"audit of {name} = {shown(value)}")
+            changed = with_parameters(few_validation_images(config), {name: value}, f"audit of {name} = {shown(value)}")
             answer, text, why = self._value(context, changed, own_shape, asked=not silent)
             if answer.failure:
                 failures[value] = answer.failure
@@ -109,6 +113,14 @@ class Auditor:
             unasked = unasked or why
         if not reach.effective and not silent:
             reach = self._otherwise(context.reference, config, name, values)
+        if reach.luck and not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            reach = NOTHING  # a switch or a name is no seed
+            silent = (
+                "it changes which random numbers are drawn, or in which order, and a few steps do not show whether more"
+            )
+        if not reach.effective and not reach.luck and not silent:
+            reach = self._beside_others(config, name, values)
+        unasked = unasked or context.blind
         bends: Changes = True if bent else "shape" if unasked else False
         return AuditRow(
             name,
@@ -125,9 +137,11 @@ class Auditor:
         reference = context.reference
         try:
             probe = Probe(self.build, config)
-        except TRAINING_ENDS as error:
-            return Reach(failure=str(error).splitlines()[0]), "", ""
-        reach = one_step(reference, probe) if asked else NOTHING
+            reach = one_step(reference, probe) if asked else NOTHING
+        except UserError:
+            raise
+        except Exception as error:  # whatever a stage raises for a value that it cannot use: a study's trial would fail
+            return Reach(failure=class_and_line(error)), "", ""
         if not own_shape and probe.shapes == reference.shapes:
             return reach, "", ""
         if context.predictions is None:
@@ -140,19 +154,34 @@ class Auditor:
         """Ask the values that one step does not tell apart about whatever else they may act through."""
         luck = False
         for value in values:
-            changed = with_parameters(_few_images(config), {name: value})
+            changed = with_parameters(few_validation_images(config), {name: value})
             answer = otherwise(reference, changed)
             if answer.effective:
                 return answer
             luck |= answer.luck
         return Reach(0.0, luck=luck)
 
+    def _beside_others(self, config: RunConfig, name: str, values: list[Any]) -> Reach:
+        """Ask once more beside other searched values: those of the run configuration may switch the parameter off."""
+        moved = {other: tried[0] for other, tried in self._together(config).items() if other != name}
+        best = NOTHING
+        try:
+            others = with_parameters(few_validation_images(config), moved)
+            reference = Reference(self.build, others)
+            for value in values if moved and reference.chance == 0 else []:
+                best = _stronger(best, one_step(reference, Probe(self.build, with_parameters(others, {name: value}))))
+        except Exception:  # these values end training, or cannot be used together
+            logger.debug("audit of %s beside %s", name, moved, exc_info=True)
+        return NOTHING if best.failure else best
+
     def _context(self, config: RunConfig) -> _Context:
         key = config.model_dump_json()
         if key not in self.contexts:
-            reference = Reference(self.build, _few_images(config))
+            reference = Reference(self.build, few_validation_images(config))
             weights = MetricOfWeights(self.build, config, (reference.snapshot, reference.built), self.metrics)
-            self.contexts[key] = _Context(reference, weights.changed_together(self._together(config)))
+            blind = [metric for metric in self.metrics if not math.isfinite(weights.before.get(metric, 0.0))]
+            text = f"{blind[0]} is not finite after the few steps of the audit" if blind else ""
+            self.contexts[key] = _Context(reference, weights.changed_together(self._together(config)), text)
         return self.contexts[key]
 
     def _together(self, config: RunConfig) -> dict[str, list[Any]]:
@@ -173,10 +202,6 @@ class Auditor:
 def as_audited(config: RunConfig) -> RunConfig:
     """Return the configuration with every loss term acting from the first epoch, and without what the audit cannot use."""
     return with_parameters(without_delays(config), {"preview_images": 0, "workers": 0})
-
-
-def _few_images(config: RunConfig) -> RunConfig:
-    return with_parameters(config, {"max_val_images": VALIDATION_IMAGES})
 
 
 def _stronger(one: Reach, other: Reach) -> Reach:

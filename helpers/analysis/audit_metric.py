@@ -8,9 +8,11 @@ other stage in place of its own.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -24,10 +26,21 @@ from helpers.analysis.audit_probe import TRAINING_ENDS, Probe, Snapshot
 from helpers.analysis.audit_values import own_value, shown
 from helpers.analysis.short_training import Build, ShortTraining, quiet_package
 
-TOLERANCE = 1e-6  # of the metric, relative above 1
+TOLERANCE = 1e-6  # of the metric
+SMALLEST = 1e-12  # difference that is none, of a metric near zero
 REPEATS = 4  # of a metric that changes, of each of the two values: chance must not explain it
 
-_BY_THE_TRAINER = ("train_loss", "loss_", "train_seconds", "seconds")  # measured outside the stage
+OF_TRAINING = ("train_loss", "loss_")  # with the trial's own weights
+_COSTS = ("train_seconds", "seconds")  # measured outside the stage
+
+# Of predictions, to see which metrics read them: none preserves the order, the sign and the size.
+ALTERATIONS: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda value: 1.5 * value + 0.25,
+    lambda value: -value,
+    lambda value: value.flatten().flip(0).view(value.shape),
+)
+# What a stage may raise for a value that it cannot use, or for predictions of another shape than it expects.
+MISFITS = (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError)
 
 Metrics = dict[str, float]
 
@@ -60,7 +73,12 @@ class MetricOfWeights:
         self.known: set[str] = set()  # all that the stage measures
         self._probe: tuple[str, Probe] | None = None
         self.before = self.measure({})
-        missing = [name for name in metrics if name not in self.before and not name.startswith(_BY_THE_TRAINER)]
+        missing = [name for name in metrics if name not in (*self.before, *_COSTS)]
+        if missing and missing[0].startswith(OF_TRAINING):
+            raise ConfigError(
+                f"metric {missing[0]!r} is measured in training, with each trial's own loss weights: trials cannot be compared by "
+                f"it. Take one of validation: {', '.join(sorted(self.known))}."
+            )
         if missing:
             raise ConfigError(f"metric {missing[0]!r} is not measured here; measured: {', '.join(sorted(self.known))}.")
 
@@ -102,7 +120,7 @@ class MetricOfWeights:
             try:
                 if not different(self.before, self.measure(moved)):
                     continue
-            except (OtherShapes, ConfigError, *TRAINING_ENDS):
+            except (OtherShapes, ConfigError, *TRAINING_ENDS, *MISFITS):
                 pass
             alone = {name: text for name, value in moved.items() if (text := self.changed_by(name, value))}
             changes = {**alone, **changes}
@@ -117,10 +135,11 @@ class MetricOfWeights:
             if not different(self.before, now):
                 return ""
             after = [now, *(self.measure({name: value}) for _ in range(REPEATS - 1))]
-        except (OtherShapes, ConfigError, *TRAINING_ENDS):
+        except (OtherShapes, ConfigError, *TRAINING_ENDS, *MISFITS):
             return ""
         before = [self.measure({}) for _ in range(REPEATS)]
-        return beyond_chance(before, after, f"{shown(own_value(self.config, name))} -> {shown(value)}")
+        changes = beyond_chance(before, after, "weights")
+        return f"{changes} for {shown(own_value(self.config, name))} -> {shown(value)}" if changes else ""
 
     def _only_together(self, moved: Mapping[str, Any]) -> dict[str, str]:
         """Name those of a joint change without which the metric stays."""
@@ -135,13 +154,15 @@ class MetricOfWeights:
                 if not different(self.before, self.measure(others)):
                     beside = ", ".join(f"{key} {shown(value)}" for key, value in others.items())
                     changes[name] = f"{different(self.before, now)} for {shown(moved[name])} beside {beside}"
-        except (OtherShapes, ConfigError, *TRAINING_ENDS):
+        except (OtherShapes, ConfigError, *TRAINING_ENDS, *MISFITS):
             return {}
         return changes
 
 
 class MetricOfPredictions:
     """Measures the metric, and the losses of a batch, of the run configuration's predictions under other configurations.
+
+    What reads no prediction (the number of weights, say) is left out: a parameter of the networks may change it.
 
     Args:
         probe: Of the run configuration, set back to the weights.
@@ -157,12 +178,32 @@ class MetricOfPredictions:
         self.calls: list[tuple[str, Any]] = []
         self.training_calls: list[tuple[str, Any]] = []
         with recorded(probe.stage, self.calls):
-            self.before = self._of(validated(probe))
+            before = self._of(validated(probe))
+        self.draws = bool(different(before, self._of(validated(probe, seed=1))))  # random numbers, such as dropout
+        self.before = [before]
+        if self.calls:
+            self.metrics = self._readers(probe, before)
+            with suppress(NotTheSameCalls):  # no two validations of this stage are alike
+                self.before = [self._replayed(probe, self.calls) for _ in range(REPEATS)]
         with recorded(probe.stage, self.training_calls):
             self.terms = _terms(probe, batch, epoch)
 
     def _of(self, measured: Metrics) -> Metrics:
         return {name: measured[name] for name in self.metrics if name in measured}
+
+    def _replayed(self, probe: Probe, calls: Sequence[tuple[str, Any]]) -> Metrics:
+        with replayed(probe.stage, calls):
+            return self._of(validated(probe))
+
+    def _readers(self, probe: Probe, before: Metrics) -> list[str]:
+        """Metrics that change with the predictions; all where others cannot be measured."""
+        others = []
+        for change in ALTERATIONS:
+            try:
+                others.append(self._replayed(probe, [(name, _altered(result, change)) for name, result in self.calls]))
+            except (*MISFITS, NotTheSameCalls):
+                return self.metrics
+        return [name for name in before if any(different({name: before[name]}, now) for now in others)]
 
     def changed_by(self, probe: Probe) -> tuple[str, str]:
         """Ask another stage.
@@ -172,10 +213,14 @@ class MetricOfPredictions:
         """
         if not self.calls:
             return "", "the metric calls no network of the stage"
+        if not self.metrics:
+            return "", "the metric reads nothing that the networks return"
         try:
-            with replayed(probe.stage, self.calls):
-                now = self._of(validated(probe))
-            difference = different(self.before, now)
+            now = self._replayed(probe, self.calls)
+            if not different(self.before[0], now):
+                return "", "validation draws random numbers" if self.draws else ""
+            after = [now, *(self._replayed(probe, self.calls) for _ in range(REPEATS - 1))]
+            difference = beyond_chance(self.before, after, "predictions")
             if not difference:
                 return "", ""
             with replayed(probe.stage, self.training_calls):
@@ -184,20 +229,35 @@ class MetricOfPredictions:
             return "", "it changes which networks are called"
         except TRAINING_ENDS:
             return "", "its value ends training"
-        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError):
+        except MISFITS:
             return "", "the predictions of one shape do not fit the other"
         largest = max(self.terms, key=lambda name: abs(self.terms[name]))
         if different(
             {largest: self.terms[largest]}, terms
         ):  # then the predictions are not all that the networks return
             return "", "it acts outside the networks, too"
-        return f"{difference} of the same predictions", ""
+        return difference, ""
 
 
-def validated(probe: Probe | ShortTraining) -> Metrics:
-    """Measure all that the stage measures, as the trainer does."""
+def _altered(content: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """What a network returned, with other numbers."""
+    if isinstance(content, Tensor):
+        return change(content) if content.is_floating_point() else content
+    if isinstance(content, dict):
+        return {key: _altered(value, change) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        parts = [_altered(value, change) for value in content]
+        return type(content)(*parts) if hasattr(content, "_fields") else type(content)(parts)
+    if dataclasses.is_dataclass(content) and not isinstance(content, type):
+        names = [field.name for field in dataclasses.fields(content) if field.init]
+        return dataclasses.replace(content, **{name: _altered(getattr(content, name), change) for name in names})
+    return content
+
+
+def validated(probe: Probe | ShortTraining, seed: int = 0) -> Metrics:
+    """Measure all that the stage measures, as the trainer does; `seed` is added to the run's."""
     probe.stage.module.eval()
-    torch.manual_seed(probe.config.training.seed)
+    torch.manual_seed(probe.config.training.seed + seed)
     with torch.no_grad(), autocast(probe.trainer.device, probe.trainer.dtype), quiet_package():
         measured = probe.stage.validate()
     return {name: float(value) for name, value in measured.items()}
@@ -209,7 +269,7 @@ def _terms(probe: Probe, batch: Any, epoch: int) -> Metrics:
     with torch.no_grad(), autocast(probe.trainer.device, probe.trainer.dtype), quiet_package():
         return {
             name: float(value)
-            for name, value in probe.stage.losses(to_device(batch, probe.trainer.device), epoch).items()
+            for name, value in probe.stage.losses(to_device(copy.deepcopy(batch), probe.trainer.device), epoch).items()
         }
 
 
@@ -218,14 +278,14 @@ def different(before: Metrics, now: Metrics) -> str:
     changes = []
     for name, old in before.items():
         new = now.get(name, math.nan)
-        near = abs(new - old) <= TOLERANCE * max(1.0, abs(old))
+        near = abs(new - old) <= max(SMALLEST, TOLERANCE * abs(old))
         if not near and not (math.isnan(new) and math.isnan(old)) and new != old:
             changes.append(f"{name} {old:.6g} -> {new:.6g}")
     return ", ".join(changes)
 
 
-def beyond_chance(before: Sequence[Metrics], after: Sequence[Metrics], values: str) -> str:
-    """Say what lies apart in all repeats, by more than the repeats themselves differ."""
+def beyond_chance(before: Sequence[Metrics], after: Sequence[Metrics], same: str) -> str:
+    """Say which metric of the `same` weights or predictions lies apart in all repeats, by more than those differ, or nothing."""
     changes = []
     for name in before[0]:
         old = [row[name] for row in before]
@@ -234,10 +294,10 @@ def beyond_chance(before: Sequence[Metrics], after: Sequence[Metrics], values: s
             apart = any(map(math.isnan, old)) != any(map(math.isnan, new))
         else:
             gap = max(min(new) - max(old), min(old) - max(new))
-            apart = gap > max(max(old) - min(old), max(new) - min(new), TOLERANCE * max(1.0, abs(old[0])))
+            apart = gap > max(max(old) - min(old), max(new) - min(new), SMALLEST, TOLERANCE * abs(old[0]))
         if apart:
-            changes.append(f"{name} of the same weights {old[0]:.6g} -> {new[0]:.6g}")
-    return f"{', '.join(changes)} for {values}" if changes else ""
+            changes.append(f"{name} of the same {same} {old[0]:.6g} -> {new[0]:.6g}")
+    return ", ".join(changes)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ turns gradients that are nothing but rounding into steps of full size, and those
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
@@ -146,8 +147,11 @@ class Probe:
         self.stage.module.load_state_dict({**own, **taken})
         optimizer = self.trainer.optimizer
         optimizer.state.clear()
+        amsgrad = {id(one) for group in optimizer.param_groups if group.get("amsgrad") for one in group["params"]}
         for parameter in self.trainer.parameters:
             name = self.names.get(id(parameter), "")
+            if id(parameter) in amsgrad and "max_exp_avg_sq" not in snapshot.moments.get(name, {}):
+                continue  # the run configuration's Adam did not keep what this one needs
             if name in taken and name in snapshot.moments:
                 # Adam counts its steps on the parameter's device when it is fused, which it is here.
                 moved = {key: _moved(value, parameter) for key, value in snapshot.moments[name].items()}
@@ -172,7 +176,7 @@ class Probe:
         self.stage.module.train()
         torch.manual_seed(self.config.training.seed)
         before = state_of(self.stage)
-        moved = to_device(batch, trainer.device)
+        moved = to_device(copy.deepcopy(batch), trainer.device)  # losses may write to it
 
         def compute() -> dict[str, Tensor]:
             with autocast(trainer.device, trainer.dtype):

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from gazegaussian.config import RunConfig
-from gazegaussian.errors import class_and_line
+from gazegaussian.errors import UserError, class_and_line
 from helpers.analysis.audit_chance import is_another_draw, only_reordered, rows_of
 from helpers.analysis.audit_metric import validated
 from helpers.analysis.audit_probe import TRAINING_ENDS, Probe, Step, difference, norm
 from helpers.analysis.audit_reference import Reference, repeated
-from helpers.analysis.short_training import ShortTraining, shortened, state_of
+from helpers.analysis.short_training import ShortTraining, shortened
 
 REACHES = 0.01  # of what another seed changes in a step; less is weak
 WEAKEST = 3e-5  # of the same; less is rounding
@@ -117,7 +117,9 @@ def otherwise(reference: Reference, config: RunConfig) -> Reach:
             return Reach(luck=True)
         del probe
         return _short_training(reference, config)
-    except TRAINING_ENDS as error:
+    except UserError:
+        raise
+    except Exception as error:  # see `Auditor._value`
         return Reach(failure=class_and_line(error))
 
 
@@ -173,9 +175,8 @@ def _buffers(reference: Reference, probe: Probe, before: Step, now: Step) -> Rea
 
 def _read(probe: Probe | ShortTraining, values: dict[str, torch.Tensor]) -> Reach:
     """Tell whether the metric reads entries of the state dict: it is measured with other values of them, too."""
-    own = state_of(probe.stage)
     old = validated(probe)
-    probe.stage.module.load_state_dict({**own, **values})
+    probe.stage.module.load_state_dict({**probe.stage.module.state_dict(), **values})
     now = validated(probe)
     changed = [name for name in old if old[name] != now[name] and not math.isnan(old[name] + now[name])]
     return Reach() if changed else NOTHING
@@ -216,7 +217,7 @@ def _other_batch(reference: Reference, probe: Probe, first: Any, second: Any, be
 
 def _start(reference: Reference, probe: Probe) -> Reach:
     """Compare the weights that training starts from, before and after the stage prepares them."""
-    probe.stage.module.load_state_dict(probe.built)  # no step was taken yet
+    probe.stage.module.load_state_dict({**probe.stage.module.state_dict(), **probe.built})  # no step was taken yet
     for base, own in ((reference.built, lambda: probe.built), (reference.prepared, probe.prepare)):
         answer = _compared(base, own, reference)
         if answer.effective or answer.luck:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gazegaussian.config import RunConfig, with_parameters
-from gazegaussian.errors import NonFiniteError, class_and_line
+from gazegaussian.errors import ConfigError, NonFiniteError, class_and_line
 from gazegaussian.fields import parameter_fields
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.stage import Stage
@@ -24,7 +24,8 @@ from gazegaussian.training.trainer import Trainer
 Build = Callable[[RunConfig], Stage]
 
 EPOCHS = 2  # the second one sees what a schedule makes of the learning rate
-VALIDATION_IMAGES = 2
+VALIDATION_IMAGES = 2  # where predictions, not the metric, are what matters
+MOST_VALIDATION_IMAGES = 100  # that are tried where fewer are not allowed
 BATCHES = 2  # per pass; two batch sizes then always differ in the number of steps
 
 
@@ -54,9 +55,26 @@ class ShortRun:
 
 
 def without_delays(config: RunConfig) -> RunConfig:
-    """Return the configuration with every loss term acting from the first epoch."""
-    delayed = {name: 0 for name in parameter_fields(config) if name.endswith("_start_epoch")}
-    return with_parameters(config, delayed)
+    """Return the configuration with every loss term that is on acting from the first epoch that its field admits."""
+    for name, (section, field) in parameter_fields(config).items():
+        own = getattr(getattr(config, section), field)
+        if name.endswith("_start_epoch") and own is not None:
+            config = _first_admitted(config, name, range(own))
+    return config
+
+
+def few_validation_images(config: RunConfig) -> RunConfig:
+    """Return the configuration with as few validation images as it admits, at least two."""
+    own = config.data.max_val_images
+    return _first_admitted(config, "max_val_images", range(VALIDATION_IMAGES, own or MOST_VALIDATION_IMAGES))
+
+
+def _first_admitted(config: RunConfig, name: str, values: Iterable[int]) -> RunConfig:
+    """Set a field to the first value that is allowed; none leaves it as it is."""
+    for value in values:
+        with suppress(ConfigError):
+            return with_parameters(config, {name: value})
+    return config
 
 
 def shortened(config: RunConfig) -> RunConfig:
@@ -64,11 +82,10 @@ def shortened(config: RunConfig) -> RunConfig:
     few = {
         "epochs": EPOCHS,
         "max_train_images": BATCHES * config.training.batch_size,
-        "max_val_images": VALIDATION_IMAGES,
         "preview_images": 0,
         "patience": None,
     }
-    return with_parameters(without_delays(config), few)
+    return with_parameters(few_validation_images(without_delays(config)), few)
 
 
 class ShortTraining:
@@ -134,8 +151,9 @@ class _Twice:
 
 
 def state_of(stage: Stage) -> dict[str, Tensor]:
-    """Copy a stage's state dict to the CPU."""
-    return {name: value.detach().to("cpu", copy=True) for name, value in stage.module.state_dict().items()}
+    """Copy the tensors of a stage's state dict to the CPU."""
+    state = stage.module.state_dict()
+    return {name: value.detach().to("cpu", copy=True) for name, value in state.items() if isinstance(value, Tensor)}
 
 
 @contextmanager

@@ -1,16 +1,22 @@
 """The parameter audit: planted faults are found and named, a clean stage passes, a passed audit is not repeated."""
 
+import importlib.util
+import itertools
 import json
+import sys
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
-from audit_support import CHANCE, Builder
+from audit_support import CHANCE, Builder, TinyStage
+from pydantic import Field
 
-from gazegaussian.config import GazeGaussianRun, with_parameters
+from gazegaussian.config import GazeGaussianRun, StageRun, StageTraining, with_parameters
 from gazegaussian.errors import ConfigError
 from helpers.analysis.audit import audit_study
 from helpers.analysis.audit_checks import Auditor
+from helpers.analysis.short_training import without_delays
 from helpers.search.space import StudyFile
 from helpers.study.spec import StudySpec
 
@@ -166,6 +172,107 @@ def test_a_passed_audit_is_not_repeated_until_something_changes(tmp_path, monkey
     (rules / "audit_reach.py").write_text("other = 'rules'")
     monkeypatch.setattr("helpers.analysis.audit.RULES", rules)
     assert not audit_study(spec(tmp_path, "lr", "vgg_importance"), build).cached, "an audit by other rules counts"
+
+
+def test_a_passed_audit_is_repeated_when_a_module_beside_the_stage_changes(tmp_path):
+    for folder, beside in ((tmp_path / "loose", "losses.py"), (tmp_path / "package" / "stages", "../losses.py")):
+        folder.mkdir(parents=True)
+        if folder.parent.name == "package":
+            for place in (folder, folder.parent):
+                (place / "__init__.py").touch()
+        stage = folder / "stage.py"
+        stage.write_text("from audit_support import Builder\n\n\nclass Build(Builder):\n    pass\n")
+        (folder / beside).write_text("weight = 1")
+        loader = importlib.util.spec_from_file_location(f"stage_of_{folder.name}", stage)
+        module = importlib.util.module_from_spec(loader)
+        sys.modules[loader.name] = module
+        loader.loader.exec_module(module)
+        study = spec(tmp_path / folder.name, "lr")
+        audit_study(study, module.Build())
+        assert audit_study(study, module.Build()).cached
+        (folder / beside).write_text("weight = 2")
+        assert not audit_study(study, module.Build()).cached
+
+
+class Sized(TinyStage):
+    """Measures its size, which a constraint may limit, and what a clock would."""
+
+    clock = itertools.count()
+
+    def validate(self):
+        size = sum(value.numel() for value in self.module.parameters())
+        return {**super().validate(), "size": float(size), "noise": float(hash(str(next(self.clock))) % 1000)}
+
+
+def test_a_constraint_that_reads_no_prediction_does_not_accuse_the_width(tmp_path):
+    for limit in ("size", "noise"):
+        study = spec(tmp_path / limit, "dit_num_heads")
+        limited = study.study.model_copy(update={"constraints": {limit: "<= 1e9"}})
+        row = audit_study(replace(study, study=limited), Sized).parameters[0]
+        assert row.word == "ok", row.verdict
+
+
+class Drawing(TinyStage):
+    """Validates as a stage does that leaves dropout on."""
+
+    def validate(self):
+        return {"val_loss": super().validate()["val_loss"] * (1 + 0.1 * torch.rand(()).item())}
+
+
+def test_validation_that_draws_random_numbers_leaves_the_question_open(tmp_path):
+    row = audit_study(spec(tmp_path, "dit_num_heads"), Drawing).parameters[0]
+    assert row.word == "not asked"
+    assert "validation draws random numbers" in row.verdict
+
+
+class Keeping(TinyStage):
+    """Adam keeps the largest second moments where heads are many, and the module keeps what is no tensor."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.module["kept"] = Kept()
+
+    def parameter_groups(self, optim):
+        return [{**group, "amsgrad": optim.eye_lr_mult > 1} for group in super().parameter_groups(optim)]
+
+
+class Kept(torch.nn.Module):
+    def get_extra_state(self):
+        return {"kept": 1}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def test_what_the_optimizer_or_the_module_keeps_besides_tensors_ends_no_audit(tmp_path):
+    factor = {"type": "float", "min": 0.5, "max": 2.0}
+    row = audit_study(spec(tmp_path, eye_lr_mult=factor), Keeping).parameters[0]
+    assert row.word == "ok", row.verdict
+
+
+@pytest.mark.parametrize("metric", ["train_loss", "loss_gaze"])
+def test_a_metric_of_training_is_refused(tmp_path, metric):
+    study = spec(tmp_path, "lr")
+    with pytest.raises(
+        ConfigError, match=f"'{metric}' is measured in training.*Take one of validation: other, val_loss"
+    ):
+        audit_study(replace(study, study=study.study.model_copy(update={"metric": metric})), Builder())
+
+
+class LateTraining(StageTraining):
+    aux_start_epoch: int = Field(2, ge=1)
+    other_start_epoch: int | None = None
+
+
+class Late(StageRun):
+    stage: Literal["late"] = "late"
+    training: LateTraining = LateTraining()
+
+
+def test_a_late_start_is_moved_as_far_as_its_field_admits():
+    moved = without_delays(Late()).training
+    assert moved.aux_start_epoch == 1
+    assert moved.other_start_epoch is None
 
 
 def test_a_smoke_test_takes_over_what_passed_with_the_same_space_on_more_images(tmp_path):
