@@ -14,10 +14,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial
 
 from helpers.analysis.importance import parameter_importances
-from helpers.analysis.scales import is_ordered, numbers
+from helpers.analysis.scales import grid_size, is_ordered, numbers
 
-BORDER = 0.02  # share of a range, in log scale where it has one
-FEWEST_CHOICES = 3  # of two, both are ends
+BORDER = 0.02  # share of a range, in log scale where it has one; an end itself counts whatever the steps
+FEWEST_VALUES = 3  # choices, whole numbers or steps: of two, both are ends
 
 
 def borders(study: optuna.Study, trial: FrozenTrial) -> list[str]:
@@ -43,15 +43,18 @@ def _end(value: Any, space: BaseDistribution) -> str:
     if space.single():
         return ""
     if isinstance(space, CategoricalDistribution):
-        if not is_ordered(space) or len(space.choices) < FEWEST_CHOICES:
+        if not is_ordered(space) or len(space.choices) < FEWEST_VALUES:
             return ""
         choices = sorted(numbers(space))
         ends = {"lower": choices[0], "upper": choices[-1]}
         end = next((name for name, choice in ends.items() if choice == float(value)), "")
         return f"{value:g} ({end} end of {', '.join(f'{choice:g}' for choice in choices)})" if end else ""
     assert isinstance(space, FloatDistribution | IntDistribution)
+    count = grid_size(space)
+    if count is not None and count < FEWEST_VALUES:
+        return ""
     low, high, at = (math.log(number) if space.log else float(number) for number in (space.low, space.high, value))
-    margin = BORDER * (high - low) if isinstance(space, FloatDistribution) else 0.0
+    margin = BORDER * (high - low)
     for name, distance in (("lower", at - low), ("upper", high - at)):
         if distance <= margin:
             return f"{value:.4g} ({name} end of {space.low:g} to {space.high:g})"

@@ -41,6 +41,15 @@ def numbers(space: CategoricalDistribution) -> list[float]:
     return [float(choice) for choice in space.choices if isinstance(choice, int | float)]
 
 
+def grid_size(space: FloatDistribution | IntDistribution) -> int | None:
+    """Count the values of a range; None without steps.
+
+    >>> grid_size(FloatDistribution(0.0, 0.3, step=0.1))
+    4
+    """
+    return None if space.step is None else math.floor((space.high - space.low) / space.step + 1e-9) + 1
+
+
 def searched_scale(space: BaseDistribution, values: Sequence[Any]) -> Scale:
     """See a parameter through functions of its searched scale.
 
@@ -52,10 +61,9 @@ def searched_scale(space: BaseDistribution, values: Sequence[Any]) -> Scale:
         return _choices(space, values)
     assert isinstance(space, FloatDistribution | IntDistribution)
     numbers = np.array(values, dtype=float)
-    if space.step is not None:
-        count = math.floor((space.high - space.low) / space.step + 1e-9) + 1
-        if count <= FEW_VALUES:
-            return _table(numbers, space.low + space.step * np.arange(count), space)
+    count = grid_size(space)
+    if space.step is not None and count is not None and count <= FEW_VALUES:
+        return _table(numbers, space.low + space.step * np.arange(count), space)
     low, high = _ends(space)
     positions = ((np.log(numbers) if space.log else numbers) - low) / (high - low)
     return Scale(_cosines(np.clip(positions, 0.0, 1.0), FUNCTIONS), _variances(FUNCTIONS))

@@ -17,7 +17,9 @@ def draw(space, generator):
     if isinstance(space, CategoricalDistribution):
         return generator.choice(space.choices)
     if isinstance(space, IntDistribution):
-        return generator.randint(space.low, space.high)
+        return generator.randrange(space.low, space.high + 1, space.step)
+    if space.step:
+        return space.low + space.step * generator.randrange(round((space.high - space.low) / space.step) + 1)
     place = generator.random()
     return space.low * (space.high / space.low) ** place if space.log else space.low + place * (space.high - space.low)
 
@@ -48,6 +50,13 @@ def study_where_x_decides(space, value, matters=True):
         (FloatDistribution(0.5, 2.0), 1.2, None),
         (IntDistribution(1, 8), 8, "upper"),
         (IntDistribution(1, 8), 7, None),
+        (IntDistribution(8, 512, log=True), 500, "upper"),
+        (IntDistribution(8, 512, log=True), 440, None),
+        (IntDistribution(1, 1000), 985, "upper"),
+        (IntDistribution(1, 16, log=True), 15, None),
+        (IntDistribution(64, 512, step=64), 448, None),
+        (FloatDistribution(0.0, 0.5, step=0.05), 0.5, "upper"),
+        (FloatDistribution(0.0, 0.5, step=0.05), 0.45, None),
         (LR, 9.5e-3, "upper"),
         (WIDTHS, 256, "upper"),
         (WIDTHS, 128, None),
@@ -67,8 +76,18 @@ def test_a_parameter_that_decides_nothing_is_not_named():
     assert borders(study, study.best_trial) == []
 
 
-@pytest.mark.parametrize("choices", [("a", "b", "c"), (False, True), (1, 2)])
-def test_choices_without_order_and_pairs_have_no_border(choices):
-    space = CategoricalDistribution(choices)
-    study = study_where_x_decides(space, choices[-1])
+@pytest.mark.parametrize(
+    ("space", "value"),
+    [
+        (CategoricalDistribution(("a", "b", "c")), "c"),
+        (CategoricalDistribution((False, True)), True),
+        (CategoricalDistribution((1, 2)), 2),
+        (IntDistribution(1, 2), 2),
+        (IntDistribution(32, 64, step=32), 64),
+        (IntDistribution(1, 2, log=True), 2),
+        (FloatDistribution(0.5, 1.0, step=0.5), 1.0),
+    ],
+)
+def test_no_border_without_order_or_of_two_values(space, value):
+    study = study_where_x_decides(space, value)
     assert borders(study, study.best_trial) == []
