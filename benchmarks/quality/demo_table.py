@@ -77,7 +77,7 @@ AGREED = (
 
 
 def rows_of(
-    evaluation: Evaluation, mouth: dict[str, float], gaze: dict[str, Measured], judge_error_deg: float
+    evaluation: Evaluation, mouth: dict[str, float | None], gaze: dict[str, Measured], judge_error_deg: float
 ) -> list[Row]:
     """Put the table together.
 
@@ -88,7 +88,7 @@ def rows_of(
         judge_error_deg: Of `agreement`.
     """
     rows = [row_of(title, evaluation.metrics[name], decimals, target) for name, title, decimals, target in EVALUATED]
-    rows.append(Row("mouth slope", mouth["mouth_slope"], 2, (mouth["low"], mouth["high"]), None, ">= 0.5"))
+    rows.append(Row("mouth slope", mouth["mouth_slope"], 2, _ends(mouth["low"], mouth["high"]), None, ">= 0.5"))
     rows.extend(row_of(title, gaze[name], decimals) for name, title, decimals in AGREED)
     rows.append(Row("judge's own error on the real images, degrees", judge_error_deg))
     return rows
@@ -96,8 +96,12 @@ def rows_of(
 
 def row_of(title: str, one: Measured, decimals: int, target: str = "") -> Row:
     """Make the row of something measured, or of why nothing could."""
-    ends = None if one.low is None or one.high is None else (one.low, one.high)
-    return Row(title, one.value, decimals, ends, one.source, target, "" if one.value is not None else one.by)
+    note = "" if one.value is not None else one.by
+    return Row(title, one.value, decimals, _ends(one.low, one.high), one.source, target, note)
+
+
+def _ends(low: float | None, high: float | None) -> tuple[float, float] | None:
+    return None if low is None or high is None else (low, high)
 
 
 def as_markdown(rows: list[Row]) -> str:

@@ -52,8 +52,8 @@ def within_people(values: NDArray[np.floating], people: NDArray[np.integer]) -> 
 
 def slope_with_interval(
     true: NDArray[np.floating], rendered: NDArray[np.floating], people: NDArray[np.integer]
-) -> tuple[float, float, float]:
-    """Slope of rendered on true darkness within people and its 95% interval.
+) -> tuple[float, float | None, float | None]:
+    """Slope of rendered on true darkness within people and its 95% interval; None where all people have the same slope.
 
     Args:
         true: Of the images. [N]
@@ -66,10 +66,10 @@ def slope_with_interval(
     squares = np.bincount(people, x * x)
     slope = products.sum() / squares.sum()
     half = jackknife_half((products.sum() - products) / (squares.sum() - squares))
-    return float(slope), float(slope - half), float(slope + half)
+    return (float(slope), None, None) if half is None else (float(slope), float(slope - half), float(slope + half))
 
 
-def mouth_slope(redirector: Redirector, dataset: HeadDataset, per_person: int = 8) -> dict[str, float]:
+def mouth_slope(redirector: Redirector, dataset: HeadDataset, per_person: int = 8) -> dict[str, float | None]:
     """Measure the slope on people of a data set.
 
     Args:
@@ -78,7 +78,7 @@ def mouth_slope(redirector: Redirector, dataset: HeadDataset, per_person: int = 
         per_person: Images of a person that are rendered, at most.
 
     Returns:
-        people, images, mouth_slope, and low and high of its 95% interval.
+        people, images, mouth_slope, and low and high of its 95% interval (None where there is none).
     """
     pairs = redirection_pairs(dataset, per_person, seed=0)
     true = []
@@ -113,8 +113,8 @@ def main() -> None:
     redirector = load_redirector(arguments.checkpoint)
     dataset = HeadDataset(arguments.data, arguments.split, redirector.image_size)
     result = mouth_slope(redirector, dataset, arguments.per_person)
-    interval = [result.pop("low"), result.pop("high")]
-    print(json.dumps({**result, "interval": interval}, indent=2))
+    ends = [result.pop("low"), result.pop("high")]
+    print(json.dumps({**result, "interval": None if None in ends else ends}, indent=2))
 
 
 if __name__ == "__main__":

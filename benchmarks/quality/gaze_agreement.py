@@ -47,7 +47,7 @@ def follow(commanded: Tensor, read: Tensor) -> dict[str, Measured]:
 
     Returns:
         pearson_pitch and pearson_yaw (intervals on Fisher's z; NaN where nothing varies), mean_error_deg; no intervals with one
-        person.
+        person, nor where all are alike.
     """
     everyone = commanded.expand_as(read)
     x, y = everyone.double().numpy(), read.double().numpy()
@@ -75,6 +75,8 @@ def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> Measured:
     if len(x) < 2:
         return Measured(math.tanh(middle), by="judge")
     half = jackknife_half(np.array([z(np.delete(everyone, person)) for person in everyone]))
+    if half is None:
+        return Measured(math.tanh(middle), by="judge")
     return Measured(math.tanh(middle), math.tanh(middle - half), math.tanh(middle + half), "judge")
 
 
@@ -133,7 +135,11 @@ def main() -> None:
         f"{len(dataset.most_frontal())} people, {arguments.steps} x {arguments.steps} gazes up to {arguments.limit:g} degrees"
     )
     for name, one in result.items():
-        interval = "no interval" if one.low is None else f"95% interval {one.low:.3f} to {one.high:.3f}"
+        interval = (
+            "no interval: one person, or all alike"
+            if one.low is None
+            else f"95% interval {one.low:.3f} to {one.high:.3f}"
+        )
         print(f"{name} {one.value:.3f}, {interval}")
     print(f"the judge's own error on the real images: {judge_error:.2f} degrees")
 

@@ -16,6 +16,7 @@ def test_a_faithful_a_damped_a_reversed_and_a_deaf_renderer():
     faithful = follow(GRID, everyone)
     assert faithful["pearson_pitch"].value == pytest.approx(1.0)
     assert faithful["mean_error_deg"].value == pytest.approx(0.0, abs=1e-4)
+    assert faithful["pearson_pitch"].low is None, "three people that are all alike show nothing of others"
     damped = follow(GRID, 0.5 * everyone + 0.1)  # correlation does not see gain and offset
     assert damped["pearson_yaw"].value == pytest.approx(1.0)
     assert damped["mean_error_deg"].value > 5

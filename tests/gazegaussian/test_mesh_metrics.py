@@ -107,6 +107,7 @@ def test_the_slope_of_the_mouth_is_found_within_people_and_its_interval_covers()
         assert abs(slope - 0.4) < 0.25
         covered += low <= 0.4 <= high
     assert covered >= 54
+    assert slope_with_interval(true, 0.5 * true, people)[1:] == (None, None), "all people have the same slope"
 
 
 def test_an_open_mouth_is_darker():

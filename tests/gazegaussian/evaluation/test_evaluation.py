@@ -19,8 +19,8 @@ from gazegaussian.evaluation.extras import NotAvailable
 from gazegaussian.evaluation.fitted_pose import fit_poses, neutral_landmarks
 from gazegaussian.evaluation.judges import Judges
 from gazegaussian.evaluation.protocol import _Session, published_ssim
-from gazegaussian.evaluation.results import FEW_SUBJECTS, few_subjects, over_subjects
-from gazegaussian.evaluation.table import PUBLISHED, as_markdown, table_rows
+from gazegaussian.evaluation.results import FEW_SUBJECTS, Evaluation, few_subjects, over_subjects
+from gazegaussian.evaluation.table import PUBLISHED, as_markdown, as_values, table_rows
 from gazegaussian.geometry.gaze import angular_error
 from gazegaussian.geometry.heads import head_to_world
 from gazegaussian.geometry.rotations import axis_angle_to_matrix
@@ -257,6 +257,29 @@ def test_the_interval_of_equally_many_images_is_that_of_the_peoples_means():
     means = values.mean(1)
     half = 2.5705818 * means.std(ddof=1) / np.sqrt(6)  # Student t, 5 degrees of freedom
     assert (interval.low, interval.high) == pytest.approx((means.mean() - half, means.mean() + half))
+
+
+def test_people_that_are_all_alike_give_no_interval():
+    for count in (4, 7):  # of the first person; 0.1 is not exact, so sums differ by rounding
+        alike = over_subjects([0.1] * (count + 6), [0] * count + [1] * 3 + [2] * 3, "a judge")
+        assert alike.value == pytest.approx(0.1)
+        assert alike.low is alike.high is None
+        assert alike.by == "a judge; no interval: all people have the same value"
+    assert over_subjects([0.0] * 4, [0, 0, 1, 1], "x").low is None
+    assert over_subjects([0.1, 0.1 + 1e-9], [0, 1], "x").low is not None
+
+
+def test_a_person_counts_by_its_images():
+    assert over_subjects([1.0] * 9 + [2.0], [0] * 9 + [1], "x").value == pytest.approx(1.1)
+
+
+def test_the_table_says_that_all_people_are_alike():
+    measured = over_subjects([20.0] * 4, [0, 0, 1, 1], "torchmetrics")
+    evaluation = Evaluation("c", "default", "d", "s", "test", 2, 4, 64, "cpu", {"psnr": measured}, (), [], [])
+    row = table_rows(evaluation)[0]
+    assert (row["value"], row["95% interval"]) == ("20.00", "-")
+    assert row["measured by"].endswith("no interval: all people have the same value")
+    assert as_values(evaluation)["metrics"]["psnr"]["low"] is None
 
 
 def test_what_cannot_be_evaluated_is_one_line(checkpoint, tmp_path):
