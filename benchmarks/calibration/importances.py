@@ -47,6 +47,7 @@ MIXED: dict[str, BaseDistribution] = {
     "dropout": FloatDistribution(0.0, 0.5),
     "idle": FloatDistribution(0.0, 1.0),
 }
+WIDE: dict[str, BaseDistribution] = {"a": FloatDistribution(0.0, 1.0), "w": FloatDistribution(0.0, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ FUNCTIONS: dict[str, Known] = {
     "interaction": Known(SPACE, lambda p: float((_lr(p) > 0.5) != (p["batch_size"] == 2)), 0.05),
     "noise": Known(SPACE, lambda p: 0.0, 1.0),
     "valley, pruned": Known(SPACE, lambda p: 4 * (_lr(p) - 0.6) ** 2 + 0.08 * _place(p, "w1"), 0.02, pruned=True),
+    "oscillation": Known(WIDE, lambda p: math.sin(16 * math.pi * p["a"]) + 0.5 * p["w"], 0.1),
     "choices": Known(MIXED, lambda p: KINDS[p["kind"]] + 0.2 * p["depth"] + p["dropout"] * (p["depth"] > 2), 0.2),
 }
 

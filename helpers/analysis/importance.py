@@ -28,7 +28,7 @@ RESAMPLES = 20  # for the out-of-bag R2
 TELLING = 0.2  # out-of-bag R2, below which the trials do not tell
 # Percentiles of the draws. Narrower ones fall short of 90% at 12 to 30 trials (benchmarks/calibration/importances.py).
 INTERVAL = (2.5, 97.5)
-UNKNOWN = (0.5, 99.5)  # percentiles where the trials do not tell, or are fewer than parameters and pairs
+UNKNOWN = (0.5, 99.5)  # percentiles where the trials are fewer than parameters and pairs
 RESOLUTION = 0.03  # share that the functions of a parameter leave of a jump; intervals are that much wider at each end
 PAIRS = "all pairs of parameters"
 REST = "rest (noise)"
@@ -41,7 +41,7 @@ class Importance:
     parameter: str
     value: float
     low: float  # 90% interval; 0 where the share is one that a parameter without effect reaches
-    high: float
+    high: float  # 1 where the trials do not tell: nothing is excluded
 
 
 @dataclass(frozen=True)
@@ -155,17 +155,19 @@ def _summary(
     telling = shares.out_of_bag >= TELLING and not comparable.biased
     # Fewer trials than parameters and pairs: what is a pair's cannot be told from the rest.
     few = len(comparable.trials) <= len(names) * (len(names) + 1) // 2
-    percentiles = INTERVAL if telling and not few else UNKNOWN
+    percentiles = UNKNOWN if few else INTERVAL
     rows = []
     for name, drawn in zip(names, shares.mains.T, strict=True):
         row = _row(name, drawn, percentiles)
         # Shuffled values reach as much in 1 of 20: a share of 0 is not excluded.
-        rows.append(row if telling and row.value > shares.level else Importance(name, row.value, 0.0, row.high))
+        rows.append(row if row.value > shares.level else Importance(name, row.value, 0.0, row.high))
     rows.sort(key=lambda row: (-row.value, row.parameter))
     pairs = _row(PAIRS, shares.pairs, percentiles)
     rest = _row(REST, shares.rest, percentiles)
     *rows, pairs, rest = _widened([*rows, pairs, rest])
-    if few or not telling:
+    if not telling:  # what no fit sees may be a parameter's as well: a fast oscillation looks like noise
+        *rows, pairs, rest = (replace(row, low=0.0, high=1.0) for row in (*rows, pairs, rest))
+    elif few:
         free = 1 - sum(row.low for row in rows)
         pairs, rest = (Importance(row.parameter, row.value, 0.0, max(row.value, free)) for row in (pairs, rest))
     elif all(row.low == 0 for row in (*rows, pairs)):
@@ -205,6 +207,8 @@ def _sentences(importances: Importances, comparable: ComparableTrials, absent: S
             said.append("No parameter is clear of that.")
     else:
         said.append(f"The trials do not tell which parameters matter: {fit}, from {TELLING} on they would.")
+    if not importances.telling:
+        said.append("Every share may be anything from 0 to 1.")
     if absent:
         said.append(f"Left out, since not every trial has it: {', '.join(absent)}.")
     return said

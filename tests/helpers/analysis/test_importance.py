@@ -57,6 +57,15 @@ def test_noise_is_noise_and_the_trials_are_said_not_to_tell():
     assert not any(one.clear for one in importances)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_where_the_trials_do_not_tell_no_share_is_excluded(seed):
+    """A fast oscillation is nearly all of the variance and looks like noise."""
+    importances = parameter_importances(simulate(FUNCTIONS["oscillation"], 30, seed))
+    assert not importances.telling
+    assert {(row.low, row.high) for row in importances.shares} == {(0.0, 1.0)}
+    assert "Every share may be anything from 0 to 1." in importances.statement
+
+
 def test_a_pair_is_no_parameter_of_its_own():
     importances = parameter_importances(simulate(FUNCTIONS["interaction"], 40, 0))
     assert importances.pairs.value > 0.8
