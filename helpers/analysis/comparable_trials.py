@@ -33,6 +33,7 @@ class ComparableTrials:
     epoch: int | None  # up to which the values are the best, counted from 1; None: the values of the whole trials
     pruned_left_out: int = 0  # that did not get so far or have no value
     failed_left_out: int = 0
+    infinite_left_out: int = 0  # complete ones without a finite value
 
     def count(self, state: TrialState) -> int:
         """How many of them ended in a state."""
@@ -40,20 +41,34 @@ class ComparableTrials:
 
     @property
     def biased(self) -> bool:
-        """Whether so many failed ones are missing that the others may be the good part of the space."""
-        return self.failed_left_out > (1 - ENOUGH) * (len(self.trials) + self.failed_left_out)
+        """Whether so many failed and infinite ones are missing that the others may be the good part of the space."""
+        missing = self.failed_left_out + self.infinite_left_out
+        return missing > (1 - ENOUGH) * (len(self.trials) + missing)
+
+    @property
+    def missing(self) -> str:
+        """What is missing because it failed or diverged; empty where nothing is."""
+        failed = f"{self.failed_left_out} failed ones" if self.failed_left_out else ""
+        return " and ".join(filter(None, (failed, self._infinite)))
+
+    @property
+    def _infinite(self) -> str:
+        return f"{self.infinite_left_out} of infinite value" if self.infinite_left_out else ""
 
     @property
     def sentence(self) -> str:
         """How many trials, of what kind, and how they are valued."""
         missing = {"pruned": self.pruned_left_out, "failed": self.failed_left_out}
         left = " and ".join(f"{count} {kind}" for kind, count in missing.items() if count)
+        infinite = f"{self._infinite} left out" if self._infinite else ""
         if self.epoch is None:
-            return f"{len(self.trials)} complete trials" + (f" ({left} ones left out)" if left else "")
+            remarks = ", ".join(filter(None, (f"{left} ones left out" if left else "", infinite)))
+            return f"{len(self.trials)} complete trials" + (f" ({remarks})" if remarks else "")
         kinds = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
         used = ", ".join(f"{self.count(kind)} {_WORDS[kind]}" for kind in kinds if self.count(kind))
         before = f"; {left} left out that ended before" if left else ""
-        return f"{len(self.trials)} trials ({used}), each valued at its best up to epoch {self.epoch}{before}"
+        after = f"; {infinite}" if infinite else ""
+        return f"{len(self.trials)} trials ({used}), each valued at its best up to epoch {self.epoch}{before}{after}"
 
     def label(self, metric: str) -> str:
         """Name of the values, for an axis."""
@@ -69,7 +84,8 @@ def comparable_trials(study: optuna.Study, objective: int = 0) -> ComparableTria
     """Choose the trials of a study that can be compared, and value them.
 
     Complete trials alone when they are 4 of 5 of all that reported a value. If not, all trials that reached the last epoch
-    that 4 of 5 of them reached, each with its best value up to there.
+    that 4 of 5 of them reached, each with its best value up to there. A complete trial of infinite value is no better known
+    than a failed one: it counts with what it reported.
 
     Args:
         study: A loaded study.
@@ -78,25 +94,38 @@ def comparable_trials(study: optuna.Study, objective: int = 0) -> ComparableTria
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     resumed = successors(study.get_trials(deepcopy=False))
     trials = sorted((trial for trial in ended if trial.number not in resumed), key=lambda trial: trial.number)
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values is not None]
-    stopped = [t for t in trials if t.state != TrialState.COMPLETE and _finite(t)] if len(study.directions) == 1 else []
+    complete = [t for t in trials if _has_value(t, objective)]
+    stopped = [t for t in trials if not _has_value(t, objective) and _finite(t)] if len(study.directions) == 1 else []
     wanted = math.ceil(ENOUGH * (len(complete) + len(stopped))) - len(complete)
     if wanted <= 0:
         values = [t.values[objective] for t in complete]
-        return _comparable(trials, complete, values, None)
+        return _comparable(trials, complete, values, None, objective)
     epoch = sorted((max(_finite(t)) + 1 for t in stopped), reverse=True)[wanted - 1]
     sign = signs(study)[0]
     known = {t.number: _best_until(t, epoch, sign) for t in (*complete, *stopped)}
     used = [t for t in trials if known.get(t.number) is not None]
-    return _comparable(trials, used, [known[t.number] for t in used], epoch)
+    return _comparable(trials, used, [known[t.number] for t in used], epoch, objective)
 
 
 def _comparable(
-    ended: Sequence[FrozenTrial], used: Sequence[FrozenTrial], values: Sequence[float | None], epoch: int | None
+    ended: Sequence[FrozenTrial],
+    used: Sequence[FrozenTrial],
+    values: Sequence[float | None],
+    epoch: int | None,
+    objective: int,
 ) -> ComparableTrials:
-    left = Counter(trial.state for trial in ended) - Counter(trial.state for trial in used)
-    pruned, failed = left[TrialState.PRUNED], left[TrialState.FAIL]
-    return ComparableTrials(tuple(used), np.array(values, dtype=float), epoch, pruned, failed)
+    kept = {trial.number for trial in used}
+    left = [trial for trial in ended if trial.number not in kept]
+    states = Counter(trial.state for trial in left)
+    infinite = sum(trial.state == TrialState.COMPLETE and not _has_value(trial, objective) for trial in left)
+    pruned, failed = states[TrialState.PRUNED], states[TrialState.FAIL]
+    return ComparableTrials(tuple(used), np.array(values, dtype=float), epoch, pruned, failed, infinite)
+
+
+def _has_value(trial: FrozenTrial, objective: int) -> bool:
+    """Whether a trial is complete with a finite value."""
+    known = trial.state == TrialState.COMPLETE and trial.values is not None
+    return known and math.isfinite(trial.values[objective])
 
 
 def _finite(trial: FrozenTrial) -> Mapping[int, float]:

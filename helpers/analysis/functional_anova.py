@@ -69,6 +69,7 @@ def variance_shares(scales: Sequence[Scale], values: np.ndarray, seed: int, resa
         resamples: For the out-of-bag R2.
     """
     generator = np.random.default_rng(seed)
+    values = np.ldexp(values, -int(np.frexp(np.abs(values).max())[1]))  # squares of 1e200 are infinite, of 1e-200 zero
     target = (values - values.mean()) / values.std()
     chains, burned, kept = (10, 120, 160) if len(values) < MANY else (5, 80, 100)
     real = _design(scales)

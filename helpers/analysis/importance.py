@@ -195,7 +195,7 @@ def _sentences(importances: Importances, comparable: ComparableTrials, absent: S
     fit = f"out-of-bag R2 {importances.out_of_bag:.2f}"
     if comparable.biased:
         said.append(
-            f"The trials do not tell which parameters matter: {comparable.failed_left_out} failed ones are missing, and what "
+            f"The trials do not tell which parameters matter: {comparable.missing} are missing, and what "
             "made them fail is not in these shares."
         )
     elif importances.telling:

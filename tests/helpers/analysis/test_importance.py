@@ -133,6 +133,41 @@ def test_failed_trials_are_valued_where_they_got_or_named():
     assert "failed ones are missing, and what made them fail is not in these shares" in never.statement
 
 
+def with_infinite(study, count, reported=()):
+    """Add complete trials of infinite value."""
+    for like in study.trials[:count]:
+        study.add_trial(
+            create_trial(
+                value=float("inf"), params=like.params, distributions=like.distributions,
+                intermediate_values=dict(enumerate(reported)),
+            )
+        )  # fmt: skip
+    return study
+
+
+def test_infinite_values_are_left_out_and_counted():
+    importances = parameter_importances(with_infinite(planted(30, 0), 1))
+    assert importances.clear == ["strong"]
+    assert importances.parameters == parameter_importances(planted(30, 0)).parameters
+    assert "from 30 complete trials (1 of infinite value left out)" in importances.statement
+    many = parameter_importances(with_infinite(planted(30, 0), 9))
+    assert not many.telling, "what made them diverge is not known"
+    assert "9 of infinite value are missing, and what made them fail is not in these shares" in many.statement
+
+
+def test_infinite_values_that_reported_finite_ones_are_valued_where_they_got():
+    compared = comparable_trials(with_infinite(curves_study([6] * 6), 3, reported=(9.0, 7.0, float("inf"))))
+    assert (compared.epoch, len(compared.trials), compared.infinite_left_out) == (2, 9, 0)
+    assert list(compared.values[-3:]) == [7.0] * 3
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_values_whose_squares_are_no_numbers_give_the_same_shares(scale):
+    importances = parameter_importances(planted(12, value=lambda x: scale * x))
+    assert importances.telling
+    assert importances.clear == ["strong"]
+
+
 def test_trials_that_tell_of_no_single_parameter_say_so():
     importances = parameter_importances(simulate(FUNCTIONS["interaction"], 40, 0))
     assert importances.telling
