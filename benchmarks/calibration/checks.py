@@ -296,15 +296,32 @@ def best_of_equals(generator: np.random.Generator, runs: int) -> Iterator[Row]:
     """How much the best of N equal configurations is ahead, where one is: by more than said in half of the studies or so."""
     for trials in (1, 10, 30):
         for shared in (0.0, 2.0):  # what a seed does to all trials of a search alike is no lead
-            leads = generator.normal(size=(runs, trials)).max(axis=1) - generator.normal(size=runs)
-            ahead = leads[leads > 0]
-            noise = Noise(shared=shared)
-            measured = [report(noise.losses(generator, 4, 5, 1)).noise for _ in ahead]
-            above = sum(
-                lead > expected_lead(trials) * sd for lead, sd in zip(ahead, measured, strict=True) if sd is not None
-            )
             case = f"{trials} trials, sd of what a seed does to all {shared:g}"
-            yield Row("the best of equals is ahead by more than said", case, None, above, len(ahead), (0.42, 0.56))
+            yield _ahead_by_more(generator, runs, trials, shared, (3, 5), case, (0.42, 0.56))
+    # A noise that few differences tell is too small more often than not.
+    for seeds, aim in ((2, (0.55, 0.68)), (3, (0.48, 0.60))):
+        for trials in (2, 10, 30):
+            case = f"{trials} trials, noise from {seeds} seeds of 1 candidate"
+            yield _ahead_by_more(generator, runs, trials, 2.0, (1, seeds), case, aim)
+
+
+def _ahead_by_more(
+    generator: np.random.Generator,
+    runs: int,
+    trials: int,
+    shared: float,
+    confirmed: tuple[int, int],
+    case: str,
+    aim: tuple[float, float],
+) -> Row:
+    """How often the best of so many equals is ahead by more than said; `confirmed` are candidates and seeds."""
+    candidates, seeds = confirmed
+    leads = generator.normal(size=(runs, trials)).max(axis=1) - generator.normal(size=runs)
+    ahead = leads[leads > 0]
+    noise = Noise(shared=shared)
+    measured = [report(noise.losses(generator, candidates + 1, seeds, 1)).noise for _ in ahead]
+    above = sum(lead > expected_lead(trials) * sd for lead, sd in zip(ahead, measured, strict=True) if sd is not None)
+    return Row("the best of equals is ahead by more than said", case, None, above, len(ahead), aim)
 
 
 def evaluation_of_people(generator: np.random.Generator, runs: int) -> Iterator[Row]:
