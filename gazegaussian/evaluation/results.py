@@ -68,8 +68,8 @@ def few_subjects(count: int) -> str | None:
 def over_subjects(values: Sequence[float], subjects: Sequence[Any], by: str) -> Measured:
     """Average over images, with an interval for other people: Student t of the jackknife over subjects.
 
-    A subject counts by its images: where their numbers differ this is no mean over people. Each subject is left out once with all the images; n subjects give n - 1 degrees of freedom. In simulation
-    (`benchmarks.calibration`) the 95% interval held the true mean in 94 to 95% for normal values with 2 to 40 subjects of equally
+    A subject counts by its images: where their numbers differ this is no mean over people. Each subject is left out once with all
+    the images; n subjects give n - 1 degrees of freedom. In simulation (`benchmarks.calibration`) the 95% interval held the true mean in 94 to 95% for normal values with 2 to 40 subjects of equally
     many images (93 to 96% where they have 1 to 8), and for skewed ones (log-normal, sigma 0.75) in 92, 88, 88, 89, 90, 92% with
     2, 3, 5, 10, 20, 40 subjects. A percentile bootstrap held it in 50, 73, 84, 90% with 2, 3, 5, 10 subjects of normal values.
     Where one subject has 200 images and all others 3, it is 87, 88, 90% for normal values of 5, 10, 20 subjects.
