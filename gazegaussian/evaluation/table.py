@@ -34,6 +34,8 @@ PUBLISHED = {
         "fid": 81.816, "identity": 45.207, "fps": 46,
     },
 }  # fmt: skip
+# Columns that a narrow terminal leaves out, the last one first.
+GIVES_WAY = ("measured by", "source as it is", *(f"{title} (published)" for title in PUBLISHED))
 READING = (
     "Intervals are for the mean of other people (Student t, jackknife over subjects). 'source as it is' measures the source images as if they were the renders: what "
     "not redirecting gives, and how alike two images of one person are to the recogniser."

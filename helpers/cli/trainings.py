@@ -206,6 +206,6 @@ def evaluate(
         typer.echo(json.dumps(evaluation.as_values(measured), indent=2))
         return
     typer.echo(evaluation.heading(measured))
-    print_table("Evaluation", evaluation.table_rows(measured), wide=wide)
+    print_table("Evaluation", evaluation.table_rows(measured), evaluation.GIVES_WAY, wide)
     for note in evaluation.all_notes(measured):
         typer.echo(note)

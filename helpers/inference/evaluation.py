@@ -9,12 +9,12 @@ from pathlib import Path
 from gazegaussian.data.splits import keys_of
 from gazegaussian.errors import ConfigError
 from gazegaussian.evaluation.results import DEFAULT_PAIRS, Evaluation
-from gazegaussian.evaluation.table import all_notes, as_csv, as_markdown, as_values, heading, table_rows
+from gazegaussian.evaluation.table import GIVES_WAY, all_notes, as_csv, as_markdown, as_values, heading, table_rows
 from gazegaussian.training.checkpoint_files import require_checkpoint
 from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.own_output import require_own_output
 
-__all__ = ["all_notes", "as_values", "evaluate", "heading", "table_rows"]
+__all__ = ["GIVES_WAY", "all_notes", "as_values", "evaluate", "heading", "table_rows"]
 
 logger = logging.getLogger(__name__)
 

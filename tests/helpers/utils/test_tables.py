@@ -2,9 +2,12 @@
 
 import logging
 import re
+from types import SimpleNamespace
 
 import pytest
 
+from gazegaussian.evaluation.results import Measured
+from gazegaussian.evaluation.table import GIVES_WAY, TITLES, table_rows
 from helpers.analysis.audit import AuditReport
 from helpers.analysis.audit_checks import AuditRow
 from helpers.results import tables as results
@@ -13,6 +16,17 @@ from helpers.utils import files, plain_text, tables
 from helpers.utils.tables import CELL_VARIABLE, is_table, print_table, show_line, show_table
 
 ROWS = [{"what": "memory", "value": 0.19436, "none": None}, {"what": "<b> & disk", "value": 3, "none": ""}]
+
+
+def test_the_published_values_give_way_to_what_was_measured(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    measured = {name: Measured(1.234, 1.1, 1.3, "the judge, on all pairs", 20.0) for name in TITLES}
+    print_table("Evaluation", table_rows(SimpleNamespace(metrics=measured)), GIVES_WAY)
+    *lines, note = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert note == "not shown: source as it is, GazeGaussian (published), GazeNeRF (published) (--wide shows all)"
+    assert "the judge" in "".join(lines)
+    assert lines[1][-1] == "┓", "the right border"
 
 
 def study_row(repo_root, **changes):
