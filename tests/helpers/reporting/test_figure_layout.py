@@ -1,5 +1,6 @@
 """Figures fit where they are shown: no width of their own, title and legend above the plot, the baseline named."""
 
+import optuna
 import plotly.graph_objects as go
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -121,7 +122,23 @@ def test_ticks_are_few_and_choices_break_so_that_neighbours_keep_apart(figures):
     assert set(axes["renderer"].ticktext) == {"very_large_<br>patches", "small_<br>patches"}
 
 
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_ranks_draw_a_good_trial_above_a_bad_one_in_the_same_place(direction):
+    study = optuna.create_study(direction=direction)
+    space = {"a": CategoricalDistribution(["x", "y"]), "b": CategoricalDistribution(["x", "y"])}
+    for number in range(8):
+        params = {"a": "xy"[number % 2], "b": "xy"[number // 2 % 2]}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=float(7 - number)))
+    figure = study_figures(study)["rank"]
+    points = [trace for trace in figure.data if trace.hovertext is not None]
+    assert points
+    best = 7 if direction == "minimize" else 0
+    for trace in points:
+        assert trace.hovertext[-1].startswith(f"Trial #{best}<br>")
+        assert len(trace.x) == len(trace.marker.color) == 8
+
+
 def test_ranks_stay_light_with_many_trials():
     figure = study_figures(searched(100))["rank"]
     assert len(figure.to_json()) < 300_000
-    assert figure.data[0].hovertext[0].startswith("Trial #0<br><b>val_loss, best up to epoch 2: ")
+    assert figure.data[0].hovertext[-1].startswith("Trial #0<br><b>val_loss, best up to epoch 2: ")
