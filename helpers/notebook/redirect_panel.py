@@ -39,6 +39,17 @@ _TIPS = {
 }
 
 
+def short_labels(titles: Sequence[str]) -> list[str]:
+    """What stands under small pictures: the first words of titles, of trials of one study the trials.
+
+    >>> short_labels(["toy, trial 0 (baseline): val_loss 0.1", "toy, trial 1: val_loss 0.2"])
+    ['trial 0 (baseline)', 'trial 1']
+    """
+    parts = [title.partition(", ") for title in titles]
+    alike = len({name for name, _, _ in parts}) < len(parts)
+    return [rest.partition(":")[0] if alike and rest else name for name, _, rest in parts]
+
+
 class RedirectPanel:
     """Sliders, a source image and what models make of it.
 
@@ -213,7 +224,7 @@ class RedirectPanel:
         """The source and what the models drew, as one image."""
         batch = self.people.batch(self.person.value, self.frame.value, self.renderers[0].size)
         images = [to_pixels(batch.image[0]), *(one.pixels for one in drawn)]
-        return side_by_side(images, ["source", *(renderer.title.partition(",")[0] for renderer in self.renderers)])
+        return side_by_side(images, ["source", *short_labels([renderer.title for renderer in self.renderers])])
 
     def _sentence(self) -> str:
         """Present angles in words."""

@@ -18,7 +18,7 @@ from gazegaussian.errors import DataError
 from gazegaussian.geometry.heads import facing
 from helpers.inference import animation
 from helpers.inference.scene import People
-from helpers.notebook.redirect_panel import Coalesced
+from helpers.notebook.redirect_panel import Coalesced, short_labels
 from helpers.notebook.redirect_widget import open_comparison, open_panel
 
 
@@ -234,3 +234,10 @@ def test_a_dragged_slider_in_a_kernel_is_followed_without_a_queue(repo_root, che
         manager.shutdown_kernel(now=True)
     assert "yaw +9°" in status, "the last value was not drawn"
     assert 1 <= images <= 10, "20 values came, and were drawn one by one"
+
+
+def test_pictures_of_one_study_are_told_apart_by_their_trials():
+    trials = ["toy, trial 0 (baseline): val_loss 0.1312", "toy, trial 1: val_loss 0.2"]
+    assert short_labels(trials) == ["trial 0 (baseline)", "trial 1"]
+    assert short_labels([trials[0], "demo, the shipped model"]) == ["toy", "demo"]
+    assert short_labels(["train_gazegaussian/best.pt"] * 2) == ["train_gazegaussian/best.pt"] * 2
