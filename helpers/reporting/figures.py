@@ -163,7 +163,7 @@ TITLES = {
     "parallel_coordinate": "Parameters of all trials",
     "slice": "Each parameter against the metric",
     "rank": "Ranks over pairs of parameters",
-    "contour": "Landscape over the two most important parameters",
+    "contour": "The two most important parameters",
     "timeline": "Timeline",
     "pareto_front": "Pareto front",
 }

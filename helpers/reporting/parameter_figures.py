@@ -77,7 +77,10 @@ def parameter_figures(
     if parameters:
         lines = partial(visualization.plot_parallel_coordinate, shown, params=list(ticks), **shared)
         makers["parallel_coordinate"] = lambda: _coloured(
-            lines(), [value, *sorted(ticks)], signs(study)[0] == 1, baseline_trial(study)
+            _told_apart(lines(), comparable.values),
+            [value, *sorted(ticks)],
+            signs(study)[0] == 1,
+            baseline_trial(study),
         )
         panels = partial(visualization.plot_slice, shown, params=list(ticks), **shared)
         makers["slice"] = lambda: _ticked(_in_rows(panels()), ticks)
@@ -105,6 +108,21 @@ def parameter_figures(
 def first_value(trial: FrozenTrial) -> float:
     """Value of the first objective."""
     return trial.values[0]
+
+
+def _told_apart(figure: go.Figure, values: np.ndarray) -> go.Figure:
+    """Give the numbers along the objective's axis as many digits as tell them apart.
+
+    Args:
+        figure: Optuna's parallel coordinates; its first axis runs from the least value to the largest.
+        values: Of the trials.
+    """
+    notes = [note for note in figure.layout.annotations if note.x == 0]
+    shown = [float(values.min() + note.y * np.ptp(values)) for note in notes]
+    digits = next((n for n in range(3, 10) if len({f"{value:.{n}g}" for value in shown}) == len(shown)), 3)
+    for note, value in zip(notes, shown, strict=True):
+        note.text = f"{value:.{digits}g}"
+    return figure
 
 
 def _coloured(figure: go.Figure, names: list[str], small_is_good: bool, baseline: FrozenTrial | None) -> go.Figure:

@@ -122,6 +122,19 @@ def test_ticks_are_few_and_choices_break_so_that_neighbours_keep_apart(figures):
     assert set(axes["renderer"].ticktext) == {"very_large_<br>patches", "small_<br>patches"}
 
 
+def test_the_numbers_along_the_axis_of_the_objective_differ():
+    study = study_of(["minimize"], [], "l1")
+    for number in range(6):
+        params = {"lr": 10.0 ** -(1 + number), "w": 0.1 * number}
+        space = {"lr": FloatDistribution(1e-8, 1, log=True), "w": FloatDistribution(0, 1)}
+        study.add_trial(create_trial(params=params, distributions=space, value=0.1061 + 0.0003 * number))
+    notes = [note for note in study_figures(study)["parallel_coordinate"].layout.annotations if note.x == 0]
+    texts = [note.text for note in notes]
+    assert len(set(texts)) == len(texts) >= 4
+    assert float(texts[0]) == 0.1061
+    assert float(texts[-1]) == 0.1076
+
+
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_ranks_draw_a_good_trial_above_a_bad_one_in_the_same_place(direction):
     study = optuna.create_study(direction=direction)
