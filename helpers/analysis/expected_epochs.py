@@ -51,7 +51,7 @@ def expected_epochs(spec: StudySpec, epochs: int) -> EpochForecast:
     most = trials * epochs
     cap = study.budget.max_total_epochs
     if cap is not None:
-        left = max(0, cap - total_usage(trials_so_far).epochs)
+        left = max(0, cap - total_usage(trials_so_far, spec.folder).epochs)
         expected = min(expected, left)
         most = min(most, left)
         why += f"; the budget allows {left} epochs more"

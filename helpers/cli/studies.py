@@ -89,7 +89,7 @@ def study(
     ended = finished.user_attrs.get("stop_reason", "all trials were copied")  # of a study that was migrated
     if as_json:
         best = json.loads(best_file.read_text()) if best_file.exists() else None
-        result = {"best": best, "stop_reason": ended, "trials": helpers.summary_rows(finished)}
+        result = {"best": best, "stop_reason": ended, "trials": helpers.summary_rows(finished, folder=spec.folder)}
         typer.echo(json.dumps(result, indent=2, default=str))
         return
     _print_trials(finished, best_file, wide)
@@ -108,7 +108,8 @@ def _print_trials(finished: optuna.Study, best_file: Path, wide: bool) -> None:
 
     parameters = searched(finished)
     gives_way = [*parameters, "note"]
-    print_table(f"Study {finished.study_name}", helpers.trial_rows(finished, best_first=True), gives_way, wide)
+    rows = helpers.trial_rows(finished, best_first=True, folder=best_file.parent)
+    print_table(f"Study {finished.study_name}", rows, gives_way, wide)
     best = helpers.best_trial(finished)
     if best is None:
         typer.echo("best: none, no trial is complete")

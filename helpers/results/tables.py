@@ -37,12 +37,13 @@ HTML_FILE = "report.html"
 MARKDOWN_FILE = "report.md"
 
 
-def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str, Any]]:
+def summary_rows(study: optuna.Study, best_first: bool = False, folder: Path | None = None) -> list[dict[str, Any]]:
     """One row per trial: state (see `trial_states`), value, epochs, parameters, reason of a failure.
 
     Args:
         study: A loaded study.
         best_first: Complete trials by value, then pruned ones by their best epoch, then the others; else by number.
+        folder: The study's folder, when it was moved since the study ran.
 
     >>> rows = helpers.summary_rows(helpers.load_study(Path("optuna_results/digits")), best_first=True)
     >>> rows[0]["state"]
@@ -56,17 +57,17 @@ def summary_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str
         )
     constrained = any(trial.constraints for trial in trials)
     resumed = successors(trials)
-    return [_summary(study, trial, constrained, resumed) for trial in trials]
+    return [_summary(study, trial, constrained, resumed, folder) for trial in trials]
 
 
-def trial_rows(study: optuna.Study, best_first: bool = False) -> list[dict[str, Any]]:
+def trial_rows(study: optuna.Study, best_first: bool = False, folder: Path | None = None) -> list[dict[str, Any]]:
     """Rows of `summary_rows` for people: the baseline is a state, not a column of its own, which wide tables lack room for.
 
     >>> rows = helpers.trial_rows(helpers.load_study(Path("optuna_results/digits")))
     >>> rows[0]["trial"], rows[0]["state"], rows[0]["epochs"]
     (0, 'baseline COMPLETE', 2)
     """
-    rows = summary_rows(study, best_first)
+    rows = summary_rows(study, best_first, folder)
     for row in rows:
         if row.pop("baseline"):
             row["state"] = f"baseline {row['state']}"
@@ -87,7 +88,9 @@ def pareto_rows(study: optuna.Study) -> list[dict[str, Any]]:
     return rows
 
 
-def _summary(study: optuna.Study, trial: FrozenTrial, constrained: bool, resumed: Mapping[int, int]) -> dict[str, Any]:
+def _summary(
+    study: optuna.Study, trial: FrozenTrial, constrained: bool, resumed: Mapping[int, int], folder: Path | None
+) -> dict[str, Any]:
     names = metric_names(study)
     seconds = trial.user_attrs.get("seconds")
     if len(study.directions) == 1:
@@ -105,7 +108,7 @@ def _summary(study: optuna.Study, trial: FrozenTrial, constrained: bool, resumed
         "state": state_name(trial, resumed),
         **values,
         **feasible,
-        "epochs": epochs_of(trial),
+        "epochs": epochs_of(trial, folder),
         "seconds": None if seconds is None else round(seconds, 1),
         "baseline": bool(trial.user_attrs.get(BASELINE, False)),
         **trial.params,
@@ -171,7 +174,7 @@ def save_results(study: optuna.Study, folder: Path) -> None:
     >>> Path("my_tables/best.json").is_file()
     True
     """
-    write_csv(folder / "summary.csv", summary_rows(study))
+    write_csv(folder / "summary.csv", summary_rows(study, folder=folder))
     save_top(study, folder)
     best = best_trial(study)
     if best is None:

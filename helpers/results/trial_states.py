@@ -72,7 +72,8 @@ def epochs_of(trial: FrozenTrial, folder: Path | None = None) -> int:
 
     Args:
         trial: Of a study.
-        folder: The study's folder, where the curves of trials are that report nothing (several objectives).
+        folder: The study's folder, when it was moved since the study ran. The curves there count where nothing was reported:
+            with several objectives, or when an interruption came between the first epoch's saving and its report.
     """
     counted: int = len(trial.intermediate_values) or trial.user_attrs.get(EPOCHS, 0)
     return counted or max(map(len, _curves(trial, folder).values()), default=0)
@@ -117,18 +118,20 @@ def _inherited(trials: list[FrozenTrial], trial: FrozenTrial, folder: Path | Non
     return Usage() if old is None else Usage(epochs_of(old, folder), seconds_of(old, folder))
 
 
-def usage_before(trials: list[FrozenTrial], trial: optuna.Trial) -> Usage:
+def usage_before(trials: list[FrozenTrial], trial: optuna.Trial, folder: Path | None = None) -> Usage:
     """What the interrupted trials that a trial continues have used together.
 
     Args:
         trials: All of the study, by number.
         trial: The one that resumes.
+        folder: Of the study, see `epochs_of`.
     """
     # Each counts what it inherited; the latest may have been killed before it could store that.
     before = list(ancestors(trials, trial))
-    return Usage(max(map(epochs_of, before), default=0), max(map(seconds_of, before), default=0.0))
+    epochs = max((epochs_of(old, folder) for old in before), default=0)
+    return Usage(epochs, max((seconds_of(old, folder) for old in before), default=0.0))
 
 
 def _curves(trial: FrozenTrial, folder: Path | None) -> dict[str, list[float]]:
-    run_dir = None if folder is None else trial_dir(trial, folder)
+    run_dir = trial_dir(trial, folder)
     return read_curves(run_dir / METRICS) if run_dir is not None and (run_dir / METRICS).is_file() else {}

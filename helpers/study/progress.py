@@ -115,7 +115,7 @@ class StudyReader:
         resumed = {trial.user_attrs.get(RESUME_OF) for trial in everything}
         trials = tuple(self._trial(t, resumed) for t in everything if t.state != TrialState.WAITING)
         length = _epochs_per_trial(known.get(CONFIG))
-        paid = study_usage(study)
+        paid = study_usage(study, self._folder)
         wanted = known.get(WANTED)
         pace = paid.seconds / paid.epochs if paid.epochs and paid.seconds else None
         ahead = None if length is None or wanted is None else epochs_ahead(trials, wanted, length)
@@ -146,7 +146,7 @@ class StudyReader:
         else:
             state = trial.state.name.lower()
         curve = tuple(trial.intermediate_values[epoch] for epoch in sorted(trial.intermediate_values))
-        return TrialProgress(trial.number, state, epochs_of(trial), curve)
+        return TrialProgress(trial.number, state, epochs_of(trial, self._folder), curve)
 
 
 def progress(folder: Path, storage: str | None = None) -> StudyProgress:

@@ -196,8 +196,11 @@ class TrialReporter:
             trials = self._recent_trials()
         except StorageError:  # told where the epoch is reported, once it is on disk
             return f"trial {self.trial.number}"
-        seen = [(trial.state, epochs if trial.number == self.trial.number else epochs_of(trial)) for trial in trials]
-        paid = total_usage(trials)
+        seen = [
+            (trial.state, epochs if trial.number == self.trial.number else epochs_of(trial, self.folder))
+            for trial in trials
+        ]
+        paid = total_usage(trials, self.folder)
         pace = paid.seconds / paid.epochs if paid.seconds and paid.epochs else self.seconds / epochs
         workers = max(1, sum(state == TrialState.RUNNING for state, _ in seen))
         left = pace * epochs_still_ahead(seen, self.file.trials, self.epochs) / workers

@@ -128,9 +128,14 @@ class LimitReached(Exception):
         self.reason = reason
 
 
-def study_usage(study: optuna.Study) -> Usage:
-    """Add up all trials of a study."""
-    return total_usage(study.get_trials(deepcopy=False))
+def study_usage(study: optuna.Study, folder: Path | None = None) -> Usage:
+    """Add up all trials of a study.
+
+    Args:
+        study: Opened.
+        folder: Its folder, see `epochs_of`.
+    """
+    return total_usage(study.get_trials(deepcopy=False), folder)
 
 
 def epochs_still_ahead(trials: Sequence[tuple[TrialState, int]], wanted: int, length: int) -> float:
@@ -223,8 +228,8 @@ class BudgetWatch:
         if epochs is None and seconds is None:
             return None
         trials = study.get_trials(deepcopy=False)  # once: an epoch that ends meanwhile is started or counted
-        paid = total_usage(trials)
-        started = _started_by_others(trials, trial)
+        paid = total_usage(trials, self._folder)
+        started = _started_by_others(trials, trial, self._folder)
         if epochs is not None and paid.epochs + started >= epochs:
             return StopReason(StopKind.LIMIT, f"budget max_total_epochs {epochs} reached")
         pace = paid.seconds / paid.epochs if paid.epochs else 0.0
@@ -233,8 +238,8 @@ class BudgetWatch:
         return None
 
 
-def _started_by_others(trials: list[FrozenTrial], trial: optuna.Trial | None) -> int:
+def _started_by_others(trials: list[FrozenTrial], trial: optuna.Trial | None, folder: Path | None) -> int:
     """Count the epochs that other trials have started and not reported."""
     running = (other for other in trials if other.state == TrialState.RUNNING)
     others = (other for other in running if trial is None or other.number != trial.number)
-    return sum(other.user_attrs.get(GRANTED, 0) > epochs_of(other) for other in others)
+    return sum(other.user_attrs.get(GRANTED, 0) > epochs_of(other, folder) for other in others)

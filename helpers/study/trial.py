@@ -64,7 +64,7 @@ def run_trial(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: Bu
         if trial is None:
             return None
         stack.enter_context(claimed(trial, spec.worker))
-        before = usage_before(trials, trial)
+        before = usage_before(trials, trial, spec.folder)
         files = TrialFiles(spec)
         reporter = TrialReporter(
             study, trial, spec.study, config.training.epochs, watch, spec.folder, before, partial(_save, files, spec)

@@ -96,7 +96,7 @@ def _trials_in_budget(spec: StudySpec, study: optuna.Study) -> int:
     if limit is None:
         return spec.study.trials
     length = spec.study.epochs or spec.config.training.epochs
-    return max(1, (limit - study_usage(study).epochs) // length)
+    return max(1, (limit - study_usage(study, spec.folder).epochs) // length)
 
 
 def memory_needed(study: optuna.Study) -> float:

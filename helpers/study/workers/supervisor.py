@@ -196,7 +196,7 @@ class _Supervisor:
             self.memory.dismiss(name)
 
     def _count_death(self, ended: WorkerExit) -> None:
-        progress = study_usage(self.study).epochs + count_finished(self.study)
+        progress = study_usage(self.study, self.spec.folder).epochs + count_finished(self.study)
         self._deaths = self._deaths + 1 if progress == self._progress else 1
         self._progress = progress
         if self._deaths >= self.spec.study.max_failures * self.backend.size:

@@ -11,7 +11,8 @@ from study_support import FakeTrainer, fake_train, line_train, run_study, spec
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.trainer import TrainResult
-from helpers import load_study
+from helpers import load_study, summary_rows
+from helpers.results.trial_states import total_usage
 from helpers.study import report_hook, stop
 from helpers.study.stop import study_usage
 
@@ -56,10 +57,13 @@ def test_a_limit_met_by_the_last_epoch_of_a_trial_leaves_it_complete(tmp_path):
     assert states(study) == [COMPLETE, COMPLETE]
 
 
-def test_an_epoch_that_was_saved_but_not_reported_is_counted_once(tmp_path):
+@pytest.mark.parametrize(
+    ("last", "counted_before"), [(0, 1), (3, 3)]
+)  # curves on disk count where nothing was reported
+def test_an_epoch_that_was_saved_but_not_reported_is_counted_once(tmp_path, last, counted_before):
     class Killed(Hook):
         def on_epoch_end(self, trainer, epoch, metrics):
-            if epoch == 3:
+            if epoch == last:
                 raise KeyboardInterrupt
 
     def killed(config, run_dir, hooks, resume):
@@ -67,10 +71,14 @@ def test_an_epoch_that_was_saved_but_not_reported_is_counted_once(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run_study(spec(tmp_path, killed, trials=1))
-    assert study_usage(load_study(tmp_path / "toy")).epochs == 3
+    cut = load_study(tmp_path / "toy")
+    assert study_usage(cut, tmp_path / "toy").epochs == study_usage(cut).epochs == counted_before
+    assert summary_rows(cut)[0]["epochs"] == counted_before
     log = []
     study = run_study(spec(tmp_path, partial(counted, log), trials=1))
-    assert log == [4, 5, 6, 7]
+    assert log == list(range(last + 1, 8))
+    assert total_usage(study.trials, tmp_path / "toy").epochs == study_usage(study).epochs == 8
+    assert study.trials[1].user_attrs["inherited"]["epochs"] == counted_before
     assert study_usage(study).epochs == len(study.trials[1].intermediate_values) == 8
 
 
