@@ -86,7 +86,35 @@ def headline(study: optuna.Study, confirm: ConfirmReport | None, folder: Path | 
     searched = _in_search(study, best, confirm, folder)
     if confirm is None:
         return searched
-    return [*_over_seeds(confirm, best), f"In the search, with one training each: {searched[0]}", *searched[1:]]
+    over_seeds = _over_seeds(confirm, best)
+    if not _is_among(confirm, best):
+        first = f"Trial {best.number}, now the best, is not confirmed: {_how_to_confirm(study, folder)}."
+        over_seeds = [
+            first,
+            f"An earlier confirmation was of {_confirmed_names(confirm)}: {over_seeds[0]}",
+            *over_seeds[1:],
+        ]
+    return [*over_seeds, f"In the search, with one training each: {searched[0]}", *searched[1:]]
+
+
+def _is_among(confirm: ConfirmReport, best: FrozenTrial) -> bool:
+    """Whether a trial's parameters, or those of one that equals it, were trained with several seeds."""
+    return any(row.trial == best.number or row.parameters == best.params for row in confirm.configurations)
+
+
+def _confirmed_names(confirm: ConfirmReport) -> str:
+    numbers = sorted(row.trial for row in confirm.configurations if row.trial is not None and not row.is_baseline)
+    if not numbers:
+        return "the baseline alone"
+    return f"trial{'s' if len(numbers) > 1 else ''} {' and '.join(map(str, numbers))}"
+
+
+def _how_to_confirm(study: optuna.Study, folder: Path | None) -> str:
+    """The command, and what it does; a text for others does not name the folder."""
+    named_folder = "FOLDER" if folder is None else typed_path(folder)
+    whose = ", with the folder of the study," if folder is None else ""
+    module = "" if study.user_attrs.get(STAGE, "meshhead") in STAGES else " --stage-module FILE"
+    return f"`{COMMAND} confirm {named_folder}{module}`{whose} measures it"
 
 
 def _in_search(study: optuna.Study, best: FrozenTrial, confirm: ConfirmReport | None, folder: Path | None) -> list[str]:
@@ -122,10 +150,7 @@ def _in_search(study: optuna.Study, best: FrozenTrial, confirm: ConfirmReport | 
     chance = chance_alone(others, None if confirm is None else confirm.noise)
     if confirm is not None:
         return [f"{ahead} {chance}."]
-    named_folder = "FOLDER" if folder is None else typed_path(folder)
-    whose = ", with the folder of the study," if folder is None else ""
-    module = "" if study.user_attrs.get(STAGE, "meshhead") in STAGES else " --stage-module FILE"
-    command = f"`{COMMAND} confirm {named_folder}{module}`{whose} measures it: it trains both again with several seeds."
+    command = f"{_how_to_confirm(study, folder)}: it trains both again with several seeds."
     return [f"Not confirmed, one training each: {ahead}", f"{chance}. {command}"]
 
 
@@ -163,8 +188,6 @@ def warnings_of(study: optuna.Study, confirm: ConfirmReport | None) -> list[str]
         said.append(f"{missed} of {len(complete)} complete trials do not meet the constraints.")
     if confirm is not None:
         said += confirm.warnings()
-        if best is not None and best.number not in {row.trial for row in confirm.configurations}:
-            said.append(f"The present best trial {best.number} was not among the confirmed ones; confirm again.")
     return said
 
 

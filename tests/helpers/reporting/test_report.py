@@ -240,6 +240,19 @@ def test_who_is_ahead_over_seeds_is_said_of_configurations_that_were_compared():
     )
 
 
+def test_a_best_trial_that_came_after_the_confirmation_is_said_first(tmp_path):
+    later = study_of(BASE, BEST, (TrialState.COMPLETE, 0.4, EPOCHS, {}, 3e-3))
+    lost = confirmed(-0.5, -0.4, -0.45)
+    first, second, *_ = headline(later, lost, tmp_path)
+    assert first.startswith("Trial 2, now the best, is not confirmed: `")
+    assert first.endswith(f"confirm {tmp_path}` measures it.")
+    assert second.startswith("An earlier confirmation was of trial 1: Not better: worse by 0.")
+    assert "not confirmed" not in " ".join(headline(study_of(BASE, BEST), lost))
+    (tmp_path / "confirm.json").write_text(json.dumps(asdict(lost)))
+    write_report(later, tmp_path)
+    assert (tmp_path / "report.md").read_text().count("now the best, is not confirmed") == 1
+
+
 def test_chance_alone_is_the_expected_lead_of_the_best_of_as_many_equal_ones():
     many = [(TrialState.COMPLETE, 0.6, EPOCHS, {}, 3e-3)] * 18
     said = headline(study_of(BASE, BEST, *many), confirmed(0.5, 0.4, 0.45, 0.5))[-1]
