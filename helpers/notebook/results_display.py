@@ -27,7 +27,6 @@ from helpers.results.pictures import captioned_row, jpeg_bytes
 from helpers.results.ranking import is_feasible, metric_names, objective_key, signs
 from helpers.results.tables import top_table
 from helpers.results.trial_states import FINISHED, epochs_of, state_name, successors
-from helpers.utils.formatting import duration
 from helpers.utils.runtime import is_in_notebook
 from helpers.utils.tables import show_folded, show_table
 
@@ -234,7 +233,7 @@ def usage_sentence(study: optuna.Study, folder: Path) -> str:
     device = study.user_attrs.get(ENVIRONMENT, {}).get("device", "an unknown device")
     each = f", {took.seconds / took.epochs:.1f} s each, the start of trials included" if took.epochs else ""
     saved = f"; pruning saved {took.saved_epochs} epochs ({took.saved_share:.0%})" if took.saved_epochs else ""
-    return f"{study.study_name}: {took.epochs} epochs in {duration(took.seconds)} on {device}{each}{saved}."
+    return f"{study.study_name}: {took.trained} on {device}{each}{saved}."
 
 
 __all__ = [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import STAGES
+from gazegaussian.utils.counts import counted
 from helpers.analysis.borders import borders
 from helpers.analysis.confirm_report import ConfirmReport
 from helpers.analysis.gain_text import chance_alone
@@ -21,6 +24,7 @@ from helpers.results.ranking import baseline_trial, best_trial, is_feasible, met
 from helpers.results.remedies import is_out_of_memory_reason, remedy
 from helpers.results.trial_states import FINISHED, epochs_of, seconds_per_epoch, state_name, successors, total_usage
 from helpers.study.stop import StopKind, stop_kind
+from helpers.utils.formatting import duration
 from helpers.utils.paths import COMMAND, typed_path
 
 MANY_PRUNED = 5  # pruned in a row after the first, none complete among them
@@ -37,11 +41,18 @@ class ResourceUsage:
     saved_epochs: int  # that pruned trials did not train
     saved_seconds: float  # times each one's own seconds per epoch
     saved_unknown: int  # pruned trials whose seconds per epoch were not measured
+    side_by_side: bool = False  # whether trials ran at the same time, so that less time went by
 
     @property
     def saved_share(self) -> float:
         """Of the epochs that the same trials would have had without pruning."""
         return self.saved_epochs / max(self.epochs + self.saved_epochs, 1)
+
+    @property
+    def trained(self) -> str:
+        """Epochs and training time in words."""
+        added = " (the sum over trials, some of which ran side by side)" if self.side_by_side else ""
+        return f"{counted(self.epochs, 'epoch')} in {duration(self.seconds)} of training{added}"
 
 
 def measure_usage(study: optuna.Study, folder: Path) -> ResourceUsage:
@@ -60,7 +71,17 @@ def measure_usage(study: optuna.Study, folder: Path) -> ResourceUsage:
             saved_seconds += left * (each or 0.0)
             unknown += each is None
     used = total_usage(trials, folder)
-    return ResourceUsage(used.epochs, used.seconds, saved_epochs, saved_seconds, unknown)
+    return ResourceUsage(used.epochs, used.seconds, saved_epochs, saved_seconds, unknown, _overlap(trials))
+
+
+def _overlap(trials: list[FrozenTrial]) -> bool:
+    """Whether a trial started before another one ended; of those that run now the end is open."""
+    started = [trial for trial in trials if trial.datetime_start is not None]
+    started.sort(key=lambda trial: trial.datetime_start or datetime.min)
+    return any(
+        former.datetime_complete is None or (later.datetime_start or datetime.min) < former.datetime_complete
+        for former, later in itertools.pairwise(started)
+    )
 
 
 def gain(study: optuna.Study) -> float | None:

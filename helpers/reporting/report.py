@@ -280,7 +280,7 @@ def _usage(study: optuna.Study, usage: ResourceUsage) -> Section:
     counts = Counter(state_name(trial, resumed).lower() for trial in trials)
     lines = [
         f"{len(trials)} trials: {', '.join(f'{count} {name}' for name, count in counts.most_common())}.",
-        f"Trained: {usage.epochs} epochs in {duration(usage.seconds)}.",
+        f"Trained: {usage.trained}.",
     ]
     if resumed:
         pairs = ", ".join(f"{after} from {before}" for before, after in resumed.items())

@@ -5,11 +5,12 @@ import io
 import json
 import re
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 from PIL import Image
 from report_support import BASE, EPOCHS, failed, study_of
 from study_support import run_study, spec
@@ -51,6 +52,24 @@ def test_epochs_and_seconds_are_spent_and_saved_as_measured(tmp_path):
     assert (spent.epochs, spent.seconds) == (30, 59.0)
     assert (spent.saved_epochs, spent.saved_seconds) == (12, pytest.approx(24.0))
     assert spent.saved_share == pytest.approx(12 / 42)
+
+
+@pytest.mark.parametrize(
+    ("starts", "said"),
+    [
+        ((0, 60), "Trained: 20 epochs in 2 min of training."),
+        ((0, 30), "Trained: 20 epochs in 2 min of training (the sum over trials, some of which ran side by side)."),
+    ],
+)
+def test_training_time_is_told_from_the_time_that_went_by(tmp_path, starts, said):
+    study = study_of()
+    for begin in starts:
+        start = datetime(2026, 1, 1) + timedelta(seconds=begin)
+        trial = create_trial(value=1.0, intermediate_values=dict.fromkeys(range(10), 1.0), user_attrs={"seconds": 60.0})
+        trial.datetime_start, trial.datetime_complete = start, start + timedelta(seconds=60)
+        study.add_trial(trial)
+    sections = {s.title: s for s in report_sections(study, tmp_path, parameter_importances(study))}
+    assert said in sections["Spent and saved"].lines
 
 
 def test_seconds_per_epoch_of_a_pruned_trial_come_from_its_own_table(tmp_path):
