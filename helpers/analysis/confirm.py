@@ -22,7 +22,7 @@ from helpers.analysis.confirm_plan import Plan, planned, record_look
 from helpers.analysis.confirm_report import CONFIRM_FILE, ConfirmReport, load_confirm, stored_report
 from helpers.analysis.confirmed import BASELINE_ROW, Confirmed, confirmed
 from helpers.analysis.mesh_head_seeds import mesh_head_of_seed, stage_one
-from helpers.analysis.retrain import Run, Source, missed_limits, open_source, rerun, trial_config
+from helpers.analysis.retrain import Run, Source, finished_run, missed_limits, open_source, rerun, trial_config
 from helpers.analysis.test_people import TestPeople, find_test_people, has_values, mean_metrics, measured, person_values
 from helpers.results.attributes import BASELINE
 from helpers.results.ranking import is_feasible, metric_names, objective_key, signs
@@ -89,8 +89,8 @@ def confirm_study(
     for count, seed in enumerate(numbers, 1):  # seed by seed: an interrupted confirmation is balanced
         start = None if first is None else mesh_head_of_seed(opened, first, seed, folder)
         for name, (_, parameters) in chosen.items():
-            logger.info("confirm: %s, seed %d of %d", name, count, seeds)
-            trained[name].append(_train(opened, test, name, parameters, seed, start, vary_meshhead))
+            said = f"confirm: {name}, seed {count} of {seeds}"
+            trained[name].append(_train(opened, test, name, parameters, seed, start, vary_meshhead, said))
     report = _report(opened, chosen, trained, numbers, plan, test, vary_meshhead)
     write_json(opened.folder / CONFIRM_FILE, {**asdict(report), "statement": report.statement})
     return report
@@ -112,15 +112,18 @@ def _train(
     seed: int,
     mesh_head: Path | None,
     vary_meshhead: bool,
+    said: str,
 ) -> _Trained:
-    """Train one configuration with one seed and measure it."""
+    """Train one configuration with one seed and measure it; the log says which."""
     folder = source.folder / CONFIRM_FOLDER / f"{name}_seed{seed}{'_meshhead' if vary_meshhead else ''}"
     config = trial_config(source.config, parameters, seed)
     if vary_meshhead:
         if mesh_head is None:
+            logger.info("%s", said)
             return _Trained(Run(None, "the MeshHead of this seed failed"), {})
         assert isinstance(config, GazeGaussianRun)
         config = config.model_copy(update={"meshhead_checkpoint": mesh_head})
+    logger.info("%s%s", said, "" if finished_run(config, folder) is None else " (already trained)")
     run = rerun(source, config, folder)
     people = {} if run.value is None else measured(config, folder, folder / "best.pt", test)
     return _Trained(run, people)

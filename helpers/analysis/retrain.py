@@ -121,6 +121,19 @@ def missed_limits(limits: Iterable[Constraint], metrics: Mapping[str, float]) ->
     )
 
 
+def finished_run(config: RunConfig, folder: Path) -> Run | None:
+    """Read the finished training of a configuration; None where the folder holds none.
+
+    Args:
+        config: Of the training.
+        folder: Of the training.
+    """
+    known = stored_json(folder / RUN_FILE)
+    if known is None or "run" not in known or known.get("key") not in _keys(config):
+        return None
+    return Run(**known["run"])
+
+
 def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = None) -> Run:
     """Train once to the end; a finished training is read, an interrupted one resumes from its last epoch.
 
@@ -134,6 +147,9 @@ def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = 
         UserError: Data, checkpoint or device cannot be used.
         KeyboardInterrupt: The same call resumes it.
     """
+    finished = finished_run(config, folder)
+    if finished is not None:
+        return finished
     key, *earlier = _keys(config)
     path = folder / RUN_FILE
     known = stored_json(path)
@@ -141,9 +157,6 @@ def rerun(source: Source, config: RunConfig, folder: Path, start: Path | None = 
         if not _is_key(known.get("key")):
             raise ConfigError(f"{path} is not of a training of this program: move {folder} away and run again.")
         shutil.rmtree(folder)
-        known = None
-    if known is not None and "run" in known:
-        return Run(**known["run"])
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, {"key": key})
     if start is not None and not (folder / "last.pt").exists():

@@ -99,7 +99,7 @@ def test_all_configurations_get_the_same_fresh_seeds(tmp_path):
     assert {name for name, _, _ in train.calls} == {f"{name}_seed{seed}" for name in names for seed in report.seeds}
 
 
-def test_finished_trainings_are_read_and_an_interrupted_one_goes_on(tmp_path):
+def test_finished_trainings_are_read_and_an_interrupted_one_goes_on(tmp_path, caplog):
     train = Planted(1.0, 0.1)
     asked = studied(tmp_path, train)
     whole = confirm_study(replace(asked, out=tmp_path), top=1, seeds=3)
@@ -115,7 +115,10 @@ def test_finished_trainings_are_read_and_an_interrupted_one_goes_on(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         confirm_study(asked, top=1, seeds=3, train=cut)
     before = list(train.calls)
-    again = confirm_study(asked, top=1, seeds=3)
+    with caplog.at_level("INFO"):
+        again = confirm_study(asked, top=1, seeds=3)
+    lines = [message for message in caplog.messages if message.startswith("confirm: ")]
+    assert [line.endswith(" (already trained)") for line in lines] == [True] * 3 + [False] * 3
     assert again == whole
     assert len(train.calls) == 6, "a finished training was repeated"
     assert [resume for _, _, resume in train.calls] == [False] * 3 + [True] + [False] * 2
