@@ -75,7 +75,9 @@ def run_trial(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: Bu
             folder = spec.folder / name_trial(study, trial, spec.namer)
             watch.begin(trial, before.epochs)
             alone.close()  # the next worker sees the parameters, and so proposes others
-            logger.info("%s: %s", tag(trial), ", ".join(f"{k}={_short(v)}" for k, v in parameters.items()))
+            chosen = ", ".join(f"{name}={_short(value)}" for name, value in parameters.items())
+            old = trial.user_attrs.get(RESUME_OF)
+            logger.info("%s%s: %s", tag(trial), "" if old is None else f" (resumes trial {old})", chosen)
             trial.set_user_attr("folder", str(folder))
             trial_config = with_parameters(config, parameters, f"trial {trial.number}")
             work = files.begin(folder)

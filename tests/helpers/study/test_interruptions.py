@@ -108,6 +108,17 @@ def test_a_kill_after_pruning_was_decided_trains_no_epoch_more(tmp_path, monkeyp
     assert resumed.trials[2].intermediate_values == whole.trials[1].intermediate_values
 
 
+def test_a_resumed_trial_names_in_its_first_line_the_one_that_it_resumes(tmp_path, caplog):
+    def interrupted(config, run_dir, hooks, resume):
+        return line_train(config, run_dir, [*hooks, At(3)], resume)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(spec(tmp_path, interrupted, trials=1))
+    with caplog.at_level("INFO"):
+        run_study(spec(tmp_path, line_train, trials=1))
+    assert any(message.startswith("trial 1 (resumes trial 0): lr=") for message in caplog.messages)
+
+
 def test_a_retry_killed_before_it_took_over_loses_no_epoch(tmp_path):
     def interrupted(config, run_dir, hooks, resume):
         return line_train(config, run_dir, [*hooks, At(3)], resume)
