@@ -99,11 +99,11 @@ def export(
     if as_json:
         values = {"folder": exported.folder, "checkpoint": exported.checkpoint, "archive": exported.archive}
         shown = {name: None if path is None else str(path) for name, path in values.items()}
-        typer.echo(json.dumps({**shown, "outside": [str(path) for path in exported.outside]}))
+        typer.echo(json.dumps({**shown, "outside": [str(path) for path in exported.outside.values()]}))
     else:
         typer.echo(f"wrote {exported.folder}" + (f" and {exported.archive}" if exported.archive else ""))
-        for path in exported.outside:
-            typer.echo(f"with a copy of a file from outside {source}: {printable(str(path))}")
+        for name, path in exported.outside.items():
+            typer.echo(f"{name} is a copy of a file from outside {source}: {printable(str(path))}")
 
 
 def import_checkpoint(

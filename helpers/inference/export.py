@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gazegaussian.errors import ConfigError
@@ -21,7 +22,9 @@ class Exported:
     folder: Path
     checkpoint: Path
     archive: Path | None  # the same as one file
-    outside: tuple[Path, ...] = ()  # files of elsewhere than `source` that are in it
+    outside: Mapping[str, Path] = field(
+        default_factory=dict
+    )  # files of elsewhere than `source`, by their copies' names
 
 
 def export(

@@ -50,7 +50,7 @@ class _Content:
         return sorted({*self.copies, *made})
 
 
-def write_folder(origin: Origin, out: Path, archive: bool) -> tuple[Path | None, tuple[Path, ...]]:
+def write_folder(origin: Origin, out: Path, archive: bool) -> tuple[Path | None, dict[str, Path]]:
     """Write the folder (see `helpers.export`), and its ZIP file where one is asked for.
 
     Args:
@@ -59,7 +59,7 @@ def write_folder(origin: Origin, out: Path, archive: bool) -> tuple[Path | None,
         archive: Also write the folder as one ZIP file beside it.
 
     Returns:
-        The ZIP file, if any, and the files in the folder that came from outside the study's or training's.
+        The ZIP file, if any, and the files that came from outside the study's or training's folder, by their copies' names.
 
     Raises:
         ConfigError: Something that is no earlier export's stands under a name that is to be written.
@@ -178,11 +178,14 @@ def _inert(text: str) -> str:
     return printable(text).replace("<", "&lt;").replace("`", "'")
 
 
-def _outside(origin: Origin, copies: Mapping[str, Path]) -> tuple[Path, ...]:
+def _outside(origin: Origin, copies: Mapping[str, Path]) -> dict[str, Path]:
     """Files that come from elsewhere than the exported folder: a study may name a trial, and a checkpoint a MeshHead, there."""
     home = (origin.study_folder or origin.run).resolve()
-    paths = [path for name, path in copies.items() if name not in (HTML_FILE, MARKDOWN_FILE)]
-    return tuple(path for path in paths if not path.resolve().is_relative_to(home))
+    return {
+        name: path
+        for name, path in copies.items()
+        if name not in (HTML_FILE, MARKDOWN_FILE) and not path.resolve().is_relative_to(home)
+    }
 
 
 def _copy(path: Path, target: Path) -> None:

@@ -250,7 +250,8 @@ def _configuration(study: optuna.Study, folder: Path, confirm: ConfirmReport | N
     values = ", ".join(f"{with_unit(name)} {value:.5g}" for name, value in zip(names, best.values, strict=True))
     lines = [f"Trial {best.number}: {values}."]
     if best.user_attrs.get("best_checkpoint"):
-        lines.append(f"Checkpoint: {shown_path(best.user_attrs['best_checkpoint'], folder.resolve())}")
+        path = shown_path(best.user_attrs["best_checkpoint"], folder.resolve())
+        lines.append(f"Checkpoint: {path}; `export`, which hands this report on, names it best.pt.")
     return Section("Best configuration", lines, parameter_rows(study, confirm))
 
 

@@ -26,6 +26,7 @@ from gazegaussian.inference import load_redirector
 from gazegaussian.training.checkpoints import load_checkpoint, save_checkpoint
 from helpers import export, train_best
 from helpers import train as train_verb
+from helpers.cli.trainings import export as export_command
 from helpers.results.attributes import CONFIG
 from helpers.storage.errors import StorageError
 from helpers.utils.files import DiskError
@@ -181,7 +182,7 @@ def with_start(training, folder, start):
     return folder
 
 
-def test_a_file_that_a_checkpoint_names_is_packed_as_a_mesh_head_only_and_named(training, tmp_path, caplog):
+def test_a_file_that_a_checkpoint_names_is_packed_as_a_mesh_head_only_and_named(training, tmp_path, caplog, capsys):
     secret = tmp_path / "id_ed25519"
     secret.write_text("-----BEGIN a stand-in-----")
     exported = export(with_start(training, tmp_path / "theirs", secret), tmp_path / "out", archive=True)
@@ -189,11 +190,14 @@ def test_a_file_that_a_checkpoint_names_is_packed_as_a_mesh_head_only_and_named(
     assert not [name for name, content in contents(exported.folder).items() if b"stand-in" in content]
     assert json.loads((exported.folder / "origin.json").read_text())["meshhead"] is None, "not even its digest"
     assert "is left out" in caplog.text
-    assert exported.outside == ()
+    assert exported.outside == {}
     mesh = tmp_path / "mesh.pt"
     save_checkpoint(mesh, {"stage": "meshhead", "variant": "v", "config": {}, "architecture": {}, "model": {}})
     exported = export(with_start(training, tmp_path / "ours", mesh), tmp_path / "other")
-    assert exported.outside == (mesh,)
+    assert exported.outside == {"meshhead.pt": mesh}
+    export_command(tmp_path / "ours", tmp_path / "other")
+    said = f"meshhead.pt is a copy of a file from outside {tmp_path / 'ours'}: {mesh}"
+    assert said in capsys.readouterr().out.splitlines()
 
 
 def test_what_others_have_in_the_folder_or_beside_it_stays(study, training, tmp_path):

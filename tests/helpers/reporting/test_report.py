@@ -118,6 +118,14 @@ def confirmed(*differences):
     return ConfirmReport("val_loss", "minimize", tuple(range(len(differences))), rows)
 
 
+def test_the_checkpoint_is_named_as_in_the_study_and_as_in_an_export(tmp_path):
+    state, value, epochs, attributes, lr = BEST
+    kept = {**attributes, "best_checkpoint": str(tmp_path / "trial_0001" / "best.pt")}
+    write_report(study_of(BASE, (state, value, epochs, kept, lr)), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "Checkpoint: trial_0001/best.pt; `export`, which hands this report on, names it best.pt." in text
+
+
 def test_noise_larger_than_the_gain_is_warned_of():
     study = study_of(BASE, BEST)
     assert "noise" not in warned(study, confirmed(*[0.25 + offset for offset in (-0.4, -0.2, 0.0, 0.2, 0.4)] * 4))
