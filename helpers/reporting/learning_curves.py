@@ -65,24 +65,31 @@ def draw_curves(curves: Collection[Curve], best: int | None, baseline: int | Non
     figure = go.Figure()
     special = {baseline: BASELINE, best: BEST}
     styled = [(special.get(curve.trial, curve.state), curve) for curve in curves]
-    counts = Counter(curve.state for curve in curves)
+    counts = Counter(style for style, _ in styled)
+    own_line = {curve.state for style, curve in styled if style in (BEST, BASELINE)}  # states of best and baseline
     named = set[str]()
     for style, curve in sorted(styled, key=lambda pair: -order.index(pair[0])):
         color, dash, width, mark = STYLES[style]
         epochs = sorted(curve.values)
+        alone = style in (BEST, BASELINE)
         also = " (the baseline)" if style == BEST and best == baseline else ""
-        said = f"{curve.state}, {style}{also}" if style in (BEST, BASELINE) else style
+        other = "other " if style in own_line else ""
+        said = f"{curve.state}, {style}{also}" if alone else style
         figure.add_scatter(
             x=[epoch + 1 for epoch in epochs],
             y=[curve.values[epoch] for epoch in epochs],
             mode="lines+markers",
             line={"color": color, "dash": dash, "width": width},
-            marker={"symbol": mark, "size": 10 if style in (BEST, BASELINE) else 6, "maxdisplayed": MOST_MARKS},
-            name=f"{style}: trial {curve.trial}{also}" if style in (BEST, BASELINE) else f"{style} ({counts[style]})",
+            marker={"symbol": mark, "size": 10 if alone else 6, "maxdisplayed": MOST_MARKS},
+            name=f"{style}: trial {curve.trial}{also}" if alone else f"{other}{style} ({counts[style]})",
             legendgroup=style,
             legendrank=order.index(style),
             showlegend=style not in named,
             hovertemplate=f"trial {curve.trial} ({said})<br>epoch %{{x}}: %{{y:.5g}}<extra></extra>",
         )
         named.add(style)
+    known = {epoch for curve in curves for epoch in curve.values}
+    if len(known) == 1:  # plotly would show an epoch before and one after the only one
+        only = known.pop() + 1
+        figure.update_xaxes(range=[only - 0.5, only + 0.5])
     return figure.update_layout(showlegend=True)

@@ -15,6 +15,7 @@ from plotly.colors import unlabel_rgb
 import helpers.notebook.display
 from helpers import save_figures, study_figures
 from helpers.analysis.importance import PAIRS, REST, Importance, Importances
+from helpers.reporting.captions import shows
 from helpers.reporting.importance_figure import LEVEL, importance_figure
 from helpers.reporting.parameter_figures import parameter_figures
 from helpers.reporting.pngs import find_browser
@@ -47,7 +48,7 @@ def test_curves_begin_at_epoch_one_and_the_stored_steps_stay():
 def test_a_legend_tells_the_best_from_finished_and_pruned_curves_without_colours():
     lines = study_figures(study_of(trials=6))["intermediate_values"].data
     names = {line.name: (line.line.dash, line.line.width, line.marker.symbol) for line in lines if line.showlegend}
-    assert names.keys() == {"best: trial 0", "complete (4)", "pruned (1)", "failed (1)"}
+    assert names.keys() == {"best: trial 0", "other complete (3)", "pruned (1)", "failed (1)"}
     assert len(set(names.values())) == len(names)
     assert lines[-1].name == "best: trial 0", "it is on top"
 
@@ -58,6 +59,15 @@ def test_a_legend_tells_the_best_from_finished_and_pruned_curves_without_colours
 def test_short_axes_of_epochs_and_trials_tick_whole_numbers(name, axis):
     settings = study_figures(study_of())[name].layout[axis]
     assert (settings.dtick, settings.tickformat) == (1, "d")
+
+
+def test_one_epoch_has_no_epochs_beside_it():
+    assert study_figures(study_of(epochs=1))["intermediate_values"].layout.xaxis.range == (0.5, 1.5)
+    assert study_figures(study_of(epochs=2))["intermediate_values"].layout.xaxis.range is None
+
+
+def test_the_timeline_blames_no_gap_on_an_interruption():
+    assert shows("timeline").endswith("gaps: nothing ran.")
 
 
 def test_long_axes_leave_the_steps_to_plotly():
