@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage
 
 from gazegaussian.config import RunConfig, load_run
 from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.utils.counts import counted
 from helpers.search.samplers_and_pruners import require_search
 from helpers.storage.location import has_store
 from helpers.storage.training_lock import sole_training
@@ -112,9 +113,9 @@ def train(config: RunConfig, out: Path) -> TrainResult:
     before = find_run(config, Path(out))
     if before is not None and before.finished:
         logger.info(
-            "%s: already finished after %d epochs: nothing to do; give another --out or delete the folder",
+            "%s: already finished after %s: nothing to do; give another --out or delete the folder",
             out,
-            len(before.result.history),
+            counted(len(before.result.history), "epoch"),
         )
         return before.result
     if before is None:
@@ -124,7 +125,7 @@ def train(config: RunConfig, out: Path) -> TrainResult:
         store_environment(Path(out), config)
         result = train_run(config, Path(out), resume=before is not None)
     if result.best_epoch < 0:
-        raise NonFiniteError(f"{config.training.monitor} was not finite in any of {len(result.history)} epochs")
+        raise NonFiniteError(f"{config.training.monitor} was never finite in {counted(len(result.history), 'epoch')}")
     return result
 
 

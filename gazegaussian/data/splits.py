@@ -14,6 +14,7 @@ from pathlib import Path
 from gazegaussian.data.published_sets import find_set, require_folder, set_of_prefix
 from gazegaussian.data.synthetic.folder import SETTINGS_FILE, SPLIT_FILE
 from gazegaussian.errors import ConfigError, DataError
+from gazegaussian.utils.counts import counted
 from gazegaussian.utils.yaml_files import read_json
 
 FALLBACK_EVERY = 5
@@ -95,7 +96,8 @@ def keys_of(root: Path, split: str, prefix: str | None = None) -> list[str]:
         raise DataError(f"{root}: expected one of the splits {', '.join(splits)}, {HELD_OUT}, found {split!r}")
     if split == "test" and not splits[split]:
         raise DataError(
-            f"{root}: expected test people, found none: of {len(splits['val'])} held-out people none is left for testing; "
+            f"{root}: expected test people, found none: of {counted(len(splits['val']), 'held-out person', 'held-out people')} "
+            "none is left for testing; "
             f"add subjects, or a list `test` to {SPLIT_FILE}, or read the split 'val'"
         )
     return list(splits[split])

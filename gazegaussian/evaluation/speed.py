@@ -14,6 +14,7 @@ from gazegaussian.inference import FrameRenderer, frame_precision
 from gazegaussian.models.gaze_gaussian import GazeGaussian
 from gazegaussian.training.hardware import precision_name
 from gazegaussian.types import Batch
+from gazegaussian.utils.counts import counted
 
 WARM_UP = 3
 REPEATS = {"cuda": 100, "cpu": 15}
@@ -23,7 +24,7 @@ def device_name(device: torch.device) -> str:
     """Name of the hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+    return f"CPU ({platform.machine()}, {counted(torch.get_num_threads(), 'thread')})"
 
 
 def frame_description(model: GazeGaussian, device: torch.device) -> str:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gazegaussian.evaluation.results import Evaluation, Measured
+from gazegaussian.utils.counts import counted
 
 TITLES = {
     "gaze_error_deg": "gaze error, degrees",
@@ -75,8 +76,8 @@ def heading(evaluation: Evaluation) -> str:
     """What was measured, in one line."""
     return (
         f"{evaluation.checkpoint} (variant {evaluation.variant}, {evaluation.image_size} px) on {evaluation.data_set}, "
-        f"{evaluation.data}, split {evaluation.split}: {evaluation.pairs} redirections of {evaluation.subjects} people, "
-        f"{evaluation.device}"
+        f"{evaluation.data}, split {evaluation.split}: {counted(evaluation.pairs, 'redirection')} of "
+        f"{counted(evaluation.subjects, 'person', 'people')}, {evaluation.device}"
     )
 
 

@@ -12,6 +12,7 @@ from gazegaussian.config import StageTraining
 from gazegaussian.stages import find_stage
 from gazegaussian.training.hooks import IMAGES, Hook
 from gazegaussian.utils.atomic_files import atomic_file
+from gazegaussian.utils.counts import counted
 from gazegaussian.utils.durations import time_left
 from gazegaussian.utils.image_grid import save_image
 
@@ -108,5 +109,7 @@ def stop_reason(history: Sequence[Mapping[str, float]], training: StageTraining)
         value = sign * row[training.monitor]
         best, since = (value, 0) if value < best - training.min_delta else (best, since + 1)
     return (
-        f"no improvement of {training.monitor} for {training.patience} epochs" if since >= training.patience else None
+        f"no improvement of {training.monitor} for {counted(training.patience, 'epoch')}"
+        if since >= training.patience
+        else None
     )

@@ -13,6 +13,7 @@ from gazegaussian.training.changed_fields import changed_fields
 from gazegaussian.training.checkpoints import contents_of, load_checkpoint
 from gazegaussian.training.hooks import IMAGES
 from gazegaussian.training.trainer import TrainResult
+from gazegaussian.utils.counts import counted
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +57,10 @@ def find_run(config: RunConfig, run_dir: Path) -> EarlierRun | None:
         reason = stop_reason(history, config.training)
         result = TrainResult(best["metric"], best["epoch"], history, run_dir / BEST, run_dir / LAST, reason)
     if changed == [f"epochs: {started_with} -> {config.training.epochs}"]:
+        asked = f"{config.training.epochs} {'was' if config.training.epochs == 1 else 'were'} asked for"
         raise ConfigError(
-            f"{run_dir} holds this training with {len(history)} of {started_with} epochs finished, and "
-            f"{config.training.epochs} were asked for: give --epochs {started_with} or more, or another --out."
+            f"{run_dir} holds this training with {len(history)} of {counted(started_with, 'epoch')} finished, and "
+            f"{asked}: give --epochs {started_with} or more, or another --out."
         )
     if changed:
         raise ConfigError(

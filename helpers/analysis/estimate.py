@@ -19,6 +19,7 @@ from gazegaussian.errors import ConfigError, NonFiniteError, first_line
 from gazegaussian.training.hooks import Hook
 from gazegaussian.training.step import resolve_device
 from gazegaussian.training.trainer import Trainer
+from gazegaussian.utils.counts import counted
 from helpers.analysis.expected_epochs import EpochForecast, expected_epochs
 from helpers.analysis.peak_memory import PeakMemory
 from helpers.analysis.short_training import Build, quiet_package, without_delays
@@ -90,9 +91,8 @@ class Estimate:
     def rows(self) -> list[dict[str, str]]:
         """One row per finding, for tables."""
         seen = self.measured
-        plural = "" if self.epochs_per_trial == 1 else "s"
         findings = {
-            "trials still to run": f"{self.trials}, up to {self.epochs_per_trial} epoch{plural} each",
+            "trials still to run": f"{self.trials}, up to {counted(self.epochs_per_trial, 'epoch')} each",
             "side by side": f"{self.workers} trials" if self.workers > 1 else "",
             "epochs": _span(f"{self.epochs_expected:.0f}", str(self.epochs_most)),
             "one epoch": f"{duration(seen.seconds_per_epoch)} on {self.device} (measured, baseline)",

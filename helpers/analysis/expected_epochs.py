@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import UserError
+from gazegaussian.utils.counts import counted
 from helpers.results.lookup import study_in_memory
 from helpers.results.trial_states import FINISHED, epochs_of, total_usage
 from helpers.search.samplers_and_pruners import study_pruner
@@ -54,7 +55,7 @@ def expected_epochs(spec: StudySpec, epochs: int) -> EpochForecast:
         left = max(0, cap - total_usage(trials_so_far, spec.folder).epochs)
         expected = min(expected, left)
         most = min(most, left)
-        why += f"; the budget allows {left} epochs more"
+        why += f"; the budget allows {counted(left, 'epoch')} more"
     return EpochForecast(trials, expected, most, why)
 
 
@@ -78,7 +79,8 @@ def _pruned(spec: StudySpec, finished: list[FrozenTrial], epochs: int) -> tuple[
         return (
             0.0,
             epochs,
-            f"no pruning: pruner {study.pruner.name!r} cannot act in {study.trials} trials of {epochs} epochs",
+            f"no pruning: pruner {study.pruner.name!r} cannot act in {counted(study.trials, 'trial')} of "
+            f"{counted(epochs, 'epoch')}",
         )
     return (
         ASSUMED_SHARE,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gazegaussian.utils.counts import counted
 from helpers.cli.options import (
     JsonOption,
     Pruner,
@@ -253,7 +254,9 @@ def migrate(
     if as_json:
         typer.echo(json.dumps({"study": study_name, "kept": migration.kept, "dropped": migration.dropped}, indent=2))
         return
-    typer.echo(f"{len(migration.kept)} trials copied from {folder.name}, {len(migration.dropped)} not copied")
+    typer.echo(
+        f"{counted(len(migration.kept), 'trial')} copied from {folder.name}, {len(migration.dropped)} not copied"
+    )
     for number, why in migration.dropped.items():
         typer.echo(f"trial {number}: {why}")
     args = continuation(migration.study, (out or folder.parent) / study_name, study_file)

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 
 from gazegaussian.config import with_parameters
 from gazegaussian.errors import ConfigError, NonFiniteError
+from gazegaussian.utils.counts import counted
 from helpers.analysis.retrain import open_source, rerun, trial_config
 from helpers.inference.export_marks import CHECKPOINT
 from helpers.results.lookup import find_study
@@ -50,7 +51,9 @@ def train_best(folder: Path, epochs: int, storage: str | None = None) -> Path:
     config = trial_config(source.config, trial.params)
     length = config.training.epochs
     if epochs < length:
-        raise ConfigError(f"Expected at least the {length} epochs of a trial for the final training, got {epochs}.")
+        raise ConfigError(
+            f"Expected at least the {counted(length, 'epoch')} of a trial for the final training, got {epochs}."
+        )
     run = Path(folder) / f"final_{epochs}_epochs"
     trial_folder = trial_dir(trial, Path(folder))
     # A schedule that depends on the number of epochs cannot be entered half-way.

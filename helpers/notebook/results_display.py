@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from IPython.display import Image, display
 from optuna.trial import FrozenTrial, TrialState
 
+from gazegaussian.utils.counts import counted
 from helpers.analysis.comparable_trials import comparable_trials
 from helpers.analysis.confirm_report import load_confirm
 from helpers.analysis.importance import Importances, parameter_importances
@@ -232,7 +233,9 @@ def usage_sentence(study: optuna.Study, folder: Path) -> str:
     took = measure_usage(study, folder)
     device = study.user_attrs.get(ENVIRONMENT, {}).get("device", "an unknown device")
     each = f", {took.seconds / took.epochs:.1f} s each, the start of trials included" if took.epochs else ""
-    saved = f"; pruning saved {took.saved_epochs} epochs ({took.saved_share:.0%})" if took.saved_epochs else ""
+    saved = (
+        f"; pruning saved {counted(took.saved_epochs, 'epoch')} ({took.saved_share:.0%})" if took.saved_epochs else ""
+    )
     return f"{study.study_name}: {took.trained} on {device}{each}{saved}."
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gazegaussian.errors import ConfigError, UserError
 from gazegaussian.stages import load_stages
+from gazegaussian.utils.counts import counted
 from helpers.notebook.display import run_script, say
 from helpers.notebook.drive import revive_drive
 from helpers.notebook.monitor import run_and_watch
@@ -84,7 +85,10 @@ class StudyPlan:
         finished = progress(self.folder).finished if has_store(self.folder) else 0
         wanted = self._request().study.trials
         if finished >= wanted:
-            say(f"Study {self.name} has {finished} finished trials, {wanted} are asked for: nothing to estimate.")
+            verb = "is" if wanted == 1 else "are"
+            say(
+                f"Study {self.name} has {counted(finished, 'finished trial')}, {wanted} {verb} asked for: nothing to estimate."
+            )
             return
         run_script("estimate", *self._settings, *self._number)
 

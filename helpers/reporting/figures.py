@@ -17,6 +17,7 @@ from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.errors import first_line
+from gazegaussian.utils.counts import counted
 from gazegaussian.utils.progress import progress
 from helpers.analysis.comparable_trials import ComparableTrials, comparable_trials
 from helpers.analysis.importance import Importances, parameter_importances
@@ -145,8 +146,8 @@ def _inherited(trial: FrozenTrial) -> str:
         return ""
     before = trial.user_attrs.get(INHERITED, {"epochs": 0, "seconds": 0.0})
     return (
-        f"resumes trial {trial.user_attrs[RESUME_OF]}: its epochs and seconds count {before['epochs']} epochs and "
-        f"{before['seconds']:.1f} s from before<br>"
+        f"resumes trial {trial.user_attrs[RESUME_OF]}: its epochs and seconds count "
+        f"{counted(before['epochs'], 'epoch')} and {before['seconds']:.1f} s from before<br>"
     )
 
 

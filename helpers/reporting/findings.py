@@ -250,7 +250,7 @@ def diagnostics_of(study: optuna.Study, usage: ResourceUsage) -> list[dict[str, 
     rows = []
     memory = [t.number for t in trials if is_out_of_memory_reason(_reason(t))]
     if memory:
-        what = f"out of memory in {len(memory)} trials ({_numbers(memory)})"
+        what = f"out of memory in {counted(len(memory), 'trial')} ({_numbers(memory)})"
         rows.append({"problem": what, "what to change": remedy("out of memory")})
     if all_pruned(study):
         what = "every trial after the first pruned one was pruned"

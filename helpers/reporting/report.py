@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from optuna.trial import TrialState
 
 from gazegaussian.errors import ConfigError
+from gazegaussian.utils.counts import counted
 from helpers.analysis.confirm_report import ConfirmReport, load_confirm
 from helpers.analysis.continue_pruned import load_continued
 from helpers.analysis.importance import Importances, parameter_importances
@@ -280,7 +281,7 @@ def _usage(study: optuna.Study, usage: ResourceUsage) -> Section:
     resumed = successors(trials)
     counts = Counter(state_name(trial, resumed).lower() for trial in trials)
     lines = [
-        f"{len(trials)} trials: {', '.join(f'{count} {name}' for name, count in counts.most_common())}.",
+        f"{counted(len(trials), 'trial')}: {', '.join(f'{count} {name}' for name, count in counts.most_common())}.",
         f"Trained: {usage.trained}.",
     ]
     if resumed:
@@ -291,8 +292,8 @@ def _usage(study: optuna.Study, usage: ResourceUsage) -> Section:
     elif usage.saved_epochs:
         unknown = f"; the time of {usage.saved_unknown} of them is not known" if usage.saved_unknown else ""
         lines.append(
-            f"Saved by pruning: {usage.saved_epochs} epochs ({usage.saved_share:.0%} of what the same trials would have "
-            f"trained to the end), {duration(usage.saved_seconds)} at each pruned trial's own measured seconds per "
+            f"Saved by pruning: {counted(usage.saved_epochs, 'epoch')} ({usage.saved_share:.0%} of what the same trials "
+            f"would have trained to the end), {duration(usage.saved_seconds)} at each pruned trial's own measured seconds per "
             f"epoch{unknown}. Early stopping, which might have ended some of them, is not taken off."
         )
     return Section("Spent and saved", lines)

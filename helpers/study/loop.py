@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError, first_line
+from gazegaussian.utils.counts import counted
 from gazegaussian.utils.interrupts import raise_if_interrupted
 from gazegaussian.utils.signs_of_life import resting
 from helpers.results.attributes import LOST, REASON, RESUME_OF
@@ -112,17 +113,21 @@ def run_trials(study: optuna.Study, spec: StudySpec, config: RunConfig, watch: B
         if spec.worker is None:
             save(study, spec)
         if limit is not None:
-            return replace(limit, text=f"{limit} with {count_finished(study)} finished trials of {target}")
+            return replace(limit, text=f"{limit} with {counted(count_finished(study), 'finished trial')} of {target}")
         failed = failures_in_a_row(study, earlier)
         if len(failed) >= spec.study.max_failures:
             reason = failed[0].user_attrs.get(REASON, "unknown")
-            raise RuntimeError(f"{len(failed)} trials failed in a row, the last one: {reason}. The study stops here.")
+            raise RuntimeError(
+                f"{counted(len(failed), 'trial')} failed in a row, the last one: {reason}. The study stops here."
+            )
     return all_finished(target)
 
 
 def all_finished(target: int) -> StopReason:
     """Reason of a study that has all its trials."""
-    return StopReason(StopKind.FINISHED, f"all {target} trials are finished")
+    return StopReason(
+        StopKind.FINISHED, "the only trial is finished" if target == 1 else f"all {target} trials are finished"
+    )
 
 
 def failures_in_a_row(study: optuna.Study, earlier: set[int]) -> list[FrozenTrial]:

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
+from gazegaussian.utils.counts import counted
 from helpers.results.attributes import BASELINE, FINGERPRINT, OWNER, RESUME_OF, STAGE
 from helpers.results.lookup import find_study, stored_config
 from helpers.results.tables import save_results
@@ -174,7 +175,7 @@ def _check_comparable(old: optuna.Study, stored: Mapping[str, Any], config: RunC
             )
     if study_file.epochs not in (None, config.training.epochs):
         raise ConfigError(
-            f"Study {old.study_name!r} trains {config.training.epochs} epochs, the study file asks for "
+            f"Study {old.study_name!r} trains {counted(config.training.epochs, 'epoch')}, the study file asks for "
             f"{study_file.epochs}: its trials cannot be compared. Begin a new study."
         )
 

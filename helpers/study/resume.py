@@ -18,6 +18,7 @@ from gazegaussian.config import RunConfig
 from gazegaussian.errors import ConfigError
 from gazegaussian.training.changed_fields import PATHS, changed_fields
 from gazegaussian.training.checkpoint_files import checkpoint_file
+from gazegaussian.utils.counts import counted
 from helpers.results.attributes import (
     CONFIG,
     EARLIER_SEARCHES,
@@ -190,10 +191,10 @@ def complete_study(spec: StudySpec, store: BaseStorage | None) -> optuna.Study |
         return None
     save(study, spec)
     logger.info(
-        "study %s has %d finished trials, %d are asked for: nothing to add",
+        "study %s has %s, %s asked for: nothing to add",
         study.study_name,
-        done,
-        spec.study.trials,
+        counted(done, "finished trial"),
+        "1 is" if spec.study.trials == 1 else f"{spec.study.trials} are",
     )
     return study
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from gazegaussian.config import DataConfig, GazeGaussianRun, MeshHeadRun, RunConfig
 from gazegaussian.stages import stage_spec
 from gazegaussian.utils.configs import IN_REPOSITORY
+from gazegaussian.utils.counts import counted
 from gazegaussian.utils.yaml_files import read_json
 from helpers.utils.files import identify, write_json
 from helpers.utils.paths import ROOT
@@ -65,17 +66,16 @@ def device_name(device: str) -> str:
 
     if device != "cpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    threads = torch.get_num_threads()
-    named = "1 thread" if threads == 1 else f"{threads} threads"
-    return f"CPU ({platform.processor() or platform.machine()}, {named})"
+    threads = counted(torch.get_num_threads(), "thread")
+    return f"CPU ({platform.processor() or platform.machine()}, {threads})"
 
 
 def _data(config: RunConfig) -> dict[str, str]:
     data = config.data
     if not isinstance(data, DataConfig):
         return {"data": str(data.root) if data.root else data.model_dump_json()}
-    views = f"{data.frames} frames each, {data.cameras} cameras a frame"
-    made = f"synthetic heads: {data.people} people, {views}, seed {data.synthetic_seed}"
+    views = f"{counted(data.frames, 'frame')} each, {counted(data.cameras, 'camera')} a frame"
+    made = f"synthetic heads: {counted(data.people, 'person', 'people')}, {views}, seed {data.synthetic_seed}"
     return {"data": str(data.root) if data.root else made, "image size": f"{data.image_size} px"}
 
 

@@ -71,7 +71,7 @@ def test_a_new_folder_is_named_with_its_whole_path(tmp_path, monkeypatch, caplog
 def test_fewer_epochs_say_how_many_there_are(tmp_path):
     helpers.train(config(), tmp_path)
     before = content(tmp_path)
-    with pytest.raises(ConfigError, match=r"3 of 3 epochs finished, and 1 were asked for: give --epochs 3 or more"):
+    with pytest.raises(ConfigError, match=r"3 of 3 epochs finished, and 1 was asked for: give --epochs 3 or more"):
         helpers.train(config(epochs=1), tmp_path)
     assert content(tmp_path) == before
 

@@ -211,7 +211,7 @@ def test_the_command_says_it_in_its_own_lines(tmp_path, monkeypatch, capsys, cap
     finally:
         optuna.logging.set_verbosity(level)
     said = capsys.readouterr().out
-    assert "1 trials copied from toy" in said
+    assert "1 trial copied from toy" in said
     assert "A new study created" not in caplog.text
     (line,) = [line for line in said.splitlines() if line.startswith("Resume with: ")]
     args = shlex.split(line.removeprefix(f"Resume with: {COMMAND} "))

@@ -122,7 +122,7 @@ def test_a_complete_study_is_left_as_it_is_and_drawn_only_when_a_drawing_lacks(t
     other = spec(tmp_path, trials=1, seed=5, pruner={"name": "none"})
     with caplog.at_level(logging.INFO):
         assert dict(run(other).user_attrs) == before
-    assert "has 2 finished trials, 1 are asked for: nothing to add" in caplog.text
+    assert "has 2 finished trials, 1 is asked for: nothing to add" in caplog.text
     assert drawn == [2]
     os.utime(tmp_path / "toy" / "report.html", (0, 0))
     run(other)

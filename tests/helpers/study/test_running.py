@@ -33,7 +33,7 @@ def test_stop_ends_a_study_after_the_epoch_and_the_next_call_goes_on(tmp_path):
     hook = At(10, lambda: stop(tmp_path / "toy"))  # third epoch of the second trial
     stopped = run_study(spec(tmp_path, acting(hook), trials=3, **NONE))
     assert states(stopped) == [COMPLETE, FAIL, WAITING]
-    assert stopped.user_attrs["stop_reason"] == "stopped on request with 1 finished trials of 3"
+    assert stopped.user_attrs["stop_reason"] == "stopped on request with 1 finished trial of 3"
     assert hook.epochs == [*range(8), 0, 1, 2]
     rest = At(-1, None)
     done = run_study(spec(tmp_path, acting(rest), trials=3, **NONE))
