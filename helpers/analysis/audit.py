@@ -166,10 +166,11 @@ def audit_study(spec: StudySpec, build: Build | None = None, use_cache: bool = T
     key = _key(study, base, build or build_stage)
     path = spec.folder / AUDIT_FILE
     space = _key(study, base, build or build_stage, amounts=False)
-    rows, spent = _passed(spec, path, key, space) if use_cache else ({}, 0.0)
+    home, (rows, spent) = _passed(spec, path, key, space) if use_cache else (path, ({}, 0.0))
     missing = [name for name in study.parameters if name not in rows]
     if not missing:
-        logger.info("audit: already passed for this space, configuration and code")
+        where = "" if home == path else f" in study {home.parent.name}"
+        logger.info("audit: already passed%s for this space, configuration and code", where)
         return AuditReport(tuple(rows[name] for name in study.parameters), spent, cached=True)
     if rows:
         logger.info("audit: resumed; already passed: %s", ", ".join(rows))
@@ -190,13 +191,17 @@ def audit_study(spec: StudySpec, build: Build | None = None, use_cache: bool = T
     return replace(report, parameters=tuple(rows[name] for name in study.parameters))
 
 
-def _passed(spec: StudySpec, path: Path, key: str, space: str) -> tuple[dict[str, AuditRow], float]:
-    """What has passed before: here, or, for a smoke test, in a study beside it with the same space on more images."""
+def _passed(spec: StudySpec, path: Path, key: str, space: str) -> tuple[Path, tuple[dict[str, AuditRow], float]]:
+    """What has passed before: here, or, for a smoke test, in a study beside it with the same space on more images.
+
+    Returns:
+        The file of that audit, and what `_read` reads there.
+    """
     passed = _read(path, "key", key)
     if passed[0] or not is_smoke_test(spec.study.study_name):
-        return passed
-    others = (_read(other, "space", space) for other in sorted(path.parents[1].glob(f"*/{AUDIT_FILE}")))
-    return max(others, key=lambda one: len(one[0]), default=passed)
+        return path, passed
+    others = ((other, _read(other, "space", space)) for other in sorted(path.parents[1].glob(f"*/{AUDIT_FILE}")))
+    return max(others, key=lambda one: len(one[1][0]), default=(path, passed))
 
 
 def _without(content: dict[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -275,7 +275,7 @@ def test_a_late_start_is_moved_as_far_as_its_field_admits():
     assert moved.other_start_epoch is None
 
 
-def test_a_smoke_test_takes_over_what_passed_with_the_same_space_on_more_images(tmp_path):
+def test_a_smoke_test_takes_over_what_passed_with_the_same_space_on_more_images(tmp_path, caplog):
     build = Builder()
     first = spec(tmp_path, "lr")
     audit_study(first, build)
@@ -288,7 +288,9 @@ def test_a_smoke_test_takes_over_what_passed_with_the_same_space_on_more_images(
             config=with_parameters(first.config, changes),
         )
 
-    assert audit_study(named("toy_smoke", max_train_images=2), build).cached
+    with caplog.at_level("INFO"):
+        assert audit_study(named("toy_smoke", max_train_images=2), build).cached
+    assert "audit: already passed in study toy for this space" in caplog.text
     assert build.count == trained
     assert not audit_study(named("toy_smoke", vgg_importance=0.4), build).cached, "another configuration"
     assert not audit_study(named("real", max_train_images=2), build).cached, "a study that is paid for"
