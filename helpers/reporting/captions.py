@@ -14,7 +14,7 @@ SHOWS = {
     "intermediate_values": "The metric after every epoch, a line per trial. Pruned trials end early; lines that cross late "
     "speak against early pruning.",
     "pareto_front": "The trials that no other beats in every objective: the choice that is left to you.",
-    "timeline": "When each trial ran and how it ended: gaps: nothing ran.",
+    "timeline": "When each trial ran and how it ended; nothing ran in gaps.",
     "importances": "Share of the metric's variance over the searched space that each parameter explains by itself, beside pairs "
     "and the rest. Where intervals overlap, there is no order; up to the dotted line a parameter without effect reaches as well. "
     "Hollow marks: the trials do not tell.",

@@ -67,7 +67,7 @@ def test_one_epoch_has_no_epochs_beside_it():
 
 
 def test_the_timeline_blames_no_gap_on_an_interruption():
-    assert shows("timeline").endswith("gaps: nothing ran.")
+    assert shows("timeline").endswith("nothing ran in gaps.")
 
 
 def test_long_axes_leave_the_steps_to_plotly():
