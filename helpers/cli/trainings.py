@@ -171,7 +171,13 @@ def sweep(
 
 def evaluate(
     checkpoint: CheckpointArgument,
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of HDF5 subjects of any published layout.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of HDF5 subjects of any published layout [with demo: synthetic people it never saw].",
+        ),
+    ] = None,
     pairs: Annotated[
         int, typer.Option(min=1, metavar="N", help="Redirections, spread evenly over the subjects.")
     ] = 200,

@@ -13,6 +13,7 @@ from gazegaussian.evaluation.table import GIVES_WAY, all_notes, as_csv, as_markd
 from gazegaussian.training.checkpoint_files import require_checkpoint
 from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.own_output import require_own_output
+from helpers.inference.redirect import folder_of_subjects
 
 __all__ = ["GIVES_WAY", "all_notes", "as_values", "evaluate", "heading", "table_rows"]
 
@@ -23,7 +24,7 @@ _NAMES = ("evaluation.md", "evaluation.json", "evaluation.csv", "pairs.csv")
 
 def evaluate(
     checkpoint: Path,
-    data: Path,
+    data: Path | None = None,
     pairs: int = DEFAULT_PAIRS,
     gaze_network: Path | None = None,
     out: Path | None = None,
@@ -34,7 +35,8 @@ def evaluate(
 
     Args:
         checkpoint: GazeGaussian checkpoint, ours or imported.
-        data: Folder of HDF5 subjects, of any of the published layouts.
+        data: Folder of HDF5 subjects, of any of the published layouts; None: for a packed model, as `demo` is one, synthetic
+            people whom it never saw.
         pairs: Redirections (source and target image of one person), spread evenly over the subjects.
         gaze_network: Checkpoint of a gaze network of the published layouts (ResNet-50 or VGG-16) that reads gaze and head
             pose instead of our judge.
@@ -51,17 +53,18 @@ def evaluate(
     require_checkpoint(Path(checkpoint))
     if gaze_network is not None:
         require_checkpoint(Path(gaze_network), "gaze network", "Give --gaze-network an existing checkpoint.")
-    keys_of(Path(data), split)
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise ConfigError(f"--out must name a folder; {out} is a file.")
     if out is not None and any((Path(out) / name).exists() for name in _NAMES):  # its picture marks an earlier one
         require_own_output(Path(out) / "evaluation.png")
         if not (Path(out) / "evaluation.png").exists():
             raise ConfigError(f"--out {out} holds files of these names that are no evaluation; name another folder.")
+    folder = folder_of_subjects(Path(checkpoint), data)
+    keys_of(folder, split)
     logger.info("evaluation of %s: loading torch and the renderers", checkpoint)
     from gazegaussian.evaluation.protocol import evaluate_checkpoint  # torch
 
-    evaluation = evaluate_checkpoint(Path(checkpoint), Path(data), pairs, gaze_network, device, split)
+    evaluation = evaluate_checkpoint(Path(checkpoint), folder, pairs, gaze_network, device, split)
     if out is not None:
         _write(evaluation, Path(out))
     return evaluation

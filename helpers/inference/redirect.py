@@ -51,7 +51,7 @@ def redirect(
     commands = _commands(pitch, yaw)
     _require_target(Path(out), ".png")
     require_checkpoint(Path(checkpoint))
-    folder = _folder(Path(checkpoint), data)
+    folder = folder_of_subjects(Path(checkpoint), data)
     key = _person(folder, subject, frame)
     logger.info("%s: loading torch and the renderers", out)
     from helpers.inference.strip import render_file
@@ -82,7 +82,7 @@ def save_sweep(
     """
     _require_target(Path(out), ".gif")
     require_checkpoint(Path(checkpoint))
-    folder = _folder(Path(checkpoint), data)
+    folder = folder_of_subjects(Path(checkpoint), data)
     key = _person(folder, subject, frame)
     logger.info("%s: loading torch and the renderers", out)
     from helpers.inference.animation import draw_sweep
@@ -90,7 +90,7 @@ def save_sweep(
     return draw_sweep(Path(checkpoint), folder, key, frame, sweep, Path(out), device, unseen=data is None)
 
 
-def _folder(checkpoint: Path, data: Path | None) -> Path:
+def folder_of_subjects(checkpoint: Path, data: Path | None) -> Path:
     """Folder of subjects; without one, of people whom a packed model never saw."""
     if data is not None:
         return Path(data)

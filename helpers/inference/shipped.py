@@ -37,7 +37,9 @@ def unseen_people(checkpoint: Path, count: int | None = None, cache: Path | None
     with contents_of(checkpoint):
         data = content["config"]["data"]
         if not is_packed(content) or data["root"] is not None:
-            raise ConfigError(f"Expected --data with a folder of HDF5 subjects to show {checkpoint} with, got none.")
+            raise ConfigError(
+                f"Expected --data with a folder of HDF5 subjects to show {checkpoint} with, got none; data synth DIR makes one."
+            )
         size = int(data["image_size"])
         seed = int(data["synthetic_seed"])
         count = SHOWN if count is None else count

@@ -131,6 +131,16 @@ def test_a_sweep_without_data_goes_as_far_as_training_did(demo, tmp_path, monkey
     }
 
 
+def test_an_evaluation_without_data_measures_people_it_never_saw(demo):
+    measured = helpers.evaluate(DEMO, pairs=2)
+    assert (measured.subjects, measured.pairs) == (2, 2)
+
+
+def test_what_a_training_left_is_evaluated_on_named_data(demo, folder):
+    with pytest.raises(ConfigError, match=r"Expected --data .* got none; data synth DIR makes one"):
+        helpers.evaluate(folder / "model" / "best.pt")
+
+
 def test_the_people_who_show_it_are_made_once_and_are_test_people(demo, caplog):
     root = unseen_people(DEMO, 2)
     before = {path: path.stat().st_mtime_ns for path in root.glob("*.h5")}
