@@ -52,7 +52,7 @@ def missing_people(
         for name, stored in tags.items()
         if stored == "" or (stored is None and not _is_broken(folder, name, known))
     ]
-    strange += _strange_lists(folder, any(tags.values()))
+    strange += _strange_files(folder, any(tags.values()))
     if strange:
         raise DataError(
             f"{folder}: expected synthetic heads or nothing, found {len(strange)} other files ({strange[0]}); give another "
@@ -82,8 +82,8 @@ def _is_broken(folder: Path, name: str, known: Mapping[str, str]) -> bool:
         return False
 
 
-def _strange_lists(folder: Path, with_heads: bool) -> list[str]:
-    """Name those of the two lists, which are written anew, that are links or belong to another data set."""
+def _strange_files(folder: Path, with_heads: bool) -> list[str]:
+    """Name the files that are no data set's, and the lists, which are written anew, that are links or another data set's."""
     strange = [name for name in (SETTINGS_FILE, SPLIT_FILE) if (folder / name).is_symlink()]
     if strange or with_heads:
         return strange
@@ -93,7 +93,10 @@ def _strange_lists(folder: Path, with_heads: bool) -> list[str]:
         except DataError:
             ours = False
         return [] if ours else [SETTINGS_FILE]
-    return [SPLIT_FILE] if (folder / SPLIT_FILE).exists() else []
+    if (folder / SPLIT_FILE).exists():
+        return [SPLIT_FILE]
+    # Beside heads a user may keep what they like; hidden files are the lock, and those of file managers.
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.suffix != ".h5")
 
 
 def stored_settings(folder: Path) -> dict[str, Any] | None:

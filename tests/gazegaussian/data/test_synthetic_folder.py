@@ -81,6 +81,14 @@ def test_somebody_elses_files_under_our_names_stay(tmp_path, name, content):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: content}
 
 
+def test_a_folder_of_something_else_stays_as_it_is(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "notes.md").write_text("mine")
+    with pytest.raises(DataError, match=r"found 2 other files \(notes.md\); give another folder"):
+        synthesize(tmp_path, SETTINGS, progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.md", "runs"]
+
+
 @pytest.mark.parametrize("name", ["xgaze_subject0000.h5", "train_test_split.json", "synthetic.json"])
 def test_links_under_our_names_stay(made, tmp_path, name):
     victim = tmp_path / "victim"
