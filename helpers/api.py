@@ -22,7 +22,7 @@ from helpers.storage.training_lock import sole_training
 from helpers.study.resume import complete_study, existing_store, has_results, is_reported
 from helpers.study.spec import StudySpec
 from helpers.utils.environment import store_environment
-from helpers.utils.files import log_output_dir
+from helpers.utils.files import log_output_dir, require_no_file
 
 if TYPE_CHECKING:
     from gazegaussian.training.trainer import TrainResult
@@ -104,6 +104,7 @@ def train(config: RunConfig, out: Path) -> TrainResult:
     >>> result.best_checkpoint.as_posix(), len(result.history)
     ('my_training/best.pt', 2)
     """
+    require_no_file(Path(out))
     if has_store(Path(out)):
         raise ConfigError(f"{out} is the folder of a study, which a training would spoil: give another --out.")
     logger.info("training of the %s in %s: loading torch and the renderers", config.stage, out)

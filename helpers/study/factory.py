@@ -23,6 +23,7 @@ from helpers.results.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.search.space import StudyFile, load_study_file, warn_of_sizes
 from helpers.search.trial_names import TrialNamer
 from helpers.study.spec import StudySpec, WorkerPool
+from helpers.utils.files import require_no_file
 from helpers.utils.paths import run_file, study_file_of, study_folder_of
 
 
@@ -154,6 +155,7 @@ def default_spec(
     overrides: dict[str, Any] = {"trials": n_trials, "epochs": epochs, "study_name": study_name, "seed": seed}
     overrides |= {"pruner": pruner, "trial_name": trial_name if isinstance(trial_name, str) else None}
     study_file = _overridden(load_study_file(study or study_file_of(stage), stage, study_folder_of(stage)), overrides)
+    require_no_file(Path(out) / study_file.study_name)
     if meshhead is None or init_from is None:
         existing = created_study(study_file.study_name, Path(out) / study_file.study_name, storage)
         init_from = stored_init(existing) if existing and init_from is None else init_from

@@ -201,6 +201,19 @@ def disk_errors() -> Iterator[None]:
         raise DiskError(problem) from error
 
 
+def require_no_file(folder: Path) -> None:
+    """Reject the path of a folder that is a file, or leads through one; nothing is made.
+
+    Raises:
+        DiskError: It is, or does.
+    """
+    with disk_errors():
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        is_folder = there.is_dir()
+    if not is_folder:
+        raise DiskError(f"{folder} cannot be used as a folder ({there} is a file); name another one.")
+
+
 def require_writable(folder: Path) -> None:
     """Make a folder and prove that files can be made in it.
 

@@ -66,6 +66,20 @@ def test_a_wrong_pruner_is_named_before_torch_is_loaded(command, tmp_path, monke
     assert "loading torch" not in said
 
 
+@pytest.mark.parametrize("command", ["audit", "estimate", "study", "train"])
+def test_a_file_in_place_of_the_folder_is_named_before_torch_is_loaded(command, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "README.md"
+    file.write_text("mine")
+    for out in (file, file / "below"):
+        monkeypatch.setattr(sys, "argv", ["script", command, "meshhead", "--out", str(out)])
+        with pytest.raises(SystemExit) as ending:
+            train_gazegaussian_optuna.main()
+        assert ending.value.code == 2
+        said = capsys.readouterr().err
+        assert f"cannot be used as a folder ({file} is a file); name another one." in said.splitlines()[-1]
+        assert "loading torch" not in said
+
+
 def test_without_a_command_the_help_is_shown(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["script"])
     with pytest.raises(SystemExit) as ending:
