@@ -37,6 +37,7 @@ except ModuleNotFoundError:
 from gazegaussian.utils.signs_of_life import signs_of_life
 from helpers.cli import data, studies, trainings
 from helpers.cli.program import announced, begin, summary
+from helpers.cli.usage import usage_text
 from helpers.utils.plain_text import PrintableFormatter
 
 # click's, or that of the copy of click which newer versions of typer bring along.
@@ -116,7 +117,7 @@ def _print_usage(error: Exception) -> None:
     """One line, or the whole help where no command was given."""
     from gazegaussian.stages import stage_names
 
-    text = error.format_message()  # type: ignore[attr-defined]
+    text = usage_text(error, sys.argv[1:])
     context = error.ctx  # type: ignore[attr-defined]
     if text.startswith("Usage:"):
         print(text, file=sys.stderr)

@@ -38,6 +38,17 @@ def gazegaussian(run, workplace, meshhead):
         (["trian"], ["Did you mean 'train'? See"]),
         (["study", "meshhead", "--epoch", "3"], ["--epoch", "--epochs"]),
         (["redirect", "x"], ["--subject"]),
+        (["study", "meshhead", "--n-trials", "-3"], ["--n-trials takes a whole number of at least 1, not -3. See"]),
+        (
+            ["study", "meshhead", "--n-trials", "three"],
+            ["--n-trials takes a whole number of at least 1, not three. See"],
+        ),
+        (["study", "meshhead", "--timeout", "-1"], ["--timeout takes a number of at least 0, not -1. See"]),
+        (["redirect", "x", "--pitch", "abc"], ["--pitch takes a number, not abc. See"]),
+        (["data", "synth", "x", "--cameras", "19"], ["--cameras takes a whole number from 1 to 18, not 19. See"]),
+        (["redirect", "x", "--yaw", "-20", "-10"], ["-10 is another: repeat --yaw for each value. See"]),
+        (["redirect", "x", "--yaw", "20", "10"], ["10 is another: repeat --yaw for each value. See"]),
+        (["redirect", "x", "--yaw=-20", "-10"], ["-10 is another: repeat --yaw for each value. See"]),
     ],
 )
 def test_a_wrong_call_is_one_line(args, parts, monkeypatch, capsys):
