@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from gazegaussian.errors import ConfigError
-from gazegaussian.stages import load_stages, require_stage, stage_names
+from gazegaussian.stages import load_stages, require_stage, stage_names, stage_spec
 from helpers.utils.paths import STORAGE_VARIABLE
 
 if TYPE_CHECKING:
@@ -164,7 +164,15 @@ class RunOptions:
     stage_module: StageModuleOption = None  # imported before the stage is looked up
 
     def for_config(self) -> dict[str, Any]:
-        """Arguments of `helpers.make_config` and `helpers.default_spec`."""
+        """Arguments of `helpers.make_config` and `helpers.default_spec`.
+
+        Raises:
+            ConfigError: `--meshhead` with a stage that starts from none.
+        """
+        from gazegaussian.config import GazeGaussianRun
+
+        if self.meshhead is not None and not issubclass(stage_spec(self.stage).config, GazeGaussianRun):
+            raise ConfigError(f"--meshhead is for gazegaussian, not for {self.stage}: leave it out.")
         shared = {field.name: getattr(self, field.name) for field in fields(RunOptions) if field.name != "stage_module"}
         return {**shared, "device": self.device.value if self.device else None}
 

@@ -78,6 +78,15 @@ def test_a_wrong_pruner_is_named_before_torch_is_loaded(command, tmp_path, monke
 
 
 @pytest.mark.parametrize("command", ["audit", "estimate", "study", "train"])
+def test_stage_one_takes_no_meshhead(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["script", command, "meshhead", "--meshhead", "nope.pt"])
+    with pytest.raises(SystemExit) as ending:
+        train_gazegaussian_optuna.main()
+    assert ending.value.code == 2
+    assert "--meshhead is for gazegaussian, not for meshhead" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["audit", "estimate", "study", "train"])
 def test_a_file_in_place_of_the_folder_is_named_before_torch_is_loaded(command, tmp_path, monkeypatch, capsys):
     file = tmp_path / "README.md"
     file.write_text("mine")
