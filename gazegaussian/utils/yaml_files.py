@@ -63,9 +63,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         stream.seek(0)
         content = yaml.load(stream, Loader=_UniqueKeyLoader)
     except _REJECTED as error:
-        raise ConfigError(f"{path} is no valid YAML: {shorten(str(error), 400)}") from error
+        raise ConfigError(
+            f"{path} is no valid YAML: {shorten(str(error), 400)}. Correct it, or name a file of `key: value` lines as those "
+            "in configs."
+        ) from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold a mapping (key: value lines), not {type(content).__name__}.")
+        raise ConfigError(
+            f"{path} must hold a mapping (`key: value` lines, as the files in configs), not {type(content).__name__}. "
+            "Correct it, or name another file."
+        )
     return content
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import optuna
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from gazegaussian.config import StageRun
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import check_parameter_names, check_searched, explain
 from gazegaussian.stages import stage_names, stage_spec
@@ -274,6 +275,11 @@ def compact(space: Any) -> str:
 EXTENDS = "extends"
 
 
+def is_study_file(content: Mapping[str, Any]) -> bool:
+    """Tell a study file from a run configuration by its keys."""
+    return "search_space" in content or EXTENDS in content
+
+
 def load_study_file(path: Path, stage: str, shipped: Path | None = None) -> StudyFile:
     """Read and check a study file.
 
@@ -290,6 +296,8 @@ def load_study_file(path: Path, stage: str, shipped: Path | None = None) -> Stud
     """
     schema = stage_spec(stage).config
     content = _extended(path, shipped)
+    if not content.keys() & {"search_space", "study_name"} and content.keys() & StageRun.model_fields.keys():
+        raise ConfigError(f"{path} is a run configuration: pass it with --config. --study takes a study file.")
     try:
         study = StudyFile.model_validate(content)
     except ValidationError as error:

@@ -12,15 +12,17 @@ from typing import Any
 import optuna
 from pydantic import ValidationError
 
-from gazegaussian.config import DataConfig, GazeGaussianRun, RunConfig, load_run, parse_run, with_parameters
+from gazegaussian.config import DataConfig, GazeGaussianRun, RunConfig, parse_run, with_parameters
 from gazegaussian.data.splits import load_split
 from gazegaussian.errors import ConfigError
 from gazegaussian.fields import explain
 from gazegaussian.training.checkpoint_files import require_checkpoint
+from gazegaussian.utils.yaml_files import read_yaml
 from helpers.results.best_files import read_best
 from helpers.results.lookup import created_study, find_study, stored_init, stored_meshhead
 from helpers.results.mesh_heads import best_mesh_head, recorded_mesh_head
 from helpers.search.space import StudyFile, load_study_file, warn_of_sizes
+from helpers.search.study_config import is_study_file
 from helpers.search.trial_names import TrialNamer
 from helpers.study.spec import StudySpec, WorkerPool
 from helpers.utils.files import require_no_file
@@ -65,7 +67,7 @@ def make_config(
     """
     path = config or run_file(stage)
     # Without files the class of a stage of your own says it all.
-    run = parse_run({}, stage) if config is None and not path.is_file() else load_run(path, stage)
+    run = parse_run({}, stage) if config is None and not path.is_file() else _read_run(path, stage)
     init_from = init_from or run.init_from
     if init_from is not None:
         require_checkpoint(init_from)
@@ -88,6 +90,16 @@ def make_config(
             chosen = best_mesh_head(out, run.data.image_size, f"meshhead_{Path(path).stem}")
         run = run.model_copy(update={"meshhead_checkpoint": chosen})
     return run
+
+
+def _read_run(path: Path, stage: str) -> RunConfig:
+    content = read_yaml(path)
+    if is_study_file(content):
+        raise ConfigError(
+            f"{path} is a study file: pass it with --study, which `study`, `audit` and `estimate` have. --config takes a run "
+            "configuration."
+        )
+    return parse_run(content, stage, str(path))
 
 
 def require_inputs(config: RunConfig) -> None:

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 from cli_support import assert_bad_input, run, workplace  # noqa: F401  fixtures
+from repository import ROOT
 
 import train_gazegaussian_optuna
 from gazegaussian.data import SyntheticSettings, synthesize
@@ -75,6 +76,33 @@ def test_a_wrong_pruner_is_named_before_torch_is_loaded(command, tmp_path, monke
     said = capsys.readouterr().err
     assert "hyperbnd" in said.splitlines()[-1]
     assert "loading torch" not in said
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--study", "configs/runs/meshhead/quick.yaml"], "quick.yaml is a run configuration: pass it with --config."),
+        (
+            ["--config", "configs/studies/meshhead/quick.yaml"],
+            "quick.yaml is a study file: pass it with --study, which",
+        ),
+        (
+            ["--config", "configs/studies/meshhead/space.yaml"],
+            "space.yaml is a study file: pass it with --study, which",
+        ),
+        (["--config", "README.md"], "Correct it, or name a file of `key: value` lines as those in configs."),
+        (["--study", "README.md"], "Correct it, or name a file of `key: value` lines as those in configs."),
+    ],
+)
+def test_a_file_of_another_kind_is_said_to_be_one(args, said, tmp_path, monkeypatch, capsys):
+    option, file = args
+    monkeypatch.setattr(sys, "argv", ["script", "study", "meshhead", option, str(ROOT / file), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ending:
+        train_gazegaussian_optuna.main()
+    assert ending.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert said in line
+    assert len(line) < 400
 
 
 @pytest.mark.parametrize("command", ["audit", "estimate", "study", "train"])
