@@ -104,10 +104,10 @@ def _completed(study: StudyFile, own: Mapping[str, Any], fixed: Mapping[str, Any
 
 
 def warn_of_sizes(run: RunConfig, study_file: StudyFile) -> None:
-    """Say that some trials of a study with `init_from` begin with less of it than others."""
+    """Say of a study with `init_from` that some trials begin with less of it than others."""
     known = parameter_fields(run)
     sizes = [name for name in study_file.parameters if name in known and known[name][0] == "model"]
-    if sizes:
+    if sizes and run.init_from is not None:
         logger.warning(
             "search of %s: a trial that changes the shape of a network starts it anew, beside others that begin with the "
             "weights of %s",

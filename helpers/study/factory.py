@@ -182,8 +182,7 @@ def default_spec(
         out=out,
         init_from=init_from,
     )
-    if run.init_from is not None:
-        warn_of_sizes(run, study_file)
+    warn_of_sizes(run, study_file)
     if pool is None or pool.ray is None:  # else known where the workers are
         require_inputs(run)
     return StudySpec(
