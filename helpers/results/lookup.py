@@ -70,9 +70,7 @@ def find_study(folder: Path, storage: str | None = None) -> optuna.Study:
     with disk_errors():
         there_is_one = folder.is_dir()
     if not there_is_one:
-        beside = ", ".join(path.name for path in study_folders(folder.parent))
-        there = f" {folder.parent} holds {beside}." if beside else ""
-        raise ConfigError(f"No study at {folder}. Run `study` first, or name the folder of a study.{there}")
+        raise _no_study(folder)
     if storage is None and not has_store(folder):
         studies = [path.name for path in study_folders(folder)]
         if studies:
@@ -80,7 +78,14 @@ def find_study(folder: Path, storage: str | None = None) -> optuna.Study:
                 f"{folder} is no study but holds {len(studies)}: name one of them, such as {folder / studies[0]} "
                 f"({', '.join(studies)})."
             )
+        raise _no_study(folder)
     return only_study(open_storage(storage, folder, must_exist=True), folder, storage)
+
+
+def _no_study(folder: Path) -> ConfigError:
+    beside = ", ".join(path.name for path in study_folders(folder.parent))
+    there = f" {folder.parent} holds {beside}." if beside else ""
+    return ConfigError(f"No study at {folder}. Run `study` first, or name the folder of a study.{there}")
 
 
 def only_study(store: BaseStorage, folder: Path, storage: str | None = None) -> optuna.Study:

@@ -118,5 +118,10 @@ def test_summary_has_a_row_per_trial(tmp_path):
 
 
 def test_load_study_names_what_is_missing(tmp_path):
+    (tmp_path / "configs").mkdir()
+    with pytest.raises(
+        ConfigError, match=r"No study at .*configs\. Run `study` first, or name the folder of a study\."
+    ):
+        load_study(tmp_path / "configs")
     with pytest.raises(ConfigError, match="No study at"):
         load_study(tmp_path / "nothing")

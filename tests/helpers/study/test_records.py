@@ -216,7 +216,7 @@ def test_a_folder_of_studies_names_them(tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(ConfigError, match=rf"holds 2: name one of them, such as {tmp_path / 'one'} \(one, two\)"):
         load_study(tmp_path)
-    with pytest.raises(UserError, match="no study in"):
+    with pytest.raises(UserError, match="No study at"):
         load_study(tmp_path / "other")
 
 
