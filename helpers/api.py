@@ -114,9 +114,10 @@ def train(config: RunConfig, out: Path) -> TrainResult:
     before = find_run(config, Path(out))
     if before is not None and before.finished:
         logger.info(
-            "%s: already finished after %s: nothing to do; give another --out or delete the folder",
+            "%s: already finished after %s: nothing to do; give %sanother --out or delete the folder",
             out,
             counted(len(before.result.history), "epoch"),
+            "more --epochs, " if before.result.stop_reason is None else "",
         )
         return before.result
     if before is None:

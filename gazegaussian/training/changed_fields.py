@@ -6,11 +6,12 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from gazegaussian.config import RunConfig, parse_run
+from gazegaussian.config import DataConfig, RunConfig, parse_run
 
 # Fields that may change between two calls: they decide where and how fast, not what is computed.
 RUNTIME_FIELDS = frozenset({"device", "workers", "threads", "gpu_memory_gb", "preview_images", "cache"})
 PATHS = frozenset({"root", "meshhead_checkpoint", "init_from"})
+_SYNTHETIC = "embedded synthetic heads"
 
 
 def changed_fields(stored: Mapping[str, Any], config: RunConfig, free: Collection[str] = ()) -> list[str]:
@@ -25,7 +26,14 @@ def changed_fields(stored: Mapping[str, Any], config: RunConfig, free: Collectio
         return [f"stage: {stored.get('stage')} -> {config.stage}"]
     earlier = parse_run(stored, origin="the earlier run configuration")
     before, now = (_flat(run.model_dump(mode="json")) for run in (earlier, config))
-    return [f"{name}: {before[name]} -> {now[name]}" for name in now if name not in free and before[name] != now[name]]
+    changed = [name for name in now if name not in free and before[name] != now[name]]
+    heads = isinstance(config.data, DataConfig)
+    return [
+        f"root (--data): {before[name] or _SYNTHETIC} -> {now[name] or _SYNTHETIC}"
+        if name == "root" and heads
+        else f"{name}: {before[name]} -> {now[name]}"
+        for name in changed
+    ]
 
 
 def _flat(content: Mapping[str, Any]) -> dict[str, Any]:

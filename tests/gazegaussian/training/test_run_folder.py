@@ -38,7 +38,10 @@ def test_a_finished_training_is_left_as_it_is(tmp_path, caplog):
         again = helpers.train(config(), tmp_path)
     assert content(tmp_path) == before
     assert (again.best_metric, again.best_epoch, again.history) == (first.best_metric, first.best_epoch, first.history)
-    assert "already finished after 3 epochs: nothing to do; give another --out or delete the folder" in caplog.text
+    assert (
+        "already finished after 3 epochs: nothing to do; give more --epochs, another --out or delete the folder"
+        in caplog.text
+    )
 
 
 def test_an_interrupted_training_goes_on_with_the_same_call(tmp_path):
@@ -83,12 +86,14 @@ def test_more_epochs_go_on(tmp_path):
     assert epochs_on_disk(tmp_path) == [1, 2, 3, 4, 5]
 
 
-def test_an_early_stop_is_an_end(tmp_path, monkeypatch):
+def test_an_early_stop_is_an_end(tmp_path, monkeypatch, caplog):
     values = [1.0, 2.0, 3.0]
     monkeypatch.setattr(build, "build_stage", lambda config: LineStage(validation=values))
     stopped = helpers.train(config(epochs=9, patience=2), tmp_path)
     assert len(stopped.history) == 3
-    again = helpers.train(config(epochs=9, patience=2), tmp_path)  # another epoch would find no value
+    with caplog.at_level(logging.INFO):
+        again = helpers.train(config(epochs=9, patience=2), tmp_path)  # another epoch would find no value
+    assert "nothing to do; give another --out or delete the folder" in caplog.text, "more epochs would not be trained"
     assert (again.history, again.stop_reason) == (stopped.history, stopped.stop_reason)
     resumed = build.train_run(config(epochs=9, patience=2), tmp_path, resume=True)
     assert resumed.history == stopped.history
@@ -99,7 +104,7 @@ def test_an_early_stop_is_an_end(tmp_path, monkeypatch):
     [
         ({"lr": 0.02, "seed": 1}, r"lr: 0\.01 -> 0\.02; seed: 0 -> 1|seed: 0 -> 1; lr: 0\.01 -> 0\.02"),
         ({"epochs": 2, "lr": 0.02}, r"lr: 0\.01 -> 0\.02; epochs: 3 -> 2|epochs: 3 -> 2; lr: 0\.01 -> 0\.02"),
-        ({"root": "elsewhere"}, "root: None -> .*elsewhere"),
+        ({"root": "elsewhere"}, r"root \(--data\): embedded synthetic heads -> .*elsewhere"),
     ],
 )
 def test_another_configuration_is_refused_and_nothing_is_touched(tmp_path, changes, named):
