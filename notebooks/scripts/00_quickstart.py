@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 00 Quickstart
 # From nothing to a redirected gaze, at quick sizes (128 px): synthetic heads, MeshHead, GazeGaussian, one strip of gazes.
-# Minutes on two CPU cores. Every cell calls the command line that you can also run in a terminal.
+# Minutes on two CPU cores. Most cells call the command line that you can also run in a terminal.
 
 # %% [markdown]
 # **Set-up.** Finds the repository, or fetches it; installs what is missing and leaves what is there as it is; shows the machine.

@@ -22,7 +22,7 @@ home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py")
 
 # %% [markdown]
 # **Parameters.** `quick` runs in minutes on a CPU; `full` holds the published sizes and ranges for a GPU. `smoke` tests
-# everything below in a few minutes, on a few images; it has a study of its own. Trials of one study share sizes, epochs and data: to change
+# everything below in a minute or two, on a few images; it has a study of its own. Trials of one study share sizes, epochs and data: to change
 # them when results exist, give another `study_name` (or `resume = False`); more trials need no new name.
 
 # %% tags=["parameters"]
@@ -76,7 +76,7 @@ show_figures(study, ["history"])
 
 # %% [markdown]
 # **What the best trial draws** of held-out people: each row has its label. Heads without eyes or hair are what stage one learns;
-# after `smoke` they are grey ovals.
+# after `smoke` they are blurred ovals.
 
 # %%
 show_best_images(study, plan.folder)

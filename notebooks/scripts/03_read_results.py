@@ -24,7 +24,7 @@ home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py")
 
 # %% tags=["parameters"]
 out = home
-studies = None  # names of studies under `out`; None: the newest of each stage
+studies = None  # names of studies under `out`; None: the newest of each stage, smoke tests last
 top = 3
 
 # %% [markdown]

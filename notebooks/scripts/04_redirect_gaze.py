@@ -1,6 +1,6 @@
 # %% [markdown]
 # # 04 Redirect gaze
-# Sliders turn the gaze and the head of a person that the model never saw: the best trial of the newest study, then two trials on the same sliders. Where nothing was trained yet, `demo` is shown, the model that comes with the program.
+# Sliders turn the gaze and the head of a person that the model never saw: the best trial of the newest study, smoke tests last, then two trials on the same sliders. Where nothing was trained yet, `demo` is shown, the model that comes with the program.
 
 # %% [markdown]
 # **Set-up.** Finds the repository, or fetches it; installs what is missing and leaves what is there as it is; shows the machine.
@@ -20,11 +20,11 @@ if not mine and (not REPOSITORY or subprocess.run(clone).returncode):
 home = runpy.run_path(str((mine or places[-1:])[0] / "helpers/utils/runtime.py"))["set_up"]()
 
 # %% [markdown]
-# **Parameters.** As they stand, the best trial of the newest study is shown, on its own data.
+# **Parameters.** As they stand, the best trial of the newest study, smoke tests last, is shown, on its own data.
 
 # %% tags=["parameters"]
 out = home
-checkpoint = None  # a best.pt or "demo"; None: the newest study's best trial, else the newest training, else "demo"
+checkpoint = None  # a best.pt or "demo"; None: the newest study's best trial, smoke tests last, else the newest training, else "demo"
 compare = None  # two or more checkpoints (also "demo"); None: the best trial and the baseline of that study
 data = None  # folder of HDF5 subjects; None: what the checkpoint was trained on, for "demo" people whom it never saw
 sweep = "gaze-circle"  # or gaze-left-right, head-left-right
