@@ -87,7 +87,7 @@ run_script("evaluate", f"{out}/quickstart_gazegaussian/best.pt", *evaluated)
 show_image(f"{out}/quickstart_evaluation/evaluation.png", width=520)
 
 # %% [markdown]
-# **The shipped model.** `demo` comes with the program: the same code, trained for two hours on a two-core CPU. None of the people here were in its training data.
+# **The shipped model.** `demo` comes with the program: the same code, trained for four and a half hours on a two-core CPU. None of the people here were in its training data.
 # Drag the sliders, or name it in commands: `redirect demo`, `sweep demo`, `evaluate demo`, `train gazegaussian --init-from demo`.
 
 # %%
