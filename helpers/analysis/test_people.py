@@ -77,7 +77,7 @@ def measured(config: RunConfig, folder: Path, checkpoint: Path, test: TestPeople
         return known["people"]
     if mark is None:  # freed by hand; the training itself is not repeated for it
         return {}
-    logger.info("%s: measured on %d test people", folder.name, len(test.people))
+    logger.info("%s: measuring it on %d test people", folder.name, len(test.people))
     metrics = test.measure(config, checkpoint, test.people)
     people = {person: {name: float(value) for name, value in metrics[person].items()} for person in test.people}
     write_json(path, {"checkpoint": mark, "people": people})

@@ -16,6 +16,7 @@ from PIL import Image
 from gazegaussian.errors import ConfigError
 from gazegaussian.utils.atomic_files import atomic_file
 from gazegaussian.utils.own_output import MARK
+from gazegaussian.utils.progress import progress
 from helpers.inference.scene import Angles, Limits, People, Renderer
 
 FRAMES = 24
@@ -100,7 +101,8 @@ def draw_sweep(
     renderer = Renderer(checkpoint, "", people, device=device)
     start = Angles.of(people.batch(key, frame, renderer.size).parameters)
     angles = sweep_angles(sweep, start, people.limits())
-    return write_animation([Image.fromarray(renderer.draw(key, frame, one).pixels) for one in angles], out)
+    shown = progress(angles, "frames drawn", leave=False)
+    return write_animation([Image.fromarray(renderer.draw(key, frame, one).pixels) for one in shown], out)
 
 
 def write_animation(frames: Sequence[Image.Image], path: Path) -> list[Path]:
