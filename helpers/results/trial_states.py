@@ -133,5 +133,8 @@ def usage_before(trials: list[FrozenTrial], trial: optuna.Trial, folder: Path | 
 
 
 def _curves(trial: FrozenTrial, folder: Path | None) -> dict[str, list[float]]:
-    run_dir = trial_dir(trial, folder)
-    return read_curves(run_dir / METRICS) if run_dir is not None and (run_dir / METRICS).is_file() else {}
+    try:
+        run_dir = trial_dir(trial, folder)
+        return read_curves(run_dir / METRICS) if run_dir is not None and (run_dir / METRICS).is_file() else {}
+    except OSError:  # a mounted folder has gone: who writes there says so
+        return {}

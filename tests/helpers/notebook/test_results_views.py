@@ -12,6 +12,7 @@ from study_results_support import study_of
 from study_support import line_train, run_study, spec
 
 from gazegaussian.errors import ConfigError
+from gazegaussian.utils.counts import counted
 from helpers import best_trial, stop, study_figures, top_trials
 from helpers.analysis.importance import parameter_importances
 from helpers.notebook.display import newest_studies, show_top
@@ -166,7 +167,7 @@ def test_notebook_03_opens_a_study_that_was_stopped_before_a_trial_finished(
     assert "toy: no trial has finished yet; this cell shows the best ones once there are some." in said
     assert "toy: no complete trial yet" in said
     assert "no finished trial kept images" in said
-    assert any(line.startswith(f"toy: {epochs} epochs in ") for line in said)
+    assert any(line.startswith(f"toy: {counted(epochs, 'epoch')} in ") for line in said)
     assert "history: needs a complete trial" in said
     assert ("intermediate_values: needs a finished epoch" in said) == (epochs == 0)
     assert len(figures) == 2 if epochs else len(figures) <= 1, "learning curves and timeline"

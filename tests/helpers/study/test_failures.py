@@ -80,7 +80,7 @@ def test_the_systems_memory_counts_too(tmp_path, error):
     def train(config, run_dir, hooks, resume):
         raise error
 
-    with pytest.raises(RuntimeError, match="1 trials failed in a row, the last one: out of memory"):
+    with pytest.raises(RuntimeError, match="1 trial failed in a row, the last one: out of memory"):
         run_study(spec(tmp_path, train, max_failures=1))
 
 
