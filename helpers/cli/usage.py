@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from helpers.utils.plain_text import is_number
+
 
 def usage_text(error: Any, args: Sequence[str]) -> str:
     """What was wrong with a call.
@@ -46,14 +48,6 @@ def _stray_number(error: Any, args: Sequence[str]) -> str | None:
             option, _, value = before.partition("=")
             if not value:
                 continue
-        if option in repeated and _is_number(token):
+        if option in repeated and is_number(token):
             return f"{option} takes one value, {token} is another: repeat {option} for each value."
     return None
-
-
-def _is_number(token: str) -> bool:
-    try:
-        float(token)
-    except ValueError:
-        return False
-    return True

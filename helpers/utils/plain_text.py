@@ -34,12 +34,17 @@ def csv_text(text: str) -> str:
     ("'=HYPERLINK(1)", '-1.5e-3', 'lr')
     """
     text = printable(text).lstrip()
-    if not _FORMULA.match(text) or _is_number(text):
+    if not _FORMULA.match(text) or is_number(text):
         return text
     return f"'{text}"
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Tell whether a text is a number.
+
+    >>> is_number("-2e3"), is_number("two")
+    (True, False)
+    """
     try:
         float(text)
     except ValueError:
