@@ -179,9 +179,9 @@ class MetricOfPredictions:
         self.training_calls: list[tuple[str, Any]] = []
         with recorded(probe.stage, self.calls):
             before = self._of(validated(probe))
-        self.draws = bool(different(before, self._of(validated(probe, seed=1))))  # random numbers, such as dropout
         self.before = [before]
-        if self.calls:
+        if self.calls:  # else nothing is asked
+            self.draws = bool(different(before, self._of(validated(probe, seed=1))))  # random numbers, such as dropout
             self.metrics = self._readers(probe, before)
             with suppress(NotTheSameCalls):  # no two validations of this stage are alike
                 self.before = [self._replayed(probe, self.calls) for _ in range(REPEATS)]
